@@ -1,0 +1,86 @@
+//! Metric data points that are more than a number: their kind and their payload.
+//!
+//! A *payload* is what remains of an OTLP histogram, exponential histogram or summary data point when its
+//! attributes, exemplars, times and flags are taken out: the other fields of that message, encoded as they came.
+
+use serde::{Deserialize, Serialize};
+
+use crate::protobuf::{Field, Malformed, Reader};
+
+/// What an instrument's points are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum PointKind {
+    /// A last value.
+    Gauge = 0,
+    /// A sum, monotonic or not.
+    Sum = 1,
+    /// A histogram with explicit bounds.
+    Histogram = 2,
+    /// A histogram with exponential buckets.
+    ExponentialHistogram = 3,
+    /// Quantiles computed by the sender.
+    Summary = 4,
+}
+
+impl PointKind {
+    /// The kind that a stored code stands for; an unknown one is a gauge.
+    pub fn from_code(code: u8) -> PointKind {
+        match code {
+            1 => PointKind::Sum,
+            2 => PointKind::Histogram,
+            3 => PointKind::ExponentialHistogram,
+            4 => PointKind::Summary,
+            _ => PointKind::Gauge,
+        }
+    }
+}
+
+/// A histogram point with explicit bounds: OTLP's `HistogramDataPoint`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Histogram {
+    /// The number of values.
+    pub count: u64,
+    /// Their sum, where it was recorded.
+    pub sum: Option<f64>,
+    /// The smallest value, where it was recorded.
+    pub min: Option<f64>,
+    /// The largest value, where it was recorded.
+    pub max: Option<f64>,
+    /// How many values fell into each bucket (not cumulated): one more than there are bounds, or none.
+    pub bucket_counts: Vec<u64>,
+    /// The buckets' upper bounds, inclusive, ascending; the last bucket has none.
+    pub bounds: Vec<f64>,
+}
+
+impl Histogram {
+    /// Reads a payload.
+    pub fn decode(payload: &[u8]) -> Result<Histogram, Malformed> {
+        let mut reader = Reader::new(payload);
+        let mut point = Histogram::default();
+        while let Some((number, field)) = reader.next_field()? {
+            match (number, field) {
+                (4, Field::Fixed64(n)) => point.count = n,
+                (5, Field::Fixed64(bits)) => point.sum = Some(f64::from_bits(bits)),
+                (6, field) => push_fixed64(&mut point.bucket_counts, field, |n| n),
+                (7, field) => push_fixed64(&mut point.bounds, field, f64::from_bits),
+                (11, Field::Fixed64(bits)) => point.min = Some(f64::from_bits(bits)),
+                (12, Field::Fixed64(bits)) => point.max = Some(f64::from_bits(bits)),
+                _ => {}
+            }
+        }
+        Ok(point)
+    }
+}
+
+/// Appends a repeated fixed64 field, packed or not.
+fn push_fixed64<T>(out: &mut Vec<T>, field: Field<'_>, convert: impl Fn(u64) -> T) {
+    match field {
+        Field::Fixed64(n) => out.push(convert(n)),
+        Field::Bytes(packed) => {
+            out.extend(packed.as_chunks::<8>().0.iter().map(|chunk| convert(u64::from_le_bytes(*chunk))));
+        }
+        _ => {}
+    }
+}
