@@ -1,0 +1,130 @@
+//! One request in, one batch and its rejections out.
+
+use throughline_model::{Batch, Signal};
+
+use crate::{DecodeError, Rejection};
+
+/// How a request's messages are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Encoding {
+    /// `application/x-protobuf`, and OTLP/gRPC.
+    Protobuf = 0,
+    /// `application/json`.
+    Json = 1,
+}
+
+impl Encoding {
+    /// The code that is stored in the write-ahead log.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The encoding that a stored code stands for.
+    pub fn from_code(code: u8) -> Option<Encoding> {
+        match code {
+            0 => Some(Encoding::Protobuf),
+            1 => Some(Encoding::Json),
+            _ => None,
+        }
+    }
+}
+
+/// Everything beside the bytes that decides what a request becomes. It is stored with the request, so that a replay
+/// gives the same result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodeContext {
+    /// When the request arrived, nanoseconds since the epoch.
+    pub received_at: i64,
+    /// What single items may be.
+    pub limits: DecodeLimits,
+}
+
+/// What single items may be. An item over a limit is rejected, the others are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodeLimits {
+    /// How far ahead of the time of receipt an item's time may be, nanoseconds.
+    pub future_ns: i64,
+    /// How far before the time of receipt an item's time may be, nanoseconds: the retention, since what is older
+    /// would be removed at once.
+    pub past_ns: i64,
+    /// The bytes of one attribute (key and value), and of a name.
+    pub attribute_bytes: usize,
+    /// The attributes of one item, and of a resource or scope.
+    pub attributes_per_item: usize,
+    /// The items of one request. A log record may be two bytes on the wire and takes more than a hundred in columns:
+    /// this limit is what bounds the memory of a decoded request.
+    pub items_per_request: usize,
+}
+
+impl DecodeLimits {
+    /// Ten minutes: clocks of machines under NTP differ by less, and a larger lead is a broken clock.
+    pub const FUTURE_NS: i64 = 600 * 1_000_000_000;
+    /// 1 MiB: whole prompts and stack traces fit; what is larger belongs in a log body.
+    pub const ATTRIBUTE_BYTES: usize = 1 << 20;
+    /// Eight times what SDKs allow by default (128).
+    pub const ATTRIBUTES_PER_ITEM: usize = 1024;
+    /// 64 MiB of ordinary items hold fewer.
+    pub const ITEMS_PER_REQUEST: usize = 500_000;
+
+    /// The usual limits, with items as old as `retention_ns` accepted.
+    pub fn with_retention(retention_ns: i64) -> DecodeLimits {
+        DecodeLimits {
+            future_ns: Self::FUTURE_NS,
+            past_ns: retention_ns,
+            attribute_bytes: Self::ATTRIBUTE_BYTES,
+            attributes_per_item: Self::ATTRIBUTES_PER_ITEM,
+            items_per_request: Self::ITEMS_PER_REQUEST,
+        }
+    }
+}
+
+/// A decoded request.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// The accepted items.
+    pub batch: Batch,
+    /// The others, one entry per reason.
+    pub rejected: Vec<Rejection>,
+}
+
+/// Decodes requests one after another and keeps, within bounds, what they have in common: the JSON of resources and
+/// scopes. Each decoding thread has its own.
+#[derive(Default)]
+pub struct Decoder {
+    state: crate::otlp::Memory,
+}
+
+impl Decoder {
+    /// A decoder that has seen nothing.
+    pub fn new() -> Decoder {
+        Decoder::default()
+    }
+
+    /// Decodes one decompressed request.
+    pub fn decode(
+        &mut self,
+        signal: Signal,
+        encoding: Encoding,
+        body: &[u8],
+        context: &DecodeContext,
+    ) -> Result<Decoded, DecodeError> {
+        match encoding {
+            Encoding::Protobuf => crate::otlp::decode(signal, body, context, &mut self.state),
+            Encoding::Json => {
+                let message = crate::otlp::json::to_protobuf(signal, body)?;
+                crate::otlp::decode(signal, &message, context, &mut self.state)
+            }
+        }
+    }
+}
+
+/// Decodes one decompressed request with a [`Decoder`] of its own.
+pub fn decode(
+    signal: Signal,
+    encoding: Encoding,
+    body: &[u8],
+    context: &DecodeContext,
+) -> Result<Decoded, DecodeError> {
+    Decoder::new().decode(signal, encoding, body, context)
+}

@@ -1,0 +1,94 @@
+//! Why single items of a good request are not stored: reasons, sentences and exact counts.
+//!
+//! A refusal is a small value while items are walked; its sentence is written once per reason, for the first item,
+//! so that a request full of bad items costs no more than a good one.
+
+use throughline_model::Signal;
+
+/// Why items were rejected: a closed set, so that the ledger can count by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum RejectReason {
+    /// A trace or span id of the wrong length, or all zeros.
+    InvalidId = 0,
+    /// Text that is not UTF-8.
+    InvalidUtf8 = 1,
+    /// A time further ahead than the limit.
+    TooNew = 2,
+    /// A time older than the limit (the retention), or none.
+    TooOld = 3,
+    /// A value nested deeper than [`throughline_model::attribute::MAX_DEPTH`].
+    TooDeep = 4,
+    /// A value, or a list of attributes, over its limit.
+    TooLarge = 5,
+    /// More items in one request than the limit.
+    TooManyItems = 6,
+    /// A metric without aggregation temporality, a histogram whose counts and bounds disagree, and the like.
+    InvalidMetric = 7,
+}
+
+impl RejectReason {
+    /// All reasons, by code.
+    pub const ALL: [RejectReason; 8] = [
+        RejectReason::InvalidId,
+        RejectReason::InvalidUtf8,
+        RejectReason::TooNew,
+        RejectReason::TooOld,
+        RejectReason::TooDeep,
+        RejectReason::TooLarge,
+        RejectReason::TooManyItems,
+        RejectReason::InvalidMetric,
+    ];
+
+    /// The reason as a label of the ledger.
+    pub fn name(self) -> &'static str {
+        match self {
+            RejectReason::InvalidId => "invalid_id",
+            RejectReason::InvalidUtf8 => "invalid_utf8",
+            RejectReason::TooNew => "too_new",
+            RejectReason::TooOld => "too_old",
+            RejectReason::TooDeep => "too_deep",
+            RejectReason::TooLarge => "too_large",
+            RejectReason::TooManyItems => "too_many_items",
+            RejectReason::InvalidMetric => "invalid_metric",
+        }
+    }
+
+    /// The code that is stored.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The reason that a stored code stands for.
+    pub fn from_code(code: u8) -> Option<RejectReason> {
+        RejectReason::ALL.get(usize::from(code)).copied()
+    }
+}
+
+/// Items of one request that were rejected for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Why.
+    pub reason: RejectReason,
+    /// How many items.
+    pub count: u64,
+    /// The first of them: its place in the request, the field, the limit and the way out.
+    pub message: String,
+}
+
+impl Rejection {
+    /// How many items were rejected for all reasons together.
+    pub fn total(rejected: &[Rejection]) -> u64 {
+        rejected.iter().map(|rejection| rejection.count).sum()
+    }
+
+    /// What a sender is told in OTLP's `partial_success.error_message`; empty if nothing was rejected.
+    pub fn summary(rejected: &[Rejection], signal: Signal) -> String {
+        let items = signal.items();
+        let parts: Vec<String> = rejected
+            .iter()
+            .map(|r| format!("{} {items} rejected ({}): {}", r.count, r.reason.name(), r.message))
+            .collect();
+        parts.join("; ")
+    }
+}

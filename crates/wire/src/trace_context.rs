@@ -1,0 +1,1 @@
+//! Finds the trace context of a log record.
