@@ -1,1 +1,21 @@
-//! Placeholder header.
+//! Correlation: what the signals say together.
+//!
+//! Reads a [`throughline_store::Snapshot`] and nothing else: no file, no clock, no randomness. The same snapshot and
+//! the same request give the same answer.
+//!
+//! - [`trace_view`]: one trace as a tree, with its logs and exemplars where they belong;
+//! - [`walk`]: from a latency spike to its log lines and its likely cause;
+//! - [`distribution`], [`spike`], [`contrast`], [`mechanism`], [`cause`]: the parts of the walk, each pure;
+//! - [`units`]: times and durations as text, both ways.
+
+pub mod cause;
+pub mod contrast;
+pub mod distribution;
+pub mod mechanism;
+pub mod spike;
+pub mod trace_view;
+pub mod units;
+pub mod walk;
+
+#[cfg(test)]
+mod sample;

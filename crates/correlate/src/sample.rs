@@ -1,0 +1,95 @@
+//! Hand-made records for the tests: short to write, complete enough to be real.
+
+use serde_json::{Map, Value as Json, json};
+use throughline_model::link::TraceSource;
+use throughline_model::point::PointKind;
+use throughline_model::protobuf;
+use throughline_model::record::{LogRecord, Point, Series, Span};
+use throughline_model::{SpanId, TraceId};
+
+pub const MS: i64 = 1_000_000;
+pub const SECOND: i64 = 1_000_000_000;
+
+pub fn trace_id(n: u64) -> TraceId {
+    TraceId::from_low(n).expect("not zero")
+}
+
+pub fn span_id(n: u64) -> SpanId {
+    SpanId::from_slice(&n.to_be_bytes()).expect("not zero")
+}
+
+pub fn object(value: Json) -> Map<String, Json> {
+    value.as_object().cloned().unwrap_or_default()
+}
+
+/// A span; parent 0 is none; times in milliseconds.
+pub fn span(id: u64, parent: u64, service: &str, name: &str, start_ms: i64, duration_ms: i64) -> Span {
+    Span {
+        trace_id: trace_id(1),
+        span_id: span_id(id),
+        parent_span_id: (parent != 0).then(|| span_id(parent)),
+        trace_state: String::new(),
+        flags: 1,
+        name: name.to_owned(),
+        kind: 2,
+        start_time: start_ms * MS,
+        duration_ns: duration_ms * MS,
+        status_code: 0,
+        status_message: String::new(),
+        service: service.to_owned(),
+        resource: object(json!({"service.name": service})),
+        scope: Map::new(),
+        attributes: Map::new(),
+        events: Vec::new(),
+        links: Vec::new(),
+        adjusted_count: None,
+    }
+}
+
+pub fn log(span: Option<u64>, service: &str, time_ms: i64, severity: u8, body: &str) -> LogRecord {
+    LogRecord {
+        time: time_ms * MS,
+        observed_time: time_ms * MS,
+        severity_number: severity,
+        severity_text: String::new(),
+        body: Json::from(body),
+        trace_id: Some(trace_id(1)),
+        span_id: span.map(span_id),
+        flags: 1,
+        trace_source: TraceSource::Field,
+        trace_id_original: None,
+        service: service.to_owned(),
+        resource: Map::new(),
+        scope: Map::new(),
+        event_name: String::new(),
+        attributes: Map::new(),
+    }
+}
+
+pub fn latency_series(service: &str, metric: &str, unit: &str, temporality: u8) -> Series {
+    Series {
+        fingerprint: format!("{service}{metric}"),
+        metric: metric.to_owned(),
+        kind: PointKind::Histogram,
+        unit: unit.to_owned(),
+        description: String::new(),
+        temporality,
+        monotonic: false,
+        service: service.to_owned(),
+        resource: Map::new(),
+        scope: Map::new(),
+        attributes: Map::new(),
+    }
+}
+
+pub const BOUNDS_MS: [f64; 6] = [10.0, 25.0, 50.0, 100.0, 500.0, 1000.0];
+
+/// A histogram point with the bounds [`BOUNDS_MS`].
+pub fn histogram_point(time: i64, start_time: i64, counts: &[u64]) -> Point {
+    let packed = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    let mut payload = Vec::new();
+    protobuf::put_fixed64(&mut payload, 4, counts.iter().sum());
+    protobuf::put_bytes(&mut payload, 6, &packed(counts));
+    protobuf::put_bytes(&mut payload, 7, &packed(&BOUNDS_MS.map(f64::to_bits)));
+    Point { time, start_time, value: 0.0, flags: 0, payload }
+}

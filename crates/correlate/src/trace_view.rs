@@ -1,0 +1,301 @@
+//! One trace as a reader wants it: a tree with times, and everything else that belongs to it in its place.
+//!
+//! 1. Spans come in tree order, children by start, with depth, self time and their share of the critical path
+//!    ([`throughline_model::trace`] does the analysis).
+//! 2. Log records hang on their span where that span is here, else on the trace.
+//! 3. Span links carry their state; parents that are missing are named.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use throughline_model::link::LinkState;
+use throughline_model::record::{Exemplar, LogRecord, Span};
+use throughline_model::trace::{Analyser, Analysis, SpanTiming};
+use throughline_model::{SpanId, TraceId};
+use throughline_store::{Error, Snapshot, TraceData, Want};
+
+/// How many span links of one trace are asked for their state; each costs a look-up.
+pub const LINKS_ASKED_MAX: usize = 64;
+
+/// A trace with all that belongs to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TraceView {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// The earliest start, nanoseconds since the epoch.
+    pub start_time: i64,
+    /// From the earliest start to the latest end, nanoseconds.
+    pub duration_ns: i64,
+    /// The root's service; empty where the root is missing.
+    pub root_service: String,
+    /// The root's name; empty where the root is missing.
+    pub root_name: String,
+    /// The services that took part, sorted.
+    pub services: Vec<String>,
+    /// How many spans have status error.
+    pub error_count: usize,
+    /// How many log records there are, on spans and on the trace.
+    pub log_count: usize,
+    /// Parents that spans name and that are not here.
+    pub missing_parents: Vec<SpanId>,
+    /// The span that the latency is charged to.
+    pub latency_culprit: Option<Culprit>,
+    /// The deepest span in error.
+    pub error_culprit: Option<Culprit>,
+    /// The spans in tree order.
+    pub spans: Vec<SpanView>,
+    /// Log records of the trace that belong to none of its spans.
+    pub logs: Vec<LogRecord>,
+    /// Exemplars that point at the trace.
+    pub exemplars: Vec<Exemplar>,
+    /// Why the answer may be incomplete; empty where it is complete.
+    pub partial: Vec<String>,
+}
+
+/// A span in its trace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SpanView {
+    /// The span itself.
+    #[serde(flatten)]
+    pub span: Span,
+    /// How many ancestors it has here.
+    pub depth: u32,
+    /// Its start after the trace's, nanoseconds.
+    pub offset_ns: i64,
+    /// Its duration without its children's.
+    pub self_time_ns: i64,
+    /// Its share of the critical path.
+    pub critical_time_ns: i64,
+    /// Whether it is on the critical path.
+    pub on_critical_path: bool,
+    /// Whether it names a parent that is not here.
+    pub orphan: bool,
+    /// Its log records, by time.
+    pub logs: Vec<LogRecord>,
+    /// What its span links point at, and whether that is here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub link_states: Vec<SpanLink>,
+}
+
+/// A span link's target and state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SpanLink {
+    /// The linked trace.
+    pub trace_id: TraceId,
+    /// The linked span.
+    pub span_id: Option<SpanId>,
+    /// Whether that trace is here.
+    pub link: LinkState,
+}
+
+/// The span that a trace's latency or error is charged to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Culprit {
+    /// Its position in [`TraceView::spans`].
+    pub index: usize,
+    /// Its id.
+    pub span_id: SpanId,
+    /// Its service.
+    pub service: String,
+    /// Its name.
+    pub name: String,
+    /// Its duration, nanoseconds.
+    pub duration_ns: i64,
+    /// Its self time, nanoseconds.
+    pub self_time_ns: i64,
+    /// Its share of the critical path, nanoseconds.
+    pub critical_time_ns: i64,
+    /// Its critical time as a fraction of the trace's duration, 0 to 1.
+    pub share: f64,
+}
+
+impl TraceView {
+    /// Reads a trace from a snapshot; `None` where no span, log record or exemplar has this id.
+    pub fn read(snapshot: &Snapshot, id: TraceId) -> Result<Option<TraceView>, Error> {
+        let data = snapshot.trace(id, Want { spans: true, logs: true, exemplars: true })?;
+        if data.spans.is_empty() && data.logs.is_empty() && data.exemplars.is_empty() {
+            return Ok(None);
+        }
+        let mut view = TraceView::new(id, data);
+        view.ask_links(snapshot)?;
+        Ok(Some(view))
+    }
+
+    /// Arranges what was read of a trace. Links are not asked.
+    pub fn new(trace_id: TraceId, data: TraceData) -> TraceView {
+        let TraceData { spans, mut logs, mut exemplars, partial, .. } = data;
+        logs.sort_by_key(|log| log.time);
+        exemplars.sort_by_key(|exemplar| exemplar.time);
+        let analysis = analyse(&spans);
+        let start_time = bounds_start(&spans, &logs, &exemplars);
+        let end_time = spans.iter().map(Span::end_time).max().unwrap_or(start_time);
+        let root = analysis.root.and_then(|i| spans.get(i as usize)).filter(|s| s.parent_span_id.is_none());
+        let mut services: Vec<String> = spans.iter().map(|span| span.service.clone()).collect();
+        services.sort_unstable();
+        services.dedup();
+        let mut view = TraceView {
+            trace_id,
+            start_time,
+            duration_ns: end_time.saturating_sub(start_time),
+            root_service: root.map_or_else(String::new, |span| span.service.clone()),
+            root_name: root.map_or_else(String::new, |span| span.name.clone()),
+            services,
+            error_count: spans.iter().filter(|span| span.is_error()).count(),
+            log_count: logs.len(),
+            missing_parents: Vec::new(),
+            latency_culprit: None,
+            error_culprit: None,
+            spans: Vec::with_capacity(spans.len()),
+            logs: Vec::new(),
+            exemplars,
+            partial,
+        };
+        view.arrange(spans, &analysis);
+        view.attach_logs(logs);
+        view
+    }
+
+    /// The span with this id and its position.
+    pub fn span(&self, id: SpanId) -> Option<(usize, &SpanView)> {
+        self.spans.iter().enumerate().find(|(_, view)| view.span.span_id == id)
+    }
+
+    /// The positions of a span's descendants: those that follow it in tree order and lie deeper.
+    pub fn descendants(&self, index: usize) -> std::ops::Range<usize> {
+        let depth = self.spans.get(index).map_or(0, |view| view.depth);
+        let below = self.spans.iter().skip(index + 1).take_while(|view| view.depth > depth).count();
+        index + 1..index + 1 + below
+    }
+
+    fn arrange(&mut self, spans: Vec<Span>, analysis: &Analysis) {
+        let order = tree_order(&spans, analysis);
+        let mut place = vec![0usize; spans.len()];
+        for (at, index) in order.iter().enumerate() {
+            place[*index] = at;
+        }
+        let culprit = |found: Option<u32>| {
+            let index = found? as usize;
+            let span = spans.get(index)?;
+            let critical = analysis.critical_time.get(index).copied().unwrap_or(0);
+            Some(Culprit {
+                index: *place.get(index)?,
+                span_id: span.span_id,
+                service: span.service.clone(),
+                name: span.name.clone(),
+                duration_ns: span.duration_ns,
+                self_time_ns: analysis.self_time.get(index).copied().unwrap_or(0),
+                critical_time_ns: critical,
+                share: critical as f64 / self.duration_ns.max(1) as f64,
+            })
+        };
+        let (latency, error) = (culprit(analysis.latency_culprit), culprit(analysis.error_culprit));
+        let mut slots: Vec<Option<Span>> = spans.into_iter().map(Some).collect();
+        for index in order {
+            let Some(span) = slots.get_mut(index).and_then(Option::take) else { continue };
+            let orphan = span.parent_span_id.is_some() && analysis.parent[index].is_none();
+            if let Some(parent) = span.parent_span_id.filter(|_| orphan)
+                && !self.missing_parents.contains(&parent)
+                && parent != span.span_id
+            {
+                self.missing_parents.push(parent);
+            }
+            self.spans.push(SpanView {
+                depth: analysis.depth[index],
+                offset_ns: span.start_time.saturating_sub(self.start_time),
+                self_time_ns: analysis.self_time[index],
+                critical_time_ns: analysis.critical_time[index],
+                on_critical_path: analysis.on_critical_path[index],
+                orphan,
+                logs: Vec::new(),
+                link_states: Vec::new(),
+                span,
+            });
+        }
+        (self.latency_culprit, self.error_culprit) = (latency, error);
+    }
+
+    fn attach_logs(&mut self, logs: Vec<LogRecord>) {
+        let by_id: HashMap<SpanId, usize> =
+            self.spans.iter().enumerate().map(|(index, view)| (view.span.span_id, index)).collect();
+        for log in logs {
+            let owner = log.span_id.and_then(|id| by_id.get(&id)).and_then(|i| self.spans.get_mut(*i));
+            match owner {
+                Some(view) => view.logs.push(log),
+                None => self.logs.push(log),
+            }
+        }
+    }
+
+    fn ask_links(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
+        let mut states: HashMap<TraceId, LinkState> = HashMap::new();
+        for view in &mut self.spans {
+            for link in &view.span.links {
+                let text = |key: &str| link.get(key).and_then(Json::as_str).unwrap_or_default();
+                let Some((trace_id, _)) = TraceId::parse(text("trace_id")) else { continue };
+                if !states.contains_key(&trace_id) {
+                    if states.len() == LINKS_ASKED_MAX {
+                        self.partial.push(format!("only {LINKS_ASKED_MAX} span links were looked up"));
+                        return Ok(());
+                    }
+                    states.insert(trace_id, snapshot.link_state(trace_id)?);
+                }
+                if let Some(state) = states.get(&trace_id) {
+                    let span_id = SpanId::parse(text("span_id"));
+                    view.link_states.push(SpanLink { trace_id, span_id, link: state.clone() });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn analyse(spans: &[Span]) -> Analysis {
+    let timings: Vec<SpanTiming> = spans
+        .iter()
+        .map(|span| SpanTiming {
+            span_id: span.span_id,
+            parent_span_id: span.parent_span_id,
+            start: span.start_time,
+            duration: span.duration_ns,
+            error: span.is_error(),
+        })
+        .collect();
+    let mut analysis = Analysis::default();
+    Analyser::default().analyse(&timings, &mut analysis);
+    analysis
+}
+
+fn bounds_start(spans: &[Span], logs: &[LogRecord], exemplars: &[Exemplar]) -> i64 {
+    let spans = spans.iter().map(|span| span.start_time).min();
+    let others = logs.iter().map(|log| log.time).chain(exemplars.iter().map(|e| e.time)).min();
+    spans.or(others).unwrap_or(0)
+}
+
+/// Depth first without recursion; the root comes first, then the other tops by start.
+fn tree_order(spans: &[Span], analysis: &Analysis) -> Vec<usize> {
+    let mut children: Vec<Vec<usize>> = vec![Vec::new(); spans.len()];
+    let mut stack = Vec::new();
+    for (index, parent) in analysis.parent.iter().enumerate() {
+        match parent {
+            Some(parent) => children[*parent as usize].push(index),
+            None => stack.push(index),
+        }
+    }
+    // The stack is taken from its end, so everything is sorted latest first.
+    let latest_first = |index: &usize| std::cmp::Reverse((spans[*index].start_time, *index));
+    stack.sort_by_key(|index| {
+        std::cmp::Reverse((Some(*index as u32) != analysis.root, spans[*index].start_time, *index))
+    });
+    let mut order = Vec::with_capacity(spans.len());
+    while let Some(index) = stack.pop() {
+        order.push(index);
+        let mut below = std::mem::take(&mut children[index]);
+        below.sort_by_key(latest_first);
+        stack.append(&mut below);
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! The tree, the times, and where logs hang.
+
+use throughline_store::TraceData;
+
+use super::*;
+use crate::sample::{MS, log, span, span_id, trace_id};
+
+fn view() -> TraceView {
+    let mut failing = span(4, 3, "db", "GET /kv", 30, 5);
+    failing.status_code = 2;
+    TraceView::new(
+        trace_id(1),
+        TraceData {
+            spans: vec![
+                failing,
+                span(3, 2, "task-svc", "db:query", 20, 600),
+                span(1, 0, "gateway", "GET /tasks", 0, 700),
+                span(2, 1, "task-svc", "list", 10, 650),
+                span(9, 77, "worker", "lost", 50, 10),
+            ],
+            logs: vec![
+                log(Some(3), "task-svc", 40, 13, "RetryAttempts=3"),
+                log(Some(1), "gateway", 5, 9, "got a request"),
+                log(Some(500), "gateway", 1, 9, "of a span that is not here"),
+                log(None, "gateway", 2, 9, "of no span"),
+            ],
+            ..TraceData::default()
+        },
+    )
+}
+
+#[test]
+fn spans_come_in_tree_order_with_times() {
+    let view = view();
+    let shape: Vec<(&str, u32, bool)> =
+        view.spans.iter().map(|at| (at.span.name.as_str(), at.depth, at.orphan)).collect();
+    let expected = [
+        ("GET /tasks", 0, false),
+        ("list", 1, false),
+        ("db:query", 2, false),
+        ("GET /kv", 3, false),
+        ("lost", 0, true),
+    ];
+    assert_eq!(shape, expected);
+    assert_eq!((view.start_time, view.duration_ns), (0, 700 * MS));
+    assert_eq!(view.missing_parents, [span_id(77)]);
+    assert_eq!((view.root_service.as_str(), view.root_name.as_str()), ("gateway", "GET /tasks"));
+    assert_eq!(view.services, ["db", "gateway", "task-svc", "worker"]);
+    assert_eq!(view.descendants(1), 2..4);
+}
+
+#[test]
+fn the_culprits_are_named_by_their_place() {
+    let view = view();
+    let latency = view.latency_culprit.expect("latency culprit");
+    assert_eq!((latency.name.as_str(), latency.index), ("db:query", 2));
+    assert_eq!((latency.self_time_ns, latency.critical_time_ns), (595 * MS, 595 * MS));
+    assert!((latency.share - 0.85).abs() < 1e-9);
+    assert_eq!(view.error_culprit.expect("error culprit").name, "GET /kv");
+    assert_eq!(view.error_count, 1);
+}
+
+#[test]
+fn logs_hang_on_their_span_else_on_the_trace() {
+    let view = view();
+    assert_eq!(view.spans[2].logs.len(), 1);
+    assert_eq!(view.spans[0].logs.len(), 1);
+    let bodies: Vec<&str> = view.logs.iter().filter_map(|log| log.body.as_str()).collect();
+    assert_eq!(bodies, ["of a span that is not here", "of no span"]);
+    assert_eq!(view.log_count, 4);
+}
+
+#[test]
+fn a_trace_of_logs_alone_has_a_view() {
+    let data = TraceData { logs: vec![log(None, "a", 7, 9, "x")], ..TraceData::default() };
+    let view = TraceView::new(trace_id(1), data);
+    assert_eq!((view.start_time, view.duration_ns, view.spans.len()), (7 * MS, 0, 0));
+    assert_eq!(view.latency_culprit, None);
+}
+
+#[test]
+fn a_view_reads_back_from_json() {
+    let view = view();
+    let json = serde_json::to_string(&view).expect("written");
+    assert_eq!(serde_json::from_str::<TraceView>(&json).expect("read"), view);
+}
