@@ -1,0 +1,183 @@
+//! Reading a request's body: counted, reserved ahead, and with a minimum rate.
+//!
+//! A declared length (`Content-Length`, or the length in a gRPC message's prefix) is believed only where it leads to
+//! a refusal: a body that says it is too large need not be read. It never sizes an allocation or a reservation
+//! beyond the first step; both grow with what has really come.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::admission::Reservation;
+use crate::refusal::{Cause, Refusal};
+use crate::service::Service;
+
+/// What a request costs beside its body: headers, tasks and buffers. It bounds how many empty requests are in
+/// flight.
+const REQUEST_BYTES: usize = 4 << 10;
+
+/// The first step of a reservation. A larger one could be held by a sender that declares much and sends nothing.
+const FIRST_STEP_BYTES: usize = 64 << 10;
+
+/// A gRPC message's prefix: whether it is compressed, and its length.
+pub(crate) const GRPC_PREFIX_BYTES: usize = 5;
+
+/// Whether the body is the request or a gRPC message with its prefix.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// The body is the request.
+    Whole,
+    /// The body is one prefixed message.
+    GrpcMessage,
+}
+
+/// A body with the bytes that are reserved for it.
+pub(crate) struct ReadBody {
+    pub(crate) bytes: Bytes,
+    pub(crate) reservation: Reservation,
+}
+
+/// Reads a body to its end.
+pub(crate) async fn read(service: &Service, body: Incoming, framing: Framing) -> Result<ReadBody, Refusal> {
+    let bytes_max = match framing {
+        Framing::Whole => service.config.request_bytes_max,
+        Framing::GrpcMessage => service.config.request_bytes_max.saturating_add(GRPC_PREFIX_BYTES),
+    };
+    let declared = body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    if declared.is_some_and(|bytes| bytes > bytes_max) {
+        return Err(Refusal::too_large(service.config.request_bytes_max));
+    }
+    if declared.is_some_and(|bytes| !service.in_flight.has_room_for_body(bytes)) {
+        return Err(service.busy());
+    }
+    let first_step = declared.unwrap_or(FIRST_STEP_BYTES).min(FIRST_STEP_BYTES);
+    let reservation = service.in_flight.reserve(REQUEST_BYTES + first_step).ok_or_else(|| service.busy())?;
+    let mut reading = Reading { service, reservation, pieces: Pieces::default(), bytes_max, framing };
+    let mut pace = Pace::new(service.config.body_check_interval, service.config.body_bytes_per_second_min);
+    let mut body = std::pin::pin!(body);
+    loop {
+        let frame = match tokio::time::timeout_at(pace.next_check, body.frame()).await {
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(error))) => {
+                return Err(Refusal::new(Cause::Cancelled, format!("request body broke off: {error}")));
+            }
+            Ok(None) => break,
+            Err(_) => {
+                pace.check()?;
+                continue;
+            }
+        };
+        if let Ok(data) = frame.into_data() {
+            pace.count(data.len());
+            reading.push(data)?;
+        }
+    }
+    let bytes = reading.pieces.finish();
+    Ok(ReadBody { bytes, reservation: reading.reservation })
+}
+
+struct Reading<'a> {
+    service: &'a Service,
+    reservation: Reservation,
+    pieces: Pieces,
+    bytes_max: usize,
+    framing: Framing,
+}
+
+impl Reading<'_> {
+    fn push(&mut self, data: Bytes) -> Result<(), Refusal> {
+        let bytes = self.pieces.len() + data.len();
+        if bytes > self.bytes_max {
+            return Err(Refusal::too_large(self.service.config.request_bytes_max));
+        }
+        // Reserve for as much again as has come: the next piece is then covered before it is read.
+        let ahead = bytes.saturating_mul(2).min(self.bytes_max).max(bytes) + REQUEST_BYTES;
+        if bytes + REQUEST_BYTES > self.reservation.bytes() && !self.reservation.grow_to(ahead) {
+            return Err(self.service.busy());
+        }
+        self.pieces.push(data);
+        if self.framing == Framing::GrpcMessage
+            && let Some(declared) = self.pieces.start().and_then(grpc_message_bytes)
+            && declared > self.service.config.request_bytes_max
+        {
+            return Err(Refusal::too_large(self.service.config.request_bytes_max));
+        }
+        Ok(())
+    }
+}
+
+/// The length in a gRPC prefix, once it is there.
+pub(crate) fn grpc_message_bytes(start: &[u8]) -> Option<usize> {
+    let (prefix, _) = start.split_first_chunk::<GRPC_PREFIX_BYTES>()?;
+    let [_, a, b, c, d] = *prefix;
+    Some(u32::from_be_bytes([a, b, c, d]) as usize)
+}
+
+/// What has come of a body: one piece as it is (most requests of an SDK are one), more in one growing buffer.
+#[derive(Default)]
+struct Pieces {
+    first: Bytes,
+    all: BytesMut,
+}
+
+impl Pieces {
+    fn push(&mut self, data: Bytes) {
+        if self.len() == 0 {
+            self.first = data;
+            return;
+        }
+        if self.all.is_empty() {
+            self.all.extend_from_slice(&self.first);
+            self.first = Bytes::new();
+        }
+        self.all.extend_from_slice(&data);
+    }
+
+    fn len(&self) -> usize {
+        self.first.len() + self.all.len()
+    }
+
+    fn start(&self) -> Option<&[u8]> {
+        if self.all.is_empty() { Some(&self.first) } else { Some(&self.all) }
+    }
+
+    fn finish(self) -> Bytes {
+        if self.all.is_empty() { self.first } else { self.all.freeze() }
+    }
+}
+
+/// A minimum rate, checked at intervals: a burst earns no credit for a stall later.
+struct Pace {
+    interval: Duration,
+    bytes_min: usize,
+    bytes: usize,
+    next_check: Instant,
+}
+
+impl Pace {
+    fn new(interval: Duration, bytes_per_second_min: usize) -> Pace {
+        let bytes_min = (bytes_per_second_min as f64 * interval.as_secs_f64()) as usize;
+        Pace { interval, bytes_min, bytes: 0, next_check: Instant::now() + interval }
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    fn check(&mut self) -> Result<(), Refusal> {
+        if self.bytes < self.bytes_min {
+            let message = format!(
+                "request body came too slowly: {} bytes in {:?}, at least {} are needed",
+                self.bytes, self.interval, self.bytes_min
+            );
+            return Err(Refusal::new(Cause::SlowBody, message));
+        }
+        self.bytes = 0;
+        self.next_check = Instant::now() + self.interval;
+        Ok(())
+    }
+}
