@@ -21,6 +21,12 @@ struct Agent<T> {
     items: usize,
 }
 
+impl<T> Default for Batches<T> {
+    fn default() -> Batches<T> {
+        Batches::new()
+    }
+}
+
 impl<T> Batches<T> {
     /// Agents without items.
     pub fn new() -> Batches<T> {

@@ -188,10 +188,10 @@ pub fn agent_of(instance: usize) -> usize {
 pub fn resource(seed: u64, instance: usize) -> Resource {
     let (number, service) = (instance % INSTANCES_PER_SERVICE, &CATALOG[instance / INSTANCES_PER_SERVICE]);
     let mut random = Random::of(seed, 0x5e50, instance as u64);
-    let replica_set = random.next() & 0xff_ffff_ffff;
-    let pod = format!("{}-{replica_set:010x}-{:05x}", service.name, random.next() & 0xf_ffff);
+    let replica_set = random.bits() & 0xff_ffff_ffff;
+    let pod = format!("{}-{replica_set:010x}-{:05x}", service.name, random.bits() & 0xf_ffff);
     let node = format!("ip-10-{}-{}-{}.internal", agent_of(instance), number, random.below(250));
-    let id = format!("{:016x}-{:08x}", random.next(), random.next() & 0xffff_ffff);
+    let id = format!("{:016x}-{:08x}", random.bits(), random.bits() & 0xffff_ffff);
     let pairs = [
         ("service.name", service.name.to_owned()),
         ("service.namespace", "shop".to_owned()),

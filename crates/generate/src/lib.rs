@@ -9,10 +9,12 @@
 
 pub mod batches;
 pub mod catalog;
+pub mod corpus;
 pub mod logs;
 pub mod metrics;
 pub mod plan;
 pub mod random;
+pub mod sender;
 pub mod spans;
 
 use opentelemetry_proto::tonic::resource::v1::Resource;

@@ -160,7 +160,7 @@ fn from_template(time_ns: u64, plan: &Plan, random: &mut Random) -> LogRecord {
             Some('n') => random.skewed(5_000).to_string(),
             Some('m') => format!("{:.2}ms", random.tail() * 12.0),
             Some('u') => format!("u-{:06}", plan.user),
-            Some('h') => format!("{:012x}", random.next() & 0xffff_ffff_ffff),
+            Some('h') => format!("{:012x}", random.bits() & 0xffff_ffff_ffff),
             Some('a') => {
                 format!("10.{}.{}.{}:{}", random.below(32), random.below(8), random.below(250), 8080)
             }

@@ -108,7 +108,7 @@ pub fn plan(seed: u64, base_time_ns: u64, number: u64) -> Plan {
     for (at, node) in nodes.iter().enumerate().filter(|(at, _)| kept[*at]) {
         place[at] = spans.len();
         spans.push(PlannedSpan {
-            id: random.next() | 1,
+            id: random.bits() | 1,
             parent: node.parent.map(|parent| place[parent]),
             service: node.service,
             instance: node.service * INSTANCES_PER_SERVICE + instances[node.service],
@@ -129,8 +129,8 @@ pub fn plan(seed: u64, base_time_ns: u64, number: u64) -> Plan {
 
 fn trace_id(random: &mut Random) -> [u8; 16] {
     let mut id = [0; 16];
-    id[..8].copy_from_slice(&(random.next() | 1).to_be_bytes());
-    id[8..].copy_from_slice(&random.next().to_be_bytes());
+    id[..8].copy_from_slice(&(random.bits() | 1).to_be_bytes());
+    id[8..].copy_from_slice(&random.bits().to_be_bytes());
     id
 }
 

@@ -17,12 +17,12 @@ impl Random {
     /// A stream for one numbered thing of one kind, independent of the streams of all others.
     pub fn of(seed: u64, kind: u64, number: u64) -> Random {
         let mut random = Random::new(seed ^ kind.wrapping_mul(0xd6e8_feb8_6659_fd93));
-        let mixed = random.next() ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = random.bits() ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Random::new(mixed)
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -32,7 +32,7 @@ impl Random {
 
     /// A number in `0..limit`; 0 where the limit is 0.
     pub fn below(&mut self, limit: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(limit)) >> 64) as u64
+        ((u128::from(self.bits()) * u128::from(limit)) >> 64) as u64
     }
 
     /// An index in `0..limit`.
@@ -42,7 +42,7 @@ impl Random {
 
     /// A fraction in `0.0..1.0`.
     pub fn fraction(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// True with the given probability.
@@ -77,15 +77,15 @@ mod tests {
     fn same_seed_gives_same_numbers() {
         let (mut a, mut b) = (Random::of(1, 2, 3), Random::of(1, 2, 3));
         assert_eq!(
-            (0..100).map(|_| a.next()).collect::<Vec<_>>(),
-            (0..100).map(|_| b.next()).collect::<Vec<_>>()
+            (0..100).map(|_| a.bits()).collect::<Vec<_>>(),
+            (0..100).map(|_| b.bits()).collect::<Vec<_>>()
         );
     }
 
     #[test]
     fn streams_of_neighbours_differ() {
-        assert_ne!(Random::of(1, 2, 3).next(), Random::of(1, 2, 4).next());
-        assert_ne!(Random::of(1, 2, 3).next(), Random::of(1, 3, 3).next());
+        assert_ne!(Random::of(1, 2, 3).bits(), Random::of(1, 2, 4).bits());
+        assert_ne!(Random::of(1, 2, 3).bits(), Random::of(1, 3, 3).bits());
     }
 
     #[test]

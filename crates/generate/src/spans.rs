@@ -232,7 +232,7 @@ fn message(topic: usize, operation: &str, kind: span::SpanKind, random: &mut Ran
         text("messaging.system", "kafka"),
         text("messaging.destination.name", topic),
         text("messaging.operation.type", operation),
-        text("messaging.message.id", format!("{:016x}", random.next())),
+        text("messaging.message.id", format!("{:016x}", random.bits())),
         int("messaging.kafka.offset", random.below(40_000_000) as i64),
     ];
     (format!("{operation} {topic}"), kind, attributes)
