@@ -79,6 +79,10 @@ impl DecodeLimits {
     }
 }
 
+/// The largest decompressed request, whatever a receiver is configured to take. Columns of text count their bytes in
+/// 31 bits, and as JSON a body can take six times what it takes on the wire.
+const REQUEST_BYTES: usize = 256 << 20;
+
 /// A decoded request.
 #[derive(Clone, Debug)]
 pub struct Decoded {
@@ -109,6 +113,9 @@ impl Decoder {
         body: &[u8],
         context: &DecodeContext,
     ) -> Result<Decoded, DecodeError> {
+        if body.len() > REQUEST_BYTES {
+            return Err(DecodeError::TooLarge { limit_bytes: REQUEST_BYTES });
+        }
         match encoding {
             Encoding::Protobuf => crate::otlp::decode(signal, body, context, &mut self.state),
             Encoding::Json => {

@@ -8,6 +8,8 @@
 //! the [`DecodeContext`] of its receipt gives the same batch and the same rejections. No input makes it panic,
 //! recurse beyond a fixed depth, or allocate from a length that a sender declared.
 
+#![deny(clippy::indexing_slicing)]
+
 mod compression;
 mod decode;
 mod error;

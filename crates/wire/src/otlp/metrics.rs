@@ -1,0 +1,290 @@
+//! Metrics: `ExportMetricsServiceRequest` into a [`MetricBatch`](throughline_model::MetricBatch).
+//!
+//! A point belongs to a series, found by a fingerprint that does not depend on the order of attributes: the sum of
+//! the hashes of its `KeyValue` messages, hashed together with what its metric, scope and resource are. A series is
+//! read and checked with its first point; the attributes of later points have the same bytes and are only hashed.
+
+mod point;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use throughline_model::Batch;
+use throughline_model::batch::{MetricBatchBuilder, PointRow, SeriesRow};
+use throughline_model::point::PointKind;
+use throughline_model::protobuf::{Field, Malformed, Reader};
+use xxhash_rust::xxh3::xxh3_128;
+
+use self::point::{Layout, PointFields};
+use super::attributes::{copy_attribute, count_attribute};
+use super::origin::{OriginColumns, short_text};
+use super::refusal::{Fault, Refusal, Tally};
+use super::{ItemOrigin, Memory, Scratch, Sink, check_time, refused, walk};
+use crate::{DecodeContext, DecodeError, Decoded};
+
+/// Aggregation temporality, as OTLP codes it.
+const CUMULATIVE: u64 = 2;
+
+pub(super) fn decode(
+    body: &[u8],
+    context: &DecodeContext,
+    memory: &mut Memory,
+) -> Result<Decoded, DecodeError> {
+    let mut tally = Tally::new(["resource_metrics", "scope_metrics", "metrics"], &context.limits);
+    let mut sink = MetricSink {
+        builder: MetricBatchBuilder::new(),
+        series: HashMap::new(),
+        context,
+        scratch: &mut memory.scratch,
+    };
+    walk(body, &mut sink, &mut memory.origins, &context.limits, &mut tally)?;
+    Ok(Decoded { batch: Batch::Metrics(sink.builder.finish()), rejected: tally.finish() })
+}
+
+struct MetricSink<'a> {
+    builder: MetricBatchBuilder,
+    /// The batch's series by fingerprint.
+    series: HashMap<u128, u32>,
+    context: &'a DecodeContext,
+    scratch: &'a mut Scratch,
+}
+
+/// What a metric's points have in common.
+struct Metric<'a> {
+    name: &'a str,
+    unit: &'a str,
+    description: &'a str,
+    layout: &'static Layout,
+    temporality: u8,
+    monotonic: bool,
+    /// A hash of all that makes the series of this metric, without the points' attributes.
+    identity: u128,
+    origin: ItemOrigin,
+}
+
+impl Sink for MetricSink<'_> {
+    fn columns(&mut self) -> &mut impl OriginColumns {
+        &mut self.builder
+    }
+
+    fn take(&mut self, message: &[u8], origin: ItemOrigin, tally: &mut Tally) -> Result<(), Malformed> {
+        let parts = Parts::read(message)?;
+        let metric = match refused(self.metric(&parts, origin))? {
+            Ok(metric) => metric,
+            Err(refusal) => {
+                let count = parts.count_points()?;
+                // A metric without points has nothing to refuse.
+                if count > 0 {
+                    tally.refuse(refusal, count);
+                }
+                return Ok(());
+            }
+        };
+        let mut reader = Reader::new(&parts.data);
+        let mut index = 0;
+        while let Some((number, field)) = reader.next_field()? {
+            let (1, Field::Bytes(message)) = (number, field) else { continue };
+            tally.place.point = Some(index);
+            index += 1;
+            let taken = match tally.admit() {
+                Ok(()) => refused(self.point(message, &metric, tally))?,
+                Err(refusal) => Err(refusal),
+            };
+            if let Err(refusal) = taken {
+                tally.refuse(refusal, 1);
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self, message: &[u8]) -> Result<u64, Malformed> {
+        Parts::read(message)?.count_points()
+    }
+}
+
+/// A metric's fields as they are on the wire.
+#[derive(Default)]
+struct Parts<'a> {
+    name: &'a [u8],
+    description: &'a [u8],
+    unit: &'a [u8],
+    /// The field number of the data: which kind it is.
+    kind: u32,
+    data: Cow<'a, [u8]>,
+}
+
+impl<'a> Parts<'a> {
+    fn read(message: &'a [u8]) -> Result<Parts<'a>, Malformed> {
+        let mut parts = Parts::default();
+        let mut reader = Reader::new(message);
+        while let Some((number, field)) = reader.next_field()? {
+            match (number, field) {
+                (1, Field::Bytes(bytes)) => parts.name = bytes,
+                (2, Field::Bytes(bytes)) => parts.description = bytes,
+                (3, Field::Bytes(bytes)) => parts.unit = bytes,
+                // The same kind twice is merged, which for encoded messages is to put one after the other; of
+                // different kinds the last counts.
+                (5 | 7 | 9 | 10 | 11, Field::Bytes(bytes)) if number == parts.kind => {
+                    parts.data.to_mut().extend_from_slice(bytes);
+                }
+                (5 | 7 | 9 | 10 | 11, Field::Bytes(bytes)) => {
+                    parts.kind = number;
+                    parts.data = Cow::Borrowed(bytes);
+                }
+                _ => {}
+            }
+        }
+        Ok(parts)
+    }
+
+    fn count_points(&self) -> Result<u64, Malformed> {
+        let mut reader = Reader::new(&self.data);
+        let mut count = 0;
+        while let Some((number, field)) = reader.next_field()? {
+            count += u64::from(number == 1 && matches!(field, Field::Bytes(_)));
+        }
+        Ok(count)
+    }
+}
+
+impl MetricSink<'_> {
+    fn metric<'p>(&self, parts: &'p Parts<'_>, origin: ItemOrigin) -> Result<Metric<'p>, Fault> {
+        let limits = &self.context.limits;
+        let layout = Layout::of(parts.kind).ok_or(Refusal::NoData)?;
+        let (mut temporality, mut monotonic) = (0, 0);
+        let mut reader = Reader::new(&parts.data);
+        while let Some((number, field)) = reader.next_field()? {
+            match (number, field) {
+                (2, Field::Varint(value)) => temporality = value,
+                (3, Field::Varint(value)) => monotonic = value,
+                _ => {}
+            }
+        }
+        if layout.kind == PointKind::Gauge || layout.kind == PointKind::Summary {
+            temporality = 0;
+        } else if temporality == 0 || temporality > CUMULATIVE {
+            return Err(Refusal::Temporality { value: temporality }.into());
+        }
+        let monotonic = layout.kind == PointKind::Sum && monotonic != 0;
+        let name = short_text(parts.name, limits, "name")?;
+        let unit = short_text(parts.unit, limits, "unit")?;
+        let codes = [layout.kind as u8, temporality as u8, u8::from(monotonic)];
+        // The separators keep name, unit and the rest apart: no valid UTF-8 contains them.
+        let identity = xxh3_128(
+            &[
+                name.as_bytes(),
+                &[0xff],
+                unit.as_bytes(),
+                &[0xff],
+                &codes,
+                &origin.resource.identity.to_le_bytes(),
+                &origin.scope.identity.to_le_bytes(),
+            ]
+            .concat(),
+        );
+        Ok(Metric {
+            name,
+            unit,
+            description: short_text(parts.description, limits, "description")?,
+            layout,
+            temporality: temporality as u8,
+            monotonic,
+            identity,
+            origin,
+        })
+    }
+
+    fn point(&mut self, message: &[u8], metric: &Metric<'_>, tally: &mut Tally) -> Result<(), Fault> {
+        let payload = &mut self.scratch.events;
+        let fields = PointFields::read(message, metric.layout, payload)?;
+        let time = check_time(fields.time, self.context, "time_unix_nano")?;
+        let value = fields.checked_value(metric.layout)?;
+        if fields.has_exemplars {
+            // Before anything is stored: a point is refused whole or not at all.
+            point::check_exemplars(message, metric.layout, &self.context.limits)?;
+        }
+        let series = self.series(message, metric, fields.attributes_hash)?;
+        self.builder.push_point(&PointRow {
+            series,
+            time,
+            start_time: i64::try_from(fields.start_time).unwrap_or(i64::MAX),
+            value,
+            flags: fields.flags,
+            payload: metric.layout.has_payload().then_some(&self.scratch.events),
+        });
+        if fields.has_exemplars {
+            self.exemplars(message, metric.layout, series, time, tally)?;
+        }
+        Ok(())
+    }
+
+    /// The row of a point's series; the series is read from the point if it is new.
+    fn series(&mut self, message: &[u8], metric: &Metric<'_>, attributes_hash: u128) -> Result<u32, Fault> {
+        const FIELD: &str = "attributes";
+        let mut bytes = [0; 32];
+        let (head, tail) = bytes.split_at_mut(16);
+        head.copy_from_slice(&metric.identity.to_le_bytes());
+        tail.copy_from_slice(&attributes_hash.to_le_bytes());
+        let fingerprint = xxh3_128(&bytes);
+        if let Some(row) = self.series.get(&fingerprint) {
+            return Ok(*row);
+        }
+        let list = &mut self.scratch.attributes;
+        list.clear();
+        let (mut reader, mut count) = (Reader::new(message), 0);
+        while let Some((number, field)) = reader.next_field()? {
+            if number == metric.layout.attributes
+                && let Field::Bytes(key_value) = field
+            {
+                count_attribute(&mut count, &self.context.limits, FIELD)?;
+                copy_attribute(list, key_value, &self.context.limits, FIELD)?;
+            }
+        }
+        let row = self.builder.push_series(&SeriesRow {
+            resource: metric.origin.resource.index,
+            scope: metric.origin.scope.index,
+            fingerprint: fingerprint.to_be_bytes(),
+            metric: metric.name,
+            kind: metric.layout.kind,
+            unit: metric.unit,
+            description: metric.description,
+            temporality: metric.temporality,
+            monotonic: metric.monotonic,
+            attributes: list,
+        });
+        self.series.insert(fingerprint, row);
+        Ok(row)
+    }
+
+    /// Stores a point's exemplars. One whose own time is out of bounds is left out and remarked upon: libraries keep
+    /// an exemplar for as long as their process lives, and its point is good.
+    fn exemplars(
+        &mut self,
+        message: &[u8],
+        layout: &Layout,
+        series: u32,
+        point_time: i64,
+        tally: &mut Tally,
+    ) -> Result<(), Malformed> {
+        let mut reader = Reader::new(message);
+        while let Some((number, field)) = reader.next_field()? {
+            if Some(number) != layout.exemplars {
+                continue;
+            }
+            let time = match point::exemplar_time(field.bytes())? {
+                0 => Ok(point_time),
+                time => {
+                    check_time(time, self.context, "exemplars.time_unix_nano (the exemplar was left out)")
+                }
+            };
+            match time {
+                Ok(time) => {
+                    let list = &mut self.scratch.attributes;
+                    point::push_exemplar(field.bytes(), series, time, list, &mut self.builder)?;
+                }
+                Err(refusal) => tally.refuse(refusal, 0),
+            }
+        }
+        Ok(())
+    }
+}

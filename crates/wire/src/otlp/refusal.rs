@@ -1,0 +1,195 @@
+//! Why one item is refused, as a small value, and the tally of a request's refusals.
+
+use std::fmt;
+
+use throughline_model::attribute::MAX_DEPTH;
+use throughline_model::protobuf::Malformed;
+
+use crate::{DecodeLimits, RejectReason, Rejection};
+
+/// Why an item is refused. Fields are named as in opentelemetry-proto.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Refusal {
+    IdLength { field: &'static str, bytes: usize, expected: usize },
+    IdZero { field: &'static str },
+    NotUtf8 { field: &'static str },
+    TooDeep { field: &'static str },
+    AttributeBytes { field: &'static str, bytes: usize, limit: usize },
+    AttributeCount { field: &'static str, limit: usize },
+    NoTime { field: &'static str },
+    TooNew { field: &'static str, time: u64, received_at: i64, limit_ns: i64 },
+    TooOld { field: &'static str, time: u64, received_at: i64, limit_ns: i64 },
+    ItemCount { limit: usize },
+    Temporality { value: u64 },
+    Buckets { counts: usize, bounds: usize },
+    NoValue,
+    NoData,
+}
+
+impl Refusal {
+    fn reason(&self) -> RejectReason {
+        match self {
+            Refusal::IdLength { .. } | Refusal::IdZero { .. } => RejectReason::InvalidId,
+            Refusal::NotUtf8 { .. } => RejectReason::InvalidUtf8,
+            Refusal::TooDeep { .. } => RejectReason::TooDeep,
+            Refusal::AttributeBytes { .. } | Refusal::AttributeCount { .. } => RejectReason::TooLarge,
+            Refusal::TooNew { .. } => RejectReason::TooNew,
+            Refusal::TooOld { .. } | Refusal::NoTime { .. } => RejectReason::TooOld,
+            Refusal::ItemCount { .. } => RejectReason::TooManyItems,
+            Refusal::Temporality { .. } | Refusal::Buckets { .. } | Refusal::NoValue | Refusal::NoData => {
+                RejectReason::InvalidMetric
+            }
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Refusal::IdLength { field, bytes, expected } => {
+                write!(f, "{field} has {bytes} bytes, it must have {expected}")
+            }
+            Refusal::IdZero { field } => write!(f, "{field} is all zeros"),
+            Refusal::NotUtf8 { field } => write!(f, "{field} is not valid UTF-8"),
+            Refusal::TooDeep { field } => {
+                write!(f, "{field} nests values deeper than {MAX_DEPTH} levels; flatten the value")
+            }
+            Refusal::AttributeBytes { field, bytes, limit } => {
+                write!(f, "{field} has {bytes} bytes, limit {limit}; shorten it or send it as a log body")
+            }
+            Refusal::AttributeCount { field, limit } => {
+                write!(f, "more than {limit} {field}; set an attribute count limit in the SDK")
+            }
+            Refusal::NoTime { field } => write!(f, "{field} is 0, it must be nanoseconds since the epoch"),
+            Refusal::TooNew { field, time, received_at, limit_ns } => {
+                let ahead = time.saturating_sub(received_at.max(0) as u64);
+                write!(f, "{field} {time} is {} ahead of the time of receipt, limit ", Span(ahead))?;
+                write!(f, "{}; correct the sender's clock or raise max_future", Span(limit_ns.max(0) as u64))
+            }
+            Refusal::TooOld { field, time, received_at, limit_ns } => {
+                let age = (received_at.max(0) as u64).saturating_sub(time);
+                write!(f, "{field} {time} is {} before the time of receipt, limit ", Span(age))?;
+                write!(f, "{} (the retention); raise the retention to keep it", Span(limit_ns.max(0) as u64))
+            }
+            Refusal::ItemCount { limit } => {
+                write!(f, "the request has more than {limit} items; send smaller batches")
+            }
+            Refusal::Temporality { value: 0 } => {
+                f.write_str("aggregation_temporality is unspecified, it must be delta or cumulative")
+            }
+            Refusal::Temporality { value } => {
+                write!(f, "aggregation_temporality is {value}, it must be 1 (delta) or 2 (cumulative)")
+            }
+            Refusal::Buckets { counts, bounds } => write!(
+                f,
+                "bucket_counts has {counts} entries for {bounds} explicit_bounds, it must have one more than \
+                 bounds, or both none"
+            ),
+            Refusal::NoValue => f.write_str("the point has neither as_double nor as_int"),
+            Refusal::NoData => f.write_str("the metric's data is of a kind that is not known here"),
+        }
+    }
+}
+
+/// A length of time as people write it, in its two largest units.
+struct Span(u64);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0 / 1_000_000_000;
+        match seconds {
+            0..=119 => write!(f, "{seconds} s"),
+            120..=7_199 => write!(f, "{} min", seconds / 60),
+            7_200..=172_799 => write!(f, "{} h", seconds / 3_600),
+            _ => write!(f, "{} days", seconds / 86_400),
+        }
+    }
+}
+
+/// What ends the walk of one item.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Fault {
+    /// The request's bytes are not protobuf: the whole request is refused.
+    Malformed(Malformed),
+    /// This item is refused, the others are not touched.
+    Refused(Refusal),
+}
+
+impl From<Malformed> for Fault {
+    fn from(malformed: Malformed) -> Fault {
+        Fault::Malformed(malformed)
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Fault {
+        Fault::Refused(refusal)
+    }
+}
+
+/// Where in a request the walk is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// The names of the three levels, such as `resource_spans`, `scope_spans`, `spans`.
+    pub names: [&'static str; 3],
+    /// The positions within them.
+    pub at: [usize; 3],
+    /// The data point within a metric.
+    pub point: Option<usize>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (name, at)) in self.names.iter().zip(self.at).enumerate() {
+            let dot = if index == 0 { "" } else { "." };
+            write!(f, "{dot}{name}[{at}]")?;
+        }
+        match self.point {
+            Some(point) => write!(f, ".data_points[{point}]"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Counts a request's items and refusals.
+pub(super) struct Tally {
+    pub place: Place,
+    items: usize,
+    items_limit: usize,
+    rejected: Vec<Rejection>,
+}
+
+impl Tally {
+    pub fn new(names: [&'static str; 3], limits: &DecodeLimits) -> Tally {
+        let place = Place { names, at: [0; 3], point: None };
+        Tally { place, items: 0, items_limit: limits.items_per_request, rejected: Vec::new() }
+    }
+
+    /// Makes room for one more item, unless the request has too many.
+    #[inline]
+    pub fn admit(&mut self) -> Result<(), Refusal> {
+        self.items += 1;
+        if self.items > self.items_limit {
+            return Err(Refusal::ItemCount { limit: self.items_limit });
+        }
+        Ok(())
+    }
+
+    /// Counts `count` items of the current place as refused. A count of zero is a remark: the item is stored, but not
+    /// all of it.
+    #[cold]
+    pub fn refuse(&mut self, refusal: Refusal, count: u64) {
+        let reason = refusal.reason();
+        match self.rejected.iter_mut().find(|r| r.reason == reason) {
+            Some(rejection) => rejection.count += count,
+            None => {
+                let message = format!("{}: {refusal}", self.place);
+                self.rejected.push(Rejection { reason, count, message });
+            }
+        }
+    }
+
+    pub fn finish(self) -> Vec<Rejection> {
+        self.rejected
+    }
+}
