@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use super::keys::{HOT_PARTITION, partition_name};
 use super::load::{HOT, Report};
 use super::place::{self, Ports};
 use super::process::{Event, Output, Process};
 use super::service::{LISTENING, Name};
-use super::watch::{Sight, Watch};
+use super::watch::Watch;
 use super::{Args, time};
 
 /// How long the server or a service may take to start.
@@ -74,11 +75,11 @@ impl Driver {
         if self.stopped {
             return Ok(ExitCode::SUCCESS);
         }
-        let resolved = self.watch_spike(&watch)?;
+        let resolved = self.watch_spike(&watch, ports)?;
         if args.once || self.stopped {
             return Ok(if resolved { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
-        println!("{}", super::show::farewell(ports, &folder));
+        println!("{}", super::show::farewell(ports));
         while !self.stopped {
             self.wait(Duration::from_secs(3_600), "")?;
         }
@@ -87,10 +88,12 @@ impl Driver {
 
     fn start_server(&mut self, folder: &std::path::Path, ports: Ports, watch: &Watch) -> anyhow::Result<()> {
         let (log_path, log) = place::log_file(folder)?;
-        println!("{}", super::show::opening(ports, folder, &log_path));
+        println!("{}", super::show::opening(ports, folder));
         let arguments = ports.serve_arguments(folder);
         let output = Output::Log(log, self.sender.clone());
-        self.processes.push(Process::start("the server", &arguments, output)?);
+        let server = Process::start("the server", &arguments, output)?;
+        println!("  {:<10} process {}, log in {}", "server", server.id(), log_path.display());
+        self.processes.push(server);
         let until = time::now() + START_TIMEOUT;
         while !watch.server_is_ready() {
             if time::now() > until {
@@ -140,35 +143,36 @@ impl Driver {
     }
 
     /// Makes the partition hot and tries the walk until it resolves; prints it as far as it came.
-    fn watch_spike(&mut self, watch: &Watch) -> anyhow::Result<bool> {
-        self.say("one partition of db goes hot");
+    fn watch_spike(&mut self, watch: &Watch, ports: Ports) -> anyhow::Result<bool> {
+        self.say(&format!("partition {} of db goes hot", partition_name(HOT_PARTITION)));
         self.processes.last_mut().context("the load does not run")?.command(HOT)?;
         let hot_at = time::now();
-        let mut sight = Sight::nothing();
         let mut say_at = hot_at + PROGRESS_INTERVAL;
-        while hot_at.elapsed() < WALK_TIMEOUT && !self.stopped {
+        let sight = loop {
             self.take_events(WALK_INTERVAL)?;
-            sight = watch.look();
-            if sight.resolved && hot_at.elapsed() >= SETTLE {
-                break;
+            let sight = watch.look();
+            let settled = hot_at.elapsed() >= SETTLE;
+            if sight.missing.is_none() && settled || hot_at.elapsed() >= WALK_TIMEOUT || self.stopped {
+                break sight;
             }
             if time::now() >= say_at {
                 say_at += PROGRESS_INTERVAL;
-                self.say_report(&format!("hot; the walk: {}", sight.missing));
+                let state = sight.missing.as_deref().unwrap_or("resolves, and is given time to settle");
+                self.say_report(&format!("hot; the walk: {state}"));
             }
-        }
+        };
         let took = hot_at.elapsed().as_secs();
-        match (&sight.text, sight.resolved) {
-            (Some(text), true) => {
-                self.say(&format!("the walk, {took} s after the partition went hot\n"));
-                println!("{text}");
-            }
-            (text, _) => {
-                println!("{}", text.as_deref().unwrap_or_default());
-                eprintln!("the walk did not resolve within {took} s: {}", sight.missing);
-            }
+        if self.stopped {
+            return Ok(false);
         }
-        Ok(sight.resolved)
+        self.say(&format!("the walk, {took} s after the partition went hot"));
+        if let Some(walk) = &sight.walk {
+            println!("\n{}", super::show::walk(walk, watch.trace(walk).as_ref(), ports));
+        }
+        if let Some(missing) = &sight.missing {
+            eprintln!("the walk did not resolve within {took} s; what is missing is the {missing}");
+        }
+        Ok(sight.missing.is_none())
     }
 
     /// Lets time pass, saying how it goes.
@@ -219,6 +223,7 @@ impl Driver {
 
     /// Ends the load first and the server last, so that all that was gathered still arrives.
     fn end(&mut self) {
+        self.say("ending the workload, then the server");
         while let Some(mut process) = self.processes.pop() {
             process.end();
         }

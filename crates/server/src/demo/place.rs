@@ -48,6 +48,20 @@ impl Ports {
         *self == DEFAULT_PORTS
     }
 
+    /// How the server is started on them.
+    pub fn serve_arguments(&self, folder: &Path) -> Vec<String> {
+        let mut arguments = vec!["serve".to_owned(), "--until-stdin-closes".to_owned()];
+        arguments.extend(["--data-dir".to_owned(), folder.display().to_string()]);
+        for (option, port) in [
+            ("--otlp-grpc", self.otlp_grpc),
+            ("--otlp-http", self.otlp_http),
+            ("--api", self.api),
+        ] {
+            arguments.extend([option.to_owned(), format!("{}:{port}", Ipv4Addr::LOCALHOST)]);
+        }
+        arguments
+    }
+
     fn all(&self) -> [u16; 3] {
         [self.otlp_grpc, self.otlp_http, self.api]
     }
