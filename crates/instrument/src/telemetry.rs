@@ -158,7 +158,7 @@ impl Telemetry {
     }
 
     /// Sends what has gathered, for as long as the timeout allows, ends the export thread and says what became of
-    /// everything.
+    /// everything. An attempt that is under way is not cut short: a receiver that hangs costs up to ten seconds more.
     pub fn shutdown(mut self, timeout: Duration) -> Stats {
         self.stop(timeout);
         self.core.stats()

@@ -91,7 +91,8 @@ impl Db {
     }
 
     fn throttle(&self, span: &SpanContext, partition: &str) -> Reply {
-        let message = format!("request rejected: partition {partition} is over {REQUESTS_PER_SECOND} requests/s");
+        let message =
+            format!("request rejected: partition {partition} is over {REQUESTS_PER_SECOND} requests/s");
         self.served.logger.info(span, &message, &[("db.partition", partition.into())]);
         Reply::new(400, json!({ "partition": partition, "error": THROTTLED }))
     }
@@ -129,7 +130,8 @@ mod tests {
     fn a_bucket_grants_its_burst_and_then_its_rate() {
         let start = time::now();
         let mut bucket = TokenBucket::full(start);
-        let granted = |bucket: &mut TokenBucket, at: Duration| (0..50).filter(|_| bucket.take(start + at)).count();
+        let granted =
+            |bucket: &mut TokenBucket, at: Duration| (0..50).filter(|_| bucket.take(start + at)).count();
         assert_eq!(granted(&mut bucket, Duration::ZERO), 10);
         assert_eq!(granted(&mut bucket, Duration::from_millis(500)), 5);
         assert_eq!(granted(&mut bucket, Duration::from_secs(60)), 10);

@@ -135,7 +135,9 @@ impl Driver {
         match self.events.recv_timeout(START_TIMEOUT) {
             Ok(Event::Line { name, text }) if name == service => {
                 let address = text.strip_prefix(LISTENING);
-                address.map(str::to_owned).with_context(|| format!("{service} says {text:?}, not where it listens"))
+                address
+                    .map(str::to_owned)
+                    .with_context(|| format!("{service} says {text:?}, not where it listens"))
             }
             Ok(Event::Stop) => bail!("stopped while {service} started"),
             other => bail!("{service} did not start: {other:?}"),
@@ -233,7 +235,8 @@ impl Driver {
 /// Turns SIGINT and SIGTERM into an event; a second one ends the driver at once, and with it its children's stdin.
 fn stop_on_signals(events: Sender<Event>) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     let (mut interrupt, mut terminate) = {
         let _context = runtime.enter();
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)

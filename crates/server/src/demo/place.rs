@@ -52,11 +52,9 @@ impl Ports {
     pub fn serve_arguments(&self, folder: &Path) -> Vec<String> {
         let mut arguments = vec!["serve".to_owned(), "--until-stdin-closes".to_owned()];
         arguments.extend(["--data-dir".to_owned(), folder.display().to_string()]);
-        for (option, port) in [
-            ("--otlp-grpc", self.otlp_grpc),
-            ("--otlp-http", self.otlp_http),
-            ("--api", self.api),
-        ] {
+        for (option, port) in
+            [("--otlp-grpc", self.otlp_grpc), ("--otlp-http", self.otlp_http), ("--api", self.api)]
+        {
             arguments.extend([option.to_owned(), format!("{}:{port}", Ipv4Addr::LOCALHOST)]);
         }
         arguments
@@ -96,9 +94,11 @@ pub fn log_file(data_folder: &Path) -> anyhow::Result<(PathBuf, File)> {
 fn remove_earlier_runs(root: &Path) {
     for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
         let (name, path) = (entry.file_name(), entry.path());
-        let started_at = name.to_str().and_then(|name| name.strip_prefix(RUN_PREFIX)?.split('-').next()?.parse().ok());
+        let started_at =
+            name.to_str().and_then(|name| name.strip_prefix(RUN_PREFIX)?.split('-').next()?.parse().ok());
         // A run that has just begun may not hold its lock yet.
-        let is_old = started_at.is_some_and(|at: u64| at.saturating_add(START_SECONDS_MAX) < time::unix_seconds());
+        let is_old =
+            started_at.is_some_and(|at: u64| at.saturating_add(START_SECONDS_MAX) < time::unix_seconds());
         if is_old && path.is_dir() && !is_held(&path) && std::fs::remove_dir_all(&path).is_ok() {
             // It is there only if that run got as far as starting a server.
             let _ = std::fs::remove_file(path.with_extension("log"));
@@ -107,7 +107,10 @@ fn remove_earlier_runs(root: &Path) {
 }
 
 /// Whether a server holds the lock of a data folder.
-#[expect(clippy::disallowed_methods, reason = "asks for the lock of a folder that this process does not open")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "asks for the lock of a folder that this process does not open"
+)]
 fn is_held(folder: &Path) -> bool {
     match File::open(folder.join("lock")) {
         Ok(file) => matches!(file.try_lock(), Err(TryLockError::WouldBlock)),
