@@ -36,13 +36,14 @@ struct Shared {
     name: String,
     unit: String,
     bounds: Vec<f64>,
-    start_unix_ns: u64,
     /// By the encoded attributes, sorted by key: the same set is the same series in whatever order it comes.
     series: Mutex<HashMap<Vec<u8>, Series>>,
 }
 
 struct Series {
     attributes: Vec<KeyValue>,
+    /// When it began: a receiver counts a new series from here, and not from the start of the process.
+    start_unix_ns: u64,
     count: u64,
     sum: f64,
     min: f64,
@@ -70,13 +71,8 @@ impl Histogram {
         let mut bounds: Vec<f64> = bounds.iter().copied().filter(|bound| bound.is_finite()).collect();
         bounds.sort_unstable_by(f64::total_cmp);
         bounds.dedup();
-        let shared = Shared {
-            name: name.to_owned(),
-            unit: unit.to_owned(),
-            bounds,
-            start_unix_ns: clock::now_unix_ns(),
-            series: Mutex::default(),
-        };
+        let shared =
+            Shared { name: name.to_owned(), unit: unit.to_owned(), bounds, series: Mutex::default() };
         Histogram { shared: Arc::new(shared) }
     }
 
@@ -133,6 +129,7 @@ impl Series {
     fn new(attributes: Vec<KeyValue>, bucket_count: usize) -> Series {
         Series {
             attributes,
+            start_unix_ns: clock::now_unix_ns(),
             count: 0,
             sum: 0.0,
             min: f64::INFINITY,
@@ -158,7 +155,7 @@ impl Series {
     fn collect(&mut self, shared: &Shared, now_unix_ns: u64) -> proto::HistogramDataPoint {
         proto::HistogramDataPoint {
             attributes: self.attributes.clone(),
-            start_time_unix_nano: shared.start_unix_ns,
+            start_time_unix_nano: self.start_unix_ns,
             time_unix_nano: now_unix_ns,
             count: self.count,
             sum: Some(self.sum),

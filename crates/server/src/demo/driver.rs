@@ -12,7 +12,7 @@ use super::place::{self, Ports};
 use super::process::{Event, Output, Process};
 use super::service::{LISTENING, Name};
 use super::watch::Watch;
-use super::{Args, time};
+use super::{Args, show, time};
 
 /// How long the server or a service may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -75,11 +75,14 @@ impl Driver {
         if self.stopped {
             return Ok(ExitCode::SUCCESS);
         }
-        let resolved = self.watch_spike(&watch, ports)?;
+        let resolved = self.watch_spike(&watch)?;
+        if args.once {
+            println!("{}", show::epilogue(&folder));
+        }
         if args.once || self.stopped {
             return Ok(if resolved { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
-        println!("{}", super::show::farewell(ports));
+        println!("{}", show::farewell(ports));
         while !self.stopped {
             self.wait(Duration::from_secs(3_600), "")?;
         }
@@ -88,7 +91,7 @@ impl Driver {
 
     fn start_server(&mut self, folder: &std::path::Path, ports: Ports, watch: &Watch) -> anyhow::Result<()> {
         let (log_path, log) = place::log_file(folder)?;
-        println!("{}", super::show::opening(ports, folder));
+        println!("{}", show::opening(ports, folder));
         let arguments = ports.serve_arguments(folder);
         let output = Output::Log(log, self.sender.clone());
         let server = Process::start("the server", &arguments, output)?;
@@ -145,7 +148,7 @@ impl Driver {
     }
 
     /// Makes the partition hot and tries the walk until it resolves; prints it as far as it came.
-    fn watch_spike(&mut self, watch: &Watch, ports: Ports) -> anyhow::Result<bool> {
+    fn watch_spike(&mut self, watch: &Watch) -> anyhow::Result<bool> {
         self.say(&format!("partition {} of db goes hot", partition_name(HOT_PARTITION)));
         self.processes.last_mut().context("the load does not run")?.command(HOT)?;
         let hot_at = time::now();
@@ -169,7 +172,7 @@ impl Driver {
         }
         self.say(&format!("the walk, {took} s after the partition went hot"));
         if let Some(walk) = &sight.walk {
-            println!("\n{}", super::show::walk(walk, watch.trace(walk).as_ref(), ports));
+            println!("\n{}", show::walk(walk, watch.trace(walk).as_ref()));
         }
         if let Some(missing) = &sight.missing {
             eprintln!("the walk did not resolve within {took} s; what is missing is the {missing}");

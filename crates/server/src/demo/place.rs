@@ -48,6 +48,11 @@ impl Ports {
         *self == DEFAULT_PORTS
     }
 
+    /// Where the native API is.
+    pub fn api_address(&self) -> String {
+        format!("http://{}:{}", Ipv4Addr::LOCALHOST, self.api)
+    }
+
     /// How the server is started on them.
     pub fn serve_arguments(&self, folder: &Path) -> Vec<String> {
         let mut arguments = vec!["serve".to_owned(), "--until-stdin-closes".to_owned()];

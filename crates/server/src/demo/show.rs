@@ -2,7 +2,13 @@
 
 use std::path::Path;
 
+use throughline_correlate::trace_view::TraceView;
+use throughline_correlate::walk::Walk;
+
 use super::place::Ports;
+use super::watch::SERVICE;
+use crate::client::SERVER_VARIABLE;
+use crate::render::{self, Style};
 
 /// Before anything runs.
 pub fn opening(ports: Ports, folder: &Path) -> String {
@@ -17,27 +23,53 @@ pub fn opening(ports: Ports, folder: &Path) -> String {
     text + &format!("  data in {}", folder.display())
 }
 
+/// The walk, as `throughline walk` shows it.
+pub fn walk(walk: &Walk, view: Option<&TraceView>) -> String {
+    render::walk::render(walk, view, Style::detect())
+}
+
 /// After the walk, when the demo goes on.
 pub fn farewell(ports: Ports) -> String {
     let Ports { otlp_grpc, otlp_http, .. } = ports;
-    let mut text = format!(
-        "Server and workload keep running until Ctrl-C.\n\n\
-         Send your own OTLP to it:\n  \
-         OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:{otlp_http}\n  \
-         OTEL_EXPORTER_OTLP_PROTOCOL=grpc OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:{otlp_grpc}\n\n\
-         Ask it:\n"
-    );
-    for line in how_to_call(ports) {
-        text += &format!("  {line}\n");
-    }
-    for question in [
-        "services",
-        "walk --service gateway",
-        "traces --service task-svc --min-duration 500ms",
-        "logs --service task-svc --contains RetryAttempts=3",
-        "ledger",
-    ] {
-        text += &format!("  throughline {question}\n");
-    }
-    text
+    let questions = [
+        "services".to_owned(),
+        format!("traces --service {SERVICE} --min-duration 500ms"),
+        format!("logs --service {SERVICE} --contains RetryAttempts=3"),
+        "walk --service gateway".to_owned(),
+        "ledger".to_owned(),
+    ];
+    let mut lines = vec![
+        "Server and workload keep running until Ctrl-C. Send your own OTLP to them:".to_owned(),
+        format!(
+            "   export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:{otlp_http}   # http/protobuf or http/json"
+        ),
+        format!("   export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:{otlp_grpc}   # grpc"),
+        "and ask:".to_owned(),
+    ];
+    lines.extend(preparation(ports).into_iter().map(|line| format!("   {line}")));
+    lines.extend(questions.iter().map(|question| format!("   throughline {question}")));
+    lines.join("\n") + "\n"
+}
+
+/// After the walk, when the demo ends.
+pub fn epilogue(folder: &Path) -> String {
+    let mut lines = vec!["The commands above work while a server has this run's data:".to_owned()];
+    lines.extend(alias().map(|line| format!("   {line}")));
+    lines.push(format!("   throughline serve --data-dir {}", folder.display()));
+    lines.join("\n") + "\n"
+}
+
+/// What a shell must know before the commands work as they are printed.
+fn preparation(ports: Ports) -> Vec<String> {
+    let server = format!("export {SERVER_VARIABLE}={}", ports.api_address());
+    let server = Some(server).filter(|_| !ports.are_default());
+    alias().into_iter().chain(server).collect()
+}
+
+/// A name for this program where the shell would not find it.
+fn alias() -> Option<String> {
+    let binary = std::env::current_exe().ok()?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_found = std::env::split_paths(&path).any(|folder| Some(folder.as_path()) == binary.parent());
+    (!is_found).then(|| format!("alias throughline={}", binary.display()))
 }

@@ -1,11 +1,11 @@
 //! Watches the server's native API until the walk from the spike to its cause resolves.
 
-use serde_json::Value;
 use throughline_correlate::trace_view::TraceView;
 use throughline_correlate::walk::{Step, Walk};
 
-use super::http::{Client, Reply};
+use super::http;
 use super::place::Ports;
+use crate::client::Client;
 
 /// The service whose latency is watched.
 pub const SERVICE: &str = "task-svc";
@@ -16,7 +16,7 @@ const THRESHOLD_MS: f64 = 500.0;
 /// Asks the server.
 pub struct Watch {
     client: Client,
-    base: String,
+    readiness: (http::Client, String),
 }
 
 /// What a look at the walk shows.
@@ -30,40 +30,29 @@ pub struct Sight {
 impl Watch {
     /// Watches the server on these ports.
     pub fn new(ports: Ports) -> Watch {
-        Watch { client: Client::new(), base: format!("http://127.0.0.1:{}", ports.api) }
+        let base = ports.api_address();
+        Watch { client: Client::new(Some(&base)), readiness: (http::Client::new(), format!("{base}/readyz")) }
     }
 
     /// Whether the server takes and answers.
     pub fn server_is_ready(&self) -> bool {
-        self.client.get(&format!("{}/readyz", self.base), None).is_ok_and(|reply| reply.status == 200)
+        let (client, url) = &self.readiness;
+        client.get(url, None).is_ok_and(|reply| reply.status == 200)
     }
 
     /// The walk as it stands now.
     pub fn look(&self) -> Sight {
-        match self.get(&format!("walk?service={SERVICE}")).and_then(|body| read::<Walk>(body)) {
+        match self.client.get_as::<Walk>("/walk", &[("service", Some(SERVICE.to_owned()))]) {
             Ok(walk) => Sight { missing: missing(&walk), walk: Some(walk) },
-            Err(error) => Sight { walk: None, missing: Some(error) },
+            Err(error) => Sight { walk: None, missing: Some(format!("answer: {error:#}")) },
         }
     }
 
     /// The trace that the walk came to, for its waterfall.
     pub fn trace(&self, walk: &Walk) -> Option<TraceView> {
         let id = walk.trace.found.as_ref()?.summary.trace_id;
-        self.get(&format!("traces/{id}")).and_then(read).ok()
+        self.client.get_as(&format!("/traces/{id}"), &[]).ok()
     }
-
-    fn get(&self, question: &str) -> Result<Value, String> {
-        let url = format!("{}{}/{question}", self.base, throughline_api::PREFIX);
-        match self.client.get(&url, None) {
-            Ok(Reply { status: 200, body }) => Ok(body),
-            Ok(Reply { status, body }) => Err(format!("{url} answered {status}: {body}")),
-            Err(error) => Err(format!("get {url}: {error}")),
-        }
-    }
-}
-
-fn read<T: serde::de::DeserializeOwned>(body: Value) -> Result<T, String> {
-    serde_json::from_value(body).map_err(|error| format!("the server's answer is not understood: {error}"))
 }
 
 /// The first step that does not resolve, with its reason.
