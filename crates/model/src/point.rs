@@ -84,3 +84,30 @@ fn push_fixed64<T>(out: &mut Vec<T>, field: Field<'_>, convert: impl Fn(u64) -> 
         _ => {}
     }
 }
+
+impl Histogram {
+    /// Writes the point as a payload; [`Histogram::decode`] reads it back.
+    pub fn encode(&self) -> Vec<u8> {
+        use crate::protobuf::{put_bytes, put_fixed64};
+        let mut out = Vec::with_capacity(64 + 16 * self.bucket_counts.len());
+        put_fixed64(&mut out, 4, self.count);
+        if let Some(sum) = self.sum {
+            put_fixed64(&mut out, 5, sum.to_bits());
+        }
+        let counts: Vec<u8> = self.bucket_counts.iter().flat_map(|n| n.to_le_bytes()).collect();
+        let bounds: Vec<u8> = self.bounds.iter().flat_map(|bound| bound.to_le_bytes()).collect();
+        if !counts.is_empty() {
+            put_bytes(&mut out, 6, &counts);
+        }
+        if !bounds.is_empty() {
+            put_bytes(&mut out, 7, &bounds);
+        }
+        if let Some(min) = self.min {
+            put_fixed64(&mut out, 11, min.to_bits());
+        }
+        if let Some(max) = self.max {
+            put_fixed64(&mut out, 12, max.to_bits());
+        }
+        out
+    }
+}

@@ -1,0 +1,157 @@
+//! Reads the `index` file: the filter and the directories are pinned, the rest is read where a look-up needs it.
+
+use bytes::Bytes;
+use throughline_model::protobuf::Reader;
+use xorf::{BinaryFuse8, BinaryFuse8Ref, DmaSerializable, Filter, FilterRef};
+
+use super::format::{HEADER_BYTES, MAGIC, Section, VERSION, bucket_of};
+use super::{GROUP_TRACES, TracePostings};
+use crate::block::checksums::CheckedFile;
+use crate::error::Error;
+
+/// An open index.
+pub(crate) struct IndexReader {
+    file: CheckedFile,
+    sections: [(u64, usize); Section::ALL.len()],
+    filter: Bytes,
+    lookup_directory: Bytes,
+    postings_directory: Bytes,
+    tokens_directory: Bytes,
+}
+
+impl IndexReader {
+    /// Reads the header and pins the filter and the directories.
+    pub(crate) fn open(file: CheckedFile) -> Result<IndexReader, Error> {
+        let header = file.read(0, HEADER_BYTES)?;
+        let word = |at: usize| read_u32(&header, at).unwrap_or_default();
+        if header.get(..4) != Some(&MAGIC) {
+            return Err(Error::damaged(file.path(), "it does not start as an index does"));
+        }
+        if word(4) != VERSION {
+            let path = file.path().to_path_buf();
+            return Err(Error::Version { path, found: word(4), supported: VERSION });
+        }
+        let mut sections = [(0, 0); Section::ALL.len()];
+        for (at, section) in sections.iter_mut().enumerate() {
+            let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
+            *section = (long(8 + 16 * at), usize::try_from(long(16 + 16 * at)).unwrap_or(usize::MAX));
+        }
+        let mut index = IndexReader {
+            file,
+            sections,
+            filter: Bytes::new(),
+            lookup_directory: Bytes::new(),
+            postings_directory: Bytes::new(),
+            tokens_directory: Bytes::new(),
+        };
+        index.filter = index.section(Section::Filter)?;
+        index.lookup_directory = index.section(Section::LookupDirectory)?;
+        index.postings_directory = index.section(Section::PostingsDirectory)?;
+        index.tokens_directory = index.section(Section::TokensDirectory)?;
+        Ok(index)
+    }
+
+    /// The bytes that stay in memory.
+    pub(crate) fn pinned_bytes(&self) -> usize {
+        self.filter.len()
+            + self.lookup_directory.len()
+            + self.postings_directory.len()
+            + self.tokens_directory.len()
+    }
+
+    /// Whether a trace of this fingerprint may be in the block; `false` is certain.
+    pub(crate) fn may_contain(&self, fingerprint: u64) -> bool {
+        match self.filter.split_at_checked(BinaryFuse8::DESCRIPTOR_LEN) {
+            Some((descriptor, fingerprints)) if !fingerprints.is_empty() => {
+                BinaryFuse8Ref::from_dma(descriptor, fingerprints).contains(&fingerprint)
+            }
+            _ => false,
+        }
+    }
+
+    /// The rows of the trace table whose fingerprint agrees in the bits that are stored; the caller compares ids.
+    pub(crate) fn candidates(&self, fingerprint: u64) -> Result<Vec<u32>, Error> {
+        let n_buckets = (self.lookup_directory.len() / 4).saturating_sub(1);
+        if n_buckets == 0 || !self.may_contain(fingerprint) {
+            return Ok(Vec::new());
+        }
+        let bucket = bucket_of(fingerprint, n_buckets);
+        let (from, to) = self.span(&self.lookup_directory, bucket)?;
+        let entries = self.part(Section::LookupEntries, from * 8, (to - from) * 8)?;
+        let wanted = fingerprint as u32;
+        Ok(entries
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .filter(|entry| read_u32(entry.as_slice(), 0) == Some(wanted))
+            .filter_map(|entry| read_u32(entry.as_slice(), 4))
+            .collect())
+    }
+
+    /// Where the rows of a trace lie.
+    pub(crate) fn postings(&self, trace_row: u32) -> Result<TracePostings, Error> {
+        let group = trace_row as usize / GROUP_TRACES;
+        let (from, to) = self.span(&self.postings_directory, group)?;
+        let bytes = self.part(Section::Postings, from, to - from)?;
+        decode_group(&bytes, trace_row as usize % GROUP_TRACES)
+            .ok_or_else(|| Error::damaged(self.file.path(), format!("postings group {group} ends early")))
+    }
+
+    /// The token filter of a row group of logs; `None` where there is none.
+    pub(crate) fn tokens(&self, row_group: usize) -> Result<Option<Bytes>, Error> {
+        if row_group + 1 >= self.tokens_directory.len() / 4 {
+            return Ok(None);
+        }
+        let (from, to) = self.span(&self.tokens_directory, row_group)?;
+        self.part(Section::Tokens, from, to - from).map(Some)
+    }
+
+    fn span(&self, directory: &Bytes, at: usize) -> Result<(usize, usize), Error> {
+        match (read_u32(directory, 4 * at), read_u32(directory, 4 * at + 4)) {
+            (Some(from), Some(to)) if from <= to => Ok((from as usize, to as usize)),
+            _ => Err(Error::damaged(self.file.path(), format!("no entry {at} in its directory"))),
+        }
+    }
+
+    fn section(&self, section: Section) -> Result<Bytes, Error> {
+        let (_, len) = self.sections.get(section as usize).copied().unwrap_or_default();
+        self.part(section, 0, len)
+    }
+
+    fn part(&self, section: Section, from: usize, len: usize) -> Result<Bytes, Error> {
+        let (offset, section_len) = self.sections.get(section as usize).copied().unwrap_or_default();
+        if from.saturating_add(len) > section_len {
+            return Err(Error::damaged(self.file.path(), format!("{section:?} is shorter than its directory says")));
+        }
+        self.file.read(offset + from as u64, len)
+    }
+}
+
+fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
+    let word = bytes.get(at..at.checked_add(4)?)?;
+    Some(u32::from_le_bytes(word.try_into().ok()?))
+}
+
+fn decode_group(bytes: &[u8], position: usize) -> Option<TracePostings> {
+    let mut reader = Reader::new(bytes);
+    let mut first_span = reader.varint().ok()? as u32;
+    for at in 0.. {
+        let mut postings = TracePostings { first_span, ..TracePostings::default() };
+        postings.span_count = reader.varint().ok()? as u32;
+        first_span = first_span.wrapping_add(postings.span_count);
+        for rows in [&mut postings.logs, &mut postings.exemplars] {
+            let count = reader.varint().ok()?;
+            let mut before = 0u32;
+            for _ in 0..count {
+                before = before.wrapping_add(reader.varint().ok()? as u32);
+                if at == position {
+                    rows.push(before);
+                }
+            }
+        }
+        if at == position {
+            return Some(postings);
+        }
+    }
+    None
+}

@@ -1,0 +1,210 @@
+//! Writes the log records of mini-batches as `logs.parquet`: by service, then time.
+//!
+//! A record's trace is named by its row in the trace table and its span by its row within the trace, so that the 24
+//! bytes of ids, which do not compress, are not stored again; the span's id stays only where the span is not in the
+//! block.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow_array::builder::FixedSizeBinaryBuilder;
+use arrow_array::types::UInt8Type;
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
+use throughline_model::batch::{
+    column_binary, column_dictionary, column_fixed, column_number, column_text, column_time, log,
+};
+use throughline_model::{SpanId, TraceId};
+
+use super::index::tokens;
+use super::shred::{AttributeColumns, Shredder};
+use super::spans::RowRef;
+use super::tables::LOG_GROUP_ROWS;
+use super::texts::{TextId, Texts, mapped};
+use super::traces::arrow_error;
+use crate::error::Error;
+use crate::memtable::MiniBatch;
+
+/// Of every so many rows one is looked at when columns are chosen.
+const SAMPLE_EVERY: usize = 16;
+
+/// The mini-batches that a block is written from, and their dictionaries' texts by the block's numbers.
+pub(crate) struct LogSources {
+    batches: Vec<Arc<MiniBatch>>,
+    services: Vec<Vec<TextId>>,
+    resources: Vec<Vec<TextId>>,
+    scopes: Vec<Vec<TextId>>,
+}
+
+/// One record in the order of the file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogOrder {
+    pub(crate) at: RowRef,
+    pub(crate) trace_row: Option<u32>,
+    /// The span's row within the trace.
+    pub(crate) span_row: Option<u32>,
+}
+
+/// A record's trace context and severity.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogContext {
+    pub(crate) trace_id: TraceId,
+    pub(crate) span_id: Option<SpanId>,
+    pub(crate) time: i64,
+    pub(crate) is_error: bool,
+}
+
+impl LogSources {
+    pub(crate) fn new(batches: Vec<Arc<MiniBatch>>, texts: &mut Texts) -> LogSources {
+        let mut keys = |position: usize| -> Vec<Vec<TextId>> {
+            batches.iter().map(|mini| texts.intern_keys(column_dictionary(&mini.rows, position))).collect()
+        };
+        let (services, resources, scopes) = (keys(log::SERVICE), keys(log::RESOURCE), keys(log::SCOPE));
+        LogSources { batches, services, resources, scopes }
+    }
+
+    /// Every record: its time and where it lies, by service and time.
+    pub(crate) fn sorted(&self, texts: &Texts) -> Vec<(i64, RowRef)> {
+        let ranks = texts.ranks();
+        let mut all: Vec<(u32, i64, u32, u32)> =
+            Vec::with_capacity(self.batches.iter().map(|mini| mini.rows.num_rows()).sum());
+        for (batch, (mini, services)) in self.batches.iter().zip(&self.services).enumerate() {
+            let column = column_dictionary(&mini.rows, log::SERVICE);
+            for (row, time) in column_time(&mini.rows, log::TIME).values().iter().enumerate() {
+                let service = mapped(column, services, row);
+                let rank = ranks.get(service as usize).copied().unwrap_or_default();
+                all.push((rank, *time, batch as u32, row as u32));
+            }
+        }
+        all.sort_unstable();
+        all.into_iter().map(|(_, time, batch, row)| (time, RowRef { batch, row })).collect()
+    }
+
+    fn rows(&self, at: RowRef) -> Option<(&RecordBatch, usize)> {
+        self.batches.get(at.batch as usize).map(|mini| (&mini.rows, at.row as usize))
+    }
+
+    /// The trace that a record refers to.
+    pub(crate) fn context(&self, at: RowRef) -> Option<LogContext> {
+        let (rows, row) = self.rows(at)?;
+        let ids = column_fixed(rows, log::TRACE_ID);
+        let spans = column_fixed(rows, log::SPAN_ID);
+        if ids.is_null(row) {
+            return None;
+        }
+        Some(LogContext {
+            trace_id: TraceId::from_slice(ids.value(row))?,
+            span_id: if spans.is_null(row) { None } else { SpanId::from_slice(spans.value(row)) },
+            time: column_time(rows, log::TIME).value(row),
+            is_error: column_number::<UInt8Type>(rows, log::SEVERITY_NUMBER).value(row) >= 17,
+        })
+    }
+
+    /// The attribute columns that suit these records.
+    pub(crate) fn choose_columns(&self, order: &[LogOrder]) -> AttributeColumns {
+        let sample = order.iter().step_by(SAMPLE_EVERY).filter_map(|record| {
+            let (rows, row) = self.rows(record.at)?;
+            Some(column_binary(rows, log::ATTRIBUTES).value(row))
+        });
+        AttributeColumns::choose(sample)
+    }
+
+    /// The token filters of the row groups.
+    pub(crate) fn token_filters<'a>(&'a self, order: &'a [LogOrder]) -> impl Iterator<Item = Vec<u8>> + 'a {
+        order.chunks(LOG_GROUP_ROWS).map(|group| {
+            let mut hashes = HashSet::new();
+            for record in group {
+                if let Some((rows, row)) = self.rows(record.at) {
+                    tokens::each_token(column_text(rows, log::BODY).value(row), |hash| _ = hashes.insert(hash));
+                }
+            }
+            tokens::build(&hashes)
+        })
+    }
+
+    /// The rows of the table, in pieces that end where row groups end.
+    pub(crate) fn chunks<'a>(
+        &'a self,
+        order: &'a [LogOrder],
+        columns: &'a AttributeColumns,
+        texts: &'a Texts,
+        schema: &'a arrow_schema::SchemaRef,
+    ) -> impl Iterator<Item = Result<RecordBatch, Error>> + 'a {
+        order.chunks(LOG_GROUP_ROWS / 8).map(|part| {
+            let columns = self.chunk(part, columns, texts)?;
+            RecordBatch::try_new(schema.clone(), columns).map_err(arrow_error)
+        })
+    }
+
+    fn chunk(
+        &self,
+        part: &[LogOrder],
+        columns: &AttributeColumns,
+        texts: &Texts,
+    ) -> Result<Vec<ArrayRef>, Error> {
+        let indices: Vec<(usize, usize)> =
+            part.iter().map(|record| (record.at.batch as usize, record.at.row as usize)).collect();
+        let gather = |position: usize| -> Result<ArrayRef, Error> {
+            let arrays: Vec<&dyn Array> =
+                self.batches.iter().map(|mini| mini.rows.column(position).as_ref()).collect();
+            arrow_select::interleave::interleave(&arrays, &indices).map_err(arrow_error)
+        };
+        let dictionary = |position: usize, keys: &[Vec<TextId>]| -> ArrayRef {
+            texts.dictionary(part.iter().map(|record| {
+                let keys = keys.get(record.at.batch as usize).map(Vec::as_slice).unwrap_or_default();
+                self.rows(record.at)
+                    .map_or(0, |(rows, row)| mapped(column_dictionary(rows, position), keys, row))
+            }))
+        };
+        let mut shredder = Shredder::new(columns);
+        for record in part {
+            let list = self.rows(record.at).map(|(rows, row)| column_binary(rows, log::ATTRIBUTES).value(row));
+            shredder.push(list.unwrap_or_default());
+        }
+        let (attributes, attribute_columns) = shredder.finish();
+        let mut out: Vec<ArrayRef> = vec![
+            gather(log::TIME)?,
+            self.observed_delays(part),
+            gather(log::SEVERITY_NUMBER)?,
+            gather(log::SEVERITY_TEXT)?,
+            gather(log::BODY)?,
+            gather(log::BODY_KIND)?,
+            Arc::new(part.iter().map(|record| record.trace_row).collect::<UInt32Array>()),
+            Arc::new(part.iter().map(|record| record.span_row).collect::<UInt32Array>()),
+            self.unresolved_span_ids(part)?,
+            gather(log::FLAGS)?,
+            gather(log::TRACE_SOURCE)?,
+            gather(log::TRACE_ID_ORIGINAL)?,
+            dictionary(log::SERVICE, &self.services),
+            dictionary(log::RESOURCE, &self.resources),
+            dictionary(log::SCOPE, &self.scopes),
+            gather(log::EVENT_NAME)?,
+            gather(log::DROPPED)?,
+            attributes,
+        ];
+        out.extend(attribute_columns);
+        Ok(out)
+    }
+
+    fn observed_delays(&self, part: &[LogOrder]) -> ArrayRef {
+        let delay = |record: &LogOrder| {
+            self.rows(record.at).map_or(0, |(rows, row)| {
+                let time = column_time(rows, log::TIME).value(row);
+                column_time(rows, log::OBSERVED_TIME).value(row).wrapping_sub(time)
+            })
+        };
+        Arc::new(part.iter().map(delay).collect::<Int64Array>())
+    }
+
+    fn unresolved_span_ids(&self, part: &[LogOrder]) -> Result<ArrayRef, Error> {
+        let mut ids = FixedSizeBinaryBuilder::with_capacity(part.len(), 8);
+        for record in part {
+            match self.rows(record.at).map(|(rows, row)| (column_fixed(rows, log::SPAN_ID), row)) {
+                Some((spans, row)) if record.span_row.is_none() && !spans.is_null(row) => {
+                    ids.append_value(spans.value(row)).map_err(arrow_error)?;
+                }
+                _ => ids.append_null(),
+            }
+        }
+        Ok(Arc::new(ids.finish()))
+    }
+}

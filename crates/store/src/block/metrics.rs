@@ -1,0 +1,226 @@
+//! Writes series, samples and exemplars: `series.parquet`, `samples.parquet`, `exemplars.parquet`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_array::builder::{BinaryBuilder, FixedSizeBinaryBuilder, StringBuilder};
+use arrow_array::{
+    ArrayRef, BooleanArray, Float64Array, RecordBatch, TimestampNanosecondArray, UInt8Array, UInt32Array,
+};
+use throughline_model::SpanId;
+use throughline_model::attribute;
+use throughline_model::record::Point;
+
+use super::checksums::FileSums;
+use super::samples::{Run, RunBuilder};
+use super::tables::{Table, TableWriter, exemplars_schema, samples_schema, series_schema};
+use super::traces::arrow_error;
+use crate::disk::Disk;
+use crate::error::Error;
+use crate::memtable::SeriesEntry;
+
+/// Rows that are put together before they go to the Parquet writer.
+const CHUNK_ROWS: usize = 8_192;
+
+/// Writes series with their points, in the order of `series.parquet`: metric, kind, service, fingerprint.
+pub(crate) struct MetricsWriter {
+    series: TableWriter,
+    samples: TableWriter,
+    pending_series: Vec<Arc<SeriesEntry>>,
+    pending_runs: Vec<Run>,
+    run: RunBuilder,
+    run_first: u32,
+    run_of: Option<Arc<SeriesEntry>>,
+    n_series: u32,
+    n_points: u64,
+}
+
+/// The order of series within a block.
+pub(crate) fn series_order(a: &SeriesEntry, b: &SeriesEntry) -> std::cmp::Ordering {
+    let key = |s: &SeriesEntry| (s.metric.clone(), s.kind, s.service.clone(), s.fingerprint);
+    key(a).cmp(&key(b))
+}
+
+impl MetricsWriter {
+    pub(crate) fn create(disk: &dyn Disk, folder: &Path) -> Result<MetricsWriter, Error> {
+        Ok(MetricsWriter {
+            series: TableWriter::create(disk, folder, Table::Series, series_schema())?,
+            samples: TableWriter::create(disk, folder, Table::Samples, samples_schema())?,
+            pending_series: Vec::new(),
+            pending_runs: Vec::new(),
+            run: RunBuilder::default(),
+            run_first: 0,
+            run_of: None,
+            n_series: 0,
+            n_points: 0,
+        })
+    }
+
+    /// Adds a series with its points in time order, and returns its row.
+    pub(crate) fn add(
+        &mut self,
+        series: &Arc<SeriesEntry>,
+        points: impl IntoIterator<Item = Point>,
+    ) -> Result<u32, Error> {
+        let same_metric =
+            self.run_of.as_ref().is_some_and(|of| of.metric == series.metric && of.kind == series.kind);
+        if !same_metric || self.run.is_full() {
+            self.end_run()?;
+            self.run_first = self.n_series;
+            self.run_of = Some(series.clone());
+        }
+        let n_points = &mut self.n_points;
+        self.run.add_series(points.into_iter().inspect(|_| *n_points += 1));
+        self.pending_series.push(series.clone());
+        self.n_series += 1;
+        if self.pending_series.len() >= CHUNK_ROWS {
+            self.write_series()?;
+        }
+        Ok(self.n_series - 1)
+    }
+
+    fn end_run(&mut self) -> Result<(), Error> {
+        if let Some(of) = self.run_of.take()
+            && !self.run.is_empty()
+        {
+            self.pending_runs.push(self.run.finish(&of.metric, of.kind, self.run_first)?);
+            if self.pending_runs.len() >= 16 {
+                self.write_runs()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_series(&mut self) -> Result<(), Error> {
+        let pending = std::mem::take(&mut self.pending_series);
+        let first = self.n_series - pending.len() as u32;
+        self.series.write(&series_rows(&pending, first)?)
+    }
+
+    fn write_runs(&mut self) -> Result<(), Error> {
+        let pending = std::mem::take(&mut self.pending_runs);
+        self.samples.write(&run_rows(&pending)?)
+    }
+
+    /// Ends both files; returns their sums, the number of series and the number of points.
+    pub(crate) fn finish(mut self) -> Result<([FileSums; 2], u32, u64), Error> {
+        self.end_run()?;
+        if !self.pending_runs.is_empty() {
+            self.write_runs()?;
+        }
+        if !self.pending_series.is_empty() {
+            self.write_series()?;
+        }
+        Ok(([self.series.finish()?, self.samples.finish()?], self.n_series, self.n_points))
+    }
+}
+
+fn texts<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
+    let mut builder = StringBuilder::new();
+    values.for_each(|value| builder.append_value(value));
+    Arc::new(builder.finish())
+}
+
+fn binaries<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
+    let mut builder = BinaryBuilder::new();
+    values.for_each(|value| builder.append_option(value));
+    Arc::new(builder.finish())
+}
+
+fn times(values: impl Iterator<Item = i64>) -> ArrayRef {
+    Arc::new(TimestampNanosecondArray::from_iter_values(values).with_timezone("UTC"))
+}
+
+fn series_rows(series: &[Arc<SeriesEntry>], first: u32) -> Result<RecordBatch, Error> {
+    let mut fingerprints = FixedSizeBinaryBuilder::with_capacity(series.len(), 16);
+    let mut attributes = StringBuilder::new();
+    let mut json = String::new();
+    for entry in series {
+        fingerprints.append_value(entry.fingerprint).map_err(arrow_error)?;
+        json.clear();
+        attribute::write_json_object(&entry.attributes, &mut json);
+        attributes.append_value(&json);
+    }
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new((first..first + series.len() as u32).collect::<UInt32Array>()),
+        Arc::new(fingerprints.finish()),
+        texts(series.iter().map(|s| &*s.metric)),
+        Arc::new(series.iter().map(|s| Some(s.kind as u8)).collect::<UInt8Array>()),
+        texts(series.iter().map(|s| &*s.unit)),
+        texts(series.iter().map(|s| &*s.description)),
+        Arc::new(series.iter().map(|s| Some(s.temporality)).collect::<UInt8Array>()),
+        Arc::new(series.iter().map(|s| Some(s.monotonic)).collect::<BooleanArray>()),
+        texts(series.iter().map(|s| &*s.service)),
+        texts(series.iter().map(|s| &*s.resource)),
+        texts(series.iter().map(|s| &*s.scope)),
+        Arc::new(attributes.finish()),
+        binaries(series.iter().map(|s| Some(s.attributes.as_slice()))),
+    ];
+    RecordBatch::try_new(series_schema(), columns).map_err(arrow_error)
+}
+
+fn run_rows(runs: &[Run]) -> Result<RecordBatch, Error> {
+    let number = |pick: fn(&Run) -> u32| -> ArrayRef { Arc::new(runs.iter().map(pick).collect::<UInt32Array>()) };
+    let columns: Vec<ArrayRef> = vec![
+        texts(runs.iter().map(|run| run.metric.as_str())),
+        Arc::new(runs.iter().map(|run| Some(run.kind)).collect::<UInt8Array>()),
+        number(|run| run.first_series),
+        number(|run| run.series_count),
+        number(|run| run.point_count),
+        times(runs.iter().map(|run| run.min_time)),
+        times(runs.iter().map(|run| run.max_time)),
+        binaries(runs.iter().map(|run| Some(run.counts.as_slice()))),
+        binaries(runs.iter().map(|run| Some(run.times.as_slice()))),
+        binaries(runs.iter().map(|run| Some(run.start_times.as_slice()))),
+        binaries(runs.iter().map(|run| Some(run.values.as_slice()))),
+        binaries(runs.iter().map(|run| run.flags.as_deref())),
+        Arc::new(runs.iter().map(|run| Some(run.payload_form)).collect::<UInt8Array>()),
+        binaries(runs.iter().map(|run| run.payload.as_deref())),
+    ];
+    RecordBatch::try_new(samples_schema(), columns).map_err(arrow_error)
+}
+
+/// One row of `exemplars.parquet`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ExemplarEntry {
+    pub(crate) series_row: u32,
+    pub(crate) time: i64,
+    pub(crate) value: f64,
+    pub(crate) trace_row: Option<u32>,
+    pub(crate) span_id: Option<SpanId>,
+    pub(crate) trace_id_original: Option<String>,
+    /// The filtered attributes as a JSON object.
+    pub(crate) attributes: Option<String>,
+}
+
+/// Writes exemplars, which are in the order of their series and times.
+pub(crate) fn write_exemplars(
+    disk: &dyn Disk,
+    folder: &Path,
+    exemplars: &[ExemplarEntry],
+) -> Result<FileSums, Error> {
+    let mut table = TableWriter::create(disk, folder, Table::Exemplars, exemplars_schema())?;
+    for part in exemplars.chunks(CHUNK_ROWS) {
+        let mut span_ids = FixedSizeBinaryBuilder::with_capacity(part.len(), 8);
+        let (mut originals, mut attributes) = (StringBuilder::new(), StringBuilder::new());
+        for exemplar in part {
+            match exemplar.span_id {
+                Some(id) => span_ids.append_value(id.0).map_err(arrow_error)?,
+                None => span_ids.append_null(),
+            }
+            originals.append_option(exemplar.trace_id_original.as_deref());
+            attributes.append_option(exemplar.attributes.as_deref());
+        }
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(part.iter().map(|e| e.series_row).collect::<UInt32Array>()),
+            times(part.iter().map(|e| e.time)),
+            Arc::new(part.iter().map(|e| e.value).collect::<Float64Array>()),
+            Arc::new(part.iter().map(|e| e.trace_row).collect::<UInt32Array>()),
+            Arc::new(span_ids.finish()),
+            Arc::new(originals.finish()),
+            Arc::new(attributes.finish()),
+        ];
+        table.write(&RecordBatch::try_new(exemplars_schema(), columns).map_err(arrow_error)?)?;
+    }
+    table.finish()
+}

@@ -1,0 +1,212 @@
+//! Series, points and exemplars of a block.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use throughline_model::TraceId;
+use throughline_model::point::PointKind;
+use throughline_model::record::Exemplar;
+
+use super::{Block, Columns};
+use crate::block::Table;
+use crate::block::samples::Run;
+use crate::error::Error;
+use crate::memtable::SeriesEntry;
+use crate::snapshot::merge::SeriesPoints;
+use crate::snapshot::{SeriesQuery, json_map, series_record};
+
+/// A series of `series.parquet`.
+fn series_of(columns: &Columns<'_>, row: usize) -> SeriesEntry {
+    let text = |name: &str| -> Arc<str> { columns.text(name, row).unwrap_or_default().into() };
+    SeriesEntry {
+        fingerprint: columns.bytes("fingerprint", row).and_then(|b| b.try_into().ok()).unwrap_or_default(),
+        metric: text("metric"),
+        kind: PointKind::from_code(columns.u8("kind", row)),
+        unit: text("unit"),
+        description: text("description"),
+        temporality: columns.u8("temporality", row),
+        monotonic: columns.bool("monotonic", row),
+        service: text("service"),
+        resource: text("resource"),
+        scope: text("scope"),
+        attributes: columns.bytes("attribute_list", row).unwrap_or_default().to_vec(),
+    }
+}
+
+fn run_of(columns: &Columns<'_>, row: usize) -> Run {
+    let bytes = |name: &str| columns.bytes(name, row).map(<[u8]>::to_vec);
+    Run {
+        metric: columns.owned("metric", row),
+        kind: columns.u8("kind", row),
+        first_series: columns.u32("first_series", row).unwrap_or_default(),
+        series_count: columns.u32("series_count", row).unwrap_or_default(),
+        point_count: columns.u32("point_count", row).unwrap_or_default(),
+        min_time: columns.time("min_time", row),
+        max_time: columns.time("max_time", row),
+        counts: bytes("counts").unwrap_or_default(),
+        times: bytes("times").unwrap_or_default(),
+        start_times: bytes("start_times").unwrap_or_default(),
+        values: bytes("values").unwrap_or_default(),
+        flags: bytes("flags"),
+        payload_form: columns.u8("payload_form", row),
+        payload: bytes("payload"),
+    }
+}
+
+impl Block {
+    /// The series that a query asks for, by row.
+    fn matching_series(&self, query: &SeriesQuery) -> Result<BTreeMap<u32, SeriesEntry>, Error> {
+        let mut out = BTreeMap::new();
+        let table = self.table(Table::Series)?;
+        for group in 0..table.groups() {
+            let first = table.first_row(group) as u32;
+            for rows in table.read_group(group, None, None)? {
+                let columns = Columns::new(&rows);
+                for row in 0..rows.num_rows() {
+                    let is_metric = query.metric.is_none() || columns.text("metric", row) == query.metric.as_deref();
+                    if !is_metric {
+                        continue;
+                    }
+                    let series = series_of(&columns, row);
+                    if series.matches(query) {
+                        out.insert(first + row as u32, series);
+                    }
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    pub(crate) fn points(&self, query: &SeriesQuery, merged: &mut SeriesPoints) -> Result<(), Error> {
+        let series = self.matching_series(query)?;
+        if series.is_empty() {
+            return Ok(());
+        }
+        self.each_run(
+            |columns, row| {
+                let first = columns.u32("first_series", row).unwrap_or_default();
+                let count = columns.u32("series_count", row).unwrap_or_default();
+                series.range(first..first.saturating_add(count)).next().is_some()
+                    && query.range.overlaps(columns.time("min_time", row), columns.time("max_time", row))
+            },
+            |run| {
+                let points = run.points(true)?;
+                for (row, range) in run.series() {
+                    let (Some(entry), Some(points)) = (series.get(&row), points.get(range)) else { continue };
+                    let wanted = points.iter().filter(|point| query.range.contains(point.time)).cloned();
+                    merged.add(entry.fingerprint, || series_record(entry), wanted);
+                }
+                Ok(())
+            },
+        )
+    }
+
+    /// Calls `visit` with each run whose bounds `wanted` accepts; the others are not read.
+    pub(crate) fn each_run(
+        &self,
+        wanted: impl Fn(&Columns<'_>, usize) -> bool,
+        mut visit: impl FnMut(Run) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let table = self.table(Table::Samples)?;
+        for group in 0..table.groups() {
+            let bounds = ["first_series", "series_count", "min_time", "max_time"];
+            let mut hits: Vec<u32> = Vec::new();
+            let mut first = table.first_row(group) as u32;
+            for batch in table.read_group(group, None, Some(&bounds))? {
+                let columns = Columns::new(&batch);
+                hits.extend((0..batch.num_rows()).filter(|row| wanted(&columns, *row)).map(|row| first + row as u32));
+                first += batch.num_rows() as u32;
+            }
+            for row in hits {
+                for batch in table.read(&[row], None)? {
+                    visit(run_of(&Columns::new(&batch), 0))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn exemplars(&self, query: &SeriesQuery, found: &mut Vec<Exemplar>) -> Result<(), Error> {
+        if self.meta().rows.exemplars == 0 {
+            return Ok(());
+        }
+        let series = self.matching_series(query)?;
+        let table = self.table(Table::Exemplars)?;
+        for group in 0..table.groups() {
+            for rows in table.read_group(group, None, None)? {
+                let columns = Columns::new(&rows);
+                let hits: Vec<usize> = (0..rows.num_rows())
+                    .filter(|row| query.range.contains(columns.time("time", *row)))
+                    .filter(|row| columns.u32("series_row", *row).is_some_and(|of| series.contains_key(&of)))
+                    .collect();
+                let mut traces: Vec<u32> = hits.iter().filter_map(|row| columns.u32("trace_row", *row)).collect();
+                traces.sort_unstable();
+                traces.dedup();
+                let ids = self.trace_ids(&traces)?;
+                for row in hits {
+                    let trace = columns.u32("trace_row", row).and_then(|trace| traces.binary_search(&trace).ok());
+                    let id = trace.and_then(|at| ids.get(at).copied().flatten());
+                    let of = columns.u32("series_row", row).and_then(|of| series.get(&of));
+                    found.extend(of.map(|series| exemplar_of(&columns, row, id, series)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn exemplars_of_trace(&self, id: TraceId, rows: &[u32]) -> Result<Vec<Exemplar>, Error> {
+        let batches = self.table(Table::Exemplars)?.read(rows, None)?;
+        let of = |batch: &RecordBatch, row: usize| Columns::new(batch).u32("series_row", row).unwrap_or_default();
+        let mut wanted: Vec<u32> =
+            batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |row| of(batch, row))).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut series = BTreeMap::new();
+        let mut numbers = wanted.iter();
+        for batch in self.table(Table::Series)?.read(&wanted, None)? {
+            let columns = Columns::new(&batch);
+            for (row, number) in (0..batch.num_rows()).zip(numbers.by_ref()) {
+                series.insert(*number, series_of(&columns, row));
+            }
+        }
+        let mut out = Vec::with_capacity(rows.len());
+        for batch in &batches {
+            let columns = Columns::new(batch);
+            for row in 0..batch.num_rows() {
+                out.extend(series.get(&of(batch, row)).map(|series| exemplar_of(&columns, row, Some(id), series)));
+            }
+        }
+        Ok(out)
+    }
+
+    /// Every series of the block, in order. For merging.
+    pub(crate) fn all_series(&self) -> Result<Vec<SeriesEntry>, Error> {
+        let table = self.table(Table::Series)?;
+        let mut out = Vec::with_capacity(table.num_rows() as usize);
+        for group in 0..table.groups() {
+            for rows in table.read_group(group, None, None)? {
+                let columns = Columns::new(&rows);
+                out.extend((0..rows.num_rows()).map(|row| series_of(&columns, row)));
+            }
+        }
+        Ok(out)
+    }
+}
+
+fn exemplar_of(columns: &Columns<'_>, row: usize, id: Option<TraceId>, series: &SeriesEntry) -> Exemplar {
+    let of_series = series_record(series);
+    Exemplar {
+        metric: of_series.metric,
+        series: of_series.fingerprint,
+        service: of_series.service,
+        time: columns.time("time", row),
+        value: columns.f64("value", row).unwrap_or_default(),
+        trace_id: id,
+        span_id: columns.span_id("span_id", row),
+        trace_id_original: columns.text("trace_id_original", row).map(str::to_owned),
+        series_attributes: of_series.attributes,
+        attributes: columns.text("attributes", row).map(json_map).unwrap_or_default(),
+        link: None,
+    }
+}

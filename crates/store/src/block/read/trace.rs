@@ -1,0 +1,162 @@
+//! One trace of a block: from its id to its spans, log records and exemplars.
+
+use std::collections::BTreeSet;
+
+use arrow_array::RecordBatch;
+use throughline_model::link::TraceSource;
+use throughline_model::record::{LogRecord, Span};
+use throughline_model::{SpanId, TraceId};
+
+use super::{Block, Columns};
+use crate::block::Table;
+use crate::error::Error;
+use crate::snapshot::rows::body_json;
+use crate::snapshot::{TraceData, Want};
+
+impl Block {
+    /// Adds what the block has of a trace. What cannot be read is named in `partial`, the rest is there.
+    pub(crate) fn trace(&self, id: TraceId, want: Want, data: &mut TraceData) {
+        let found = self.trace_row(id).and_then(|row| match row {
+            Some(row) => Ok(Some(self.index().postings(row)?)),
+            None => Ok(None),
+        });
+        let postings = match found {
+            Ok(Some(found)) => found,
+            Ok(None) => return,
+            Err(error) => return data.partial.push(error.to_string()),
+        };
+        let mut failed = |error: Error| data.partial.push(error.to_string());
+        let spans = postings.first_span..postings.first_span.saturating_add(postings.span_count);
+        if want.spans && !spans.is_empty() {
+            match self.spans(id, spans.clone()) {
+                Ok(spans) => data.spans.extend(spans),
+                Err(error) => failed(error),
+            }
+        }
+        if want.logs && !postings.logs.is_empty() {
+            match self.logs(&postings.logs) {
+                Ok(logs) => data.logs.extend(logs),
+                Err(error) => failed(error),
+            }
+        }
+        if want.exemplars && !postings.exemplars.is_empty() {
+            match self.exemplars_of_trace(id, &postings.exemplars) {
+                Ok(exemplars) => data.exemplars.extend(exemplars),
+                Err(error) => failed(error),
+            }
+        }
+    }
+
+    fn spans(&self, id: TraceId, rows: std::ops::Range<u32>) -> Result<Vec<Span>, Error> {
+        let mut spans: Vec<Span> = Vec::with_capacity(rows.len());
+        let mut parents: Vec<Option<u32>> = Vec::with_capacity(rows.len());
+        for batch in self.table(Table::Spans)?.read_range(rows, None)? {
+            let columns = Columns::new(&batch);
+            for row in 0..batch.num_rows() {
+                parents.push(columns.u32("parent_row", row));
+                spans.extend(span_of(&columns, id, row));
+            }
+        }
+        let ids: Vec<SpanId> = spans.iter().map(|span| span.span_id).collect();
+        for (span, parent) in spans.iter_mut().zip(parents) {
+            if let Some(parent) = parent {
+                span.parent_span_id = ids.get(parent as usize).copied();
+            }
+        }
+        Ok(spans)
+    }
+
+    /// Log records by row; rows ascend.
+    pub(crate) fn logs(&self, rows: &[u32]) -> Result<Vec<LogRecord>, Error> {
+        let mut out = Vec::with_capacity(rows.len());
+        for batch in self.table(Table::Logs)?.read(rows, None)? {
+            let names = self.log_contexts(&batch)?;
+            let columns = Columns::new(&batch);
+            for (row, (trace_id, span_id)) in names.into_iter().enumerate() {
+                out.push(log_of(&columns, trace_id, span_id, row));
+            }
+        }
+        Ok(out)
+    }
+
+    /// The trace and span ids of log rows, from the rows that they name.
+    fn log_contexts(&self, batch: &RecordBatch) -> Result<Vec<(Option<TraceId>, Option<SpanId>)>, Error> {
+        let columns = Columns::new(batch);
+        let traces: BTreeSet<u32> =
+            (0..batch.num_rows()).filter_map(|row| columns.u32("trace_row", row)).collect();
+        let traces: Vec<u32> = traces.into_iter().collect();
+        let trace_ids = self.trace_ids(&traces)?;
+        let mut first_spans = Vec::with_capacity(traces.len());
+        for trace in &traces {
+            first_spans.push(self.index().postings(*trace)?.first_span);
+        }
+        let position = |row: usize| {
+            let trace = columns.u32("trace_row", row)?;
+            traces.binary_search(&trace).ok()
+        };
+        let span_row = |row: usize| {
+            let first = first_spans.get(position(row)?)?;
+            columns.u32("span_row", row).map(|in_trace| first.saturating_add(in_trace))
+        };
+        let spans: BTreeSet<u32> = (0..batch.num_rows()).filter_map(span_row).collect();
+        let spans: Vec<u32> = spans.into_iter().collect();
+        let mut span_ids = Vec::with_capacity(spans.len());
+        for batch in self.table(Table::Spans)?.read(&spans, Some(&["span_id"]))? {
+            let columns = Columns::new(&batch);
+            span_ids.extend((0..batch.num_rows()).map(|row| columns.span_id("span_id", row)));
+        }
+        Ok((0..batch.num_rows())
+            .map(|row| {
+                let trace_id = position(row).and_then(|at| trace_ids.get(at).copied().flatten());
+                let resolved = span_row(row).and_then(|span| {
+                    spans.binary_search(&span).ok().and_then(|at| span_ids.get(at).copied().flatten())
+                });
+                (trace_id, resolved.or_else(|| columns.span_id("span_id", row)))
+            })
+            .collect())
+    }
+}
+
+fn span_of(columns: &Columns<'_>, id: TraceId, row: usize) -> Option<Span> {
+    Some(Span {
+        trace_id: id,
+        span_id: columns.span_id("span_id", row)?,
+        parent_span_id: columns.span_id("parent_span_id", row),
+        trace_state: columns.owned("trace_state", row),
+        flags: columns.u32("flags", row).unwrap_or_default(),
+        name: columns.owned("name", row),
+        kind: columns.u8("kind", row),
+        start_time: columns.time("start_time", row),
+        duration_ns: columns.i64("duration_ns", row),
+        status_code: columns.u8("status_code", row),
+        status_message: columns.owned("status_message", row),
+        service: columns.owned("service", row),
+        resource: columns.map("resource", row),
+        scope: columns.map("scope", row),
+        attributes: columns.attributes(row),
+        events: columns.array("events", row),
+        links: columns.array("links", row),
+        adjusted_count: columns.f64("adjusted_count", row),
+    })
+}
+
+fn log_of(columns: &Columns<'_>, trace_id: Option<TraceId>, span_id: Option<SpanId>, row: usize) -> LogRecord {
+    let time = columns.time("time", row);
+    LogRecord {
+        time,
+        observed_time: time.wrapping_add(columns.i64("observed_delay_ns", row)),
+        severity_number: columns.u8("severity_number", row),
+        severity_text: columns.owned("severity_text", row),
+        body: body_json(columns.owned("body", row), columns.u8("body_kind", row)),
+        trace_id,
+        span_id,
+        flags: columns.u32("flags", row).unwrap_or_default(),
+        trace_source: TraceSource::from_code(columns.u8("trace_source", row)),
+        trace_id_original: columns.text("trace_id_original", row).map(str::to_owned),
+        service: columns.owned("service", row),
+        resource: columns.map("resource", row),
+        scope: columns.map("scope", row),
+        event_name: columns.owned("event_name", row),
+        attributes: columns.attributes(row),
+    }
+}

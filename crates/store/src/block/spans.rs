@@ -1,0 +1,206 @@
+//! Writes the spans of mini-batches as `spans.parquet`: trace after trace, by start within a trace.
+
+use std::sync::Arc;
+
+use arrow_array::builder::{FixedSizeBinaryBuilder, StringBuilder, UInt32Builder};
+use arrow_array::types::{Int64Type, UInt8Type};
+use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use throughline_model::batch::{
+    column_binary, column_dictionary, column_fixed, column_number, column_text, column_time, span,
+};
+use throughline_model::trace::SpanTiming;
+use throughline_model::{SpanId, TraceId};
+
+use super::shred::{AttributeColumns, Shredder};
+use super::tables::SPAN_GROUP_ROWS;
+use super::texts::{TextId, Texts, mapped};
+use super::traces::{SpanFacts, arrow_error};
+use crate::error::Error;
+use crate::memtable::MiniBatch;
+use crate::snapshot::rows::{events_json, links_json};
+
+/// Of every so many rows one is looked at when columns are chosen.
+const SAMPLE_EVERY: usize = 16;
+
+/// A row of a mini-batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RowRef {
+    pub(crate) batch: u32,
+    pub(crate) row: u32,
+}
+
+/// The mini-batches that a block is written from, and their dictionaries' texts by the block's numbers.
+pub(crate) struct SpanSources {
+    batches: Vec<Arc<MiniBatch>>,
+    services: Vec<Vec<TextId>>,
+    resources: Vec<Vec<TextId>>,
+    scopes: Vec<Vec<TextId>>,
+}
+
+/// One span in the order of the file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SpanOrder {
+    pub(crate) at: RowRef,
+    pub(crate) trace_row: u32,
+    /// The parent's row within the trace.
+    pub(crate) parent_row: Option<u32>,
+}
+
+impl SpanSources {
+    pub(crate) fn new(batches: Vec<Arc<MiniBatch>>, texts: &mut Texts) -> SpanSources {
+        let mut keys = |position: usize| -> Vec<Vec<TextId>> {
+            batches.iter().map(|mini| texts.intern_keys(column_dictionary(&mini.rows, position))).collect()
+        };
+        let (services, resources, scopes) = (keys(span::SERVICE), keys(span::RESOURCE), keys(span::SCOPE));
+        SpanSources { batches, services, resources, scopes }
+    }
+
+    /// Every span: its trace, its start and where it lies, by trace and start.
+    pub(crate) fn sorted(&self) -> Vec<(TraceId, i64, RowRef)> {
+        let mut all = Vec::with_capacity(self.batches.iter().map(|mini| mini.rows.num_rows()).sum());
+        for (batch, mini) in self.batches.iter().enumerate() {
+            let ids = column_fixed(&mini.rows, span::TRACE_ID);
+            let starts = column_time(&mini.rows, span::START_TIME).values();
+            for (row, start) in starts.iter().enumerate() {
+                let Ok(id) = ids.value(row).try_into() else { continue };
+                all.push((TraceId(id), *start, RowRef { batch: batch as u32, row: row as u32 }));
+            }
+        }
+        all.sort_unstable_by_key(|(id, start, at)| (*id, *start, at.batch, at.row));
+        all
+    }
+
+    fn rows(&self, at: RowRef) -> Option<(&RecordBatch, usize)> {
+        self.batches.get(at.batch as usize).map(|mini| (&mini.rows, at.row as usize))
+    }
+
+    /// What the summary needs of a span.
+    pub(crate) fn facts(&self, at: RowRef, texts: &mut Texts) -> Option<SpanFacts> {
+        let (rows, row) = self.rows(at)?;
+        let parents = column_fixed(rows, span::PARENT_SPAN_ID);
+        let services = self.services.get(at.batch as usize)?;
+        Some(SpanFacts {
+            timing: SpanTiming {
+                span_id: SpanId::from_slice(column_fixed(rows, span::SPAN_ID).value(row))?,
+                parent_span_id: if parents.is_null(row) { None } else { SpanId::from_slice(parents.value(row)) },
+                start: column_time(rows, span::START_TIME).value(row),
+                duration: column_number::<Int64Type>(rows, span::DURATION).value(row),
+                error: column_number::<UInt8Type>(rows, span::STATUS_CODE).value(row) == 2,
+            },
+            service: mapped(column_dictionary(rows, span::SERVICE), services, row),
+            name: texts.intern(column_text(rows, span::NAME).value(row)),
+        })
+    }
+
+    /// The attribute columns that suit these spans.
+    pub(crate) fn choose_columns(&self, order: &[SpanOrder]) -> AttributeColumns {
+        let sample = order.iter().step_by(SAMPLE_EVERY).filter_map(|span| {
+            let (rows, row) = self.rows(span.at)?;
+            Some(column_binary(rows, span::ATTRIBUTES).value(row))
+        });
+        AttributeColumns::choose(sample)
+    }
+
+    /// The rows of the table, a row group at a time.
+    pub(crate) fn chunks<'a>(
+        &'a self,
+        order: &'a [SpanOrder],
+        columns: &'a AttributeColumns,
+        texts: &'a Texts,
+        schema: &'a arrow_schema::SchemaRef,
+    ) -> impl Iterator<Item = Result<RecordBatch, Error>> + 'a {
+        order.chunks(SPAN_GROUP_ROWS).map(|part| {
+            let columns = self.chunk(part, columns, texts)?;
+            RecordBatch::try_new(schema.clone(), columns).map_err(arrow_error)
+        })
+    }
+
+    fn chunk(
+        &self,
+        part: &[SpanOrder],
+        columns: &AttributeColumns,
+        texts: &Texts,
+    ) -> Result<Vec<ArrayRef>, Error> {
+        let indices: Vec<(usize, usize)> =
+            part.iter().map(|span| (span.at.batch as usize, span.at.row as usize)).collect();
+        let gather = |position: usize| -> Result<ArrayRef, Error> {
+            let arrays: Vec<&dyn Array> =
+                self.batches.iter().map(|mini| mini.rows.column(position).as_ref()).collect();
+            arrow_select::interleave::interleave(&arrays, &indices).map_err(arrow_error)
+        };
+        let dictionary = |position: usize, keys: &[Vec<TextId>]| -> ArrayRef {
+            texts.dictionary(part.iter().map(|span| {
+                let keys = keys.get(span.at.batch as usize).map(Vec::as_slice).unwrap_or_default();
+                self.rows(span.at)
+                    .map_or(0, |(rows, row)| mapped(column_dictionary(rows, position), keys, row))
+            }))
+        };
+        let (attributes, attribute_columns) = self.shred(part, columns);
+        let (parent_rows, parent_ids) = self.parents(part)?;
+        let mut out: Vec<ArrayRef> = vec![
+            Arc::new(part.iter().map(|span| span.trace_row).collect::<UInt32Array>()),
+            gather(span::SPAN_ID)?,
+            parent_rows,
+            parent_ids,
+            gather(span::NAME)?,
+            gather(span::KIND)?,
+            gather(span::START_TIME)?,
+            gather(span::DURATION)?,
+            gather(span::STATUS_CODE)?,
+            gather(span::STATUS_MESSAGE)?,
+            dictionary(span::SERVICE, &self.services),
+            dictionary(span::RESOURCE, &self.resources),
+            dictionary(span::SCOPE, &self.scopes),
+            gather(span::TRACE_STATE)?,
+            gather(span::FLAGS)?,
+            self.json(part, span::EVENTS, events_json),
+            self.json(part, span::LINKS, links_json),
+            gather(span::ADJUSTED_COUNT)?,
+            gather(span::DROPPED)?,
+            attributes,
+        ];
+        out.extend(attribute_columns);
+        Ok(out)
+    }
+
+    fn shred(&self, part: &[SpanOrder], columns: &AttributeColumns) -> (ArrayRef, Vec<ArrayRef>) {
+        let mut shredder = Shredder::new(columns);
+        for span in part {
+            let list = self.rows(span.at).map(|(rows, row)| column_binary(rows, span::ATTRIBUTES).value(row));
+            shredder.push(list.unwrap_or_default());
+        }
+        shredder.finish()
+    }
+
+    /// A parent in the trace is named by its row; the id stays only where it is not there.
+    fn parents(&self, part: &[SpanOrder]) -> Result<(ArrayRef, ArrayRef), Error> {
+        let mut parent_rows = UInt32Builder::with_capacity(part.len());
+        let mut ids = FixedSizeBinaryBuilder::with_capacity(part.len(), 8);
+        for span in part {
+            parent_rows.append_option(span.parent_row);
+            let parent = self.rows(span.at).map(|(rows, row)| (column_fixed(rows, span::PARENT_SPAN_ID), row));
+            match parent {
+                Some((parents, row)) if span.parent_row.is_none() && !parents.is_null(row) => {
+                    ids.append_value(parents.value(row)).map_err(arrow_error)?;
+                }
+                _ => ids.append_null(),
+            }
+        }
+        Ok((Arc::new(parent_rows.finish()), Arc::new(ids.finish())))
+    }
+
+    fn json(&self, part: &[SpanOrder], position: usize, convert: fn(&[u8]) -> serde_json::Value) -> ArrayRef {
+        let mut builder = StringBuilder::new();
+        for span in part {
+            let list = self.rows(span.at).and_then(|(rows, row)| {
+                let column = column_binary(rows, position);
+                (!column.is_null(row)).then(|| column.value(row))
+            });
+            match list {
+                Some(list) => builder.append_value(convert(list).to_string()),
+                None => builder.append_null(),
+            }
+        }
+        Arc::new(builder.finish())
+    }
+}

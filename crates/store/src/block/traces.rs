@@ -1,0 +1,184 @@
+//! The trace table: one row per trace of the block, in the order in which its spans lie.
+
+use std::sync::Arc;
+
+use arrow_array::builder::{FixedSizeBinaryBuilder, ListBuilder, StringBuilder};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, TimestampNanosecondArray, UInt32Array};
+use throughline_model::TraceId;
+use throughline_model::trace::{Analyser, Analysis, SpanTiming};
+
+use super::index::{IndexWriter, TracePostings};
+use super::tables::{TRACE_GROUP_ROWS, Table, TableWriter, traces_schema};
+use super::texts::{NO_TEXT, TextId, Texts};
+use crate::error::Error;
+
+/// What is known of one trace while its block is written.
+#[derive(Clone, Debug)]
+pub(crate) struct TraceEntry {
+    pub(crate) id: TraceId,
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    pub(crate) root_service: TextId,
+    pub(crate) root_name: TextId,
+    /// Sorted by number, without duplicates.
+    pub(crate) services: Vec<TextId>,
+    pub(crate) error_count: u32,
+    pub(crate) error_log_count: u32,
+    pub(crate) orphan_count: u32,
+    pub(crate) culprit_service: TextId,
+    pub(crate) culprit_name: TextId,
+    pub(crate) culprit_self_ns: i64,
+    pub(crate) postings: TracePostings,
+}
+
+impl TraceEntry {
+    /// A trace of which only references are known so far, the first of them at this time.
+    pub(crate) fn referred(id: TraceId, time: i64) -> TraceEntry {
+        TraceEntry {
+            id,
+            start: time,
+            end: time,
+            root_service: NO_TEXT,
+            root_name: NO_TEXT,
+            services: Vec::new(),
+            error_count: 0,
+            error_log_count: 0,
+            orphan_count: 0,
+            culprit_service: NO_TEXT,
+            culprit_name: NO_TEXT,
+            culprit_self_ns: 0,
+            postings: TracePostings::default(),
+        }
+    }
+}
+
+/// One span as the summary needs it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SpanFacts {
+    pub(crate) timing: SpanTiming,
+    pub(crate) service: TextId,
+    pub(crate) name: TextId,
+}
+
+impl SpanFacts {
+    /// Whether the span is among these, which are in the order of their starts: it was received twice.
+    pub(crate) fn is_among(&self, spans: &[SpanFacts]) -> bool {
+        let same_start = spans.iter().rev().take_while(|other| other.timing.start == self.timing.start);
+        same_start.into_iter().any(|other| {
+            other.timing.span_id == self.timing.span_id
+                && other.timing.duration == self.timing.duration
+                && (other.service, other.name) == (self.service, self.name)
+        })
+    }
+}
+
+/// Computes trace summaries, keeping its working memory.
+#[derive(Default)]
+pub(crate) struct Summariser {
+    analyser: Analyser,
+    analysis: Analysis,
+    timings: Vec<SpanTiming>,
+}
+
+impl Summariser {
+    /// The entry of a trace with these spans, which are at least one. Afterwards [`Summariser::parents`] holds their
+    /// parents.
+    pub(crate) fn summarise(&mut self, id: TraceId, spans: &[SpanFacts]) -> TraceEntry {
+        self.timings.clear();
+        self.timings.extend(spans.iter().map(|span| span.timing));
+        self.analyser.analyse(&self.timings, &mut self.analysis);
+        let analysis = &self.analysis;
+        let start = spans.iter().map(|span| span.timing.start).min().unwrap_or_default();
+        let mut entry = TraceEntry::referred(id, start);
+        let end_of = |span: &SpanFacts| span.timing.start.saturating_add(span.timing.duration.max(0));
+        entry.end = spans.iter().map(end_of).max().unwrap_or(start);
+        entry.services = spans.iter().map(|span| span.service).collect();
+        entry.services.sort_unstable();
+        entry.services.dedup();
+        entry.error_count = spans.iter().filter(|span| span.timing.error).count() as u32;
+        entry.orphan_count = analysis.orphans;
+        entry.postings.span_count = spans.len() as u32;
+        let at = |index: Option<u32>| index.and_then(|index| spans.get(index as usize));
+        if let Some(root) = at(analysis.root).filter(|span| span.timing.parent_span_id.is_none()) {
+            (entry.root_service, entry.root_name) = (root.service, root.name);
+        }
+        if let Some(culprit) = at(analysis.latency_culprit) {
+            (entry.culprit_service, entry.culprit_name) = (culprit.service, culprit.name);
+            let self_time = analysis.latency_culprit.and_then(|at| analysis.self_time.get(at as usize));
+            entry.culprit_self_ns = self_time.copied().unwrap_or_default();
+        }
+        entry
+    }
+
+    /// The parent of each span that was given last.
+    pub(crate) fn parents(&self) -> &[Option<u32>] {
+        &self.analysis.parent
+    }
+}
+
+/// Writes `traces.parquet` and the traces' part of the index. Entries are in the order of their rows, and
+/// `first_span` is set.
+pub(crate) fn write(
+    mut table: TableWriter,
+    entries: &[TraceEntry],
+    texts: &Texts,
+    index: &mut IndexWriter,
+) -> Result<super::checksums::FileSums, Error> {
+    for (chunk, part) in entries.chunks(TRACE_GROUP_ROWS).enumerate() {
+        table.write(&rows(part, chunk * TRACE_GROUP_ROWS, texts)?)?;
+    }
+    entries.iter().for_each(|entry| index.add_trace(entry.id.fingerprint(), &entry.postings));
+    table.finish()
+}
+
+fn rows(entries: &[TraceEntry], first_row: usize, texts: &Texts) -> Result<RecordBatch, Error> {
+    let number = |pick: fn(&TraceEntry) -> u32| -> ArrayRef {
+        Arc::new(entries.iter().map(pick).collect::<UInt32Array>())
+    };
+    let text = |pick: fn(&TraceEntry) -> TextId| -> ArrayRef {
+        let mut builder = StringBuilder::new();
+        entries.iter().for_each(|entry| builder.append_value(texts.get(pick(entry))));
+        Arc::new(builder.finish())
+    };
+    let mut ids = FixedSizeBinaryBuilder::with_capacity(entries.len(), 16);
+    let mut services = ListBuilder::new(StringBuilder::new());
+    for entry in entries {
+        ids.append_value(entry.id.0).map_err(arrow_error)?;
+        entry.services.iter().for_each(|service| services.values().append_value(texts.get(*service)));
+        services.append(true);
+    }
+    let starts: Vec<i64> = entries.iter().map(|entry| entry.start).collect();
+    let mut states = StringBuilder::new();
+    entries.iter().for_each(|_| states.append_value("kept"));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new((first_row as u32..(first_row + entries.len()) as u32).collect::<UInt32Array>()),
+        Arc::new(ids.finish()),
+        Arc::new(TimestampNanosecondArray::from(starts).with_timezone("UTC")),
+        Arc::new(entries.iter().map(|entry| entry.end.saturating_sub(entry.start)).collect::<Int64Array>()),
+        text(|entry| entry.root_service),
+        text(|entry| entry.root_name),
+        Arc::new(services.finish()),
+        number(|entry| entry.postings.first_span),
+        number(|entry| entry.postings.span_count),
+        number(|entry| entry.error_count),
+        number(|entry| entry.postings.logs.len() as u32),
+        number(|entry| entry.error_log_count),
+        number(|entry| entry.postings.exemplars.len() as u32),
+        number(|entry| entry.orphan_count),
+        text(|entry| entry.culprit_service),
+        text(|entry| entry.culprit_name),
+        Arc::new(entries.iter().map(|entry| entry.culprit_self_ns).collect::<Int64Array>()),
+        Arc::new(states.finish()),
+    ];
+    RecordBatch::try_new(traces_schema(), columns).map_err(arrow_error)
+}
+
+/// An error of the Arrow library as ours.
+pub(crate) fn arrow_error(error: arrow_schema::ArrowError) -> Error {
+    Error::Columns { action: "assemble columns".to_owned(), detail: error.to_string() }
+}
+
+/// The writer of the table.
+pub(crate) fn table(disk: &dyn crate::disk::Disk, folder: &std::path::Path) -> Result<TableWriter, Error> {
+    TableWriter::create(disk, folder, Table::Traces, traces_schema())
+}

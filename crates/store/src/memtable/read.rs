@@ -1,0 +1,240 @@
+//! Questions to a memtable: look-ups by the sorted fingerprints, everything else by a scan over the columns.
+
+use arrow_array::types::{Float64Type, Int64Type, UInt8Type, UInt32Type};
+use arrow_array::{Array, RecordBatch, StringArray};
+use throughline_model::attribute;
+use throughline_model::batch::{
+    column_binary, column_dictionary, column_fixed, column_number, column_text, column_time, log, point, span,
+};
+use throughline_model::record::{Exemplar, LogRecord, Point};
+use throughline_model::{Signal, TraceId};
+
+use super::{Contents, MiniBatch, SeriesEntry};
+use crate::snapshot::merge::{Services, SeriesPoints, TraceHits};
+use crate::snapshot::{
+    LogQuery, SeriesQuery, TimeRange, TraceData, TraceQuery, Want, exemplar_row, log_row, series_record, span_row,
+};
+
+/// A memtable as it was when the view was taken.
+#[derive(Clone)]
+pub struct MemtableView {
+    contents: std::sync::Arc<Contents>,
+}
+
+/// For each key of a dictionary column, whether its text is the wanted one; all where none is wanted.
+fn wanted_keys(rows: &RecordBatch, position: usize, wanted: Option<&str>) -> Vec<bool> {
+    let column = column_dictionary(rows, position);
+    let values: Option<&StringArray> = column.values().as_any().downcast_ref();
+    let is_wanted = |value: Option<&str>| wanted.is_none_or(|wanted| value == Some(wanted));
+    values.map(|values| values.iter().map(is_wanted).collect()).unwrap_or_default()
+}
+
+fn has_key(rows: &RecordBatch, position: usize, row: usize, wanted: &[bool]) -> bool {
+    column_dictionary(rows, position).key(row).and_then(|key| wanted.get(key).copied()).unwrap_or(false)
+}
+
+fn id_is(rows: &RecordBatch, position: usize, row: usize, id: TraceId) -> bool {
+    column_fixed(rows, position).value(row) == id.0
+}
+
+impl SeriesEntry {
+    /// Whether the series is one that the query asks for.
+    pub(crate) fn matches(&self, query: &SeriesQuery) -> bool {
+        query.metric.as_deref().is_none_or(|metric| metric == &*self.metric)
+            && query.service.as_deref().is_none_or(|service| service == &*self.service)
+            && query.attributes.iter().all(|(key, wanted)| {
+                attribute::get(&self.attributes, key).is_some_and(|value| value.to_text() == *wanted)
+            })
+    }
+}
+
+/// A data point of a metric batch.
+pub(crate) fn point_row(rows: &RecordBatch, row: usize) -> Point {
+    let payload = column_binary(rows, point::PAYLOAD);
+    Point {
+        time: column_time(rows, point::TIME).value(row),
+        start_time: column_time(rows, point::START_TIME).value(row),
+        value: column_number::<Float64Type>(rows, point::VALUE).value(row),
+        flags: column_number::<UInt32Type>(rows, point::FLAGS).value(row),
+        payload: if payload.is_null(row) { Vec::new() } else { payload.value(row).to_vec() },
+    }
+}
+
+impl MemtableView {
+    pub(super) fn new(contents: Contents) -> MemtableView {
+        MemtableView { contents: std::sync::Arc::new(contents) }
+    }
+
+    pub(crate) fn rows(&self, signal: Signal) -> u64 {
+        let count = |rows: &RecordBatch| rows.num_rows() as u64;
+        match signal {
+            Signal::Traces => self.contents.spans.iter().map(|mini| count(&mini.rows)).sum(),
+            Signal::Logs => self.contents.logs.iter().map(|mini| count(&mini.rows)).sum(),
+            Signal::Metrics => self.contents.metrics.iter().map(|mini| count(&mini.points.rows)).sum(),
+        }
+    }
+
+    pub(crate) fn has_spans(&self, id: TraceId) -> bool {
+        let fingerprint = id.fingerprint();
+        self.contents
+            .spans
+            .iter()
+            .any(|mini| mini.rows_of(fingerprint).any(|row| id_is(&mini.rows, span::TRACE_ID, row, id)))
+    }
+
+    pub(crate) fn trace(&self, id: TraceId, want: Want, data: &mut TraceData) {
+        let fingerprint = id.fingerprint();
+        if want.spans {
+            for mini in &self.contents.spans {
+                let rows = mini.rows_of(fingerprint).filter(|row| id_is(&mini.rows, span::TRACE_ID, *row, id));
+                data.spans.extend(rows.filter_map(|row| span_row(&mini.rows, row)));
+            }
+        }
+        if want.logs {
+            for mini in &self.contents.logs {
+                let rows = mini.rows_of(fingerprint).filter(|row| id_is(&mini.rows, log::TRACE_ID, *row, id));
+                data.logs.extend(rows.map(|row| log_row(&mini.rows, row)));
+            }
+        }
+        if want.exemplars {
+            use throughline_model::batch::exemplar;
+            for metrics in &self.contents.metrics {
+                let mini = &metrics.exemplars;
+                for row in mini.rows_of(fingerprint).filter(|r| id_is(&mini.rows, exemplar::TRACE_ID, *r, id)) {
+                    let batch_series = column_number::<UInt32Type>(&mini.rows, exemplar::SERIES).value(row);
+                    if let Some(series) = self.series(&metrics.series, batch_series) {
+                        data.exemplars.push(exemplar_row(&mini.rows, row, series));
+                    }
+                }
+            }
+        }
+    }
+
+    fn series(&self, of_batch: &[u32], row: u32) -> Option<&SeriesEntry> {
+        let index = of_batch.get(row as usize)?;
+        self.contents.series.get(*index as usize).map(|series| &**series)
+    }
+
+    pub(crate) fn search_traces(&self, query: &TraceQuery, hits: &mut TraceHits) {
+        for mini in self.contents.spans.iter().filter(|mini| query.range.overlaps(mini.min_time, mini.max_time)) {
+            let rows = &mini.rows;
+            let services = wanted_keys(rows, span::SERVICE, query.service.as_deref());
+            let starts = column_time(rows, span::START_TIME).values();
+            let durations = column_number::<Int64Type>(rows, span::DURATION).values();
+            let status = column_number::<UInt8Type>(rows, span::STATUS_CODE).values();
+            let names = column_text(rows, span::NAME);
+            for (row, ((start, duration), status)) in starts.iter().zip(durations).zip(status).enumerate() {
+                let hit = query.range.contains(*start)
+                    && query.min_duration_ns.is_none_or(|min| *duration >= min)
+                    && query.max_duration_ns.is_none_or(|max| *duration <= max)
+                    && query.error.is_none_or(|error| (*status == 2) == error)
+                    && has_key(rows, span::SERVICE, row, &services)
+                    && query.operation.as_deref().is_none_or(|operation| names.value(row) == operation);
+                if hit && let Some(id) = TraceId::from_slice(column_fixed(rows, span::TRACE_ID).value(row)) {
+                    hits.add(id, *start);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn search_logs(&self, query: &LogQuery, found: &mut Vec<LogRecord>) {
+        for mini in self.contents.logs.iter().filter(|mini| query.range.overlaps(mini.min_time, mini.max_time)) {
+            let rows = &mini.rows;
+            let services = wanted_keys(rows, log::SERVICE, query.service.as_deref());
+            let times = column_time(rows, log::TIME).values();
+            let severities = column_number::<UInt8Type>(rows, log::SEVERITY_NUMBER).values();
+            let bodies = column_text(rows, log::BODY);
+            let mut hits: Vec<usize> = Vec::new();
+            for (row, (time, severity)) in times.iter().zip(severities).enumerate() {
+                let hit = query.range.contains(*time)
+                    && *severity >= query.min_severity
+                    && has_key(rows, log::SERVICE, row, &services)
+                    && query.contains.as_deref().is_none_or(|text| bodies.value(row).contains(text));
+                if hit {
+                    hits.push(row);
+                }
+            }
+            // Only the newest of each mini-batch can be among the newest of all.
+            hits.sort_by_key(|row| std::cmp::Reverse(times.get(*row).copied()));
+            found.extend(hits.into_iter().take(query.limit).map(|row| log_row(rows, row)));
+        }
+    }
+
+    pub(crate) fn points(&self, query: &SeriesQuery, merged: &mut SeriesPoints) {
+        let wanted: Vec<bool> = self.contents.series.iter().map(|series| series.matches(query)).collect();
+        for metrics in &self.contents.metrics {
+            let mini = &metrics.points;
+            if !query.range.overlaps(mini.min_time, mini.max_time) {
+                continue;
+            }
+            let of_row = column_number::<UInt32Type>(&mini.rows, point::SERIES).values();
+            let times = column_time(&mini.rows, point::TIME).values();
+            for (row, (batch_series, time)) in of_row.iter().zip(times).enumerate() {
+                let Some(index) = metrics.series.get(*batch_series as usize) else { continue };
+                let is_wanted = wanted.get(*index as usize).copied().unwrap_or(false);
+                if is_wanted && query.range.contains(*time) {
+                    let Some(series) = self.contents.series.get(*index as usize) else { continue };
+                    let record = || series_record(series);
+                    merged.add(series.fingerprint, record, [point_row(&mini.rows, row)]);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn exemplars(&self, query: &SeriesQuery, found: &mut Vec<Exemplar>) {
+        use throughline_model::batch::exemplar;
+        for metrics in &self.contents.metrics {
+            let mini = &metrics.exemplars;
+            if !query.range.overlaps(mini.min_time, mini.max_time) {
+                continue;
+            }
+            let of_row = column_number::<UInt32Type>(&mini.rows, exemplar::SERIES).values();
+            let times = column_time(&mini.rows, exemplar::TIME).values();
+            for (row, (batch_series, time)) in of_row.iter().zip(times).enumerate() {
+                if let Some(series) = self.series(&metrics.series, *batch_series)
+                    && query.range.contains(*time)
+                    && series.matches(query)
+                {
+                    found.push(exemplar_row(&mini.rows, row, series));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn services(&self, range: TimeRange, services: &mut Services) {
+        let in_range = |mini: &&std::sync::Arc<MiniBatch>| range.overlaps(mini.min_time, mini.max_time);
+        for mini in self.contents.spans.iter().filter(in_range) {
+            let starts = column_time(&mini.rows, span::START_TIME).values();
+            let status = column_number::<UInt8Type>(&mini.rows, span::STATUS_CODE).values();
+            let names = column_text(&mini.rows, span::NAME);
+            for (row, (_, status)) in starts.iter().zip(status).enumerate().filter(|(_, (t, _))| range.contains(**t))
+            {
+                let service = dictionary_value(&mini.rows, span::SERVICE, row);
+                services.with(service, |summary| {
+                    summary.span_count += 1;
+                    summary.error_count += u64::from(*status == 2);
+                });
+                services.operation(service, names.value(row));
+            }
+        }
+        for mini in self.contents.logs.iter().filter(in_range) {
+            let times = column_time(&mini.rows, log::TIME).values();
+            for (row, _) in times.iter().enumerate().filter(|(_, time)| range.contains(**time)) {
+                let service = dictionary_value(&mini.rows, log::SERVICE, row);
+                services.with(service, |summary| summary.log_count += 1);
+            }
+        }
+        for series in &self.contents.series {
+            services.series(&series.service, &series.fingerprint);
+        }
+    }
+}
+
+fn dictionary_value(rows: &RecordBatch, position: usize, row: usize) -> &str {
+    let column = column_dictionary(rows, position);
+    let values: Option<&StringArray> = column.values().as_any().downcast_ref();
+    match (column.key(row), values) {
+        (Some(key), Some(values)) if key < values.len() => values.value(key),
+        _ => "",
+    }
+}

@@ -1,0 +1,342 @@
+//! A snapshot: an immutable view of memtables and blocks, and the questions that it answers.
+//!
+//! Taking a snapshot copies a few pointers. It never sees later writes and never blocks them. Every answer is
+//! [`Found`]: the items and, where something could not be read or a limit was met, the reasons why it is partial.
+
+pub(crate) mod merge;
+pub(crate) mod rows;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use throughline_model::link::LinkState;
+use throughline_model::record::{Exemplar, LogRecord, Point, Series, Span, TraceSummary};
+use throughline_model::{Signal, TraceId};
+
+use crate::block::Block;
+use crate::error::Error;
+use crate::memtable::MemtableView;
+
+pub(crate) use merge::summarise;
+pub(crate) use rows::{exemplar_row, json_map, log_row, series_record, span_row};
+
+/// How long after its last reference a trace may still arrive: the SDKs' batch delay and one retry.
+const PENDING_NS: i64 = 30_000_000_000;
+
+/// A span of time, nanoseconds since the epoch: start inclusive, end exclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeRange {
+    /// The first nanosecond.
+    pub start: i64,
+    /// The first nanosecond after it.
+    pub end: i64,
+}
+
+impl TimeRange {
+    /// All of time.
+    pub const ALL: TimeRange = TimeRange { start: i64::MIN, end: i64::MAX };
+
+    /// Whether the moment lies within.
+    pub fn contains(&self, time: i64) -> bool {
+        self.start <= time && time < self.end
+    }
+
+    /// Whether any moment from `min` to `max`, both inclusive, lies within.
+    pub fn overlaps(&self, min: i64, max: i64) -> bool {
+        self.start <= max && min < self.end
+    }
+}
+
+/// Which signals of a trace are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "one flag per signal")]
+pub struct Want {
+    pub spans: bool,
+    pub logs: bool,
+    pub exemplars: bool,
+}
+
+impl Want {
+    /// Spans, logs and exemplars.
+    pub const ALL: Want = Want { spans: true, logs: true, exemplars: true };
+    /// Spans alone.
+    pub const SPANS: Want = Want { spans: true, logs: false, exemplars: false };
+}
+
+/// Everything stored of one trace.
+#[derive(Clone, Debug, Default)]
+pub struct TraceData {
+    /// Spans by start, without duplicates.
+    pub spans: Vec<Span>,
+    /// Log records by time.
+    pub logs: Vec<LogRecord>,
+    /// Exemplars by time.
+    pub exemplars: Vec<Exemplar>,
+    /// Why the answer is incomplete; empty where it is complete.
+    pub partial: Vec<String>,
+}
+
+/// An answer: items, and why there are not more of them.
+#[derive(Clone, Debug)]
+pub struct Found<T> {
+    /// What was found.
+    pub items: Vec<T>,
+    /// Why the answer is incomplete; empty where it is complete.
+    pub partial: Vec<String>,
+}
+
+impl<T> Default for Found<T> {
+    fn default() -> Self {
+        Found { items: Vec::new(), partial: Vec::new() }
+    }
+}
+
+/// Which traces to find: those with a span that meets every condition. Results are newest first.
+#[derive(Clone, Debug)]
+pub struct TraceQuery {
+    /// The span starts within.
+    pub range: TimeRange,
+    /// The span's service.
+    pub service: Option<String>,
+    /// The span's name.
+    pub operation: Option<String>,
+    /// The span lasts at least so long.
+    pub min_duration_ns: Option<i64>,
+    /// The span lasts at most so long.
+    pub max_duration_ns: Option<i64>,
+    /// The span's status is error, or is not.
+    pub error: Option<bool>,
+    /// At most so many traces.
+    pub limit: usize,
+}
+
+/// Which log records to find. Results are newest first.
+#[derive(Clone, Debug)]
+pub struct LogQuery {
+    /// The record's time lies within.
+    pub range: TimeRange,
+    /// The record's service.
+    pub service: Option<String>,
+    /// At least this severity number; 0 takes all.
+    pub min_severity: u8,
+    /// The body contains this text.
+    pub contains: Option<String>,
+    /// At most so many records.
+    pub limit: usize,
+}
+
+/// Which series to find, and which of their points or exemplars.
+#[derive(Clone, Debug)]
+pub struct SeriesQuery {
+    /// Points and exemplars lie within; a series has any point within.
+    pub range: TimeRange,
+    /// The instrument's name.
+    pub metric: Option<String>,
+    /// The service.
+    pub service: Option<String>,
+    /// Attributes of the points that must have these values, written as text.
+    pub attributes: Vec<(String, String)>,
+    /// At most so many series (or exemplars).
+    pub limit: usize,
+}
+
+/// What one service has sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceSummary {
+    /// Its name.
+    pub service: String,
+    /// How many spans.
+    pub span_count: u64,
+    /// How many of them with status error.
+    pub error_count: u64,
+    /// How many log records.
+    pub log_count: u64,
+    /// How many series.
+    pub series_count: u64,
+    /// The names of its spans, sorted.
+    pub operations: Vec<String>,
+}
+
+/// An immutable view of the store.
+#[derive(Clone)]
+pub struct Snapshot {
+    memtables: Vec<MemtableView>,
+    blocks: Arc<Vec<Arc<Block>>>,
+    /// Parts that could not be opened: every answer may lack something of them.
+    missing: Arc<Vec<String>>,
+    taken_at: i64,
+}
+
+impl Snapshot {
+    /// A view of these memtables (oldest first) and blocks, taken at a time in nanoseconds since the epoch.
+    /// `missing` names what could not be opened.
+    pub fn new(
+        memtables: Vec<MemtableView>,
+        blocks: Arc<Vec<Arc<Block>>>,
+        missing: Arc<Vec<String>>,
+        taken_at: i64,
+    ) -> Snapshot {
+        Snapshot { memtables, blocks, missing, taken_at }
+    }
+
+    /// When the snapshot was taken, nanoseconds since the epoch.
+    pub fn taken_at(&self) -> i64 {
+        self.taken_at
+    }
+
+    /// Everything of one trace. An unknown trace is an empty answer.
+    pub fn trace(&self, id: TraceId, want: Want) -> Result<TraceData, Error> {
+        let mut data = TraceData { partial: self.missing.to_vec(), ..TraceData::default() };
+        for memtable in &self.memtables {
+            memtable.trace(id, want, &mut data);
+        }
+        for block in self.blocks.iter() {
+            block.trace(id, want, &mut data);
+        }
+        merge::finish_trace(&mut data);
+        Ok(data)
+    }
+
+    /// The summary of one trace over everything that is stored of it.
+    pub fn trace_summary(&self, id: TraceId) -> Result<Option<TraceSummary>, Error> {
+        let data = self.trace(id, Want::ALL)?;
+        Ok(summarise(id, &data))
+    }
+
+    /// Traces with a span that meets the query, newest first.
+    pub fn search_traces(&self, query: &TraceQuery) -> Result<Found<TraceSummary>, Error> {
+        let mut hits = merge::TraceHits::new(query.limit);
+        let mut found = Found { items: Vec::new(), partial: self.missing.to_vec() };
+        for memtable in &self.memtables {
+            memtable.search_traces(query, &mut hits);
+        }
+        for block in self.newest_first(&query.range) {
+            if hits.is_full_before(block.max_time()) {
+                break;
+            }
+            if let Err(error) = block.search_traces(query, &mut hits) {
+                found.partial.push(error.to_string());
+            }
+        }
+        for id in hits.newest() {
+            found.items.extend(self.trace_summary(id)?);
+        }
+        found.items.sort_by_key(|summary| (std::cmp::Reverse(summary.start_time), summary.trace_id));
+        Ok(found)
+    }
+
+    /// Log records, newest first.
+    pub fn search_logs(&self, query: &LogQuery) -> Result<Found<LogRecord>, Error> {
+        let mut found = Found { items: Vec::new(), partial: self.missing.to_vec() };
+        for memtable in &self.memtables {
+            memtable.search_logs(query, &mut found.items);
+        }
+        for block in self.newest_first(&query.range) {
+            if let Err(error) = block.search_logs(query, &mut found.items) {
+                found.partial.push(error.to_string());
+            }
+            merge::keep_newest_logs(&mut found.items, query.limit);
+        }
+        merge::keep_newest_logs(&mut found.items, query.limit);
+        Ok(found)
+    }
+
+    /// Series with a point in the range.
+    pub fn series(&self, query: &SeriesQuery) -> Result<Found<Series>, Error> {
+        let found = self.points(query)?;
+        Ok(Found { items: found.items.into_iter().map(|(series, _)| series).collect(), partial: found.partial })
+    }
+
+    /// Series and their points in the range, in time order; where two points of a series have the same time, the
+    /// one that was received last counts.
+    pub fn points(&self, query: &SeriesQuery) -> Result<Found<(Series, Vec<Point>)>, Error> {
+        let mut merged = merge::SeriesPoints::default();
+        let mut partial = self.missing.to_vec();
+        for block in self.blocks.iter().filter(|b| query.range.overlaps(b.min_time(), b.max_time())) {
+            if let Err(error) = block.points(query, &mut merged) {
+                partial.push(error.to_string());
+            }
+        }
+        for memtable in &self.memtables {
+            memtable.points(query, &mut merged);
+        }
+        let (items, cut) = merged.finish(query.limit);
+        if cut > 0 {
+            partial.push(format!("{cut} series over the limit of {} are left out; ask for more", query.limit));
+        }
+        Ok(Found { items, partial })
+    }
+
+    /// Exemplars of the series, oldest first, with the state of their links.
+    pub fn exemplars(&self, query: &SeriesQuery) -> Result<Found<Exemplar>, Error> {
+        let mut found = Found { items: Vec::new(), partial: self.missing.to_vec() };
+        for memtable in &self.memtables {
+            memtable.exemplars(query, &mut found.items);
+        }
+        for block in self.blocks.iter().filter(|b| query.range.overlaps(b.min_time(), b.max_time())) {
+            if let Err(error) = block.exemplars(query, &mut found.items) {
+                found.partial.push(error.to_string());
+            }
+        }
+        merge::sort_exemplars(&mut found.items);
+        let over = found.items.len().saturating_sub(query.limit);
+        if over > 0 {
+            found.items.truncate(query.limit);
+            found.partial.push(format!("{over} exemplars over the limit of {} are left out", query.limit));
+        }
+        for exemplar in &mut found.items {
+            exemplar.link = Some(match (&exemplar.trace_id, &exemplar.trace_id_original) {
+                (Some(id), _) => self.link_state(*id)?,
+                (None, Some(form)) => LinkState::Malformed { form: form.clone() },
+                (None, None) => LinkState::Malformed { form: String::new() },
+            });
+        }
+        Ok(found)
+    }
+
+    /// The services that sent anything, sorted by name.
+    pub fn services(&self, range: TimeRange) -> Result<Found<ServiceSummary>, Error> {
+        let mut services = merge::Services::default();
+        let mut partial = self.missing.to_vec();
+        for memtable in &self.memtables {
+            memtable.services(range, &mut services);
+        }
+        for block in self.blocks.iter().filter(|b| range.overlaps(b.min_time(), b.max_time())) {
+            if let Err(error) = block.services(range, &mut services) {
+                partial.push(error.to_string());
+            }
+        }
+        Ok(Found { items: services.finish(), partial })
+    }
+
+    /// Whether the trace that something refers to is here and, if not, why.
+    pub fn link_state(&self, id: TraceId) -> Result<LinkState, Error> {
+        if self.memtables.iter().any(|memtable| memtable.has_spans(id)) {
+            return Ok(LinkState::Resolved);
+        }
+        for block in self.blocks.iter() {
+            if block.has_spans(id)? {
+                return Ok(LinkState::Resolved);
+            }
+        }
+        let data = self.trace(id, Want { spans: false, logs: true, exemplars: true })?;
+        let last = data.logs.iter().map(|log| log.time).chain(data.exemplars.iter().map(|e| e.time)).max();
+        Ok(match last {
+            Some(time) if time >= self.taken_at - PENDING_NS => LinkState::Pending,
+            _ => LinkState::NeverReceived,
+        })
+    }
+
+    /// Rows stored in blocks and memtables, duplicates included: spans, log records or data points.
+    pub fn stored_rows(&self, signal: Signal) -> u64 {
+        let memtables: u64 = self.memtables.iter().map(|memtable| memtable.rows(signal)).sum();
+        memtables + self.blocks.iter().map(|block| block.rows(signal)).sum::<u64>()
+    }
+
+    fn newest_first(&self, range: &TimeRange) -> Vec<&Arc<Block>> {
+        let mut blocks: Vec<&Arc<Block>> =
+            self.blocks.iter().filter(|block| range.overlaps(block.min_time(), block.max_time())).collect();
+        blocks.sort_by_key(|block| std::cmp::Reverse(block.max_time()));
+        blocks
+    }
+}
