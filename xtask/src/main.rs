@@ -1,6 +1,9 @@
 //! `cargo xtask`: what the project needs besides building: checks, benchmarks, fault campaigns.
 
+mod bench;
+mod send;
 mod tidy;
+mod torture;
 
 use clap::{Parser, Subcommand};
 
@@ -19,10 +22,21 @@ enum Command {
         #[arg(long)]
         bless: bool,
     },
+    /// Measure the release server
+    #[command(subcommand)]
+    Bench(Box<bench::Bench>),
+    /// Run a fault campaign
+    #[command(subcommand)]
+    Torture(torture::Torture),
+    /// Send telemetry to a server over OTLP and print a report as JSON
+    Send(Box<send::SendArguments>),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Tidy { bless } => tidy::run(bless),
+        Command::Bench(bench) => bench::run(&bench),
+        Command::Torture(torture) => torture::run(&torture),
+        Command::Send(arguments) => send::run(&arguments),
     }
 }

@@ -63,6 +63,13 @@ pub struct TraceTruth {
     pub start_ns: u64,
 }
 
+impl TraceTruth {
+    /// The id as 32 hexadecimal digits.
+    pub fn hex_id(&self) -> String {
+        self.trace_id.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
 /// Makes telemetry from a seed. All data ends shortly before the base time.
 pub struct Generator {
     seed: u64,
@@ -105,11 +112,19 @@ impl Generator {
 
     /// The traces that [`Generator::traces`] makes for the same number, oldest first.
     pub fn trace_ids(&self, spans: u64) -> impl Iterator<Item = TraceTruth> + '_ {
-        (0..traces_of(spans)).rev().map(|number| {
-            let plan = self.plan(number);
-            let start_ns = plan.spans.iter().map(|span| span.start_ns).min().unwrap_or(0);
-            TraceTruth { trace_id: plan.trace_id, spans: plan.spans.len(), start_ns }
-        })
+        (0..self.trace_count(spans)).rev().map(|number| self.trace(number))
+    }
+
+    /// How many traces [`Generator::traces`] makes for a number of spans.
+    pub fn trace_count(&self, spans: u64) -> u64 {
+        traces_of(spans)
+    }
+
+    /// The truth about the trace with a number, counted from the newest.
+    pub fn trace(&self, number: u64) -> TraceTruth {
+        let plan = self.plan(number);
+        let start_ns = plan.spans.iter().map(|span| span.start_ns).min().unwrap_or(0);
+        TraceTruth { trace_id: plan.trace_id, spans: plan.spans.len(), start_ns }
     }
 
     /// The plan of the trace with a number, counted from the newest.

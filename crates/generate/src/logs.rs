@@ -12,8 +12,9 @@ use crate::random::Random;
 use crate::spans::{failure_of, scope};
 use crate::{Generator, RECORDS_PER_TRACE, Request, Signal};
 
-/// Of the records of a trace's time, this many carry its context: 40 %.
-const WITH_CONTEXT: u64 = RECORDS_PER_TRACE * 2 / 5;
+/// Of the records of a trace's time, this many carry its context: 40 %. With 15 records for every trace, every
+/// trace has exactly so many.
+pub const WITH_CONTEXT: u64 = RECORDS_PER_TRACE * 2 / 5;
 
 /// The requests of all log records, oldest first.
 pub struct LogRequests<'a> {

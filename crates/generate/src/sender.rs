@@ -209,7 +209,9 @@ impl Worker {
             let sent = Instant::now();
             let answer = self.connection.exchange(request).await;
             let patient = first.elapsed() < self.pace.patience;
-            match judge(&mut self.shared.borrow_mut().report, request, answer, sent.elapsed(), patient) {
+            let verdict =
+                judge(&mut self.shared.borrow_mut().report, request, answer, sent.elapsed(), patient);
+            match verdict {
                 Verdict::Final(outcome) => return outcome,
                 Verdict::Again(hint) => tokio::time::sleep(hint.unwrap_or(backoff)).await,
             }

@@ -111,6 +111,9 @@ fn records_and_exemplars_refer_to_spans_that_exist() {
     let records = records(&generator, 15_000);
     let with_context: Vec<_> = records.iter().filter(|record| !record.trace_id.is_empty()).collect();
     assert_eq!(with_context.len() * 5, records.len() * 2);
+    let mut of_trace: HashMap<&[u8], u64> = HashMap::new();
+    with_context.iter().for_each(|record| *of_trace.entry(&record.trace_id).or_default() += 1);
+    assert!(of_trace.len() == 1_000 && of_trace.values().all(|count| *count == logs::WITH_CONTEXT));
     assert!(with_context.iter().all(|r| known.contains(&(r.trace_id.clone(), r.span_id.clone()))));
     let points = histograms(&generator, 50_000);
     assert!(!points.is_empty());

@@ -1,0 +1,88 @@
+//! `cargo xtask bench`: figures of Throughline, and of peers on the same input in turn.
+//!
+//! Per core means per CPU second of the server process as the operating system accounts it. One job at a time: the
+//! sender is a process of its own, and nothing else should run on the machine.
+
+mod corpus;
+mod ingest;
+mod lookup;
+mod peer;
+pub mod server;
+mod table;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+
+pub use corpus::now_ns;
+pub use ingest::{sender_process, sent_by};
+
+/// The name under which our own figures stand.
+const OURS: &str = "throughline";
+
+/// What to measure.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Bench {
+    /// Items in: CPU, memory, bytes on disk, per signal, protocol and encoding
+    Ingest(ingest::IngestArguments),
+    /// Questions: traces by id and searches, at several sizes, idle and during ingest
+    Lookup(lookup::LookupArguments),
+}
+
+/// What both have.
+#[derive(Args, Clone, Debug)]
+pub struct Common {
+    /// The server to measure
+    #[arg(long, default_value = "target/release/throughline")]
+    server: PathBuf,
+    /// Where the server keeps its data and the input lies
+    #[arg(long, default_value = "target/bench")]
+    folder: PathBuf,
+    /// A peer to run on the same input: victoriatraces, victorialogs, victoriametrics or tempo, and the command that
+    /// starts it, with {http_port}, {grpc_port}, {query_port} and {data_dir} in it
+    #[arg(long, value_name = "NAME=COMMAND")]
+    peer: Vec<String>,
+    /// Seed of the telemetry
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// `fsync` or `os`
+    #[arg(long, default_value = "fsync")]
+    durability: String,
+    /// Write all figures into this file
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+impl Common {
+    fn binary(&self) -> PathBuf {
+        self.server.clone()
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.folder.clone()
+    }
+
+    fn own_settings(&self) -> String {
+        format!("durability: {}\n", self.durability)
+    }
+}
+
+/// Runs the command.
+pub fn run(bench: &Bench) -> anyhow::Result<()> {
+    let (figures, common) = match bench {
+        Bench::Ingest(arguments) => (ingest::run(arguments)?, arguments.common()),
+        Bench::Lookup(arguments) => (lookup::run(arguments)?, arguments.common()),
+    };
+    println!("durability of Throughline: {}", common.durability);
+    table::print(&figures);
+    if let Some(path) = &common.json {
+        write_json(path, &figures).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the file is the benchmark's, not the store's")]
+fn write_json(path: &PathBuf, figures: &[table::Figure]) -> anyhow::Result<()> {
+    Ok(std::fs::write(path, serde_json::to_vec_pretty(figures)?)?)
+}

@@ -1,0 +1,248 @@
+//! `bench lookup`: a store full of traces, log records and metrics, and the questions that people ask it, warm,
+//! idle and again while data comes in at full speed.
+//!
+//! Every answer is checked against what was sent: a wrong answer does not count as a fast one.
+
+use std::process::Child;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::Value;
+use throughline_generate::random::Random;
+use throughline_generate::{Generator, TraceTruth};
+
+use super::corpus::now_ns;
+use super::ingest::{FLUSH_AGE, sender_process, sent_by};
+use super::server::{Place, Server, now, remove_folder};
+use super::table::{Bar, Figure, percentile};
+use super::{Common, OURS};
+
+/// A store with 20 million spans takes a while to come to rest.
+const SETTLE_MAX: Duration = Duration::from_secs(1_800);
+/// Look-ups before the first that counts.
+const WARM_UP: usize = 200;
+/// How often every search is asked.
+const SEARCHES: usize = 30;
+/// Spans that the sender has ready while look-ups are measured: more than the server takes in that time.
+const INGEST_SPANS: u64 = 10_000_000;
+
+/// Arguments of `bench lookup`.
+#[derive(Args, Clone, Debug)]
+pub struct LookupArguments {
+    #[command(flatten)]
+    common: Common,
+    /// Spans in the store; several sizes in turn
+    #[arg(long, value_delimiter = ',', default_value = "1000000,20000000")]
+    spans: Vec<u64>,
+    /// Log records for every 10 spans
+    #[arg(long, default_value_t = 15)]
+    logs_per_ten_spans: u64,
+    /// Metric data points
+    #[arg(long, default_value_t = 414_720)]
+    points: u64,
+    /// How many random traces are looked up
+    #[arg(long, default_value_t = 2_000)]
+    lookups: usize,
+    /// Leave out the look-ups during ingest
+    #[arg(long)]
+    idle_only: bool,
+}
+
+impl LookupArguments {
+    /// What all benchmarks have.
+    pub fn common(&self) -> &Common {
+        &self.common
+    }
+}
+
+/// Runs the command.
+pub fn run(arguments: &LookupArguments) -> anyhow::Result<Vec<Figure>> {
+    if !arguments.common.peer.is_empty() {
+        eprintln!(
+            "bench lookup compares sizes and states of Throughline: PEERS SKIPPED, use bench ingest for them"
+        );
+    }
+    let mut figures = Vec::new();
+    for spans in &arguments.spans {
+        figures.extend(at_size(arguments, *spans).with_context(|| format!("look-ups at {spans} spans"))?);
+    }
+    compare(&figures);
+    Ok(figures)
+}
+
+fn at_size(arguments: &LookupArguments, spans: u64) -> anyhow::Result<Vec<Figure>> {
+    let place = Place::fresh(&arguments.common.folder().join("data"))?;
+    let server = Server::throughline(&arguments.common.binary(), place, &arguments.common.own_settings())?;
+    let base_time_ns = now_ns();
+    eprintln!("{spans} spans: filling the store");
+    let mut sender = sender_process("grpc", false, server.place.grpc_port)?;
+    sender.args([
+        "--spans",
+        &spans.to_string(),
+        "--logs",
+        &(spans * arguments.logs_per_ten_spans / 10).to_string(),
+    ]);
+    sender.args(["--points", &arguments.points.to_string(), "--base-time-ns", &base_time_ns.to_string()]);
+    sender.args(["--seed", &arguments.common.seed.to_string()]);
+    let sent = sent_by(sender)?;
+    anyhow::ensure!(sent.failed + sent.rejected == 0, "not everything was taken: {sent:?}");
+    server.settle(FLUSH_AGE, SETTLE_MAX)?;
+    let traces = choose(&Generator::new(arguments.common.seed, base_time_ns), spans, arguments.lookups);
+    let mut client = Client::new(server.place.query_port);
+    let size = format!("{} M spans", spans as f64 / 1e6);
+    let mut figures = ask(&mut client, &traces, base_time_ns, &format!("{size}, idle"))?;
+    if !arguments.idle_only {
+        let _load = Load::start(&server, arguments.common.seed + 1)?;
+        std::thread::sleep(Duration::from_secs(5));
+        figures.extend(ask(&mut client, &traces, base_time_ns, &format!("{size}, full ingest"))?);
+    }
+    let place = server.stop()?;
+    remove_folder(&place.data_dir)?;
+    Ok(figures)
+}
+
+/// A sender at full speed that ends with the measurement.
+struct Load(Child);
+
+impl Load {
+    fn start(server: &Server, seed: u64) -> anyhow::Result<Load> {
+        let mut sender = sender_process("grpc", false, server.place.grpc_port)?;
+        sender.args(["--spans", &INGEST_SPANS.to_string(), "--base-time-ns", &now_ns().to_string()]);
+        sender.args(["--seed", &seed.to_string()]);
+        Ok(Load(sender.spawn().context("start the sender")?))
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        // Both fail where the sender has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Random traces of those that were sent.
+pub fn choose(generator: &Generator, spans: u64, count: usize) -> Vec<TraceTruth> {
+    let mut random = Random::new(7);
+    (0..count).map(|_| generator.trace(random.below(generator.trace_count(spans)))).collect()
+}
+
+/// Asks everything and returns the latencies as figures.
+fn ask(
+    client: &mut Client,
+    traces: &[TraceTruth],
+    base_time_ns: u64,
+    job: &str,
+) -> anyhow::Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    let flat = |p50: f64, p99: f64| [(50.0, Some(p50)), (90.0, None), (99.0, Some(p99))];
+    for (what, query, bars) in [
+        ("trace, spans only", "?include=spans", flat(1.5, 5.0)),
+        ("trace, all signals", "", [(50.0, Some(3.0)), (90.0, None), (99.0, None)]),
+    ] {
+        let warm = traces.iter().take(WARM_UP);
+        for trace in warm {
+            client.trace(trace, query)?;
+        }
+        let latencies =
+            traces.iter().map(|trace| client.trace(trace, query)).collect::<anyhow::Result<Vec<f64>>>()?;
+        figures.extend(percentiles(job, what, &latencies, &bars));
+    }
+    let (start, end) = (base_time_ns - 3_600_000_000_000, base_time_ns);
+    let searches = [
+        ("search, service", format!("traces?service=cart&limit=20&start={start}&end={end}")),
+        (
+            "search, service and error",
+            format!("traces?service=cart&status=error&limit=20&start={start}&end={end}"),
+        ),
+        ("search, slow", format!("traces?min_duration=200ms&limit=20&start={start}&end={end}")),
+        ("logs, needle", format!("logs?contains=deadlock%20detected&limit=20&start={start}&end={end}")),
+        (
+            "logs, service and severity",
+            format!("logs?service=payment&severity=error&limit=100&start={start}&end={end}"),
+        ),
+        ("services", format!("services?start={start}&end={end}")),
+    ];
+    for (what, path) in searches {
+        client.get(&path)?;
+        let latencies =
+            (0..SEARCHES).map(|_| Ok(client.get(&path)?.0)).collect::<anyhow::Result<Vec<f64>>>()?;
+        figures.extend(percentiles(job, what, &latencies, &[(50.0, None), (99.0, None)]));
+    }
+    Ok(figures)
+}
+
+fn percentiles(job: &str, what: &str, latencies_ms: &[f64], wanted: &[(f64, Option<f64>)]) -> Vec<Figure> {
+    let figure = |(percent, bar): &(f64, Option<f64>)| Figure {
+        system: OURS.to_owned(),
+        job: job.to_owned(),
+        measure: format!("{what} p{percent:.0}"),
+        unit: "ms".to_owned(),
+        runs: vec![percentile(latencies_ms, *percent)],
+        bar: bar.map(Bar::AtMost).filter(|_| job.ends_with("idle")),
+    };
+    wanted.iter().map(figure).collect()
+}
+
+/// Prints what must hold between the figures: flat in size, and at most three times as slow during ingest.
+fn compare(figures: &[Figure]) {
+    for figure in figures.iter().filter(|figure| figure.measure.ends_with("p99")) {
+        let Some((size, state)) = figure.job.split_once(", ") else { continue };
+        if state == "full ingest" {
+            let idle = figures
+                .iter()
+                .find(|other| other.measure == figure.measure && other.job == format!("{size}, idle"));
+            relation(figure, idle, 3.0, "the idle figure");
+        } else {
+            let first =
+                figures.iter().find(|other| other.measure == figure.measure && other.job.ends_with("idle"));
+            relation(
+                figure,
+                first.filter(|first| first.job != figure.job),
+                1.5,
+                "the figure of the smallest store",
+            );
+        }
+    }
+}
+
+fn relation(figure: &Figure, other: Option<&Figure>, limit: f64, name: &str) {
+    let Some(other) = other else { return };
+    let ratio = figure.median() / other.median().max(1e-6);
+    let verdict = if ratio <= limit { "met" } else { "MISSED" };
+    println!("{}: {} is {ratio:.2} x {name}, bar {limit} x, {verdict}", figure.job, figure.measure);
+}
+
+/// One connection to the native API.
+struct Client {
+    agent: ureq::Agent,
+    base: String,
+}
+
+impl Client {
+    fn new(port: u16) -> Client {
+        let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(60))).build();
+        let base = format!("http://{}/api/throughline/v1", Place::address(port));
+        Client { agent: config.into(), base }
+    }
+
+    /// Latency in milliseconds and the answer.
+    fn get(&mut self, path: &str) -> anyhow::Result<(f64, Value)> {
+        let url = format!("{}/{path}", self.base);
+        let start = now();
+        let body =
+            self.agent.get(&url).call().with_context(|| format!("GET {url}"))?.body_mut().read_to_vec()?;
+        let milliseconds = start.elapsed().as_secs_f64() * 1e3;
+        Ok((milliseconds, serde_json::from_slice(&body)?))
+    }
+
+    /// Latency of a trace whose answer was right.
+    fn trace(&mut self, truth: &TraceTruth, query: &str) -> anyhow::Result<f64> {
+        let id = truth.hex_id();
+        let (milliseconds, answer) = self.get(&format!("traces/{id}{query}"))?;
+        let spans = answer.get("spans").and_then(Value::as_array).map_or(0, Vec::len);
+        anyhow::ensure!(spans == truth.spans, "trace {id} has {spans} spans, {} were sent", truth.spans);
+        Ok(milliseconds)
+    }
+}
