@@ -76,7 +76,8 @@ impl<'a> Reader<'a> {
 
     /// The next field's number and value; `Ok(None)` at the end of the message. Groups (wire types 3 and 4) are
     /// not in use in OTLP and are refused.
-    #[inline]
+    // Every decoder's inner loop: inlined, the field stays in registers and its match is folded into the caller's.
+    #[inline(always)]
     pub fn next_field(&mut self) -> Result<Option<(u32, Field<'a>)>, Malformed> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -97,7 +98,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a varint.
-    #[inline]
+    #[inline(always)]
     pub fn varint(&mut self) -> Result<u64, Malformed> {
         if let Some((&first, rest)) = self.rest.split_first()
             && first < 0x80
@@ -105,6 +106,10 @@ impl<'a> Reader<'a> {
             self.rest = rest;
             return Ok(u64::from(first));
         }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0u64;
         for (index, &byte) in self.rest.iter().enumerate().take(10) {
             value |= u64::from(byte & 0x7f) << (7 * index);
@@ -117,7 +122,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a varint length and as many bytes.
-    #[inline]
+    #[inline(always)]
     pub fn delimited(&mut self) -> Result<&'a [u8], Malformed> {
         let length = usize::try_from(self.varint()?).map_err(|_| Malformed::Truncated)?;
         let (head, rest) = self.rest.split_at_checked(length).ok_or(Malformed::Truncated)?;

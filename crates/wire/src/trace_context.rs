@@ -92,9 +92,27 @@ pub fn from_attributes(list: &[u8]) -> Option<TraceContext<'_>> {
 /// Whether a key may name trace context: a cheap test that lets through few others.
 #[inline]
 pub(crate) fn may_be_role(key: &[u8]) -> bool {
-    // Every known key ends in "id", "trace" or "traceparent".
+    // Every known key ends in "trace" or "span" with an "id" after it, or in "trace", or in "traceparent".
     let [.., a, b] = key else { return false };
-    key.len() >= 6 && matches!([a | 0x20, b | 0x20], [b'i', b'd'] | [b'c', b'e'] | [b'n', b't'])
+    match [a | 0x20, b | 0x20] {
+        [b'i', b'd'] => {
+            let [name @ .., last] = key.get(..key.len() - 2).unwrap_or_default() else { return false };
+            let name = if last.is_ascii_alphanumeric() {
+                key.get(..key.len() - 2).unwrap_or_default()
+            } else {
+                name
+            };
+            ends_with(name, b"ace") || ends_with(name, b"pan")
+        }
+        [b'c', b'e'] => ends_with(key, b"trace"),
+        [b'n', b't'] => ends_with(key, b"parent"),
+        _ => false,
+    }
+}
+
+fn ends_with(text: &[u8], lower: &[u8]) -> bool {
+    text.len() >= lower.len()
+        && text.get(text.len() - lower.len()..).is_some_and(|end| end.eq_ignore_ascii_case(lower))
 }
 
 /// What a key's value is.
@@ -187,7 +205,18 @@ impl<'a> Gathered<'a> {
 
     fn finish(self, source: TraceSource) -> Option<TraceContext<'a>> {
         let text = self.trace?;
-        let span_id = self.span.as_deref().and_then(SpanId::parse);
+        if let Some(id) = lower_hex(text.as_bytes()) {
+            let span_id = self.span.as_deref().and_then(parse_span);
+            let trace_id = TraceId::from_bytes(id);
+            return Some(TraceContext {
+                trace_id,
+                span_id,
+                flags: self.flags,
+                source,
+                original: Cow::Borrowed(""),
+            });
+        }
+        let span_id = self.span.as_deref().and_then(parse_span);
         // Google writes `projects/<project>/traces/<id>`.
         let bare = text.rsplit_once("traces/").map_or(&*text, |(_, id)| id);
         let parsed = TraceId::parse(bare);
@@ -204,6 +233,31 @@ impl<'a> Gathered<'a> {
             original,
         })
     }
+}
+
+fn parse_span(text: &str) -> Option<SpanId> {
+    match lower_hex::<8>(text.as_bytes()) {
+        Some(bytes) => SpanId::from_slice(&bytes),
+        None => SpanId::parse(text),
+    }
+}
+
+/// Exactly `N` bytes in lower-case hex: the form of nearly all ids, read without the search for other forms.
+fn lower_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    let (pairs, rest) = digits.as_chunks::<2>();
+    if pairs.len() != N || !rest.is_empty() {
+        return None;
+    }
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let mut bytes = [0; N];
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(bytes)
 }
 
 /// What loggers write where there is no trace.

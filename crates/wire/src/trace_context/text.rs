@@ -7,10 +7,10 @@
 
 use std::borrow::Cow;
 
+use throughline_model::TraceId;
 use throughline_model::link::TraceSource;
-use throughline_model::{SpanId, TraceId};
 
-use super::{Finder, Gathered, Role, TraceContext};
+use super::{Finder, Gathered, Role, TraceContext, lower_hex, parse_span};
 
 /// The longest value that is looked at: a `traceparent` has 55 bytes.
 const VALUE_BYTES: usize = 80;
@@ -122,6 +122,9 @@ fn value_at(text: &str, start: usize, role: Role) -> Option<&str> {
 }
 
 fn looks_like_id(word: &str) -> bool {
+    if lower_hex::<16>(word.as_bytes()).is_some() {
+        return true;
+    }
     let digits = word.strip_prefix("0x").unwrap_or(word);
     let credible =
         word.contains('-') || (digits.len() >= 15 && digits.bytes().all(|b| b.is_ascii_hexdigit()));
@@ -168,5 +171,5 @@ fn span_at<'a>(text: &'a str, bytes: &[u8], an: usize) -> Option<&'a str> {
     let length =
         text.as_bytes().get(start..)?.iter().take(21).take_while(|b| b.is_ascii_alphanumeric()).count();
     let word = text.get(start..start + length)?;
-    (word.len() >= 8 && SpanId::parse(word).is_some()).then_some(word)
+    (word.len() >= 8 && parse_span(word).is_some()).then_some(word)
 }
