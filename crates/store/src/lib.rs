@@ -3,9 +3,25 @@
 //! Reading order: [`engine`] (a write, step by step), [`wal`], [`memtable`], [`flush`], [`block`], [`compact`],
 //! [`snapshot`]. Disk and clock are parameters ([`disk`], [`clock`]), so that a simulator can cut the power anywhere.
 
+pub mod block;
 pub mod clock;
+pub mod dedup;
 pub mod disk;
+pub mod engine;
 pub mod error;
+pub mod flush;
+pub mod ledger;
+pub mod manifest;
+pub mod memtable;
+pub mod retain;
+pub mod snapshot;
 pub mod wal;
 
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use disk::{Disk, OsDisk, SimDisk};
+pub use engine::{Durability, Status, Store, StoreConfig, Write, WriteError, Written};
 pub use error::Error;
+pub use ledger::{Account, Ledger};
+pub use snapshot::{
+    Found, LogQuery, SeriesQuery, ServiceSummary, Snapshot, TimeRange, TraceData, TraceQuery, Want,
+};

@@ -27,3 +27,4 @@ mod write;
 pub use frame::{Frame, Kind};
 pub use read::{Found, Reader, SegmentEnd};
 pub use write::{Group, Released, Writer};
+pub(crate) use write::{Cursor, Start};

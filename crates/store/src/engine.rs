@@ -1,0 +1,245 @@
+//! The engine: a write, step by step, and everything that happens to it later.
+//!
+//! 1. [`Engine::submit`] puts a decoded request into a bounded queue, or refuses it.
+//! 2. [`Engine::commit_once`] takes a group from the queue, writes its frames to the log, syncs once, inserts the
+//!    batches into the memtable in the order of the log, and answers.
+//! 3. [`Engine::flush_once`] freezes the memtable between two LSNs, writes it as blocks, and edits the manifest: blocks
+//!    and floor change together. Then snapshots see the blocks in place of the memtable, and segments below the floor go.
+//! 4. [`Engine::compact_once`] and [`Engine::retain_once`] edit the manifest; [`Engine::reap`] deletes what is replaced
+//!    once no snapshot reads it.
+//! 5. [`Engine::open`] is the way back: manifest, blocks, and the log above the floor through the decoder.
+//!
+//! Every step is a method that does one piece of work, so that a simulator drives them by hand, on a simulated disk and
+//! clock, in one thread. [`Store`] is the engine with its threads.
+//!
+//! Locks are taken in this order: `flushing` or `compacting`, `manifest`, `log`, `applied`, `visible`. No one waits for
+//! the disk with `applied` or `visible` held.
+
+mod commit;
+mod config;
+mod flush;
+mod maintain;
+mod queue;
+mod recover;
+mod state;
+mod status;
+mod threads;
+mod write;
+
+use std::collections::{HashSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use crate::block::Block;
+use crate::clock::Clock;
+use crate::dedup;
+use crate::disk::{Disk, Space};
+use crate::error::Error;
+use crate::ledger::Ledger;
+use crate::manifest::Manifest;
+use crate::snapshot::Snapshot;
+use crate::wal;
+
+use queue::{Queue, Refused};
+use state::{Applied, Visible};
+use status::Counters;
+
+pub use config::{Durability, StoreConfig};
+pub use status::{Notice, Readiness, Status};
+pub use threads::Store;
+pub use write::{Done, Write, WriteError, Written};
+
+/// The folder of the log's segments within the data folder.
+pub const LOG_FOLDER: &str = "wal";
+/// The folder of hash files within the data folder.
+pub const HASHES_FOLDER: &str = "hashes";
+
+/// How long a sender should wait when the disk is full: retention runs every few seconds.
+const DISK_FULL_RETRY: Duration = Duration::from_secs(5);
+/// How long a sender should wait when the store cannot follow: a flush takes about so long.
+const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
+/// Memtables together may be so many times the limit of one: one that grows and two that are being written.
+const MEMTABLES_MAX: usize = 3;
+/// The smallest reserve of free space: what flush and compaction need at once.
+const RESERVE_BYTES: u64 = 1 << 30;
+
+/// The log's writing end and what it needs to know of the past.
+struct Log {
+    writer: wal::Writer,
+    dedup: dedup::Window,
+}
+
+/// The manifest as it is on disk.
+struct ManifestState {
+    manifest: Manifest,
+    /// Folders of blocks that an edit named that may or may not have reached the disk: they are kept until another
+    /// edit has.
+    doubtful: Vec<String>,
+}
+
+/// The store without threads.
+pub struct Engine {
+    config: StoreConfig,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    lock: Mutex<Option<Box<dyn Send + Sync>>>,
+    queue: Queue,
+    flushing: Mutex<()>,
+    compacting: Mutex<()>,
+    manifest: Mutex<ManifestState>,
+    log: Mutex<Log>,
+    applied: Mutex<Applied>,
+    visible: RwLock<Arc<Visible>>,
+    /// Blocks that the manifest no longer names and that a snapshot may still read.
+    retired: Mutex<VecDeque<Arc<Block>>>,
+    /// Blocks that could not be read: compaction leaves them alone.
+    damaged: Mutex<HashSet<u64>>,
+    next_block_id: AtomicU64,
+    counters: Counters,
+}
+
+impl Engine {
+    /// Hands a decoded request over. `done` is called once: by [`Engine::commit_once`], or at once on this thread if
+    /// the request is refused.
+    pub fn submit(&self, write: Write, done: Done) {
+        if let Err(error) = self.admit() {
+            return done(Err(error));
+        }
+        if let Err((refused, done)) = self.queue.push(write, done) {
+            done(Err(match refused {
+                Refused::Closed => WriteError::Closed,
+                Refused::Full(waiting_bytes) => WriteError::Overloaded {
+                    waiting_bytes,
+                    limit_bytes: self.queue.limit_bytes(),
+                    retry_after: OVERLOADED_RETRY,
+                },
+            }));
+        }
+    }
+
+    /// An immutable view of everything that is acknowledged.
+    pub fn snapshot(&self) -> Snapshot {
+        let visible = self.visible();
+        let memtables = visible.memtables.iter().map(|memtable| memtable.view()).collect();
+        Snapshot::new(memtables, visible.blocks.clone(), visible.missing.clone(), self.clock.now())
+    }
+
+    /// The ledger of everything that is acknowledged.
+    pub fn ledger(&self) -> Ledger {
+        self.applied().floor.ledger.clone()
+    }
+
+    /// Takes no more requests; those in the queue can still be committed.
+    pub fn refuse_writes(&self) {
+        self.queue.close();
+    }
+
+    /// Closes the store: commits what waits, flushes, and leaves an empty log and a clean manifest. If the disk fails,
+    /// what is acknowledged is still in the log.
+    pub fn close(&self) -> Result<(), Error> {
+        self.queue.close();
+        while self.commit_once() > 0 {}
+        let flushed = self.sync_once().and_then(|()| self.flush_all());
+        let closed = flushed.and_then(|()| {
+            {
+                let mut log = lock(&self.log);
+                log.writer.finish_segment();
+                let next_lsn = log.writer.next_lsn();
+                log.writer.release(next_lsn)?;
+            }
+            self.edit_manifest(|manifest| manifest.is_clean = true, Vec::new(), |_| {})
+        });
+        self.reap();
+        *lock(&self.lock) = None;
+        closed
+    }
+
+    fn flush_all(&self) -> Result<(), Error> {
+        while self.flush_once()? {}
+        Ok(())
+    }
+
+    /// Whether a request may be taken now.
+    fn admit(&self) -> Result<(), WriteError> {
+        self.counters.disk_full()?;
+        let (memtable_bytes, limit_bytes) = (self.memtable_bytes(), self.config.memtable_bytes * MEMTABLES_MAX);
+        if memtable_bytes > limit_bytes {
+            let retry_after = OVERLOADED_RETRY;
+            return Err(WriteError::Overloaded { waiting_bytes: memtable_bytes, limit_bytes, retry_after });
+        }
+        Ok(())
+    }
+
+    /// Looks at the room on the disk and remembers whether it is enough.
+    fn check_space(&self) -> Result<(), WriteError> {
+        let refusal = match self.disk.space(&self.config.dir) {
+            // Without an answer there is no reason to refuse: a write that finds no room is refused then.
+            Err(_) => None,
+            Ok(space) => {
+                let reserve_bytes = self.reserve_bytes(&space);
+                (space.free_bytes < reserve_bytes).then_some((space.free_bytes, reserve_bytes))
+            }
+        };
+        self.counters.set_disk_full(refusal);
+        self.counters.disk_full()
+    }
+
+    fn reserve_bytes(&self, space: &Space) -> u64 {
+        self.config.reserve_bytes.unwrap_or(RESERVE_BYTES.max(space.total_bytes / 20))
+    }
+
+    fn memtable_bytes(&self) -> usize {
+        self.visible().memtables.iter().map(|memtable| memtable.bytes()).sum()
+    }
+
+    fn visible(&self) -> Arc<Visible> {
+        self.visible.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn applied(&self) -> MutexGuard<'_, Applied> {
+        lock(&self.applied)
+    }
+
+    /// Replaces what snapshots see.
+    fn show(&self, change: impl FnOnce(&Visible) -> Visible) {
+        let mut visible = self.visible.write().unwrap_or_else(PoisonError::into_inner);
+        *visible = Arc::new(change(&visible));
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        self.config.dir.join(name)
+    }
+
+    /// Writes an edited manifest, then shows its effect. `folders` are those of blocks that the edit adds: if it fails,
+    /// they stay until it is known that it has not happened.
+    fn edit_manifest(
+        &self,
+        change: impl FnOnce(&mut Manifest),
+        folders: Vec<String>,
+        then: impl FnOnce(&Manifest),
+    ) -> Result<(), Error> {
+        let mut state = lock(&self.manifest);
+        let mut next = state.manifest.clone();
+        next.is_clean = false;
+        change(&mut next);
+        next.edition += 1;
+        next.next_block_id = self.next_block_id.load(Ordering::Relaxed);
+        if let Err(error) = next.save(self.disk.as_ref(), &self.config.dir) {
+            state.doubtful.extend(folders);
+            return Err(error);
+        }
+        state.manifest = next;
+        then(&state.manifest);
+        let doubtful = std::mem::take(&mut state.doubtful);
+        drop(state);
+        self.remove_folders(&doubtful);
+        Ok(())
+    }
+}
+
+/// A lock whose holder panicked holds whole values: every change to them is one assignment or is repeated.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

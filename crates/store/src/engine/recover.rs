@@ -1,0 +1,225 @@
+//! The way back: from what a data folder holds to a running engine.
+//!
+//! 1. Lock the folder; read the manifest, or write the first one.
+//! 2. Remove what no manifest names: temporary files, folders of unfinished blocks.
+//! 3. Open the blocks. One that cannot be opened stays in the manifest; every answer says that it is missing.
+//! 4. Replay the log above the floor ([`replay`]), flushing on the way, so that memory stays bounded.
+//! 5. Flush what was replayed: from here on it does not depend on segments that a crash may have left half written.
+
+mod replay;
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+
+use super::queue::Queue;
+use super::state::{Applied, Visible};
+use super::status::Counters;
+use super::{Engine, HASHES_FOLDER, LOG_FOLDER, Log, ManifestState, StoreConfig, lock};
+use crate::block::{BLOCKS_FOLDER, Block};
+use crate::clock::Clock;
+use crate::dedup;
+use crate::disk::{Disk, TEMPORARY};
+use crate::error::Error;
+use crate::manifest::Manifest;
+use crate::memtable::Memtable;
+use crate::wal;
+use crate::wal::segment::SegmentName;
+
+impl Engine {
+    /// Opens a data folder, or makes one.
+    pub fn open(config: StoreConfig, disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Result<Engine, Error> {
+        let dir = config.dir.clone();
+        disk.create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+        let lock = take_lock(disk.as_ref(), &config)?;
+        let manifest = load_or_create(disk.as_ref(), clock.as_ref(), &config)?;
+        for folder in [LOG_FOLDER, BLOCKS_FOLDER, HASHES_FOLDER] {
+            let path = dir.join(folder);
+            disk.create_dir_all(&path).map_err(Error::io("create", &path))?;
+        }
+        let counters = Counters::default();
+        counters.started_unclean.store(!manifest.is_clean, Ordering::Relaxed);
+        remove_orphans(disk.as_ref(), &config, &manifest);
+        let (blocks, missing) = open_blocks(disk.as_ref(), &config, &manifest);
+        for text in &missing {
+            counters.note(clock.now(), text.clone());
+        }
+        let memtable = Arc::new(Memtable::new());
+        let visible = Visible {
+            memtables: vec![memtable.clone()],
+            blocks: Arc::new(blocks),
+            missing: Arc::new(missing),
+        };
+        let start = wal::Start {
+            dir: dir.join(LOG_FOLDER),
+            salt: manifest.store_id,
+            segment_bytes: config.segment_bytes,
+            limits: config.limits,
+            sealed: Vec::new(),
+            cursor: wal::Cursor {
+                next_lsn: manifest.floor.lsn,
+                previous_crc: 0,
+                total_items: manifest.floor.total_items,
+            },
+        };
+        let log = Log { writer: wal::Writer::new(disk.clone(), start), dedup: dedup::Window::default() };
+        let engine = Engine {
+            queue: Queue::new(config.queue_bytes),
+            config,
+            disk,
+            clock,
+            lock: Mutex::new(Some(lock)),
+            flushing: Mutex::new(()),
+            compacting: Mutex::new(()),
+            next_block_id: AtomicU64::new(manifest.next_block_id),
+            applied: Mutex::new(Applied::new(memtable, manifest.floor.clone())),
+            manifest: Mutex::new(ManifestState { manifest, doubtful: Vec::new() }),
+            log: Mutex::new(log),
+            visible: RwLock::new(Arc::new(visible)),
+            retired: Mutex::new(VecDeque::new()),
+            damaged: Mutex::new(HashSet::new()),
+            counters,
+        };
+        engine.restore_hashes();
+        engine.recover_log()?;
+        Ok(engine)
+    }
+
+    /// Replays the log and makes it ready for writing.
+    fn recover_log(&self) -> Result<(), Error> {
+        let dir = self.folder(LOG_FOLDER);
+        let names = segments(self.disk.as_ref(), &dir)?;
+        let replayed = self.replay(&names)?;
+        let start = wal::Start {
+            dir,
+            salt: lock(&self.manifest).manifest.store_id,
+            segment_bytes: self.config.segment_bytes,
+            limits: self.config.limits,
+            sealed: names,
+            cursor: replayed.cursor,
+        };
+        lock(&self.log).writer = wal::Writer::new(self.disk.clone(), start);
+        // A full disk must not keep the store from starting: then the log stays as it is until there is room.
+        let flushed = self.flush_all().and_then(|()| {
+            let mut log = lock(&self.log);
+            let floor_lsn = log.writer.next_lsn();
+            log.writer.release(floor_lsn).map(|_| ())
+        });
+        if let Err(error) = flushed {
+            self.counters.note(self.clock.now(), error.to_string());
+            self.sync_segments();
+        }
+        if let Err(error) = self.edit_manifest(|_| {}, Vec::new(), |_| {}) {
+            self.counters.note(self.clock.now(), error.to_string());
+        }
+        Ok(())
+    }
+
+    /// Makes durable what was replayed: it may be in the page cache only, and retries of it are answered as stored.
+    fn sync_segments(&self) {
+        let dir = self.folder(LOG_FOLDER);
+        for name in segments(self.disk.as_ref(), &dir).unwrap_or_default() {
+            let synced = self.disk.open(&name.path(&dir)).and_then(|file| file.sync_data());
+            if let Err(error) = synced {
+                self.counters.note(self.clock.now(), Error::io("sync", &name.path(&dir))(error).to_string());
+            }
+        }
+    }
+
+    fn restore_hashes(&self) {
+        let files = lock(&self.manifest).manifest.hash_files.clone();
+        let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
+        let dir = self.folder(HASHES_FOLDER);
+        for file in files.iter().filter(|file| file.is_current(now)) {
+            match dedup::read(self.disk.as_ref(), &dir, file) {
+                Ok(hashes) => {
+                    let age_ns = u64::try_from(now.saturating_sub(file.written_at)).unwrap_or(0);
+                    let age = std::time::Duration::from_nanos(age_ns);
+                    lock(&self.log).dedup.restore(hashes, monotonic, age);
+                }
+                Err(error) => {
+                    self.counters.note(now, format!("retries of some requests are not recognised: {error}"));
+                }
+            }
+        }
+    }
+}
+
+fn take_lock(disk: &dyn Disk, config: &StoreConfig) -> Result<Box<dyn Send + Sync>, Error> {
+    disk.lock(&config.dir).map_err(|source| {
+        if source.kind() == std::io::ErrorKind::WouldBlock {
+            Error::Locked { path: config.dir.clone() }
+        } else {
+            Error::Io { action: "lock", path: config.dir.clone(), source }
+        }
+    })
+}
+
+fn load_or_create(disk: &dyn Disk, clock: &dyn Clock, config: &StoreConfig) -> Result<Manifest, Error> {
+    let dir = &config.dir;
+    if let Some(manifest) = Manifest::load(disk, dir)? {
+        return Ok(manifest);
+    }
+    // The manifest is the first file of a store: without it, anything else that lies here is not to be written over.
+    for folder in [LOG_FOLDER, BLOCKS_FOLDER] {
+        if !disk.list(&dir.join(folder)).unwrap_or_default().is_empty() {
+            return Err(Error::damaged(&Manifest::path(dir), "it is missing, and there is data beside it"));
+        }
+    }
+    // Unique enough to tell stores apart, and unknown to senders, who might send what looks like frames.
+    let seed = [clock.now().to_le_bytes(), (clock.monotonic().as_nanos() as u64).to_le_bytes()].concat();
+    let manifest = Manifest::new(xxhash_rust::xxh3::xxh3_64(&seed));
+    manifest.save(disk, dir)?;
+    Ok(manifest)
+}
+
+/// Removes what an interrupted edit left. What cannot be removed does no harm.
+fn remove_orphans(disk: &dyn Disk, config: &StoreConfig, manifest: &Manifest) {
+    let dir = &config.dir;
+    for name in disk.list(dir).unwrap_or_default() {
+        if name.ends_with(TEMPORARY) {
+            _ = disk.remove(&dir.join(name));
+        }
+    }
+    let blocks = dir.join(BLOCKS_FOLDER);
+    let known: HashSet<&str> = manifest.blocks.iter().map(|block| block.name.as_str()).collect();
+    let mut removed = false;
+    for name in disk.list(&blocks).unwrap_or_default() {
+        if !known.contains(name.as_str()) {
+            removed |= disk.remove_dir(&blocks.join(&name)).is_ok();
+        }
+    }
+    if removed {
+        _ = disk.sync_dir(&blocks);
+    }
+    let hashes = dir.join(HASHES_FOLDER);
+    let known: HashSet<&str> = manifest.hash_files.iter().map(|file| file.name.as_str()).collect();
+    for name in disk.list(&hashes).unwrap_or_default() {
+        if !known.contains(name.as_str()) {
+            _ = disk.remove(&hashes.join(&name));
+        }
+    }
+}
+
+fn open_blocks(
+    disk: &dyn Disk,
+    config: &StoreConfig,
+    manifest: &Manifest,
+) -> (Vec<Arc<Block>>, Vec<String>) {
+    let (mut blocks, mut missing) = (Vec::new(), Vec::new());
+    for meta in &manifest.blocks {
+        match Block::open(disk, &config.dir, meta.clone()) {
+            Ok(block) => blocks.push(Arc::new(block)),
+            Err(error) => missing.push(format!("block {} is missing: {error}", meta.name)),
+        }
+    }
+    (blocks, missing)
+}
+
+/// The segments of a log, in order.
+pub(crate) fn segments(disk: &dyn Disk, dir: &std::path::Path) -> Result<Vec<SegmentName>, Error> {
+    let names = disk.list(dir).map_err(Error::io("list", dir))?;
+    let mut segments: Vec<SegmentName> = names.iter().filter_map(|name| SegmentName::parse(name)).collect();
+    segments.sort_unstable();
+    Ok(segments)
+}
