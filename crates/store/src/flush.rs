@@ -356,3 +356,6 @@ pub(crate) fn id_column(rows: &arrow_array::RecordBatch, name: &str) -> Vec<[u8;
     let ids = column.into_iter().flat_map(|column| column.iter());
     ids.map(|id| id.and_then(|id| id.try_into().ok()).unwrap_or_default()).collect()
 }
+
+#[cfg(test)]
+mod tests;

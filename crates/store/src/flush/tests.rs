@@ -1,0 +1,165 @@
+//! A block answers as the memtable that it was written from.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use throughline_generate::Generator;
+use throughline_model::{Signal, TraceId};
+use throughline_wire::{DecodeContext, DecodeLimits, Encoding};
+
+use super::*;
+use crate::block::Block;
+use crate::disk::SimDisk;
+use crate::snapshot::{LogQuery, SeriesQuery, Snapshot, TimeRange, TraceQuery, Want};
+
+pub(crate) const BASE: u64 = 1_795_182_000_000_000_000;
+pub(crate) const HOUR_NS: i64 = 3_600_000_000_000;
+
+/// A memtable of generated telemetry: spans, the logs of their traces, data points.
+pub(crate) fn memtable(seed: u64, spans: u64, logs: u64, points: u64) -> Arc<Memtable> {
+    let generator = Generator::new(seed, BASE).referring_to(spans);
+    let memtable = Memtable::new();
+    let context =
+        DecodeContext { received_at: BASE as i64, limits: DecodeLimits::with_retention(48 * HOUR_NS) };
+    let requests = generator.traces(spans).chain(generator.logs(logs)).chain(generator.metrics(points));
+    for request in requests {
+        let signal = match request.signal {
+            throughline_generate::Signal::Traces => Signal::Traces,
+            throughline_generate::Signal::Logs => Signal::Logs,
+            throughline_generate::Signal::Metrics => Signal::Metrics,
+        };
+        let decoded = throughline_wire::decode(signal, Encoding::Protobuf, &request.body, &context).unwrap();
+        assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);
+        memtable.insert(decoded.batch, BASE as i64);
+    }
+    Arc::new(memtable)
+}
+
+pub(crate) fn of_memtables(memtables: &[Arc<Memtable>]) -> Snapshot {
+    let views = memtables.iter().map(|memtable| memtable.view()).collect();
+    Snapshot::new(views, Arc::default(), Arc::default(), BASE as i64)
+}
+
+pub(crate) fn of_blocks(disk: &SimDisk, metas: &[BlockMeta]) -> Snapshot {
+    let open = |meta: &BlockMeta| Arc::new(Block::open(disk, Path::new("data"), meta.clone()).unwrap());
+    let blocks = metas.iter().map(open).collect();
+    Snapshot::new(Vec::new(), Arc::new(blocks), Arc::default(), BASE as i64)
+}
+
+/// Asks both snapshots the same questions.
+pub(crate) fn assert_same(expected: &Snapshot, found: &Snapshot, ids: &[TraceId]) {
+    for id in ids {
+        let (a, b) = (expected.trace(*id, Want::ALL).unwrap(), found.trace(*id, Want::ALL).unwrap());
+        assert_eq!(b.partial, Vec::<String>::new());
+        assert!(!a.spans.is_empty());
+        assert_eq!(a.spans, b.spans);
+        assert_eq!(a.logs, b.logs);
+        assert_eq!(a.exemplars, b.exemplars);
+    }
+    let everything = TraceQuery {
+        range: TimeRange::ALL,
+        service: None,
+        operation: None,
+        min_duration_ns: None,
+        max_duration_ns: None,
+        error: None,
+        limit: 20,
+    };
+    let service = expected.services(TimeRange::ALL).unwrap().items.swap_remove(1);
+    let queries = [
+        everything.clone(),
+        TraceQuery { service: Some(service.service.clone()), ..everything.clone() },
+        TraceQuery { operation: Some(service.operations[0].clone()), limit: 3, ..everything.clone() },
+        TraceQuery { min_duration_ns: Some(50_000_000), error: Some(true), ..everything.clone() },
+        TraceQuery { service: Some("nobody".into()), ..everything },
+    ];
+    for query in queries {
+        let (a, b) = (expected.search_traces(&query).unwrap(), found.search_traces(&query).unwrap());
+        assert_eq!(a.items, b.items, "{query:?}");
+    }
+    assert_eq!(expected.services(TimeRange::ALL).unwrap().items, found.services(TimeRange::ALL).unwrap().items);
+    let logs = LogQuery {
+        range: TimeRange::ALL,
+        service: Some(service.service.clone()),
+        min_severity: 13,
+        contains: None,
+        limit: 50,
+    };
+    let (a, b) = (expected.search_logs(&logs).unwrap().items, found.search_logs(&logs).unwrap().items);
+    assert!(!a.is_empty());
+    assert_eq!(a, b);
+    let word = a[0].body.as_str().unwrap().split_whitespace().nth(1).unwrap().to_owned();
+    let logs = LogQuery { contains: Some(word), min_severity: 0, ..logs };
+    assert_eq!(expected.search_logs(&logs).unwrap().items, found.search_logs(&logs).unwrap().items);
+    let series = SeriesQuery {
+        range: TimeRange::ALL,
+        metric: None,
+        service: None,
+        attributes: Vec::new(),
+        limit: 100_000,
+    };
+    let (a, b) = (expected.points(&series).unwrap().items, found.points(&series).unwrap().items);
+    assert!(!a.is_empty());
+    assert_eq!(a, b);
+    let (a, b) = (expected.exemplars(&series).unwrap().items, found.exemplars(&series).unwrap().items);
+    assert!(!a.is_empty());
+    assert_eq!(a, b);
+}
+
+pub(crate) fn ids(seed: u64, spans: u64) -> Vec<TraceId> {
+    let generator = Generator::new(seed, BASE);
+    generator.trace_ids(spans).step_by(7).map(|truth| TraceId(truth.trace_id)).collect()
+}
+
+#[test]
+fn a_block_answers_as_its_memtable() {
+    let disk = SimDisk::new(1);
+    let memtable = memtable(42, 5_000, 6_000, 20_000);
+    let mut next = 1;
+    let options = BlockOptions { partition_ns: 1_000 * HOUR_NS };
+    let metas = write_blocks(&disk, Path::new("data"), &memtable, &mut next, &options).unwrap();
+    assert_eq!(metas.len(), 1);
+    assert_eq!(metas[0].rows.spans, memtable.rows(Signal::Traces));
+    assert_same(&of_memtables(&[memtable]), &of_blocks(&disk, &metas), &ids(42, 5_000));
+}
+
+#[test]
+fn partitions_split_a_memtable() {
+    let disk = SimDisk::new(1);
+    let memtable = memtable(43, 2_000, 2_000, 20_000);
+    let mut next = 1;
+    let options = BlockOptions { partition_ns: 1_000_000_000 };
+    let metas = write_blocks(&disk, Path::new("data"), &memtable, &mut next, &options).unwrap();
+    assert!(metas.len() > 1, "{}", metas.len());
+    assert_same(&of_memtables(&[memtable]), &of_blocks(&disk, &metas), &ids(43, 2_000));
+}
+
+#[test]
+fn every_flipped_byte_of_a_block_is_detected() {
+    let disk = SimDisk::new(1);
+    let memtable = memtable(44, 60, 60, 60);
+    let options = BlockOptions { partition_ns: 1_000 * HOUR_NS };
+    let metas = write_blocks(&disk, Path::new("data"), &memtable, &mut 1, &options).unwrap();
+    let truth = of_memtables(std::slice::from_ref(&memtable));
+    let id = ids(44, 60)[0];
+    let expected = truth.trace(id, Want::ALL).unwrap();
+    for file in &metas[0].files {
+        let path = metas[0].folder(Path::new("data")).join(&file.name);
+        for at in 0..file.bytes {
+            disk.flip_bit(&path, at, (at % 8) as u8).unwrap();
+            assert!(!crate::block::verify(&disk, Path::new("data"), &metas[0]).is_empty(), "{path:?} {at}");
+            if at % 97 == 0
+                && let Ok(block) = Block::open(&disk, Path::new("data"), metas[0].clone())
+            {
+                let snapshot =
+                    Snapshot::new(Vec::new(), Arc::new(vec![Arc::new(block)]), Arc::default(), BASE as i64);
+                let found = snapshot.trace(id, Want::ALL).unwrap();
+                let is_whole = (&found.spans, &found.logs) == (&expected.spans, &expected.logs)
+                    && found.exemplars == expected.exemplars;
+                assert!(is_whole || !found.partial.is_empty(), "{path:?} {at}");
+            }
+            disk.flip_bit(&path, at, (at % 8) as u8).unwrap();
+        }
+    }
+    assert!(crate::block::verify(&disk, Path::new("data"), &metas[0]).is_empty());
+}
