@@ -1,1 +1,108 @@
-//! Placeholder header.
+//! The native HTTP API: the only place that knows query JSON.
+//!
+//! [`native`] builds the router from a store and what `server` tells of the process. A request becomes typed
+//! parameters ([`params`]), a question to a snapshot on a blocking thread ([`blocking`]), and JSON. What cannot be
+//! answered is a [`failure`] that names the parameter, the limit and the way out; what can be answered in part only
+//! says so in `partial`.
+//!
+//! [`ROUTES`] is the whole surface; a golden file in the tests pins it.
+
+pub mod blocking;
+pub mod failure;
+mod health;
+pub mod metrics;
+mod native;
+pub mod params;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::routing::get;
+use serde_json::Value as Json;
+use throughline_store::{Clock, Store};
+
+use crate::blocking::Blocking;
+use crate::metrics::Family;
+
+/// Where the native API lies.
+pub const PREFIX: &str = "/api/throughline/v1";
+
+/// Every route: path, parameters, what it answers.
+pub const ROUTES: &[(&str, &str, &str)] = &[
+    ("/api/throughline/v1/traces/{id}", "", "a trace by id in any form: spans, logs, exemplars, critical path"),
+    ("/api/throughline/v1/traces/{id}/logs", "span", "the log records of a trace or of one of its spans"),
+    (
+        "/api/throughline/v1/traces",
+        "service operation min_duration max_duration status start end limit",
+        "traces with a span that meets every condition, newest first",
+    ),
+    (
+        "/api/throughline/v1/logs",
+        "trace span service severity contains start end limit",
+        "log records, newest first; those of a trace by time",
+    ),
+    ("/api/throughline/v1/exemplars", "metric service attribute start end limit", "exemplars with their link states"),
+    (
+        "/api/throughline/v1/series",
+        "metric service attribute quantile start end limit",
+        "series; with a quantile also its curve for every latency histogram",
+    ),
+    ("/api/throughline/v1/services", "start end", "the services that sent anything"),
+    ("/api/throughline/v1/ledger", "", "received = stored + deduplicated + rejected, per signal"),
+    ("/api/throughline/v1/walk", "service metric quantile start end", "from the clearest spike to its cause"),
+    ("/api/throughline/v1/status", "", "the store, the receivers, the process"),
+    ("/livez", "", "whether the process runs"),
+    ("/readyz", "", "whether it can write and read; 503 with reasons where not"),
+    ("/metrics", "", "its own metrics, as Prometheus text"),
+];
+
+/// What the API stands on.
+#[derive(Clone)]
+pub struct Context {
+    /// Where the data is.
+    pub store: Store,
+    /// What time it is, for relative times.
+    pub clock: Arc<dyn Clock>,
+    /// Metrics of what the API does not know: receivers and process.
+    pub families: Arc<dyn Fn() -> Vec<Family> + Send + Sync>,
+    /// Set when shutdown begins: the process is not ready any more.
+    pub draining: Arc<AtomicBool>,
+    /// Facts of the process for `status`: version, addresses, data folder.
+    pub process: Arc<Json>,
+}
+
+impl Context {
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Clone)]
+struct Api {
+    context: Context,
+    blocking: Blocking,
+}
+
+/// The router of the native API, health and metrics.
+pub fn native(context: Context) -> Router {
+    let api = Api { context, blocking: Blocking::new() };
+    let queries = Router::new()
+        .route("/traces/{id}", get(native::trace))
+        .route("/traces/{id}/logs", get(native::trace_logs))
+        .route("/traces", get(native::traces))
+        .route("/logs", get(native::logs))
+        .route("/exemplars", get(native::exemplars))
+        .route("/series", get(native::series))
+        .route("/services", get(native::services))
+        .route("/ledger", get(native::ledger))
+        .route("/walk", get(native::walk))
+        .route("/status", get(health::status));
+    Router::new()
+        .nest(PREFIX, queries)
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .fallback(failure::no_such_route)
+        .with_state(api)
+}

@@ -1,0 +1,71 @@
+//! `throughline check`: every problem of a configuration file, or what it comes to.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde_json::json;
+use throughline_correlate::units::bytes;
+
+use crate::cli::CheckArgs;
+use crate::config::{self, Config, Durability};
+
+/// Runs the command.
+pub fn run(args: &CheckArgs) -> Result<ExitCode> {
+    let file = args.config.display();
+    match config::load(Some(&args.config)) {
+        Ok(config) => {
+            if args.json {
+                println!("{:#}", json!({"valid": true, "warnings": config.warnings}));
+            } else {
+                print!("{file} is valid\n{}", summary(&config));
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(problems) => {
+            if args.json {
+                let problems: Vec<_> = problems
+                    .iter()
+                    .map(|problem| json!({"path": problem.path, "line": problem.line, "message": problem.message}))
+                    .collect();
+                println!("{:#}", json!({"valid": false, "problems": problems}));
+            } else {
+                for problem in &problems {
+                    eprintln!("{file}: {problem}");
+                }
+                eprintln!("{file} is not valid: {} problem(s)", problems.len());
+            }
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// The effective settings, one line each.
+pub fn summary(config: &Config) -> String {
+    let address = |address: Option<std::net::SocketAddr>| address.map_or("off".to_owned(), |a| a.to_string());
+    let durability = match config.durability {
+        Durability::Fsync => "fsync: an acknowledged request survives power loss",
+        Durability::Os => "os: power loss may cost the last seconds of acknowledged requests",
+    };
+    let Config { otlp, limits, memtable, retention, .. } = config;
+    let budget = retention.disk_budget_bytes.map_or("no budget".to_owned(), bytes);
+    let reserve = retention.disk_reserve_bytes.map_or("5 % and at least 1 GiB".to_owned(), bytes);
+    let mut out = format!(
+        "  data folder   {}\n  durability    {durability}\n  OTLP/gRPC     {}\n  OTLP/HTTP     {}\n  native API    {}\n  \
+         requests      at most {} each, {} in work, {} connections\n  memtable      flushed at {} or after {:?}\n  \
+         retention     {:?}, {budget} on disk, {reserve} kept free\n",
+        config.data_dir.display(),
+        address(otlp.grpc),
+        address(otlp.http),
+        config.api_endpoint,
+        bytes(otlp.request_bytes_max),
+        bytes(limits.in_flight_bytes),
+        limits.connections,
+        bytes(memtable.bytes),
+        memtable.age,
+        retention.age,
+    );
+    for warning in &config.warnings {
+        out += &format!("  warning: {warning}\n");
+    }
+    out
+}

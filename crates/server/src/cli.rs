@@ -1,0 +1,276 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::demo;
+
+/// OpenTelemetry in, one store, and the way from a spike to its cause
+#[derive(Parser, Debug)]
+#[command(name = "throughline", version, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Take OTLP in, store it, answer queries
+    Serve(ServeArgs),
+    /// Check a configuration file and show what it comes to
+    Check(CheckArgs),
+    /// Ask a running server.
+    #[command(flatten)]
+    Query(QueryCommand),
+    /// Check the files of a data folder that no server uses
+    Fsck(FsckArgs),
+    /// Start a server and a small workload that gets into trouble, and explain the trouble
+    Demo(demo::Args),
+    /// One of the demo's services
+    #[command(hide = true)]
+    DemoService(demo::ServiceArgs),
+}
+
+/// `serve`.
+#[derive(Args, Debug, Default)]
+pub struct ServeArgs {
+    /// Configuration file (YAML in the shape of the OpenTelemetry Collector's); every setting has a default
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Data folder [default: ./throughline-data]
+    #[arg(long, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+    /// What an acknowledgement means: fsync survives power loss, os survives only the end of the process
+    #[arg(long, value_enum)]
+    pub durability: Option<DurabilityArg>,
+    /// Where OTLP/gRPC listens [default: 127.0.0.1:4317]
+    #[arg(long, value_name = "ADDRESS")]
+    pub otlp_grpc: Option<SocketAddr>,
+    /// Where OTLP/HTTP listens [default: 127.0.0.1:4318]
+    #[arg(long, value_name = "ADDRESS")]
+    pub otlp_http: Option<SocketAddr>,
+    /// Where the native API listens [default: 127.0.0.1:4319]
+    #[arg(long, value_name = "ADDRESS")]
+    pub api: Option<SocketAddr>,
+    /// End when standard input closes: for a parent process that must not leave a server behind
+    #[arg(long, hide = true)]
+    pub until_stdin_closes: bool,
+}
+
+/// `--durability`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum DurabilityArg {
+    /// Acknowledge after `fdatasync`.
+    Fsync,
+    /// Acknowledge after the write.
+    Os,
+}
+
+/// `check`.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// Configuration file
+    pub config: PathBuf,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `fsck`.
+#[derive(Args, Debug)]
+pub struct FsckArgs {
+    /// Data folder
+    pub folder: PathBuf,
+    /// Set aside what is damaged so that the rest can be used
+    #[arg(long)]
+    pub repair: bool,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Commands that ask a running server.
+#[derive(Subcommand, Debug)]
+pub enum QueryCommand {
+    /// A trace by id in any form: waterfall, critical path, self times, log lines
+    Trace(TraceArgs),
+    /// Find traces by service, operation, duration and status
+    Traces(TracesArgs),
+    /// Find log records, or show those of a trace or span
+    Logs(LogsArgs),
+    /// Exemplars of a metric, each with the state of its link
+    Exemplars(SeriesArgs),
+    /// Series; with --quantile their curves
+    Series(QuantileArgs),
+    /// The services that sent anything
+    Services(ServicesArgs),
+    /// What became of everything received
+    Ledger(Common),
+    /// From the clearest latency spike to its log lines and likely cause
+    Walk(WalkArgs),
+    /// The state of the server
+    Status(Common),
+}
+
+/// What every query command takes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Common {
+    /// The server [default: $THROUGHLINE_SERVER, else http://127.0.0.1:4319]
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// Answer in JSON, as the server gives it
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A window of time.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Window {
+    /// From: RFC 3339, Unix s/ms/ns, or before now (-1h)
+    #[arg(long, allow_hyphen_values = true)]
+    pub start: Option<String>,
+    /// Until, in the same forms
+    #[arg(long, allow_hyphen_values = true)]
+    pub end: Option<String>,
+}
+
+/// `trace`.
+#[derive(Args, Debug)]
+pub struct TraceArgs {
+    /// The trace's id: hex, decimal, base64, UUID, X-Ray, traceparent
+    #[arg(allow_hyphen_values = true)]
+    pub id: String,
+    /// Show one span with its attributes, events and log lines
+    #[arg(long, value_name = "ID")]
+    pub span: Option<String>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `traces`.
+#[derive(Args, Debug)]
+pub struct TracesArgs {
+    /// A span of this service
+    #[arg(long)]
+    pub service: Option<String>,
+    /// A span of this name
+    #[arg(long)]
+    pub operation: Option<String>,
+    /// A span that lasted at least so long (500ms)
+    #[arg(long)]
+    pub min_duration: Option<String>,
+    /// A span that lasted at most so long
+    #[arg(long)]
+    pub max_duration: Option<String>,
+    /// error or ok
+    #[arg(long)]
+    pub status: Option<String>,
+    /// At most so many traces
+    #[arg(long)]
+    pub limit: Option<usize>,
+    #[command(flatten)]
+    pub window: Window,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `logs`.
+#[derive(Args, Debug)]
+pub struct LogsArgs {
+    /// Those of this trace
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    pub trace: Option<String>,
+    /// Those of this span of the trace
+    #[arg(long, value_name = "ID", requires = "trace")]
+    pub span: Option<String>,
+    /// Those of this service
+    #[arg(long)]
+    pub service: Option<String>,
+    /// At least this severity: a number, or trace, debug, info, warn, error, fatal
+    #[arg(long)]
+    pub severity: Option<String>,
+    /// The body contains this text
+    #[arg(long, value_name = "TEXT")]
+    pub contains: Option<String>,
+    /// At most so many records
+    #[arg(long)]
+    pub limit: Option<usize>,
+    #[command(flatten)]
+    pub window: Window,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `exemplars`.
+#[derive(Args, Debug)]
+pub struct SeriesArgs {
+    /// The metric
+    #[arg(long)]
+    pub metric: Option<String>,
+    /// The service
+    #[arg(long)]
+    pub service: Option<String>,
+    /// An attribute of the series (KEY=VALUE)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub attribute: Vec<String>,
+    /// At most so many
+    #[arg(long)]
+    pub limit: Option<usize>,
+    #[command(flatten)]
+    pub window: Window,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `series`.
+#[derive(Args, Debug)]
+pub struct QuantileArgs {
+    /// Show this quantile of latency histograms over time (0.99)
+    #[arg(long)]
+    pub quantile: Option<f64>,
+    #[command(flatten)]
+    pub series: SeriesArgs,
+}
+
+/// `services`.
+#[derive(Args, Debug)]
+pub struct ServicesArgs {
+    #[command(flatten)]
+    pub window: Window,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `walk`.
+#[derive(Args, Debug)]
+pub struct WalkArgs {
+    /// Only this service's metrics
+    #[arg(long)]
+    pub service: Option<String>,
+    /// Only this metric
+    #[arg(long)]
+    pub metric: Option<String>,
+    /// Which quantile [default: 0.99]
+    #[arg(long)]
+    pub quantile: Option<f64>,
+    #[command(flatten)]
+    pub window: Window,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,94 @@
+//! The client of the native API: what the query commands ask a running server with.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+/// Where a server is when neither `--server` nor the environment says.
+pub const SERVER_DEFAULT: &str = "http://127.0.0.1:4319";
+/// The variable that says where the server is.
+pub const SERVER_VARIABLE: &str = "THROUGHLINE_SERVER";
+/// A little more than the server gives a query.
+const TIMEOUT: Duration = Duration::from_secs(40);
+/// The largest answer that is taken: the largest the server gives is below.
+const ANSWER_BYTES_MAX: u64 = 512 << 20;
+
+/// Asks one server.
+pub struct Client {
+    agent: ureq::Agent,
+    base: String,
+}
+
+/// An answer, or that there is none of that id.
+pub enum Answer {
+    /// The server's JSON.
+    Found(Json),
+    /// 404: the server's JSON says why.
+    NotFound(Json),
+}
+
+impl Client {
+    /// For `--server`, else the environment, else the default.
+    pub fn new(server: Option<&str>) -> Client {
+        let base = server
+            .map(str::to_owned)
+            .or_else(|| std::env::var(SERVER_VARIABLE).ok().filter(|text| !text.is_empty()))
+            .unwrap_or_else(|| SERVER_DEFAULT.to_owned());
+        let base = if base.contains("://") { base } else { format!("http://{base}") };
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(TIMEOUT))
+            // A proxy of the environment is for other machines; the server is here or named.
+            .proxy(None)
+            .build();
+        Client { agent: config.into(), base: base.trim_end_matches('/').to_owned() }
+    }
+
+    /// Asks for a path below the native API's prefix.
+    pub fn get(&self, path: &str, parameters: &[(&str, Option<String>)]) -> Result<Answer> {
+        let url = format!("{}{}{path}", self.base, throughline_api::PREFIX);
+        let mut request = self.agent.get(&url);
+        for (name, value) in parameters {
+            if let Some(value) = value {
+                request = request.query(*name, value);
+            }
+        }
+        let hint = || {
+            let base = &self.base;
+            format!("ask {base}: is throughline serve running? --server or {SERVER_VARIABLE} name another address")
+        };
+        let mut response = request.call().with_context(hint)?;
+        let status = response.status().as_u16();
+        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().context("read the answer")?;
+        let json: Json = serde_json::from_str(&body)
+            .with_context(|| format!("{url} answered {status} with something that is not JSON"))?;
+        match status {
+            200 => Ok(Answer::Found(json)),
+            404 => Ok(Answer::NotFound(json)),
+            _ => bail!("{}", json.get("message").and_then(Json::as_str).unwrap_or("the server refused without a reason")),
+        }
+    }
+
+    /// Asks for something that is always there.
+    pub fn get_as<T: DeserializeOwned>(&self, path: &str, parameters: &[(&str, Option<String>)]) -> Result<T> {
+        match self.get(path, parameters)? {
+            Answer::Found(json) => serde_json::from_value(json).context("understand the answer"),
+            Answer::NotFound(json) => bail!("{path}: {json}"),
+        }
+    }
+}
+
+/// Text as one segment of a path.
+pub fn segment(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}

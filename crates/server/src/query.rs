@@ -1,0 +1,368 @@
+//! The query commands: arguments to a question, the answer to the terminal.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value as Json;
+use throughline_correlate::spike::Curve;
+use throughline_correlate::trace_view::TraceView;
+use throughline_correlate::units::{bytes, duration, rfc3339, three_digits, time_of_day};
+use throughline_correlate::walk::Walk;
+use throughline_model::SpanId;
+use throughline_model::record::{Exemplar, LogRecord, Series, TraceSummary};
+use throughline_store::ServiceSummary;
+
+use crate::cli::{
+    Common, LogsArgs, QuantileArgs, QueryCommand, SeriesArgs, ServicesArgs, TraceArgs, TracesArgs, WalkArgs, Window,
+};
+use crate::client::{Answer, Client, segment};
+use crate::render::table::Table;
+use crate::render::{self, Style};
+
+/// Something asked for is not there, or a step did not resolve.
+const NOT_FOUND: u8 = 1;
+
+/// A parameter of a question.
+type Parameter<'a> = (&'a str, Option<String>);
+
+/// Runs a query command.
+pub fn run(command: QueryCommand) -> Result<ExitCode> {
+    match command {
+        QueryCommand::Trace(args) => trace(&args),
+        QueryCommand::Traces(args) => traces(args),
+        QueryCommand::Logs(args) => logs(args),
+        QueryCommand::Exemplars(args) => exemplars(args),
+        QueryCommand::Series(args) => series(args),
+        QueryCommand::Services(args) => services(args),
+        QueryCommand::Ledger(common) => ledger(&common),
+        QueryCommand::Walk(args) => walk(args),
+        QueryCommand::Status(common) => status(&common),
+    }
+}
+
+/// Asks and either prints the JSON or hands it to `show`, which says whether anything was found.
+fn ask(
+    common: &Common,
+    path: &str,
+    parameters: &[Parameter<'_>],
+    show: impl FnOnce(&Json, Style) -> Result<bool>,
+) -> Result<ExitCode> {
+    match Client::new(common.server.as_deref()).get(path, parameters)? {
+        Answer::Found(json) => {
+            let found = if common.json { print_json(&json)? } else { show(&json, Style::detect())? };
+            Ok(if found { ExitCode::SUCCESS } else { ExitCode::from(NOT_FOUND) })
+        }
+        Answer::NotFound(json) => {
+            if common.json {
+                print_json(&json)?;
+            } else {
+                let state = json.pointer("/link/state").and_then(Json::as_str);
+                let state = state.map_or_else(String::new, |state| format!(" [{state}]"));
+                eprintln!("throughline: {}{state}", text(&json, "message"));
+            }
+            Ok(ExitCode::from(NOT_FOUND))
+        }
+    }
+}
+
+/// Prints JSON; whether it holds anything is for the reader to see.
+fn print_json(json: &Json) -> Result<bool> {
+    out(&(serde_json::to_string_pretty(json).context("write JSON")? + "\n"));
+    Ok(true)
+}
+
+/// Writes to standard output; a reader that has gone away (`| head`) is no error.
+fn out(text: &str) {
+    use std::io::Write as _;
+    _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+fn window(window: Window) -> [Parameter<'static>; 2] {
+    [("start", window.start), ("end", window.end)]
+}
+
+fn text<'a>(json: &'a Json, key: &str) -> &'a str {
+    json.get(key).and_then(Json::as_str).unwrap_or_default()
+}
+
+fn list<T: serde::de::DeserializeOwned>(json: &Json, key: &str) -> Result<Vec<T>> {
+    let items = json.get(key).cloned().unwrap_or_default();
+    serde_json::from_value(items).with_context(|| format!("understand the answer's {key}"))
+}
+
+/// Why an answer is incomplete, one line each.
+fn partial(json: &Json, style: Style) -> Result<String> {
+    let reasons: Vec<String> = list(json, "partial")?;
+    Ok(reasons.iter().map(|reason| style.yellow(&format!("incomplete: {reason}\n"))).collect())
+}
+
+/// A table, or a sentence where it would be empty.
+fn show_table(table: &Table, count: usize, nothing: &str, json: &Json, style: Style) -> Result<bool> {
+    if count == 0 {
+        out(&format!("{nothing}\n"));
+    } else {
+        out(&table.render(style));
+    }
+    out(&partial(json, style)?);
+    Ok(count > 0)
+}
+
+fn trace(args: &TraceArgs) -> Result<ExitCode> {
+    let span = match &args.span {
+        Some(text) => Some(SpanId::parse(text).with_context(|| format!("{text:?} is not a span id"))?),
+        None => None,
+    };
+    ask(&args.common, &format!("/traces/{}", segment(&args.id)), &[], |json, style| {
+        let view: TraceView = serde_json::from_value(json.clone()).context("understand the trace")?;
+        out(&render::waterfall::render(&view, style));
+        if let Some(span) = span {
+            let Some(detail) = render::waterfall::span_detail(&view, span, style) else {
+                out(&format!("\nthere is no span {span} in this trace\n"));
+                return Ok(false);
+            };
+            out(&format!("\n{detail}"));
+            return Ok(true);
+        }
+        out("\n");
+        out(&render::waterfall::logs(&view, style));
+        if view.spans.is_empty() {
+            let state = json.pointer("/link/state").and_then(Json::as_str).unwrap_or("unknown");
+            out(&style.yellow(&format!("no span of this trace is here [{state}]; what refers to it is shown above\n")));
+        }
+        Ok(!view.spans.is_empty())
+    })
+}
+
+fn traces(args: TracesArgs) -> Result<ExitCode> {
+    let [start, end] = window(args.window);
+    let parameters = [
+        ("service", args.service),
+        ("operation", args.operation),
+        ("min_duration", args.min_duration),
+        ("max_duration", args.max_duration),
+        ("status", args.status),
+        ("limit", args.limit.map(|limit| limit.to_string())),
+        start,
+        end,
+    ];
+    ask(&args.common, "/traces", &parameters, |json, style| {
+        let found: Vec<TraceSummary> = list(json, "traces")?;
+        let mut table =
+            Table::new(&["started", "trace", "root", ">duration", ">spans", ">errors", ">logs", "culprit", ">self"]);
+        for summary in &found {
+            table.row([
+                rfc3339(summary.start_time / 1_000_000 * 1_000_000),
+                summary.trace_id.to_string(),
+                format!("{} {}", summary.root_service, summary.root_name),
+                duration(summary.duration_ns),
+                summary.span_count.to_string(),
+                summary.error_count.to_string(),
+                summary.log_count.to_string(),
+                format!("{} {}", summary.culprit_service, summary.culprit_name),
+                duration(summary.culprit_self_ns),
+            ]);
+        }
+        let nothing = "no trace meets that within the window; --start -24h looks further back than the last hour";
+        show_table(&table, found.len(), nothing, json, style)
+    })
+}
+
+fn logs(args: LogsArgs) -> Result<ExitCode> {
+    let of_trace = args.trace.is_some();
+    let [start, end] = window(args.window);
+    let parameters = [
+        ("trace", args.trace),
+        ("span", args.span),
+        ("service", args.service),
+        ("severity", args.severity),
+        ("contains", args.contains),
+        ("limit", args.limit.map(|limit| limit.to_string())),
+        start,
+        end,
+    ];
+    ask(&args.common, "/logs", &parameters, |json, style| {
+        let mut found: Vec<LogRecord> = list(json, "logs")?;
+        // Searches are answered newest first, and read oldest first.
+        found.sort_by_key(|log| log.time);
+        for log in &found {
+            let trace = log.trace_id.filter(|_| !of_trace).map_or_else(String::new, |id| format!(" trace={id}"));
+            out(&format!("{}{}\n", render::log_lines::line(log, style), style.dim(&trace)));
+        }
+        if found.is_empty() {
+            let total = json.get("total").and_then(Json::as_u64).unwrap_or(0);
+            let rest = if total > 0 { format!("; the trace has {total} others") } else { String::new() };
+            out(&format!("no log record meets that{rest}\n"));
+        }
+        out(&partial(json, style)?);
+        Ok(!found.is_empty())
+    })
+}
+
+fn series_parameters(args: SeriesArgs) -> (Vec<Parameter<'static>>, Common) {
+    let mut parameters = vec![("metric", args.metric), ("service", args.service)];
+    parameters.extend(args.attribute.into_iter().map(|pair| ("attribute", Some(pair))));
+    parameters.push(("limit", args.limit.map(|limit| limit.to_string())));
+    parameters.extend(window(args.window));
+    (parameters, args.common)
+}
+
+fn exemplars(args: SeriesArgs) -> Result<ExitCode> {
+    let (parameters, common) = series_parameters(args);
+    ask(&common, "/exemplars", &parameters, |json, style| {
+        let found: Vec<Exemplar> = list(json, "exemplars")?;
+        let mut table = Table::new(&["time", "service", "metric", ">value", "trace", "span", "link"]);
+        for exemplar in &found {
+            let id = exemplar.trace_id.map(|id| id.to_string());
+            table.row([
+                time_of_day(exemplar.time),
+                exemplar.service.clone(),
+                exemplar.metric.clone(),
+                three_digits(exemplar.value),
+                id.or_else(|| exemplar.trace_id_original.clone()).unwrap_or_default(),
+                exemplar.span_id.map_or_else(String::new, |id| id.to_string()),
+                exemplar.link.as_ref().map_or("-", |link| link.name()).to_owned(),
+            ]);
+        }
+        let some = show_table(&table, found.len(), "no exemplar lies within the window", json, style)?;
+        if some {
+            let resolving = json.get("resolving").and_then(Json::as_u64).unwrap_or(0);
+            out(&format!("{resolving} of {} exemplars resolve\n", found.len()));
+        }
+        Ok(some)
+    })
+}
+
+fn series(args: QuantileArgs) -> Result<ExitCode> {
+    let (mut parameters, common) = series_parameters(args.series);
+    parameters.push(("quantile", args.quantile.map(|quantile| quantile.to_string())));
+    ask(&common, "/series", &parameters, |json, style| {
+        if args.quantile.is_some() {
+            return show_curves(json, style);
+        }
+        let found: Vec<Series> = list(json, "series")?;
+        let mut table = Table::new(&["service", "metric", "kind", "unit", "attributes"]);
+        for series in &found {
+            let attributes: Vec<String> = series.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            table.row([
+                series.service.clone(),
+                series.metric.clone(),
+                format!("{:?}", series.kind).to_lowercase(),
+                series.unit.clone(),
+                attributes.join(" "),
+            ]);
+        }
+        show_table(&table, found.len(), "no series has a point within the window", json, style)
+    })
+}
+
+fn show_curves(json: &Json, style: Style) -> Result<bool> {
+    let curves: Vec<Curve> = list(json, "curves")?;
+    for curve in &curves {
+        let head = format!("p{} of {} of {}", three_digits(curve.quantile * 100.0), curve.metric, curve.service);
+        out(&format!("{}\n", style.bold(&head)));
+        let highest = curve.steps.iter().map(|step| step.value_ms).fold(f64::MIN_POSITIVE, f64::max);
+        for step in &curve.steps {
+            let length = (step.value_ms / highest * 40.0).round() as usize;
+            let (time, value) = (time_of_day(step.time), format!("{} ms", three_digits(step.value_ms)));
+            out(&format!("  {time} {value:>10} {:>6} values  {}\n", step.count, "█".repeat(length)));
+        }
+    }
+    if curves.is_empty() {
+        out("no latency histogram has values within the window\n");
+    }
+    out(&partial(json, style)?);
+    Ok(!curves.is_empty())
+}
+
+fn services(args: ServicesArgs) -> Result<ExitCode> {
+    ask(&args.common, "/services", &window(args.window), |json, style| {
+        let found: Vec<ServiceSummary> = list(json, "services")?;
+        let mut table = Table::new(&["service", ">spans", ">errors", ">logs", ">series", "operations"]);
+        for service in &found {
+            table.row([
+                service.service.clone(),
+                service.span_count.to_string(),
+                service.error_count.to_string(),
+                service.log_count.to_string(),
+                service.series_count.to_string(),
+                service.operations.join(", "),
+            ]);
+        }
+        show_table(&table, found.len(), "no service has sent anything", json, style)
+    })
+}
+
+fn ledger(common: &Common) -> Result<ExitCode> {
+    ask(common, "/ledger", &[], |json, style| {
+        let mut table = Table::new(&["signal", ">received", ">stored", ">deduplicated", ">rejected", "reasons"]);
+        for signal in throughline_model::Signal::ALL {
+            let account = json.pointer(&format!("/signals/{}", signal.name())).cloned().unwrap_or_default();
+            let number = |key: &str| account.get(key).and_then(Json::as_u64).unwrap_or(0).to_string();
+            let reasons = account.get("rejected").and_then(Json::as_object).cloned().unwrap_or_default();
+            let rejected: u64 = reasons.values().filter_map(Json::as_u64).sum();
+            let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+            table.row([
+                signal.name().to_owned(),
+                number("received"),
+                number("stored"),
+                number("deduplicated"),
+                rejected.to_string(),
+                reasons.join(", "),
+            ]);
+        }
+        out(&table.render(style));
+        let balanced = json.get("balanced").and_then(Json::as_bool).unwrap_or(false);
+        let line = "received = stored + deduplicated + rejected";
+        out(&if balanced { format!("{line}\n") } else { style.red(&format!("the ledger does not balance: {line}\n")) });
+        Ok(balanced)
+    })
+}
+
+fn walk(args: WalkArgs) -> Result<ExitCode> {
+    let client = Client::new(args.common.server.as_deref());
+    let [start, end] = window(args.window);
+    let quantile = args.quantile.map(|quantile| quantile.to_string());
+    let parameters = [("service", args.service), ("metric", args.metric), ("quantile", quantile), start, end];
+    let json: Json = client.get_as("/walk", &parameters)?;
+    let walk: Walk = serde_json::from_value(json.clone()).context("understand the walk")?;
+    if args.common.json {
+        print_json(&json)?;
+    } else {
+        let view: Option<TraceView> = match &walk.trace.found {
+            Some(found) => Some(client.get_as(&format!("/traces/{}", found.summary.trace_id), &[])?),
+            None => None,
+        };
+        out(&render::walk::render(&walk, view.as_ref(), Style::detect()));
+    }
+    Ok(if walk.resolved { ExitCode::SUCCESS } else { ExitCode::from(NOT_FOUND) })
+}
+
+fn status(common: &Common) -> Result<ExitCode> {
+    ask(common, "/status", &[], |json, style| {
+        let at = |pointer: &str| json.pointer(pointer).cloned().unwrap_or_default();
+        let number = |pointer: &str| at(pointer).as_u64().unwrap_or(0);
+        let mut ready = true;
+        for path in ["write", "read"] {
+            let is_ready = at(&format!("/store/{path}/ready")) == Json::Bool(true);
+            let reasons: Vec<String> = list(&at(&format!("/store/{path}")), "reasons").unwrap_or_default();
+            let word = if is_ready { style.green("ready") } else { style.red("not ready") };
+            out(&format!("{path:<12} {word} {}\n", reasons.join("; ")));
+            ready &= is_ready;
+        }
+        for (key, value) in at("/process").as_object().into_iter().flatten() {
+            out(&format!("{key:<12} {}\n", throughline_correlate::contrast::text_of(value)));
+        }
+        out(&format!("{:<12} {}\n", "durability", text(&at("/store"), "durability")));
+        out(&format!("{:<12} {}\n", "log", bytes(number("/store/wal_bytes"))));
+        out(&format!("{:<12} {}\n", "memtables", bytes(number("/store/memtable_bytes"))));
+        let blocks = at("/store/blocks_per_level");
+        out(&format!("{:<12} {} in levels {blocks}\n", "blocks", bytes(number("/store/block_bytes"))));
+        let (fsyncs, p99_us) = (number("/store/fsyncs"), number("/store/fsync_p99_us"));
+        let p99 = duration(i64::try_from(p99_us).unwrap_or(i64::MAX).saturating_mul(1_000));
+        out(&format!("{:<12} {fsyncs}, p99 {p99}\n", "fsyncs"));
+        for notice in at("/store/notices").as_array().into_iter().flatten() {
+            out(&style.yellow(&format!("notice       {}\n", text(notice, "text"))));
+        }
+        Ok(ready)
+    })
+}

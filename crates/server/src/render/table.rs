@@ -1,0 +1,53 @@
+//! Tables: columns as wide as their widest cell, numbers to the right.
+
+use super::style::{Style, clean, cut};
+
+/// A cell wider than this is cut.
+const CELL_MAX: usize = 60;
+
+/// A table that is filled row by row.
+pub struct Table {
+    headers: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// With these column heads; one that starts with `>` is aligned to the right.
+    pub fn new(headers: &[&'static str]) -> Table {
+        Table { headers: headers.to_vec(), rows: Vec::new() }
+    }
+
+    /// Adds a row.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().map(|cell| cut(&clean(&cell), CELL_MAX)).collect());
+    }
+
+    /// Writes it.
+    pub fn render(&self, style: Style) -> String {
+        let heads: Vec<&str> = self.headers.iter().map(|head| head.trim_start_matches('>')).collect();
+        let cell_width = |row: &Vec<String>, column: usize| row.get(column).map_or(0, |cell| cell.chars().count());
+        let widths: Vec<usize> = heads
+            .iter()
+            .enumerate()
+            .map(|(column, head)| self.rows.iter().map(|row| cell_width(row, column)).max().unwrap_or(0).max(head.len()))
+            .collect();
+        let line = |cells: &[&str]| {
+            let mut out = String::new();
+            for (column, cell) in cells.iter().enumerate() {
+                let right = self.headers.get(column).is_some_and(|head| head.starts_with('>'));
+                let width = widths.get(column).copied().unwrap_or(0);
+                let space = " ".repeat(width.saturating_sub(cell.chars().count()));
+                let gap = if column == 0 { "" } else { "  " };
+                out += &if right { format!("{gap}{space}{cell}") } else { format!("{gap}{cell}{space}") };
+            }
+            out.trim_end().to_owned()
+        };
+        let mut out = style.dim(&line(&heads)) + "\n";
+        for row in &self.rows {
+            let cells: Vec<&str> = row.iter().map(String::as_str).collect();
+            out += &line(&cells);
+            out.push('\n');
+        }
+        out
+    }
+}

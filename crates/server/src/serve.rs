@@ -1,0 +1,210 @@
+//! `throughline serve`: the assembly, in start-up order.
+//!
+//! 1. configuration; 2. store (locks the folder, replays the log); 3. receivers and API bind; 4. ready, printed with
+//! the addresses.
+//!
+//! On SIGTERM or SIGINT: not ready, receivers stop accepting and finish what they have, then the API, then the store
+//! flushes and closes. What is still in flight at a second signal is not acknowledged and so not lost to its sender.
+
+mod receiver_metrics;
+mod settings;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use serde_json::json;
+use throughline_receive::Receiver;
+use throughline_store::disk::OsDisk;
+use throughline_store::{Clock, Store, SystemClock};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::cli::{DurabilityArg, ServeArgs};
+use crate::config::{self, Config, Durability, Problem};
+use crate::process;
+
+/// How long queries may go on after the receivers ended.
+const QUERIES_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Runs the command until a signal ends it.
+pub fn run(args: &ServeArgs) -> Result<ExitCode> {
+    let config = configure(args)?;
+    for warning in &config.warnings {
+        log("warning", warning);
+    }
+    if config.durability == Durability::Os {
+        log("warning", "durability os: an acknowledged request survives the end of this process, not a power loss or a \
+             crash of the machine; up to the last few seconds may be lost then");
+    }
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let store = open_store(&config, &clock)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let served = runtime.block_on(serve(&config, &store, &clock, args.until_stdin_closes));
+    // Queries that are still running hold snapshots, not data: they need not end before the store closes.
+    runtime.shutdown_background();
+    let closed = store.close().context("close the store");
+    served.and(closed)?;
+    log("info", "stopped: everything received is stored");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The file's settings with those of the command line over them.
+fn configure(args: &ServeArgs) -> Result<Config> {
+    let mut config = config::load(args.config.as_deref()).map_err(|problems| refused(args, &problems))?;
+    if let Some(folder) = &args.data_dir {
+        config.data_dir.clone_from(folder);
+    }
+    if let Some(durability) = args.durability {
+        config.durability = match durability {
+            DurabilityArg::Fsync => Durability::Fsync,
+            DurabilityArg::Os => Durability::Os,
+        };
+    }
+    config.otlp.grpc = args.otlp_grpc.or(config.otlp.grpc);
+    config.otlp.http = args.otlp_http.or(config.otlp.http);
+    config.api_endpoint = args.api.unwrap_or(config.api_endpoint);
+    Ok(config)
+}
+
+fn refused(args: &ServeArgs, problems: &[Problem]) -> anyhow::Error {
+    let file = args.config.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    let lines: Vec<String> = problems.iter().map(|problem| format!("{file}: {problem}")).collect();
+    anyhow!("invalid configuration:\n{}", lines.join("\n"))
+}
+
+fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> Result<Store> {
+    let store = Store::open(settings::store(config), Arc::new(OsDisk::new()), Arc::clone(clock))
+        .with_context(|| format!("open the data folder {}", config.data_dir.display()))?;
+    let status = store.status();
+    log("info", &format!(
+        "store {} open: {} records replayed, {} blocks{}",
+        config.data_dir.display(),
+        status.replayed_records,
+        status.blocks_per_level.iter().sum::<usize>(),
+        if status.started_unclean { ", after a stop without shutdown" } else { "" }
+    ));
+    for notice in &status.notices {
+        log("warning", &notice.text);
+    }
+    Ok(store)
+}
+
+async fn serve(config: &Config, store: &Store, clock: &Arc<dyn Clock>, until_stdin_closes: bool) -> Result<()> {
+    let receiver = Receiver::bind(settings::receive(config), store.clone(), Arc::clone(clock))?;
+    let listener = TcpListener::bind(config.api_endpoint)
+        .await
+        .with_context(|| format!("listen for the native API on {}", config.api_endpoint))?;
+    let addresses = Addresses { grpc: receiver.grpc_addr(), http: receiver.http_addr(), api: listener.local_addr()? };
+    let draining = Arc::new(AtomicBool::new(false));
+    let router = throughline_api::native(context(config, store, clock, &receiver, addresses, &draining));
+    let (stop_api, api_stopped) = watch::channel(false);
+    let api = axum::serve(listener, router).with_graceful_shutdown(changed(api_stopped));
+    let api = tokio::spawn(async move { api.await });
+    let signals = signals(until_stdin_closes)?;
+    log("info", &addresses.line());
+    receiver
+        .run(async move {
+            log("info", &format!("{}: finishing what is in work", signals.await));
+            draining.store(true, Ordering::Relaxed);
+        })
+        .await?;
+    stop_api.send_replace(true);
+    if tokio::time::timeout(QUERIES_TIMEOUT, api).await.is_err() {
+        log("warning", "queries were still running and are cut off");
+    }
+    Ok(())
+}
+
+/// Where everything listens.
+#[derive(Clone, Copy)]
+struct Addresses {
+    grpc: Option<SocketAddr>,
+    http: Option<SocketAddr>,
+    api: SocketAddr,
+}
+
+impl Addresses {
+    /// The ready line: tests and scripts read the ports from it.
+    fn line(&self) -> String {
+        let text = |address: Option<SocketAddr>| address.map_or("off".to_owned(), |a| a.to_string());
+        format!("ready: otlp/grpc {} otlp/http {} api {}", text(self.grpc), text(self.http), self.api)
+    }
+}
+
+fn context(
+    config: &Config,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+    receiver: &Receiver,
+    addresses: Addresses,
+    draining: &Arc<AtomicBool>,
+) -> throughline_api::Context {
+    let stats = receiver.stats();
+    let families = move || {
+        let mut families = receiver_metrics::families(&stats.read());
+        families.extend(process::families());
+        families
+    };
+    let text = |address: Option<SocketAddr>| address.map(|a| a.to_string());
+    throughline_api::Context {
+        store: store.clone(),
+        clock: Arc::clone(clock),
+        families: Arc::new(families),
+        draining: Arc::clone(draining),
+        process: Arc::new(json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "data_dir": config.data_dir.display().to_string(),
+            "otlp_grpc": text(addresses.grpc),
+            "otlp_http": text(addresses.http),
+            "api": addresses.api.to_string(),
+        })),
+    }
+}
+
+/// Completes when the value becomes true, or nobody can set it any more.
+async fn changed(mut flag: watch::Receiver<bool>) {
+    _ = flag.wait_for(|set| *set).await;
+}
+
+/// Completes with the name of what asked for the end. A second signal ends the process at once.
+fn signals(until_stdin_closes: bool) -> Result<impl Future<Output = &'static str>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let (closed_sender, closed) = watch::channel(false);
+    if until_stdin_closes {
+        std::thread::Builder::new()
+            .name("stdin".to_owned())
+            .spawn(move || {
+                _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+                closed_sender.send_replace(true);
+            })
+            .context("start a thread")?;
+    }
+    Ok(async move {
+        let stdin = async {
+            if until_stdin_closes { changed(closed).await } else { std::future::pending().await }
+        };
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+            () = stdin => "end of input",
+        };
+        tokio::spawn(async move {
+            tokio::select! { _ = terminate.recv() => (), _ = interrupt.recv() => () }
+            log("warning", "a second signal: ending at once");
+            std::process::exit(130);
+        });
+        name
+    })
+}
+
+/// One event, one line.
+fn log(level: &str, text: &str) {
+    eprintln!("throughline {level}: {text}");
+}

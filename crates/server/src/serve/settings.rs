@@ -1,0 +1,59 @@
+//! From the configuration to what store and receiver are told.
+
+use std::time::Duration;
+
+use throughline_receive::ReceiveConfig;
+use throughline_store::StoreConfig;
+use throughline_wire::DecodeLimits;
+
+use crate::config::{Config, Durability};
+
+/// The store's settings.
+pub fn store(config: &Config) -> StoreConfig {
+    let durability = match config.durability {
+        Durability::Fsync => throughline_store::Durability::Fsync,
+        Durability::Os => throughline_store::Durability::Os,
+    };
+    StoreConfig {
+        durability,
+        memtable_bytes: whole(config.memtable.bytes),
+        flush_after: config.memtable.age,
+        disk_budget_bytes: config.retention.disk_budget_bytes,
+        reserve_bytes: config.retention.disk_reserve_bytes,
+        limits: decode_limits(config),
+        ..StoreConfig::new(config.data_dir.clone(), config.retention.age)
+    }
+}
+
+/// The receiver's settings.
+pub fn receive(config: &Config) -> ReceiveConfig {
+    ReceiveConfig {
+        grpc: config.otlp.grpc,
+        http: config.otlp.http,
+        request_bytes_max: whole(config.otlp.request_bytes_max),
+        in_flight_bytes_max: whole(config.limits.in_flight_bytes),
+        connections_max: whole(config.limits.connections),
+        streams_per_connection_max: config.otlp.streams_max,
+        decode_limits: decode_limits(config),
+        ..ReceiveConfig::loopback(nanoseconds(config.retention.age))
+    }
+}
+
+/// Both decode with the same limits, so that a replay comes to the same result.
+fn decode_limits(config: &Config) -> DecodeLimits {
+    DecodeLimits {
+        future_ns: nanoseconds(config.limits.future),
+        past_ns: nanoseconds(config.retention.age),
+        attribute_bytes: whole(config.limits.attribute_bytes),
+        attributes_per_item: whole(config.limits.attributes_per_item),
+        items_per_request: whole(config.limits.items_per_request),
+    }
+}
+
+fn whole(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
