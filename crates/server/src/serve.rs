@@ -18,8 +18,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use serde_json::json;
 use throughline_receive::Receiver;
-use throughline_store::disk::OsDisk;
-use throughline_store::{Clock, Store, SystemClock};
+use throughline_store::{Clock, OsDisk, Store, SystemClock};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -77,7 +76,7 @@ fn refused(args: &ServeArgs, problems: &[Problem]) -> anyhow::Error {
 }
 
 fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> Result<Store> {
-    let store = Store::open(settings::store(config), Arc::new(OsDisk::new()), Arc::clone(clock))
+    let store = Store::open(settings::store(config), Arc::new(OsDisk), Arc::clone(clock))
         .with_context(|| format!("open the data folder {}", config.data_dir.display()))?;
     let status = store.status();
     log("info", &format!(
