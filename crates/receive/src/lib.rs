@@ -2,7 +2,8 @@
 //!
 //! The path of a request:
 //!
-//! 1. [`listener`] accepts the connection and watches it: slow headers, idleness, shutdown.
+//! 1. [`listener`] accepts the connection ([`connections`] has the places) and watches it ([`socket`]): slow headers,
+//!    idleness, shutdown.
 //! 2. [`otlp_grpc`] or [`otlp_http`] reads the headers and finds the signal, the encoding and the compression.
 //! 3. [`body`] reads the body, for which [`admission`] reserves bytes before they are read.
 //! 4. [`decode`] takes it from the reactors to a thread of its own: decompress, hash, decode, hand to the store.
@@ -14,6 +15,7 @@
 
 mod admission;
 mod body;
+mod connections;
 mod decode;
 mod listener;
 mod otlp_grpc;

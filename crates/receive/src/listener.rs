@@ -8,7 +8,6 @@ use std::future::Future;
 use std::net::TcpListener;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -18,8 +17,9 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::connections::OpenConnection;
 use crate::service::Service;
-use crate::socket::{Activity, Socket};
+use crate::socket::{Activity, Expiry, Socket};
 use crate::stats::Transport;
 use crate::{Error, otlp_grpc, otlp_http};
 
@@ -106,7 +106,7 @@ async fn accept(listener: tokio::net::TcpListener, transport: Transport, mut sha
             () = left(&mut shared.phase, Phase::Serving) => return,
         };
         match stream {
-            Ok((stream, _)) => match OpenConnection::begin(&shared.service) {
+            Ok((stream, _)) => match shared.service.connections.open() {
                 Some(open) => drop(tokio::spawn(serve_connection(stream, transport, shared.clone(), open))),
                 None => drop(stream),
             },
@@ -115,36 +115,10 @@ async fn accept(listener: tokio::net::TcpListener, transport: Transport, mut sha
     }
 }
 
-/// One of the connections that may be open.
-struct OpenConnection(Arc<Service>);
-
-impl OpenConnection {
-    fn begin(service: &Arc<Service>) -> Option<OpenConnection> {
-        let counters = &service.counters;
-        let connections = counters.connections.fetch_add(1, Relaxed) + 1;
-        let open = OpenConnection(Arc::clone(service));
-        if connections > service.config.connections_max as u64 {
-            counters.connections_refused.fetch_add(1, Relaxed);
-            return None;
-        }
-        Some(open)
-    }
-
-    fn timed_out(&self) -> &AtomicU64 {
-        &self.0.counters.connections_timed_out
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.counters.connections.fetch_sub(1, Relaxed);
-    }
-}
-
 async fn serve_connection(stream: TcpStream, transport: Transport, mut shared: Shared, open: OpenConnection) {
     // Answers are small and waited for. If the option cannot be set they are only later.
     let _ = stream.set_nodelay(true);
-    let activity = Activity::new();
+    let activity = Arc::clone(&open.activity);
     let socket = TokioIo::new(Socket::new(stream, Arc::clone(&activity)));
     let service = Arc::clone(&shared.service);
     let on_request = {
@@ -164,14 +138,16 @@ async fn serve_connection(stream: TcpStream, transport: Transport, mut shared: S
     let builder = builder(&service);
     let mut connection = pin!(builder.serve_connection(socket, on_request));
     loop {
-        let expiry = next_expiry(&activity, &service);
         tokio::select! {
             // Errors are the sender's: broken HTTP, a reset. They end this connection and nothing else.
             _ = connection.as_mut() => return,
             () = left(&mut shared.phase, Phase::Serving) => break,
-            () = sleep_until(expiry) => {
-                if has_expired(&activity, &service) {
-                    open.timed_out().fetch_add(1, Relaxed);
+            () = activity.evicted() => return,
+            () = sleep_until(next_look(&activity, &service)) => match expired(&activity, &service) {
+                None => {}
+                Some(Expiry::SlowHeaders) => return open.count_time_out(),
+                Some(Expiry::Idle) => {
+                    open.count_time_out();
                     connection.as_mut().graceful_shutdown();
                     // Whether it ended in time or not, it ends.
                     let _ = timeout(FAREWELL, connection.as_mut()).await;
@@ -186,8 +162,8 @@ async fn serve_connection(stream: TcpStream, transport: Transport, mut shared: S
         tokio::select! {
             _ = connection.as_mut() => return,
             () = left(&mut shared.phase, Phase::Draining) => return,
-            () = sleep_until(next_expiry(&activity, &service)) => {
-                if has_expired(&activity, &service) {
+            () = sleep_until(next_look(&activity, &service)) => {
+                if expired(&activity, &service).is_some() {
                     return;
                 }
             }
@@ -202,16 +178,16 @@ async fn left(current: &mut watch::Receiver<Phase>, phase: Phase) {
 }
 
 /// When to look next whether the connection has expired.
-fn next_expiry(activity: &Activity, service: &Service) -> Instant {
+fn next_look(activity: &Activity, service: &Service) -> Instant {
     let (headers, idle) = (service.config.header_timeout, service.config.idle_timeout);
-    let expiry = activity.expires_at(headers, idle).unwrap_or_else(|| Instant::now() + idle);
     // Headers may begin at any moment, so look at least as often as their timeout asks.
-    expiry.min(Instant::now() + headers.min(idle))
+    let latest = Instant::now() + headers.min(idle);
+    activity.expires_at(headers, idle).map_or(latest, |(expiry, _)| expiry.min(latest))
 }
 
-fn has_expired(activity: &Activity, service: &Service) -> bool {
-    let expiry = activity.expires_at(service.config.header_timeout, service.config.idle_timeout);
-    expiry.is_some_and(|expiry| expiry <= Instant::now())
+fn expired(activity: &Activity, service: &Service) -> Option<Expiry> {
+    let (expiry, why) = activity.expires_at(service.config.header_timeout, service.config.idle_timeout)?;
+    (expiry <= Instant::now()).then_some(why)
 }
 
 fn builder(service: &Service) -> Builder<TokioExecutor> {

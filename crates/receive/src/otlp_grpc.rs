@@ -179,7 +179,7 @@ async fn check_health(service: &Service, request: Request<Incoming>) -> Result<V
     if !SERVICES.iter().any(|name| name.as_bytes() == wanted) {
         return Err(Health::UnknownService);
     }
-    let serving = if service.store.status().write_ready.is_ok() { 1 } else { 2 };
+    let serving = if service.store.status().write.ready { 1 } else { 2 };
     Ok(vec![0x08, serving])
 }
 

@@ -11,6 +11,7 @@ use throughline_wire::{Compression, Encoding};
 use tokio::sync::oneshot;
 
 use crate::admission::{InFlight, Reservation};
+use crate::connections::Connections;
 use crate::decode::{Job, Pool};
 use crate::refusal::{Cause, Refusal};
 use crate::stats::{Counters, RequestScope};
@@ -21,6 +22,7 @@ pub(crate) struct Service {
     pub(crate) config: ReceiveConfig,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) connections: Arc<Connections>,
     pub(crate) pool: Pool,
     pub(crate) store: Store,
     clock: Arc<dyn Clock>,
@@ -47,7 +49,8 @@ impl Service {
     pub(crate) fn new(config: ReceiveConfig, store: Store, clock: Arc<dyn Clock>) -> Result<Service, Error> {
         let in_flight = InFlight::new(config.in_flight_bytes_max);
         let pool = Pool::start(&config, &store, &in_flight)?;
-        Ok(Service { config, in_flight, counters: Arc::new(Counters::default()), pool, store, clock })
+        let (counters, connections) = (Arc::default(), Connections::new(config.connections_max));
+        Ok(Service { config, in_flight, counters, connections, pool, store, clock })
     }
 
     /// Takes a request to the store and counts the outcome.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
 /// How long a closed connection still reads what its sender has under way. A socket closed with unread bytes resets,
@@ -34,6 +35,20 @@ pub(crate) struct Activity {
     headers_since: AtomicU64,
     /// On HTTP/2 bytes without a request are ordinary: settings, pings.
     is_http2: AtomicBool,
+    /// Whether a request was brought to its end.
+    has_served: AtomicBool,
+    /// Whether another connection got its place.
+    is_evicted: AtomicBool,
+    eviction: Notify,
+}
+
+/// Why a connection is closed though nothing went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expiry {
+    /// Its headers take too long.
+    SlowHeaders,
+    /// It had no request for too long.
+    Idle,
 }
 
 /// A request under way on a connection.
@@ -47,6 +62,9 @@ impl Activity {
             idle_since: AtomicU64::new(0),
             headers_since: AtomicU64::new(0),
             is_http2: AtomicBool::new(false),
+            has_served: AtomicBool::new(false),
+            is_evicted: AtomicBool::new(false),
+            eviction: Notify::new(),
         })
     }
 
@@ -57,15 +75,62 @@ impl Activity {
         ActiveRequest(Arc::clone(self))
     }
 
-    /// When the connection is to be closed if nothing happens until then; `None` while a request is under way.
-    pub(crate) fn expires_at(&self, header_timeout: Duration, idle_timeout: Duration) -> Option<Instant> {
-        if self.requests.load(Relaxed) > 0 {
+    /// When the connection is to be closed if nothing happens until then, and why; `None` while a request is under
+    /// way.
+    pub(crate) fn expires_at(
+        &self,
+        header_timeout: Duration,
+        idle_timeout: Duration,
+    ) -> Option<(Instant, Expiry)> {
+        if !self.is_idle() {
             return None;
         }
-        let idle = self.opened + Duration::from_millis(self.idle_since.load(Relaxed)) + idle_timeout;
+        let idle = self.idle_since() + idle_timeout;
         match self.headers_since.load(Relaxed) {
-            0 => Some(idle),
-            since => Some(idle.min(self.opened + Duration::from_millis(since) + header_timeout)),
+            0 => Some((idle, Expiry::Idle)),
+            since => {
+                let headers = self.opened + Duration::from_millis(since) + header_timeout;
+                Some((headers.min(idle), Expiry::SlowHeaders))
+            }
+        }
+    }
+
+    /// Whether no request is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.requests.load(Relaxed) == 0
+    }
+
+    /// When the last request ended, or when the connection was opened.
+    pub(crate) fn idle_since(&self) -> Instant {
+        self.opened + Duration::from_millis(self.idle_since.load(Relaxed))
+    }
+
+    /// Whether a request was brought to its end.
+    pub(crate) fn has_served(&self) -> bool {
+        self.has_served.load(Relaxed)
+    }
+
+    /// How long it is open.
+    pub(crate) fn age(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
+    /// Tells the connection to close at once.
+    pub(crate) fn evict(&self) {
+        self.is_evicted.store(true, Relaxed);
+        self.eviction.notify_one();
+    }
+
+    /// Whether it was told to.
+    #[cfg(test)]
+    pub(crate) fn is_evicted(&self) -> bool {
+        self.is_evicted.load(Relaxed)
+    }
+
+    /// Completes when the connection is told to close.
+    pub(crate) async fn evicted(&self) {
+        while !self.is_evicted.load(Relaxed) {
+            self.eviction.notified().await;
         }
     }
 
@@ -89,6 +154,7 @@ impl Activity {
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
         self.0.idle_since.store(self.0.now_ms(), Relaxed);
+        self.0.has_served.store(true, Relaxed);
         self.0.requests.fetch_sub(1, Relaxed);
     }
 }

@@ -53,8 +53,10 @@ pub struct ReceiveStats {
     pub connections: u64,
     /// The most that may be.
     pub connections_max: u64,
-    /// Connections that were closed at once because there were too many.
+    /// Connections that were closed at once because there were too many and all were in good use.
     pub connections_refused: u64,
+    /// Connections that were closed to make room for another.
+    pub connections_evicted: u64,
     /// Connections that were closed because headers came too slowly or no request came.
     pub connections_timed_out: u64,
 }
@@ -87,7 +89,7 @@ impl Stats {
 
     /// Reads the counters.
     pub fn read(&self) -> ReceiveStats {
-        let counters = &self.service.counters;
+        let (counters, connections) = (&self.service.counters, &self.service.connections);
         let both = Signal::ALL.into_iter().flat_map(|s| Transport::ALL.map(|t| (s, t)));
         let unrouted = Transport::ALL.into_iter().flat_map(|transport| {
             let refusals = counters.unrouted[transport as usize].read();
@@ -98,10 +100,11 @@ impl Stats {
             unrouted: unrouted.collect(),
             in_flight_bytes: self.service.in_flight.bytes() as u64,
             in_flight_bytes_max: self.service.in_flight.bytes_max() as u64,
-            connections: counters.connections.load(Relaxed),
+            connections: connections.count() as u64,
             connections_max: self.service.config.connections_max as u64,
-            connections_refused: counters.connections_refused.load(Relaxed),
-            connections_timed_out: counters.connections_timed_out.load(Relaxed),
+            connections_refused: connections.refused.load(Relaxed),
+            connections_evicted: connections.evicted.load(Relaxed),
+            connections_timed_out: connections.timed_out.load(Relaxed),
         }
     }
 }
@@ -111,9 +114,6 @@ impl Stats {
 pub(crate) struct Counters {
     signals: [[SignalCounters; 2]; 3],
     unrouted: [CauseCounters; 2],
-    pub(crate) connections: AtomicU64,
-    pub(crate) connections_refused: AtomicU64,
-    pub(crate) connections_timed_out: AtomicU64,
 }
 
 #[derive(Default)]
