@@ -139,7 +139,7 @@ fn group_spans(sources: &SpanSources, texts: &mut Texts) -> Vec<Group> {
         let mut places: Vec<RowRef> = Vec::with_capacity(spans.len());
         for (_, _, at) in spans {
             if let Some(fact) = sources.facts(*at, texts)
-                && !fact.is_among(&facts)
+                && fact.twin_among(&facts).is_none()
             {
                 facts.push(fact);
                 places.push(*at);
@@ -358,4 +358,4 @@ pub(crate) fn id_column(rows: &arrow_array::RecordBatch, name: &str) -> Vec<[u8;
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

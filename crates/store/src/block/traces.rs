@@ -61,14 +61,17 @@ pub(crate) struct SpanFacts {
 }
 
 impl SpanFacts {
-    /// Whether the span is among these, which are in the order of their starts: it was received twice.
-    pub(crate) fn is_among(&self, spans: &[SpanFacts]) -> bool {
-        let same_start = spans.iter().rev().take_while(|other| other.timing.start == self.timing.start);
-        same_start.into_iter().any(|other| {
-            other.timing.span_id == self.timing.span_id
-                && other.timing.duration == self.timing.duration
-                && (other.service, other.name) == (self.service, self.name)
-        })
+    /// Where the same span is among these, which are in the order of their starts: it was received twice.
+    pub(crate) fn twin_among(&self, spans: &[SpanFacts]) -> Option<usize> {
+        let same_start = spans.iter().enumerate().rev();
+        same_start
+            .take_while(|(_, other)| other.timing.start == self.timing.start)
+            .find(|(_, other)| {
+                other.timing.span_id == self.timing.span_id
+                    && other.timing.duration == self.timing.duration
+                    && (other.service, other.name) == (self.service, self.name)
+            })
+            .map(|(at, _)| at)
     }
 }
 

@@ -17,12 +17,17 @@ pub(crate) const HOUR_NS: i64 = 3_600_000_000_000;
 
 /// A memtable of generated telemetry: spans, the logs of their traces, data points.
 pub(crate) fn memtable(seed: u64, spans: u64, logs: u64, points: u64) -> Arc<Memtable> {
+    part_of_memtable(seed, [spans, logs, points], |_| true)
+}
+
+/// A memtable of those requests whose number is wanted.
+pub(crate) fn part_of_memtable(seed: u64, [spans, logs, points]: [u64; 3], wanted: fn(usize) -> bool) -> Arc<Memtable> {
     let generator = Generator::new(seed, BASE).referring_to(spans);
     let memtable = Memtable::new();
     let context =
         DecodeContext { received_at: BASE as i64, limits: DecodeLimits::with_retention(48 * HOUR_NS) };
     let requests = generator.traces(spans).chain(generator.logs(logs)).chain(generator.metrics(points));
-    for request in requests {
+    for (_, request) in requests.enumerate().filter(|(number, _)| wanted(*number)) {
         let signal = match request.signal {
             throughline_generate::Signal::Traces => Signal::Traces,
             throughline_generate::Signal::Logs => Signal::Logs,

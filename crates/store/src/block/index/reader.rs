@@ -97,6 +97,24 @@ impl IndexReader {
             .ok_or_else(|| Error::damaged(self.file.path(), format!("postings group {group} ends early")))
     }
 
+    /// The postings of every trace, in the order of their rows. For merging.
+    pub(crate) fn all_postings(&self) -> Result<Vec<TracePostings>, Error> {
+        let mut out = Vec::new();
+        for group in 0..(self.postings_directory.len() / 4).saturating_sub(1) {
+            let (from, to) = self.span(&self.postings_directory, group)?;
+            let bytes = self.part(Section::Postings, from, to - from)?;
+            let mut reader = Reader::new(&bytes);
+            let short = || Error::damaged(self.file.path(), format!("postings group {group} ends early"));
+            let mut first_span = reader.varint().map_err(|_| short())? as u32;
+            while !reader.rest().is_empty() {
+                let postings = decode_postings(&mut reader, first_span, true).ok_or_else(short)?;
+                first_span = first_span.wrapping_add(postings.span_count);
+                out.push(postings);
+            }
+        }
+        Ok(out)
+    }
+
     /// The token filter of a row group of logs; `None` where there is none.
     pub(crate) fn tokens(&self, row_group: usize) -> Result<Option<Bytes>, Error> {
         if row_group + 1 >= self.tokens_directory.len() / 4 {
@@ -135,23 +153,26 @@ fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
 fn decode_group(bytes: &[u8], position: usize) -> Option<TracePostings> {
     let mut reader = Reader::new(bytes);
     let mut first_span = reader.varint().ok()? as u32;
-    for at in 0.. {
-        let mut postings = TracePostings { first_span, ..TracePostings::default() };
-        postings.span_count = reader.varint().ok()? as u32;
-        first_span = first_span.wrapping_add(postings.span_count);
-        for rows in [&mut postings.logs, &mut postings.exemplars] {
-            let count = reader.varint().ok()?;
-            let mut before = 0u32;
-            for _ in 0..count {
-                before = before.wrapping_add(reader.varint().ok()? as u32);
-                if at == position {
-                    rows.push(before);
-                }
+    for _ in 0..position {
+        let skipped = decode_postings(&mut reader, first_span, false)?;
+        first_span = first_span.wrapping_add(skipped.span_count);
+    }
+    decode_postings(&mut reader, first_span, true)
+}
+
+/// Reads the next trace of a group; its rows of logs and exemplars only where asked for.
+fn decode_postings(reader: &mut Reader<'_>, first_span: u32, with_rows: bool) -> Option<TracePostings> {
+    let mut postings = TracePostings { first_span, ..TracePostings::default() };
+    postings.span_count = reader.varint().ok()? as u32;
+    for rows in [&mut postings.logs, &mut postings.exemplars] {
+        let count = reader.varint().ok()?;
+        let mut before = 0u32;
+        for _ in 0..count {
+            before = before.wrapping_add(reader.varint().ok()? as u32);
+            if with_rows {
+                rows.push(before);
             }
         }
-        if at == position {
-            return Some(postings);
-        }
     }
-    None
+    Some(postings)
 }

@@ -103,7 +103,7 @@ impl Block {
     }
 
     /// Calls `visit` with each run whose bounds `wanted` accepts; the others are not read.
-    pub(crate) fn each_run(
+    fn each_run(
         &self,
         wanted: impl Fn(&Columns<'_>, usize) -> bool,
         mut visit: impl FnMut(Run) -> Result<(), Error>,
@@ -119,12 +119,16 @@ impl Block {
                 first += batch.num_rows() as u32;
             }
             for row in hits {
-                for batch in table.read(&[row], None)? {
-                    visit(run_of(&Columns::new(&batch), 0))?;
-                }
+                visit(self.run(row)?)?;
             }
         }
         Ok(())
+    }
+
+    /// A run by its row.
+    pub(crate) fn run(&self, row: u32) -> Result<Run, Error> {
+        let batches = self.table(Table::Samples)?.read(&[row], None)?;
+        Ok(batches.first().map(|batch| run_of(&Columns::new(batch), 0)).unwrap_or_default())
     }
 
     pub(crate) fn exemplars(&self, query: &SeriesQuery, found: &mut Vec<Exemplar>) -> Result<(), Error> {

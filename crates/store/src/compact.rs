@@ -1,0 +1,126 @@
+//! Compaction: small blocks of one partition become a larger one.
+//!
+//! [`choose`] decides as data: from what the manifest says to a [`Choice`], without touching a disk. [`merge`] acts:
+//! it streams the inputs, in the order of the output, through a few decoded row groups at a time, so that its memory
+//! is that of the trace table and not of the data. Merging brings together the spans of a trace that arrived in
+//! different blocks, finds parents, and resolves log records and exemplars to their traces.
+
+mod logs;
+mod metrics;
+mod spans;
+mod traces;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::block::build::{BlockBuilder, TraceRows};
+use crate::block::texts::Texts;
+use crate::block::{Block, BlockMeta};
+use crate::disk::Disk;
+use crate::error::Error;
+
+/// When blocks are merged, and how large they may become.
+#[derive(Clone, Copy, Debug)]
+pub struct CompactPolicy {
+    /// So many blocks of one level of a partition are merged.
+    pub fan_in: usize,
+    /// A merged block has at most about so many bytes.
+    pub block_bytes_max: u64,
+    /// A partition that got nothing new for so long is merged whatever the number of its blocks.
+    pub settle_ns: i64,
+}
+
+impl Default for CompactPolicy {
+    fn default() -> Self {
+        // Eight inputs a merge and two levels write every byte three times in all; 192 MiB are about 4 million spans,
+        // whose trace table is what a merge holds in memory.
+        CompactPolicy { fan_in: 8, block_bytes_max: 192 << 20, settle_ns: 120_000_000_000 }
+    }
+}
+
+/// The level beyond which blocks are not merged for their number any more.
+const LEVEL_MAX: u32 = 2;
+
+/// Which blocks to merge, and into which level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The ids of the inputs, ascending.
+    pub inputs: Vec<u64>,
+    /// The level of the output.
+    pub level: u32,
+}
+
+/// Decides what to merge next; `now` is in nanoseconds since the epoch. The lowest level comes first, then the oldest
+/// partition.
+pub fn choose(blocks: &[BlockMeta], now: i64, policy: &CompactPolicy) -> Option<Choice> {
+    let mut sorted: Vec<&BlockMeta> = blocks.iter().collect();
+    sorted.sort_by_key(|block| (block.partition, block.level, block.id));
+    let mut choices: Vec<(u32, i64, Choice)> = Vec::new();
+    for partition in sorted.chunk_by(|a, b| a.partition == b.partition) {
+        let newest = partition.iter().map(|block| block.received_at).max().unwrap_or(now);
+        let is_settled = now.saturating_sub(newest) >= policy.settle_ns;
+        if is_settled {
+            let level = partition.iter().map(|block| block.level).max().unwrap_or_default().max(1);
+            let small: Vec<&BlockMeta> =
+                partition.iter().copied().filter(|b| b.disk_bytes() < policy.block_bytes_max / 2).collect();
+            if let Some(choice) = take(&small, usize::MAX, level, policy) {
+                choices.push((level, partition.first().map_or(0, |block| block.partition), choice));
+            }
+            continue;
+        }
+        for of_level in partition.chunk_by(|a, b| a.level == b.level) {
+            let level = of_level.first().map_or(0, |block| block.level);
+            if level < LEVEL_MAX
+                && of_level.len() >= policy.fan_in
+                && let Some(choice) = take(of_level, policy.fan_in, level + 1, policy)
+            {
+                choices.push((level, of_level.first().map_or(0, |block| block.partition), choice));
+            }
+        }
+    }
+    choices.sort_by_key(|(level, partition, _)| (*level, *partition));
+    choices.into_iter().next().map(|(.., choice)| choice)
+}
+
+/// The first of the blocks whose bytes fit into one output, where they are at least two.
+fn take(blocks: &[&BlockMeta], n_max: usize, level: u32, policy: &CompactPolicy) -> Option<Choice> {
+    let mut bytes = 0;
+    let fitting = blocks.iter().take(n_max).take_while(|block| {
+        bytes += block.disk_bytes();
+        bytes <= policy.block_bytes_max
+    });
+    let mut inputs: Vec<u64> = fitting.map(|block| block.id).collect();
+    inputs.sort_unstable();
+    (inputs.len() >= 2).then_some(Choice { inputs, level })
+}
+
+/// Merges blocks into one. It is complete and durable, and nobody knows of it yet. The inputs are in the order of
+/// their ids, and are of one partition.
+pub fn merge(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    inputs: &[Arc<Block>],
+    choice: &Choice,
+    next_block_id: &mut u64,
+) -> Result<Vec<BlockMeta>, Error> {
+    let Some(first) = inputs.first() else { return Ok(Vec::new()) };
+    let partition = first.meta().partition;
+    let min_time = inputs.iter().map(|block| block.min_time()).min().unwrap_or_default();
+    let mut builder = BlockBuilder::create(disk, data_dir, *next_block_id, choice.level, partition, min_time)?;
+    *next_block_id += 1;
+    for block in inputs {
+        builder.cover(block.min_time(), block.max_time());
+        builder.meta.received_at = builder.meta.received_at.max(block.meta().received_at);
+    }
+    let mut texts = Texts::new();
+    let merged = traces::merge(inputs, &mut texts)?;
+    builder.traces = merged.entries;
+    let span_ids = spans::write(&mut builder, inputs, &merged.spans, &mut texts)?;
+    let rows = TraceRows::new(&builder.traces, span_ids);
+    logs::write(&mut builder, inputs, &merged.rows, &rows, &mut texts)?;
+    metrics::write(&mut builder, inputs, &merged.rows)?;
+    Ok(vec![builder.finish(&texts)?])
+}
+
+#[cfg(test)]
+mod tests;

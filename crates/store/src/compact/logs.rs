@@ -1,0 +1,246 @@
+//! Merges the log records of the inputs by service and time, with their references brought up to date.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashSet};
+use std::sync::Arc;
+
+use arrow_array::builder::{FixedSizeBinaryBuilder, UInt32Builder};
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{Field, SchemaRef};
+
+use super::spans::{Gather, attribute_fields};
+use super::traces::RowMap;
+use crate::block::build::{BlockBuilder, TraceRows};
+use crate::block::index::tokens;
+use crate::block::read::{Columns, TableReader};
+use crate::block::tables::{LOG_GROUP_ROWS, Table, TableWriter, logs_schema};
+use crate::block::texts::{TextId, Texts};
+use crate::block::traces::arrow_error;
+use crate::block::Block;
+use crate::error::Error;
+
+/// Rows that are read of an input at once, and written to the output at once; row groups end where such a piece ends.
+const PIECE_ROWS: usize = LOG_GROUP_ROWS / 8;
+
+/// One input and the rows of it that are next.
+struct Input<'a> {
+    table: &'a TableReader,
+    next_row: u64,
+    batch: Option<RecordBatch>,
+    /// The place of the batch among the batches of the current piece of the output.
+    slot: Option<usize>,
+    /// The rank of the service and the time of each row of the batch.
+    keys: Vec<(u32, i64)>,
+    at: usize,
+}
+
+impl Input<'_> {
+    /// Reads the next rows, where the current ones are used up.
+    fn fill(&mut self, texts: &mut Texts, ranks: &[u32]) -> Result<(), Error> {
+        if self.at < self.keys.len() || self.next_row >= self.table.num_rows() {
+            return Ok(());
+        }
+        let to = (self.next_row + PIECE_ROWS as u64).min(self.table.num_rows());
+        let batches = self.table.read_range(self.next_row as u32..to as u32, None)?;
+        let batch = arrow_select::concat::concat_batches(self.table.schema(), &batches).map_err(arrow_error)?;
+        let columns = Columns::new(&batch);
+        self.keys = (0..batch.num_rows())
+            .map(|row| {
+                let service = texts.intern(columns.text("service", row).unwrap_or_default());
+                (ranks.get(service as usize).copied().unwrap_or(u32::MAX), columns.time("time", row))
+            })
+            .collect();
+        (self.next_row, self.at, self.slot) = (to, 0, None);
+        self.batch = Some(batch);
+        Ok(())
+    }
+
+    fn key(&self) -> Option<(u32, i64)> {
+        self.keys.get(self.at).copied()
+    }
+}
+
+/// A piece of the output: batches, and the rows of them in order with the input that each is from.
+#[derive(Default)]
+struct Piece {
+    batches: Vec<RecordBatch>,
+    inputs: Vec<usize>,
+    indices: Vec<(usize, usize)>,
+}
+
+/// Writes `logs.parquet` and the references of traces to it.
+pub(super) fn write(
+    builder: &mut BlockBuilder<'_>,
+    blocks: &[Arc<Block>],
+    map: &RowMap,
+    rows: &TraceRows,
+    texts: &mut Texts,
+) -> Result<(), Error> {
+    let tables: Vec<&Arc<TableReader>> =
+        blocks.iter().map(|block| block.table(Table::Logs)).collect::<Result<_, _>>()?;
+    let ranks = service_ranks(&tables, texts)?;
+    let schemas: Vec<SchemaRef> = tables.iter().map(|table| table.schema().clone()).collect();
+    let fields = attribute_fields(&schemas);
+    let schema = logs_schema(fields.iter().cloned());
+    let mut writer = Output {
+        table: TableWriter::create(builder.disk, &builder.folder, Table::Logs, schema.clone())?,
+        schema,
+        fields,
+        map,
+        rows,
+        tokens: HashSet::new(),
+        n_rows: 0,
+    };
+    let mut inputs: Vec<Input<'_>> = tables
+        .iter()
+        .map(|table| Input { table, next_row: 0, batch: None, slot: None, keys: Vec::new(), at: 0 })
+        .collect();
+    let mut heap: BinaryHeap<Reverse<((u32, i64), usize)>> = BinaryHeap::new();
+    for (number, input) in inputs.iter_mut().enumerate() {
+        input.fill(texts, &ranks)?;
+        heap.extend(input.key().map(|key| Reverse((key, number))));
+    }
+    let mut piece = Piece::default();
+    while let Some(Reverse((_, number))) = heap.pop() {
+        let Some(input) = inputs.get_mut(number) else { continue };
+        let slot = match (input.slot, &input.batch) {
+            (Some(slot), _) => slot,
+            (None, Some(batch)) => {
+                piece.batches.push(batch.clone());
+                piece.inputs.push(number);
+                *input.slot.insert(piece.batches.len() - 1)
+            }
+            (None, None) => continue,
+        };
+        piece.indices.push((slot, input.at));
+        input.at += 1;
+        input.fill(texts, &ranks)?;
+        heap.extend(input.key().map(|key| Reverse((key, number))));
+        if piece.indices.len() == PIECE_ROWS {
+            writer.write(builder, std::mem::take(&mut piece), texts)?;
+            inputs.iter_mut().for_each(|input| input.slot = None);
+        }
+    }
+    if !piece.indices.is_empty() {
+        writer.write(builder, piece, texts)?;
+    }
+    writer.finish(builder)
+}
+
+/// The alphabetical rank of each service of the inputs, by its number.
+fn service_ranks(tables: &[&Arc<TableReader>], texts: &mut Texts) -> Result<Vec<u32>, Error> {
+    let mut services: BTreeSet<TextId> = BTreeSet::new();
+    for table in tables {
+        for group in 0..table.groups() {
+            for batch in table.read_group(group, None, Some(&["service"]))? {
+                if let Some((column, _)) = Columns::new(&batch).dictionary("service") {
+                    services.extend(texts.intern_keys(column));
+                }
+            }
+        }
+    }
+    let all = texts.ranks();
+    let mut ranks = vec![u32::MAX; all.len()];
+    for service in services {
+        if let (Some(slot), Some(rank)) = (ranks.get_mut(service as usize), all.get(service as usize)) {
+            *slot = *rank;
+        }
+    }
+    Ok(ranks)
+}
+
+struct Output<'a> {
+    table: TableWriter,
+    schema: SchemaRef,
+    fields: Vec<Field>,
+    map: &'a RowMap,
+    rows: &'a TraceRows,
+    /// Tokens of the current row group.
+    tokens: HashSet<u64>,
+    n_rows: usize,
+}
+
+/// The references of the records of a piece.
+struct References {
+    trace_rows: ArrayRef,
+    span_rows: ArrayRef,
+    span_ids: ArrayRef,
+}
+
+impl Output<'_> {
+    fn write(&mut self, builder: &mut BlockBuilder<'_>, piece: Piece, texts: &mut Texts) -> Result<(), Error> {
+        let references = self.references(builder, &piece)?;
+        let gather = Gather { batches: &piece.batches, indices: &piece.indices };
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
+        for field in self.schema.fields() {
+            columns.push(match field.name().as_str() {
+                "trace_row" => references.trace_rows.clone(),
+                "span_row" => references.span_rows.clone(),
+                "span_id" => references.span_ids.clone(),
+                "attributes" => gather.residual(&self.fields)?,
+                name @ ("service" | "resource" | "scope") => gather.dictionary(name, texts),
+                name => gather.column(name, field.data_type())?,
+            });
+        }
+        let rows = RecordBatch::try_new(self.schema.clone(), columns).map_err(arrow_error)?;
+        let of_rows = Columns::new(&rows);
+        for row in 0..rows.num_rows() {
+            let tokens = &mut self.tokens;
+            tokens::each_token(of_rows.text("body", row).unwrap_or_default(), |hash| _ = tokens.insert(hash));
+        }
+        self.table.write(&rows)?;
+        self.n_rows += rows.num_rows();
+        if self.n_rows.is_multiple_of(LOG_GROUP_ROWS) {
+            self.end_group(builder);
+        }
+        Ok(())
+    }
+
+    fn end_group(&mut self, builder: &mut BlockBuilder<'_>) {
+        builder.index.add_tokens(&tokens::build(&self.tokens));
+        self.tokens.clear();
+    }
+
+    fn references(&self, builder: &mut BlockBuilder<'_>, piece: &Piece) -> Result<References, Error> {
+        let n = piece.indices.len();
+        let mut trace_rows = UInt32Builder::with_capacity(n);
+        let mut span_rows = UInt32Builder::with_capacity(n);
+        let mut span_ids = FixedSizeBinaryBuilder::with_capacity(n, 8);
+        for (at, (slot, row)) in piece.indices.iter().enumerate() {
+            let columns = piece.batches.get(*slot).map(Columns::new);
+            let input = piece.inputs.get(*slot).copied().unwrap_or_default();
+            let old_trace = columns.as_ref().and_then(|columns| columns.u32("trace_row", *row));
+            let trace = old_trace.and_then(|old| self.map.trace(input, old));
+            let old_span = columns.as_ref().and_then(|columns| columns.u32("span_row", *row));
+            let id = columns.as_ref().and_then(|columns| columns.span_id("span_id", *row));
+            let span = match (old_trace, old_span, trace, id) {
+                (Some(old_trace), Some(old_span), ..) => self.map.span(input, old_trace, old_span),
+                (_, None, Some(trace), Some(id)) => self.rows.span(trace, id),
+                _ => None,
+            };
+            trace_rows.append_option(trace);
+            span_rows.append_option(span);
+            match id.filter(|_| span.is_none()) {
+                Some(id) => span_ids.append_value(id.0).map_err(arrow_error)?,
+                None => span_ids.append_null(),
+            }
+            if let Some(entry) = trace.and_then(|trace| builder.traces.get_mut(trace as usize)) {
+                entry.postings.logs.push((self.n_rows + at) as u32);
+            }
+        }
+        Ok(References {
+            trace_rows: Arc::new(trace_rows.finish()),
+            span_rows: Arc::new(span_rows.finish()),
+            span_ids: Arc::new(span_ids.finish()),
+        })
+    }
+
+    fn finish(mut self, builder: &mut BlockBuilder<'_>) -> Result<(), Error> {
+        if !self.n_rows.is_multiple_of(LOG_GROUP_ROWS) {
+            self.end_group(builder);
+        }
+        builder.meta.rows.logs = self.n_rows as u64;
+        builder.sums.push(self.table.finish()?);
+        Ok(())
+    }
+}

@@ -1,0 +1,137 @@
+//! Merges series, samples and exemplars of the inputs.
+
+use std::collections::VecDeque;
+use std::iter::Peekable;
+use std::sync::Arc;
+use std::vec::IntoIter;
+
+use throughline_model::record::Point;
+
+use super::traces::RowMap;
+use crate::block::build::BlockBuilder;
+use crate::block::metrics::{ExemplarEntry, MetricsWriter, series_order, write_exemplars};
+use crate::block::read::Columns;
+use crate::block::{Block, Table};
+use crate::error::Error;
+use crate::memtable::SeriesEntry;
+
+/// One input's series in order, with their points decoded a run at a time.
+struct Input<'a> {
+    block: &'a Block,
+    series: Peekable<IntoIter<SeriesEntry>>,
+    /// The row of the series that is next.
+    next: u32,
+    /// The rows of runs that are not decoded yet.
+    next_run: u32,
+    n_runs: u32,
+    decoded: VecDeque<(u32, Vec<Point>)>,
+    /// The output's row of each series.
+    rows: Vec<u32>,
+}
+
+impl<'a> Input<'a> {
+    fn new(block: &'a Block) -> Result<Input<'a>, Error> {
+        Ok(Input {
+            block,
+            series: block.all_series()?.into_iter().peekable(),
+            next: 0,
+            next_run: 0,
+            n_runs: block.table(Table::Samples)?.num_rows() as u32,
+            decoded: VecDeque::new(),
+            rows: Vec::new(),
+        })
+    }
+
+    /// The next series and its points.
+    fn take(&mut self) -> Result<Option<(SeriesEntry, Vec<Point>)>, Error> {
+        let Some(series) = self.series.next() else { return Ok(None) };
+        while self.decoded.front().is_none() && self.next_run < self.n_runs {
+            let run = self.block.run(self.next_run)?;
+            self.next_run += 1;
+            let points = run.points(true)?;
+            for (row, range) in run.series() {
+                self.decoded.push_back((row, points.get(range).unwrap_or_default().to_vec()));
+            }
+        }
+        let is_next = self.decoded.front().is_some_and(|(row, _)| *row == self.next);
+        let points = if is_next { self.decoded.pop_front() } else { None };
+        self.next += 1;
+        Ok(Some((series, points.map(|(_, points)| points).unwrap_or_default())))
+    }
+}
+
+/// Writes `series.parquet`, `samples.parquet` and `exemplars.parquet`.
+pub(super) fn write(builder: &mut BlockBuilder<'_>, blocks: &[Arc<Block>], map: &RowMap) -> Result<(), Error> {
+    let mut inputs: Vec<Input<'_>> =
+        blocks.iter().map(|block| Input::new(block)).collect::<Result<_, _>>()?;
+    let mut writer = MetricsWriter::create(builder.disk, &builder.folder)?;
+    loop {
+        let heads = inputs.iter_mut().filter_map(|input| input.series.peek());
+        let Some(least) = heads.min_by(|a, b| series_order(a, b)).cloned() else { break };
+        let mut points: Vec<Point> = Vec::new();
+        let mut from = Vec::new();
+        for (number, input) in inputs.iter_mut().enumerate() {
+            let is_same =
+                input.series.peek().is_some_and(|head| series_order(head, &least) == std::cmp::Ordering::Equal);
+            if is_same && let Some((_, more)) = input.take()? {
+                points.extend(more);
+                from.push(number);
+            }
+        }
+        // Later inputs were received later: of points of equal time the last counts.
+        points.sort_by_key(|point| point.time);
+        points.reverse();
+        points.dedup_by_key(|point| point.time);
+        points.reverse();
+        let row = writer.add(&Arc::new(least), points)?;
+        for number in from {
+            if let Some(input) = inputs.get_mut(number) {
+                input.rows.push(row);
+            }
+        }
+    }
+    let (sums, n_series, n_points) = writer.finish()?;
+    builder.sums.extend(sums);
+    builder.meta.rows.series = u64::from(n_series);
+    builder.meta.rows.points = n_points;
+    let mut exemplars = Vec::new();
+    for (number, input) in inputs.iter().enumerate() {
+        exemplars.extend(read_exemplars(number, input, map)?);
+    }
+    exemplars.sort_by(|a, b| {
+        (a.series_row, a.time, a.trace_row, a.span_id).cmp(&(b.series_row, b.time, b.trace_row, b.span_id))
+    });
+    exemplars.dedup();
+    for (row, exemplar) in exemplars.iter().enumerate() {
+        if let Some(entry) = exemplar.trace_row.and_then(|trace| builder.traces.get_mut(trace as usize)) {
+            entry.postings.exemplars.push(row as u32);
+        }
+    }
+    builder.sums.push(write_exemplars(builder.disk, &builder.folder, &exemplars)?);
+    builder.meta.rows.exemplars = exemplars.len() as u64;
+    Ok(())
+}
+
+fn read_exemplars(number: usize, input: &Input<'_>, map: &RowMap) -> Result<Vec<ExemplarEntry>, Error> {
+    let table = input.block.table(Table::Exemplars)?;
+    let mut out = Vec::with_capacity(table.num_rows() as usize);
+    for group in 0..table.groups() {
+        for batch in table.read_group(group, None, None)? {
+            let columns = Columns::new(&batch);
+            for row in 0..batch.num_rows() {
+                let series = columns.u32("series_row", row).and_then(|old| input.rows.get(old as usize));
+                let Some(series_row) = series else { continue };
+                out.push(ExemplarEntry {
+                    series_row: *series_row,
+                    time: columns.time("time", row),
+                    value: columns.f64("value", row).unwrap_or_default(),
+                    trace_row: columns.u32("trace_row", row).and_then(|old| map.trace(number, old)),
+                    span_id: columns.span_id("span_id", row),
+                    trace_id_original: columns.text("trace_id_original", row).map(str::to_owned),
+                    attributes: columns.text("attributes", row).map(str::to_owned),
+                });
+            }
+        }
+    }
+    Ok(out)
+}

@@ -1,0 +1,237 @@
+//! Writes the spans of the inputs in the order of the merged trace table.
+//!
+//! Inputs and output are in the order of trace starts, so each input is read almost in sequence: a few decoded row
+//! groups of each are kept, and rows are gathered from them a row group of the output at a time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arrow_array::builder::{FixedSizeBinaryBuilder, UInt32Builder};
+use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
+use arrow_schema::{DataType, Field, SchemaRef};
+
+use super::traces::SpanFrom;
+use crate::block::build::BlockBuilder;
+use crate::block::read::{Columns, TableReader};
+use crate::block::shred::COLUMN_PREFIX;
+use crate::block::tables::{SPAN_GROUP_ROWS, Table, TableWriter, spans_schema};
+use crate::block::texts::{TextId, Texts, mapped};
+use crate::block::traces::arrow_error;
+use crate::block::Block;
+use crate::error::Error;
+use crate::flush::id_column;
+use crate::snapshot::json_map;
+
+/// Decoded row groups that are kept of each input.
+const GROUPS_KEPT: usize = 3;
+
+/// At most so many attribute columns in the output; the others go to the residual.
+const ATTRIBUTE_COLUMNS_MAX: usize = 128;
+
+/// The attribute columns of the output: those that most inputs have, of the type that most inputs have.
+pub(super) fn attribute_fields(schemas: &[SchemaRef]) -> Vec<Field> {
+    let mut votes: BTreeMap<(&str, String), (usize, &DataType)> = BTreeMap::new();
+    for schema in schemas {
+        for field in schema.fields().iter().filter(|field| field.name().starts_with(COLUMN_PREFIX)) {
+            let vote = votes.entry((field.name(), field.data_type().to_string()));
+            vote.or_insert((0, field.data_type())).0 += 1;
+        }
+    }
+    let mut best: BTreeMap<&str, (usize, &DataType)> = BTreeMap::new();
+    for ((name, _), (count, kind)) in votes {
+        let known = best.entry(name).or_insert((count, kind));
+        if count > known.0 {
+            *known = (count, kind);
+        }
+    }
+    let mut ranked: Vec<(&str, (usize, &DataType))> = best.into_iter().collect();
+    ranked.sort_by_key(|(name, (count, _))| (std::cmp::Reverse(*count), *name));
+    ranked.truncate(ATTRIBUTE_COLUMNS_MAX);
+    ranked.sort_by_key(|(name, _)| *name);
+    ranked.into_iter().map(|(name, (_, kind))| Field::new(name, kind.clone(), true)).collect()
+}
+
+/// Rows of decoded batches, in the order of the output.
+pub(super) struct Gather<'a> {
+    pub(super) batches: &'a [RecordBatch],
+    pub(super) indices: &'a [(usize, usize)],
+}
+
+impl Gather<'_> {
+    /// A column of the batches; null where a batch has it not, or of another type.
+    pub(super) fn column(&self, name: &str, kind: &DataType) -> Result<ArrayRef, Error> {
+        let arrays: Vec<ArrayRef> = self
+            .batches
+            .iter()
+            .map(|batch| match batch.column_by_name(name) {
+                Some(column) if column.data_type() == kind => column.clone(),
+                _ => new_null_array(kind, batch.num_rows()),
+            })
+            .collect();
+        let arrays: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
+        arrow_select::interleave::interleave(&arrays, self.indices).map_err(arrow_error)
+    }
+
+    /// A dictionary column, with the texts in use as its values.
+    pub(super) fn dictionary(&self, name: &str, texts: &mut Texts) -> ArrayRef {
+        let columns: Vec<_> = self
+            .batches
+            .iter()
+            .map(|batch| {
+                let (column, _) = Columns::new(batch).dictionary(name)?;
+                Some((column, texts.intern_keys(column)))
+            })
+            .collect();
+        texts.dictionary(self.indices.iter().map(|(batch, row)| match columns.get(*batch) {
+            Some(Some((column, keys))) => mapped(column, keys, *row),
+            _ => TextId::default(),
+        }))
+    }
+
+    /// The residual attributes: those of the inputs, and columns of the inputs that the output does not have.
+    pub(super) fn residual(&self, fields: &[Field]) -> Result<ArrayRef, Error> {
+        let is_kept = |field: &Field| {
+            fields.iter().any(|kept| kept.name() == field.name() && kept.data_type() == field.data_type())
+        };
+        let mut spilled = vec![false; self.batches.len()];
+        let mut batches = Vec::with_capacity(self.batches.len());
+        for (batch, spilled) in self.batches.iter().zip(&mut spilled) {
+            let schema = batch.schema();
+            let out = |field: &Field| field.name().starts_with(COLUMN_PREFIX) && !is_kept(field);
+            let names: Vec<&str> =
+                schema.fields().iter().filter(|field| out(field)).map(|field| field.name().as_str()).collect();
+            *spilled = !names.is_empty();
+            batches.push(if names.is_empty() { batch.clone() } else { spill(batch, &names)? });
+        }
+        Gather { batches: &batches, indices: self.indices }.column("attributes", &DataType::Utf8)
+    }
+}
+
+/// The batch with these columns moved into its residual.
+fn spill(batch: &RecordBatch, names: &[&str]) -> Result<RecordBatch, Error> {
+    let indices: Vec<usize> = names.iter().filter_map(|name| batch.schema().index_of(name).ok()).collect();
+    let part = batch.project(&indices).map_err(arrow_error)?;
+    let columns = Columns::new(&part);
+    let old = Columns::new(batch);
+    let mut builder = arrow_array::builder::StringBuilder::new();
+    for row in 0..batch.num_rows() {
+        let mut all = old.text("attributes", row).map(json_map).unwrap_or_default();
+        for (key, value) in columns.attributes(row) {
+            all.entry(key).or_insert(value);
+        }
+        match all.is_empty() {
+            true => builder.append_null(),
+            false => builder.append_value(serde_json::Value::Object(all).to_string()),
+        }
+    }
+    let field = Field::new("attributes", DataType::Utf8, true);
+    let schema = Arc::new(arrow_schema::Schema::new(vec![field]));
+    RecordBatch::try_new(schema, vec![Arc::new(builder.finish())]).map_err(arrow_error)
+}
+
+/// Decoded row groups of one input, the most recent last.
+struct Input<'a> {
+    table: &'a TableReader,
+    groups: Vec<(usize, RecordBatch)>,
+}
+
+impl Input<'_> {
+    fn group(&mut self, group: usize) -> Result<RecordBatch, Error> {
+        if let Some(at) = self.groups.iter().position(|(number, _)| *number == group) {
+            let found = self.groups.remove(at);
+            self.groups.push(found);
+        } else {
+            let batches = self.table.read_group(group, None, None)?;
+            let batch =
+                arrow_select::concat::concat_batches(self.table.schema(), &batches).map_err(arrow_error)?;
+            if self.groups.len() >= GROUPS_KEPT {
+                self.groups.remove(0);
+            }
+            self.groups.push((group, batch));
+        }
+        let (_, batch) = self.groups.last().ok_or(Error::Closed)?;
+        Ok(batch.clone())
+    }
+}
+
+/// Writes `spans.parquet` and returns the ids of all spans in order.
+pub(super) fn write(
+    builder: &mut BlockBuilder<'_>,
+    blocks: &[Arc<Block>],
+    order: &[SpanFrom],
+    texts: &mut Texts,
+) -> Result<Vec<[u8; 8]>, Error> {
+    let tables: Vec<&Arc<TableReader>> =
+        blocks.iter().map(|block| block.table(Table::Spans)).collect::<Result<_, _>>()?;
+    let schemas: Vec<SchemaRef> = tables.iter().map(|table| table.schema().clone()).collect();
+    let fields = attribute_fields(&schemas);
+    let schema = spans_schema(fields.iter().cloned());
+    let mut inputs: Vec<Input<'_>> = tables.iter().map(|table| Input { table, groups: Vec::new() }).collect();
+    let mut table = TableWriter::create(builder.disk, &builder.folder, Table::Spans, schema.clone())?;
+    let mut span_ids = Vec::with_capacity(order.len());
+    for part in order.chunks(SPAN_GROUP_ROWS) {
+        let rows = gather(part, &mut inputs, &fields, &schema, texts)?;
+        span_ids.extend(id_column(&rows, "span_id"));
+        table.write(&rows)?;
+    }
+    builder.sums.push(table.finish()?);
+    builder.meta.rows.spans = order.len() as u64;
+    Ok(span_ids)
+}
+
+fn gather(
+    part: &[SpanFrom],
+    inputs: &mut [Input<'_>],
+    fields: &[Field],
+    schema: &SchemaRef,
+    texts: &mut Texts,
+) -> Result<RecordBatch, Error> {
+    let mut batches: Vec<RecordBatch> = Vec::new();
+    let mut known: HashMap<(u32, usize), usize> = HashMap::new();
+    let mut indices = Vec::with_capacity(part.len());
+    for span in part {
+        let Some(input) = inputs.get_mut(span.input as usize) else { continue };
+        let group = input.table.group_of(u64::from(span.row));
+        let at = match known.get(&(span.input, group)) {
+            Some(at) => *at,
+            None => {
+                batches.push(input.group(group)?);
+                known.insert((span.input, group), batches.len() - 1);
+                batches.len() - 1
+            }
+        };
+        indices.push((at, (u64::from(span.row) - input.table.first_row(group)) as usize));
+    }
+    let gather = Gather { batches: &batches, indices: &indices };
+    let (parent_rows, parent_ids) = parents(part, &gather)?;
+    let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        columns.push(match field.name().as_str() {
+            "trace_row" => Arc::new(part.iter().map(|span| span.trace_row).collect::<UInt32Array>()),
+            "parent_row" => parent_rows.clone(),
+            "parent_span_id" => parent_ids.clone(),
+            "attributes" => gather.residual(fields)?,
+            name @ ("service" | "resource" | "scope") => gather.dictionary(name, texts),
+            name => gather.column(name, field.data_type())?,
+        });
+    }
+    RecordBatch::try_new(schema.clone(), columns).map_err(arrow_error)
+}
+
+/// A trace that came together from several inputs has new parents; the others keep theirs.
+fn parents(part: &[SpanFrom], gather: &Gather<'_>) -> Result<(ArrayRef, ArrayRef), Error> {
+    let mut rows = UInt32Builder::with_capacity(part.len());
+    let mut ids = FixedSizeBinaryBuilder::with_capacity(part.len(), 8);
+    for (span, (batch, row)) in part.iter().zip(gather.indices) {
+        let columns = gather.batches.get(*batch).map(Columns::new);
+        let known = columns.as_ref().and_then(|columns| columns.u32("parent_row", *row));
+        let parent = span.parent.unwrap_or(known);
+        rows.append_option(parent);
+        let id = columns.as_ref().and_then(|columns| columns.bytes("parent_span_id", *row));
+        match id {
+            Some(id) if parent.is_none() => ids.append_value(id).map_err(arrow_error)?,
+            _ => ids.append_null(),
+        }
+    }
+    Ok((Arc::new(rows.finish()), Arc::new(ids.finish())))
+}

@@ -1,0 +1,109 @@
+//! A merged block answers as its inputs, and decisions are data.
+
+use std::path::Path;
+
+use throughline_model::Signal;
+
+use super::*;
+use crate::block::RowCounts;
+use crate::disk::SimDisk;
+use crate::flush::tests::{HOUR_NS, assert_same, ids, memtable, of_blocks, of_memtables, part_of_memtable};
+use crate::flush::{BlockOptions, write_blocks};
+use crate::memtable::Memtable;
+use crate::snapshot::Want;
+
+const DATA: &str = "data";
+
+/// Flushes each memtable into a block of its own and merges them.
+fn flush_and_merge(disk: &SimDisk, memtables: &[Arc<Memtable>]) -> (Vec<BlockMeta>, Vec<BlockMeta>) {
+    let data = Path::new(DATA);
+    let options = BlockOptions { partition_ns: 1_000 * HOUR_NS };
+    let mut next = 1;
+    let mut metas = Vec::new();
+    for memtable in memtables {
+        metas.extend(write_blocks(disk, data, memtable, &mut next, &options).unwrap());
+    }
+    let inputs: Vec<Arc<Block>> =
+        metas.iter().map(|meta| Arc::new(Block::open(disk, data, meta.clone()).unwrap())).collect();
+    let choice = Choice { inputs: metas.iter().map(|meta| meta.id).collect(), level: 1 };
+    let merged = merge(disk, data, &inputs, &choice, &mut next).unwrap();
+    assert_eq!((merged.len(), merged[0].level), (1, 1));
+    assert!(crate::block::verify(disk, data, &merged[0]).is_empty());
+    (metas, merged)
+}
+
+#[test]
+fn a_merged_block_answers_as_its_inputs() {
+    // The requests of one run are dealt out, so that spans, logs and exemplars of a trace lie in different inputs.
+    let sizes = [4_000, 8_000, 20_000];
+    let memtables = [
+        part_of_memtable(42, sizes, |number| number % 3 == 0),
+        part_of_memtable(42, sizes, |number| number % 3 == 1),
+        part_of_memtable(42, sizes, |number| number % 3 == 2),
+        memtable(7, 900, 900, 900),
+    ];
+    let disk = SimDisk::new(1);
+    let (metas, merged) = flush_and_merge(&disk, &memtables);
+    let spans: u64 = memtables.iter().map(|memtable| memtable.rows(Signal::Traces)).sum();
+    assert_eq!(merged[0].rows(Signal::Traces), spans);
+    let traces: u64 = metas.iter().map(|meta| meta.rows.traces).sum();
+    assert!(merged[0].rows.traces < traces, "no trace lies in two inputs");
+    assert_same(&of_memtables(&memtables), &of_blocks(&disk, &merged), &ids(42, 4_000));
+    assert_same(&of_blocks(&disk, &metas), &of_blocks(&disk, &merged), &ids(7, 900));
+}
+
+#[test]
+fn what_was_received_twice_is_merged_into_one() {
+    let memtables = [memtable(42, 1_000, 1_000, 9_000), memtable(42, 1_000, 1_000, 9_000)];
+    let disk = SimDisk::new(1);
+    let (_, merged) = flush_and_merge(&disk, &memtables);
+    assert_eq!(merged[0].rows(Signal::Traces), memtables[0].rows(Signal::Traces));
+    assert_eq!(merged[0].rows(Signal::Metrics), memtables[0].rows(Signal::Metrics));
+    let (once, twice) = (of_memtables(&memtables[..1]), of_blocks(&disk, &merged));
+    for id in ids(42, 1_000) {
+        let (a, b) = (once.trace(id, Want::ALL).unwrap(), twice.trace(id, Want::ALL).unwrap());
+        assert_eq!((a.spans, a.logs, a.exemplars), (b.spans, b.logs, b.exemplars));
+    }
+}
+
+fn meta(id: u64, level: u32, partition: i64, megabytes: u64, received_at: i64) -> BlockMeta {
+    BlockMeta {
+        id,
+        name: format!("b{id}"),
+        level,
+        partition,
+        min_time: 0,
+        max_time: 0,
+        received_at,
+        rows: RowCounts::default(),
+        files: vec![crate::block::FileMeta { name: "spans.parquet".into(), bytes: megabytes << 20 }],
+        checksums_crc: 0,
+    }
+}
+
+fn check(blocks: &[BlockMeta], expected: Option<(&[u64], u32)>) {
+    let policy = CompactPolicy { fan_in: 3, block_bytes_max: 100 << 20, settle_ns: 1_000 };
+    let found = choose(blocks, 10_000, &policy);
+    assert_eq!(found, expected.map(|(inputs, level)| Choice { inputs: inputs.to_vec(), level }));
+}
+
+#[test]
+fn levels_merge_when_they_are_full() {
+    check(&[meta(1, 0, 0, 1, 9_999), meta(2, 0, 0, 1, 9_999)], None);
+    let three = [meta(1, 0, 0, 1, 9_999), meta(2, 0, 0, 1, 9_999), meta(3, 0, 0, 1, 9_999)];
+    check(&three, Some((&[1, 2, 3], 1)));
+    let other_partition = [meta(1, 0, 0, 1, 9_999), meta(2, 0, 0, 1, 9_999), meta(3, 0, 1, 1, 9_999)];
+    check(&other_partition, None);
+}
+
+#[test]
+fn a_settled_partition_merges_whatever_it_has() {
+    check(&[meta(1, 1, 0, 5, 100), meta(2, 0, 0, 1, 100)], Some((&[1, 2], 1)));
+    check(&[meta(1, 1, 0, 80, 100), meta(2, 0, 0, 1, 100)], None);
+}
+
+#[test]
+fn blocks_do_not_outgrow_their_limit() {
+    let three = [meta(1, 0, 0, 40, 9_999), meta(2, 0, 0, 50, 9_999), meta(3, 0, 0, 60, 9_999)];
+    check(&three, Some((&[1, 2], 1)));
+}
