@@ -5,6 +5,8 @@ mod send;
 mod tidy;
 mod torture;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -32,11 +34,18 @@ enum Command {
     Send(Box<send::SendArguments>),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
         Command::Tidy { bless } => tidy::run(bless),
         Command::Bench(bench) => bench::run(&bench),
         Command::Torture(torture) => torture::run(&torture),
         Command::Send(arguments) => send::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
