@@ -280,10 +280,13 @@ pub(crate) fn from_fields(trace_id: &[u8], span_id: &[u8]) -> Option<TraceContex
         return None;
     }
     let source = TraceSource::Field;
-    let as_text = |bytes| {
-        simdutf8::basic::from_utf8(bytes).ok().filter(|text| text.bytes().all(|b| b.is_ascii_graphic()))
+    // Some senders put the id's text into the field for its bytes. Text is longer than the bytes are.
+    let as_text = |id_bytes, bytes: &'_ [u8]| -> Option<String> {
+        let text = simdutf8::basic::from_utf8(bytes).ok()?;
+        (bytes.len() > id_bytes && text.bytes().all(|b| b.is_ascii_graphic()))
+            .then(|| shortened(text).to_owned())
     };
-    let span_id = SpanId::from_slice(span_id).or_else(|| SpanId::parse(as_text(span_id)?));
+    let span_id = SpanId::from_slice(span_id).or_else(|| SpanId::parse(&as_text(8, span_id)?));
     if let Ok(id) = trace_id.try_into() {
         return Some(TraceContext {
             trace_id: TraceId::from_bytes(id),
@@ -292,10 +295,9 @@ pub(crate) fn from_fields(trace_id: &[u8], span_id: &[u8]) -> Option<TraceContex
             ..Default::default()
         });
     }
-    // Some senders put the id's text into the field for its bytes.
-    let text = as_text(trace_id).filter(|_| trace_id.len() != 8);
+    let text = as_text(16, trace_id);
     let (trace_id, original) = match text {
-        Some(text) => (TraceId::parse(text).map(|(id, _)| id), shortened(text).to_owned()),
+        Some(text) => (TraceId::parse(&text).map(|(id, _)| id), text),
         None => {
             let head = trace_id.get(..ORIGINAL_BYTES / 2).unwrap_or(trace_id);
             (TraceId::from_slice(trace_id), hex(head))

@@ -117,7 +117,8 @@ impl PointFields {
         if layout.kind == PointKind::Histogram && !both_none && self.n_counts != self.n_bounds + 1 {
             return Err(Refusal::Buckets { counts: self.n_counts, bounds: self.n_bounds });
         }
-        Ok(self.value.unwrap_or(f64::NAN))
+        // A summary's sum is not optional in OTLP: where it is not on the wire it is zero.
+        Ok(self.value.unwrap_or(if layout.kind == PointKind::Summary { 0.0 } else { f64::NAN }))
     }
 }
 
