@@ -43,7 +43,9 @@ impl Blocking {
         });
         match tokio::time::timeout(QUERY_TIMEOUT, task).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Failure::internal("the query ended without an answer; this is a bug, please report it")),
+            Ok(Err(_)) => {
+                Err(Failure::internal("the query ended without an answer; this is a bug, please report it"))
+            }
             Err(_) => Err(Failure::timeout(QUERY_TIMEOUT.as_secs())),
         }
     }

@@ -45,7 +45,8 @@ impl Failure {
 
     /// A query took too long.
     pub fn timeout(seconds: u64) -> Failure {
-        let message = format!("the query took longer than {seconds} s; narrow it with start, end, service or limit");
+        let message =
+            format!("the query took longer than {seconds} s; narrow it with start, end, service or limit");
         Failure::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message)
     }
 

@@ -80,13 +80,18 @@ fn ledger_families(store: &Store) -> Vec<Family> {
         Family::counter("throughline_ledger_received_total", "Items of all acknowledged requests.", received),
         Family::counter("throughline_ledger_stored_total", "Items that were stored.", stored),
         Family::counter("throughline_ledger_deduplicated_total", "Items of exact retries.", deduplicated),
-        Family::counter("throughline_ledger_rejected_total", "Items that were rejected, by reason.", rejected),
+        Family::counter(
+            "throughline_ledger_rejected_total",
+            "Items that were rejected, by reason.",
+            rejected,
+        ),
     ]
 }
 
 fn store_families(status: &Status) -> Vec<Family> {
     let per_level = status.blocks_per_level.iter().enumerate();
-    let blocks = per_level.map(|(level, count)| (label("level", &level.to_string()), *count as f64)).collect();
+    let blocks =
+        per_level.map(|(level, count)| (label("level", &level.to_string()), *count as f64)).collect();
     let ready = [("write", status.write.ready), ("read", status.read.ready)];
     let ready = ready.map(|(what, ready)| (label("path", what), f64::from(u8::from(ready)))).to_vec();
     let seconds = |us: u64| us as f64 / 1e6;
@@ -95,21 +100,41 @@ fn store_families(status: &Status) -> Vec<Family> {
         (label("quantile", "0.99"), seconds(status.fsync_p99_us)),
     ];
     vec![
-        Family::gauge("throughline_ready", "Whether the store takes writes and answers reads in full.", ready),
+        Family::gauge(
+            "throughline_ready",
+            "Whether the store takes writes and answers reads in full.",
+            ready,
+        ),
         Family::value("throughline_wal_bytes", "Bytes of the write-ahead log.", status.wal_bytes as f64),
-        Family::value("throughline_wal_segments", "Segments of the write-ahead log.", status.wal_segments as f64),
+        Family::value(
+            "throughline_wal_segments",
+            "Segments of the write-ahead log.",
+            status.wal_segments as f64,
+        ),
         Family::value("throughline_queued_bytes", "Bytes that wait for the log.", status.queued_bytes as f64),
         Family::value("throughline_memtables", "Memtables in memory.", status.memtables as f64),
         Family::value("throughline_memtable_bytes", "Bytes of the memtables.", status.memtable_bytes as f64),
         Family::gauge("throughline_blocks", "Blocks, by level of compaction.", blocks),
         Family::value("throughline_block_bytes", "Bytes of all blocks on disk.", status.block_bytes as f64),
-        Family::value("throughline_disk_free_bytes", "Free bytes of the data folder's disk.", status.free_bytes as f64),
+        Family::value(
+            "throughline_disk_free_bytes",
+            "Free bytes of the data folder's disk.",
+            status.free_bytes as f64,
+        ),
         Family::total("throughline_fsyncs_total", "Syncs of the log.", status.fsyncs as f64),
         Family::total("throughline_fsync_failures_total", "Syncs that failed.", status.fsync_failures as f64),
         Family::gauge("throughline_fsync_seconds", "How long the last syncs took, by quantile.", syncs),
         Family::total("throughline_flushes_total", "Memtables written as blocks.", status.flushes as f64),
         Family::total("throughline_compactions_total", "Merges of blocks.", status.compactions as f64),
-        Family::total("throughline_retired_blocks_total", "Blocks that retention removed.", status.retired_blocks as f64),
-        Family::value("throughline_replayed_records", "Frames replayed at the last start.", status.replayed_records as f64),
+        Family::total(
+            "throughline_retired_blocks_total",
+            "Blocks that retention removed.",
+            status.retired_blocks as f64,
+        ),
+        Family::value(
+            "throughline_replayed_records",
+            "Frames replayed at the last start.",
+            status.replayed_records as f64,
+        ),
     ]
 }

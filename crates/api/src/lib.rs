@@ -30,7 +30,11 @@ pub const PREFIX: &str = "/api/throughline/v1";
 
 /// Every route: path, parameters, what it answers.
 pub const ROUTES: &[(&str, &str, &str)] = &[
-    ("/api/throughline/v1/traces/{id}", "", "a trace by id in any form: spans, logs, exemplars, critical path"),
+    (
+        "/api/throughline/v1/traces/{id}",
+        "",
+        "a trace by id in any form: spans, logs, exemplars, critical path",
+    ),
     ("/api/throughline/v1/traces/{id}/logs", "span", "the log records of a trace or of one of its spans"),
     (
         "/api/throughline/v1/traces",
@@ -42,7 +46,11 @@ pub const ROUTES: &[(&str, &str, &str)] = &[
         "trace span service severity contains start end limit",
         "log records, newest first; those of a trace by time",
     ),
-    ("/api/throughline/v1/exemplars", "metric service attribute start end limit", "exemplars with their link states"),
+    (
+        "/api/throughline/v1/exemplars",
+        "metric service attribute start end limit",
+        "exemplars with their link states",
+    ),
     (
         "/api/throughline/v1/series",
         "metric service attribute quantile start end limit",

@@ -35,7 +35,10 @@ impl Api {
         Params::new(pairs, known, self.context.clock.now())
     }
 
-    async fn ask(&self, question: impl FnOnce(&Snapshot) -> Result<Value, Failure> + Send + 'static) -> Answer {
+    async fn ask(
+        &self,
+        question: impl FnOnce(&Snapshot) -> Result<Value, Failure> + Send + 'static,
+    ) -> Answer {
         let store = self.context.store.clone();
         self.blocking.run(move || question(&store.snapshot())).await.map(Json)
     }
@@ -50,7 +53,10 @@ pub(crate) async fn trace(State(api): State<Api>, Path(id): Path<String>, pairs:
             return Err(Failure::not_found(why_not_here(trace_id, &link), link));
         };
         if view.spans.len() > SPANS_MAX {
-            view.partial.push(format!("{} spans over the limit of {SPANS_MAX} are left out", view.spans.len() - SPANS_MAX));
+            view.partial.push(format!(
+                "{} spans over the limit of {SPANS_MAX} are left out",
+                view.spans.len() - SPANS_MAX
+            ));
             view.spans.truncate(SPANS_MAX);
         }
         let mut body = to_json(&view)?;
@@ -66,12 +72,18 @@ pub(crate) async fn trace(State(api): State<Api>, Path(id): Path<String>, pairs:
 fn why_not_here(id: TraceId, link: &LinkState) -> String {
     match link {
         LinkState::Resolved => format!("trace {id} is here but could not be read; run throughline fsck"),
-        LinkState::Pending => format!("trace {id} is not here yet; something refers to it, so ask again in 30 s"),
-        LinkState::Unsampled => format!("trace {id} was not recorded: its sender's sampler decided against it"),
+        LinkState::Pending => {
+            format!("trace {id} is not here yet; something refers to it, so ask again in 30 s")
+        }
+        LinkState::Unsampled => {
+            format!("trace {id} was not recorded: its sender's sampler decided against it")
+        }
         LinkState::Dropped { policy, .. } => format!("trace {id} was dropped by the policy {policy}"),
         LinkState::Expired { .. } => format!("trace {id} has passed its retention"),
         LinkState::NeverReceived => {
-            format!("no span, log record or exemplar of trace {id} was ever received; check the id and the sender")
+            format!(
+                "no span, log record or exemplar of trace {id} was ever received; check the id and the sender"
+            )
         }
         LinkState::Malformed { form } => format!("{form:?} is not a trace id"),
     }
@@ -162,7 +174,11 @@ fn logs_of_trace(snapshot: &Snapshot, id: TraceId, filter: &LogFilter) -> Result
     let total = data.logs.len();
     data.logs.retain(|log| filter.takes(log));
     if data.logs.len() > filter.limit {
-        data.partial.push(format!("{} records over the limit of {} are left out", data.logs.len() - filter.limit, filter.limit));
+        data.partial.push(format!(
+            "{} records over the limit of {} are left out",
+            data.logs.len() - filter.limit,
+            filter.limit
+        ));
         data.logs.truncate(filter.limit);
     }
     let link = snapshot.link_state(id)?;
@@ -186,7 +202,8 @@ pub(crate) async fn exemplars(State(api): State<Api>, pairs: Pairs) -> Answer {
 }
 
 pub(crate) async fn series(State(api): State<Api>, pairs: Pairs) -> Answer {
-    let params = api.params(pairs, &["metric", "service", "attribute", "quantile", "start", "end", "limit"])?;
+    let params =
+        api.params(pairs, &["metric", "service", "attribute", "quantile", "start", "end", "limit"])?;
     let query = series_query(&params, SERIES)?;
     let quantile = params.quantile()?;
     api.ask(move |snapshot| {

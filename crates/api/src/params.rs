@@ -13,7 +13,8 @@ use throughline_store::TimeRange;
 use crate::failure::Failure;
 
 /// OTLP's severity number at which each named severity starts.
-const SEVERITIES: [(&str, u8); 6] = [("trace", 1), ("debug", 5), ("info", 9), ("warn", 13), ("error", 17), ("fatal", 21)];
+const SEVERITIES: [(&str, u8); 6] =
+    [("trace", 1), ("debug", 5), ("info", 9), ("warn", 13), ("error", 17), ("fatal", 21)];
 /// Clocks of senders run ahead by up to this much and their data is still "until now".
 const CLOCK_SKEW_NS: i64 = 60_000_000_000;
 
@@ -29,7 +30,10 @@ impl Params {
         for (name, _) in &pairs {
             if !known.contains(&name.as_str()) {
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                return Err(Failure::parameter(name, format!("unknown parameter {name:?}; known here: {known}")));
+                return Err(Failure::parameter(
+                    name,
+                    format!("unknown parameter {name:?}; known here: {known}"),
+                ));
             }
         }
         Ok(Params { pairs: pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect(), now })
@@ -54,7 +58,9 @@ impl Params {
     pub fn limit(&self, default: usize, max: usize) -> Result<usize, Failure> {
         let limit = self.parse("limit", "a whole number")?.unwrap_or(default);
         if !(1..=max).contains(&limit) {
-            let message = format!("limit={limit} is not between 1 and {max}; narrow start and end to see more in parts");
+            let message = format!(
+                "limit={limit} is not between 1 and {max}; narrow start and end to see more in parts"
+            );
             return Err(Failure::parameter("limit", message));
         }
         Ok(limit)
@@ -93,7 +99,8 @@ impl Params {
     /// A duration in nanoseconds.
     pub fn duration(&self, name: &str) -> Result<Option<i64>, Failure> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        let message = || format!("{name}={text:?} is not a duration: write a number and a unit (500ms, 2s, 1h30m)");
+        let message =
+            || format!("{name}={text:?} is not a duration: write a number and a unit (500ms, 2s, 1h30m)");
         parse_duration(text).map(Some).ok_or_else(|| Failure::parameter(name, message()))
     }
 
@@ -101,9 +108,10 @@ impl Params {
     pub fn quantile(&self) -> Result<Option<f64>, Failure> {
         let quantile: Option<f64> = self.parse("quantile", "a number between 0 and 1")?;
         match quantile {
-            Some(q) if !(q > 0.0 && q < 1.0) => {
-                Err(Failure::parameter("quantile", format!("quantile={q} is not between 0 and 1; p99 is 0.99")))
-            }
+            Some(q) if !(q > 0.0 && q < 1.0) => Err(Failure::parameter(
+                "quantile",
+                format!("quantile={q} is not between 0 and 1; p99 is 0.99"),
+            )),
             other => Ok(other),
         }
     }
@@ -114,7 +122,8 @@ impl Params {
         let named = SEVERITIES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, n)| *n);
         named.or_else(|| text.parse().ok().filter(|n| *n <= 24)).ok_or_else(|| {
             let names: Vec<&str> = SEVERITIES.iter().map(|(name, _)| *name).collect();
-            let message = format!("severity={text:?} is neither a number from 0 to 24 nor one of {}", names.join(", "));
+            let message =
+                format!("severity={text:?} is neither a number from 0 to 24 nor one of {}", names.join(", "));
             Failure::parameter("severity", message)
         })
     }
@@ -125,7 +134,9 @@ impl Params {
             None => Ok(None),
             Some("error") => Ok(Some(true)),
             Some("ok") => Ok(Some(false)),
-            Some(text) => Err(Failure::parameter("status", format!("status={text:?} is neither error nor ok"))),
+            Some(text) => {
+                Err(Failure::parameter("status", format!("status={text:?} is neither error nor ok")))
+            }
         }
     }
 
@@ -135,7 +146,10 @@ impl Params {
         given
             .map(|(_, pair)| match pair.split_once('=') {
                 Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
-                None => Err(Failure::parameter("attribute", format!("attribute={pair:?} lacks a value: write key=value"))),
+                None => Err(Failure::parameter(
+                    "attribute",
+                    format!("attribute={pair:?} lacks a value: write key=value"),
+                )),
             })
             .collect()
     }
@@ -199,7 +213,14 @@ mod tests {
 
     #[test]
     fn times_in_every_form() {
-        for text in ["1790000000", "1790000000000", "1790000000000000000", "now", "2026-09-21T14:13:20Z", "1790000000.0"] {
+        for text in [
+            "1790000000",
+            "1790000000000",
+            "1790000000000000000",
+            "now",
+            "2026-09-21T14:13:20Z",
+            "1790000000.0",
+        ] {
             assert_eq!(parse_time(text, NOW), Some(NOW), "{text}");
         }
         assert_eq!(parse_time("-1h", NOW), Some(NOW - 3_600_000_000_000));

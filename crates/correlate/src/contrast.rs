@@ -183,6 +183,9 @@ pub fn differences<'a>(slow: &'a [Traits], quiet: &'a [Traits]) -> Vec<Differenc
         .collect();
     let gap = |d: &Difference| d.slow_share() - d.quiet_share();
     found.sort_by(|a, b| gap(b).total_cmp(&gap(a)).then(b.is_dimension.cmp(&a.is_dimension)));
+    // What caller and callee both show is one difference.
+    let mut seen: BTreeSet<(TraitKind, String, String)> = BTreeSet::new();
+    found.retain(|d| seen.insert((d.what.kind, d.what.key.clone(), d.what.value.clone())));
     found.truncate(DIFFERENCES_MAX);
     found
 }

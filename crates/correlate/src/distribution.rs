@@ -19,6 +19,8 @@ pub struct Distribution {
     buckets: Vec<(f64, u64)>,
     /// The largest value, where every merged point said so.
     max: Option<f64>,
+    /// What no value is above, where every merged point said so: the largest since the start of a cumulative series.
+    ceiling: Option<f64>,
 }
 
 impl Distribution {
@@ -26,7 +28,8 @@ impl Distribution {
     pub fn of(histogram: &Histogram) -> Distribution {
         let bounds = histogram.bounds.iter().copied().chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(histogram.bucket_counts.iter().copied()).collect();
-        Distribution { buckets, max: histogram.max.filter(|max| max.is_finite()) }
+        let max = histogram.max.filter(|max| max.is_finite());
+        Distribution { buckets, max, ceiling: max }
     }
 
     /// The number of values.
@@ -36,11 +39,14 @@ impl Distribution {
 
     /// Adds another one.
     pub fn merge(&mut self, other: &Distribution) {
-        self.max = match (self.max, other.max) {
+        let is_first = self.buckets.is_empty();
+        let larger = |own: Option<f64>, other: Option<f64>| match (own, other) {
             (Some(a), Some(b)) => Some(a.max(b)),
-            (None, b) if self.buckets.is_empty() => b,
+            (None, b) if is_first => b,
             _ => None,
         };
+        self.max = larger(self.max, other.max);
+        self.ceiling = larger(self.ceiling, other.ceiling);
         for (bound, count) in &other.buckets {
             match self.buckets.binary_search_by(|(b, _)| b.total_cmp(bound)) {
                 Ok(at) => self.buckets[at].1 = self.buckets[at].1.saturating_add(*count),
@@ -66,7 +72,7 @@ impl Distribution {
                 }
                 let from = lower.unwrap_or(if *upper > 0.0 { 0.0 } else { *upper });
                 let value = from + (upper - from) * ((rank - below) / here).clamp(0.0, 1.0);
-                return Some(self.max.map_or(value, |max| value.min(max)));
+                return Some(self.ceiling.map_or(value, |ceiling| value.min(ceiling)));
             }
             below += here;
             lower = Some(*upper);
@@ -80,7 +86,7 @@ impl Distribution {
             return None;
         }
         let mut difference = Distribution::of(later);
-        // The largest value is since the start, so it says nothing of the interval.
+        // The largest value is since the start: the interval's own may be smaller, and cannot be larger.
         difference.max = None;
         for ((_, count), before) in difference.buckets.iter_mut().zip(&earlier.bucket_counts) {
             *count = count.checked_sub(*before)?;
@@ -140,6 +146,14 @@ mod tests {
         assert_eq!(Distribution::of(&open).quantile(0.5), Some(1000.0));
         let known = Histogram { max: Some(1234.0), ..open };
         assert_eq!(Distribution::of(&known).quantile(0.5), Some(1234.0));
+    }
+
+    #[test]
+    fn an_increase_stays_below_the_largest_value_since_the_start() {
+        let earlier = Histogram { max: Some(120.0), ..histogram(&[5, 0, 0, 0]) };
+        let later = Histogram { max: Some(120.0), ..histogram(&[5, 0, 4, 0]) };
+        let increase = Distribution::increase(&earlier, &later).unwrap();
+        assert_eq!((increase.count(), increase.quantile(0.99)), (4, Some(120.0)));
     }
 
     #[test]

@@ -57,22 +57,36 @@ impl Client {
         }
         let hint = || {
             let base = &self.base;
-            format!("ask {base}: is throughline serve running? --server or {SERVER_VARIABLE} name another address")
+            format!(
+                "ask {base}: is throughline serve running? --server or {SERVER_VARIABLE} name another address"
+            )
         };
         let mut response = request.call().with_context(hint)?;
         let status = response.status().as_u16();
-        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().context("read the answer")?;
+        let body = response
+            .body_mut()
+            .with_config()
+            .limit(ANSWER_BYTES_MAX)
+            .read_to_string()
+            .context("read the answer")?;
         let json: Json = serde_json::from_str(&body)
             .with_context(|| format!("{url} answered {status} with something that is not JSON"))?;
         match status {
             200 => Ok(Answer::Found(json)),
             404 => Ok(Answer::NotFound(json)),
-            _ => bail!("{}", json.get("message").and_then(Json::as_str).unwrap_or("the server refused without a reason")),
+            _ => bail!(
+                "{}",
+                json.get("message").and_then(Json::as_str).unwrap_or("the server refused without a reason")
+            ),
         }
     }
 
     /// Asks for something that is always there.
-    pub fn get_as<T: DeserializeOwned>(&self, path: &str, parameters: &[(&str, Option<String>)]) -> Result<T> {
+    pub fn get_as<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        parameters: &[(&str, Option<String>)],
+    ) -> Result<T> {
         match self.get(path, parameters)? {
             Answer::Found(json) => serde_json::from_value(json).context("understand the answer"),
             Answer::NotFound(json) => bail!("{path}: {json}"),

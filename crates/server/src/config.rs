@@ -187,7 +187,8 @@ fn read_limits(mut section: Section<'_>, limits: &mut Limits) {
     limits.in_flight_bytes = section.size("in_flight_size", limits.in_flight_bytes, MIB);
     limits.connections = section.number("connections", limits.connections, 1..=100_000);
     limits.attribute_bytes = section.size("attribute_size", limits.attribute_bytes, 256);
-    limits.attributes_per_item = section.number("attributes_per_item", limits.attributes_per_item, 1..=100_000);
+    limits.attributes_per_item =
+        section.number("attributes_per_item", limits.attributes_per_item, 1..=100_000);
     limits.items_per_request = section.number("items_per_request", limits.items_per_request, 1..=10_000_000);
     limits.future = section.duration("future", limits.future, Duration::ZERO);
     section.finish();
@@ -204,7 +205,8 @@ fn check_whole(config: &Config, problems: &mut Vec<Problem>) {
         problems.push(Problem { path, line: None, message });
     }
     let listeners = [config.otlp.grpc, config.otlp.http, Some(config.api_endpoint)];
-    let mut taken: Vec<SocketAddr> = listeners.into_iter().flatten().filter(|address| address.port() != 0).collect();
+    let mut taken: Vec<SocketAddr> =
+        listeners.into_iter().flatten().filter(|address| address.port() != 0).collect();
     taken.sort_unstable();
     if let Some(twice) = taken.windows(2).find(|pair| pair[0] == pair[1]) {
         let message = format!("{} is the endpoint of two listeners", twice[0]);
@@ -214,8 +216,11 @@ fn check_whole(config: &Config, problems: &mut Vec<Problem>) {
 
 /// A line for every listener that others can reach.
 fn exposed(config: &Config) -> Vec<String> {
-    let listeners =
-        [("otlp grpc", config.otlp.grpc), ("otlp http", config.otlp.http), ("api", Some(config.api_endpoint))];
+    let listeners = [
+        ("otlp grpc", config.otlp.grpc),
+        ("otlp http", config.otlp.http),
+        ("api", Some(config.api_endpoint)),
+    ];
     let open = listeners.into_iter().filter_map(|(name, address)| Some((name, address?)));
     open.filter(|(_, address)| !address.ip().is_loopback())
         .map(|(name, address)| {

@@ -3,16 +3,16 @@
 //! Exit codes: 0 as asked; 1 not found, not resolved, or not a valid configuration; 2 wrong usage, no connection, or
 //! a start that failed.
 
+mod check;
 mod cli;
-mod serve;
+mod client;
 mod config;
+mod demo;
+mod fsck;
 mod process;
 mod query;
-mod client;
 mod render;
-mod check;
-mod fsck;
-mod demo;
+mod serve;
 
 use std::process::ExitCode;
 

@@ -13,7 +13,8 @@ use throughline_model::record::{Exemplar, LogRecord, Series, TraceSummary};
 use throughline_store::ServiceSummary;
 
 use crate::cli::{
-    Common, LogsArgs, QuantileArgs, QueryCommand, SeriesArgs, ServicesArgs, TraceArgs, TracesArgs, WalkArgs, Window,
+    Common, LogsArgs, QuantileArgs, QueryCommand, SeriesArgs, ServicesArgs, TraceArgs, TracesArgs, WalkArgs,
+    Window,
 };
 use crate::client::{Answer, Client, segment};
 use crate::render::table::Table;
@@ -127,7 +128,9 @@ fn trace(args: &TraceArgs) -> Result<ExitCode> {
         out(&render::waterfall::logs(&view, style));
         if view.spans.is_empty() {
             let state = json.pointer("/link/state").and_then(Json::as_str).unwrap_or("unknown");
-            out(&style.yellow(&format!("no span of this trace is here [{state}]; what refers to it is shown above\n")));
+            out(&style.yellow(&format!(
+                "no span of this trace is here [{state}]; what refers to it is shown above\n"
+            )));
         }
         Ok(!view.spans.is_empty())
     })
@@ -147,8 +150,17 @@ fn traces(args: TracesArgs) -> Result<ExitCode> {
     ];
     ask(&args.common, "/traces", &parameters, |json, style| {
         let found: Vec<TraceSummary> = list(json, "traces")?;
-        let mut table =
-            Table::new(&["started", "trace", "root", ">duration", ">spans", ">errors", ">logs", "culprit", ">self"]);
+        let mut table = Table::new(&[
+            "started",
+            "trace",
+            "root",
+            ">duration",
+            ">spans",
+            ">errors",
+            ">logs",
+            "culprit",
+            ">self",
+        ]);
         for summary in &found {
             table.row([
                 rfc3339(summary.start_time / 1_000_000 * 1_000_000),
@@ -162,7 +174,8 @@ fn traces(args: TracesArgs) -> Result<ExitCode> {
                 duration(summary.culprit_self_ns),
             ]);
         }
-        let nothing = "no trace meets that within the window; --start -24h looks further back than the last hour";
+        let nothing =
+            "no trace meets that within the window; --start -24h looks further back than the last hour";
         show_table(&table, found.len(), nothing, json, style)
     })
 }
@@ -185,7 +198,8 @@ fn logs(args: LogsArgs) -> Result<ExitCode> {
         // Searches are answered newest first, and read oldest first.
         found.sort_by_key(|log| log.time);
         for log in &found {
-            let trace = log.trace_id.filter(|_| !of_trace).map_or_else(String::new, |id| format!(" trace={id}"));
+            let trace =
+                log.trace_id.filter(|_| !of_trace).map_or_else(String::new, |id| format!(" trace={id}"));
             out(&format!("{}{}\n", render::log_lines::line(log, style), style.dim(&trace)));
         }
         if found.is_empty() {
@@ -242,7 +256,8 @@ fn series(args: QuantileArgs) -> Result<ExitCode> {
         let found: Vec<Series> = list(json, "series")?;
         let mut table = Table::new(&["service", "metric", "kind", "unit", "attributes"]);
         for series in &found {
-            let attributes: Vec<String> = series.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let attributes: Vec<String> =
+                series.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
             table.row([
                 series.service.clone(),
                 series.metric.clone(),
@@ -258,7 +273,8 @@ fn series(args: QuantileArgs) -> Result<ExitCode> {
 fn show_curves(json: &Json, style: Style) -> Result<bool> {
     let curves: Vec<Curve> = list(json, "curves")?;
     for curve in &curves {
-        let head = format!("p{} of {} of {}", three_digits(curve.quantile * 100.0), curve.metric, curve.service);
+        let head =
+            format!("p{} of {} of {}", three_digits(curve.quantile * 100.0), curve.metric, curve.service);
         out(&format!("{}\n", style.bold(&head)));
         let highest = curve.steps.iter().map(|step| step.value_ms).fold(f64::MIN_POSITIVE, f64::max);
         for step in &curve.steps {
@@ -294,13 +310,15 @@ fn services(args: ServicesArgs) -> Result<ExitCode> {
 
 fn ledger(common: &Common) -> Result<ExitCode> {
     ask(common, "/ledger", &[], |json, style| {
-        let mut table = Table::new(&["signal", ">received", ">stored", ">deduplicated", ">rejected", "reasons"]);
+        let mut table =
+            Table::new(&["signal", ">received", ">stored", ">deduplicated", ">rejected", "reasons"]);
         for signal in throughline_model::Signal::ALL {
             let account = json.pointer(&format!("/signals/{}", signal.name())).cloned().unwrap_or_default();
             let number = |key: &str| account.get(key).and_then(Json::as_u64).unwrap_or(0).to_string();
             let reasons = account.get("rejected").and_then(Json::as_object).cloned().unwrap_or_default();
             let rejected: u64 = reasons.values().filter_map(Json::as_u64).sum();
-            let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+            let reasons: Vec<String> =
+                reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
             table.row([
                 signal.name().to_owned(),
                 number("received"),
@@ -313,7 +331,11 @@ fn ledger(common: &Common) -> Result<ExitCode> {
         out(&table.render(style));
         let balanced = json.get("balanced").and_then(Json::as_bool).unwrap_or(false);
         let line = "received = stored + deduplicated + rejected";
-        out(&if balanced { format!("{line}\n") } else { style.red(&format!("the ledger does not balance: {line}\n")) });
+        out(&if balanced {
+            format!("{line}\n")
+        } else {
+            style.red(&format!("the ledger does not balance: {line}\n"))
+        });
         Ok(balanced)
     })
 }

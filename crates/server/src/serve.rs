@@ -36,12 +36,16 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode> {
         log("warning", warning);
     }
     if config.durability == Durability::Os {
-        log("warning", "durability os: an acknowledged request survives the end of this process, not a power loss or a \
-             crash of the machine; up to the last few seconds may be lost then");
+        log(
+            "warning",
+            "durability os: an acknowledged request survives the end of this process, not a power loss or a \
+             crash of the machine; up to the last few seconds may be lost then",
+        );
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let store = open_store(&config, &clock)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     let served = runtime.block_on(serve(&config, &store, &clock, args.until_stdin_closes));
     // Queries that are still running hold snapshots, not data: they need not end before the store closes.
     runtime.shutdown_background();
@@ -79,25 +83,34 @@ fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> Result<Store> {
     let store = Store::open(settings::store(config), Arc::new(OsDisk), Arc::clone(clock))
         .with_context(|| format!("open the data folder {}", config.data_dir.display()))?;
     let status = store.status();
-    log("info", &format!(
-        "store {} open: {} records replayed, {} blocks{}",
-        config.data_dir.display(),
-        status.replayed_records,
-        status.blocks_per_level.iter().sum::<usize>(),
-        if status.started_unclean { ", after a stop without shutdown" } else { "" }
-    ));
+    log(
+        "info",
+        &format!(
+            "store {} open: {} records replayed, {} blocks{}",
+            config.data_dir.display(),
+            status.replayed_records,
+            status.blocks_per_level.iter().sum::<usize>(),
+            if status.started_unclean { ", after a stop without shutdown" } else { "" }
+        ),
+    );
     for notice in &status.notices {
         log("warning", &notice.text);
     }
     Ok(store)
 }
 
-async fn serve(config: &Config, store: &Store, clock: &Arc<dyn Clock>, until_stdin_closes: bool) -> Result<()> {
+async fn serve(
+    config: &Config,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+    until_stdin_closes: bool,
+) -> Result<()> {
     let receiver = Receiver::bind(settings::receive(config), store.clone(), Arc::clone(clock))?;
     let listener = TcpListener::bind(config.api_endpoint)
         .await
         .with_context(|| format!("listen for the native API on {}", config.api_endpoint))?;
-    let addresses = Addresses { grpc: receiver.grpc_addr(), http: receiver.http_addr(), api: listener.local_addr()? };
+    let addresses =
+        Addresses { grpc: receiver.grpc_addr(), http: receiver.http_addr(), api: listener.local_addr()? };
     let draining = Arc::new(AtomicBool::new(false));
     let router = throughline_api::native(context(config, store, clock, &receiver, addresses, &draining));
     let (stop_api, api_stopped) = watch::channel(false);
@@ -186,9 +199,8 @@ fn signals(until_stdin_closes: bool) -> Result<impl Future<Output = &'static str
             .context("start a thread")?;
     }
     Ok(async move {
-        let stdin = async {
-            if until_stdin_closes { changed(closed).await } else { std::future::pending().await }
-        };
+        let stdin =
+            async { if until_stdin_closes { changed(closed).await } else { std::future::pending().await } };
         let name = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",

@@ -12,6 +12,7 @@ use crate::spike::{self, Finding, Spike};
 use crate::trace_view::{Culprit, TraceView};
 use crate::units::{rfc3339, three_digits};
 
+const SECOND_NS: i64 = 1_000_000_000;
 /// How many series are looked at.
 const SERIES_MAX: usize = 5_000;
 /// How many exemplars of the spike are looked at.
@@ -96,8 +97,8 @@ impl<'a> Walker<'a> {
         };
         format!(
             "no latency histogram{of} has values from {} to {} ({series} series were looked at)",
-            rfc3339(self.request.range.start),
-            rfc3339(self.request.range.end)
+            rfc3339(self.request.range.start / SECOND_NS * SECOND_NS),
+            rfc3339(self.request.range.end / SECOND_NS * SECOND_NS)
         )
     }
 
@@ -334,7 +335,9 @@ impl<'a> Walker<'a> {
         Ok(traits)
     }
 
+    /// The command that walks the same way again. What comes after this snapshot would not have been in it.
     fn walk_command(&self, service: Option<&str>, metric: Option<&str>, range: TimeRange) -> String {
+        let range = TimeRange { end: range.end.min(self.snapshot.taken_at()).max(range.start), ..range };
         let mut command = "throughline walk".to_owned();
         if let Some(service) = service {
             command += &format!(" --service {}", quoted(service));
@@ -376,8 +379,11 @@ fn no_shift(highest: &Finding, looked_at: usize, quantile: f64) -> String {
     )
 }
 
+/// The window in whole seconds, none narrower than it is.
 fn range_options(range: TimeRange) -> String {
-    format!("--start {} --end {}", rfc3339(range.start), rfc3339(range.end))
+    let start = range.start.div_euclid(SECOND_NS).saturating_mul(SECOND_NS);
+    let end = range.end.saturating_add(SECOND_NS - 1).div_euclid(SECOND_NS).saturating_mul(SECOND_NS);
+    format!("--start {} --end {}", rfc3339(start), rfc3339(end))
 }
 
 /// A word as a shell takes it.

@@ -15,9 +15,12 @@ const REQUEST_BYTES_MAX: u64 = 256 << 20;
 /// Reads `receivers`, `processors`, `exporters`, `connectors`, `extensions` and `service`.
 pub fn read(top: &mut Section<'_>, config: &mut Config) {
     let receivers = read_receivers(top.section("receivers"), config);
-    for (section, kind) in
-        [("processors", "processor"), ("exporters", "exporter"), ("connectors", "connector"), ("extensions", "extension")]
-    {
+    for (section, kind) in [
+        ("processors", "processor"),
+        ("exporters", "exporter"),
+        ("connectors", "connector"),
+        ("extensions", "extension"),
+    ] {
         refuse_all(top.section(section), kind);
     }
     read_service(top.section("service"), &receivers, config);
@@ -70,19 +73,31 @@ fn read_protocols(path: &str, node: Node, config: &mut Config, problems: &mut Ve
     let mut largest = Vec::new();
     settings.grpc = grpc.map(|node| {
         let mut section = Section::new(&format!("{path}::grpc"), Some(node), problems);
-        let mib = section.number("max_recv_msg_size_mib", settings.request_bytes_max >> 20, 1..=REQUEST_BYTES_MAX >> 20);
+        let mib = section.number(
+            "max_recv_msg_size_mib",
+            settings.request_bytes_max >> 20,
+            1..=REQUEST_BYTES_MAX >> 20,
+        );
         largest.push(mib << 20);
         let streams = section.number("max_concurrent_streams", u64::from(settings.streams_max), 1..=100_000);
         settings.streams_max = u32::try_from(streams).unwrap_or(u32::MAX);
-        refuse_known(&mut section, &["tls", "auth", "keepalive", "read_buffer_size", "write_buffer_size", "transport"]);
+        refuse_known(
+            &mut section,
+            &["tls", "auth", "keepalive", "read_buffer_size", "write_buffer_size", "transport"],
+        );
         let endpoint = section.endpoint("endpoint", ([127, 0, 0, 1], 4317).into());
         section.finish();
         endpoint
     });
     settings.http = http.map(|node| {
         let mut section = Section::new(&format!("{path}::http"), Some(node), problems);
-        largest.push(section.size("max_request_body_size", settings.request_bytes_max, 1 << 10).min(REQUEST_BYTES_MAX));
-        refuse_known(&mut section, &["tls", "auth", "cors", "traces_url_path", "metrics_url_path", "logs_url_path"]);
+        largest.push(
+            section.size("max_request_body_size", settings.request_bytes_max, 1 << 10).min(REQUEST_BYTES_MAX),
+        );
+        refuse_known(
+            &mut section,
+            &["tls", "auth", "cors", "traces_url_path", "metrics_url_path", "logs_url_path"],
+        );
         let endpoint = section.endpoint("endpoint", ([127, 0, 0, 1], 4318).into());
         section.finish();
         endpoint
@@ -103,7 +118,8 @@ fn refuse_known(section: &mut Section<'_>, keys: &[&'static str]) {
 fn refuse_all(mut section: Section<'_>, kind: &str) {
     for (key, _) in section.take_rest() {
         let Some(of_type) = checked_id(&mut section, &key) else { continue };
-        let message = format!("the {of_type} {kind} is not supported yet; leave it out, and out of the pipelines");
+        let message =
+            format!("the {of_type} {kind} is not supported yet; leave it out, and out of the pipelines");
         section.refuse(&key.name, Some(key.line), message);
     }
     section.finish();
@@ -120,7 +136,11 @@ fn checked_id(section: &mut Section<'_>, key: &Key) -> Option<String> {
     if starts_well && plain && kind.len() <= 63 && name.is_none_or(|name| !name.is_empty()) {
         return Some(kind.to_owned());
     }
-    section.refuse(&key.name, Some(key.line), format!("invalid component id {:?}: write type or type/name", key.name));
+    section.refuse(
+        &key.name,
+        Some(key.line),
+        format!("invalid component id {:?}: write type or type/name", key.name),
+    );
     None
 }
 
@@ -152,7 +172,8 @@ fn read_service(mut service: Section<'_>, receivers: &BTreeMap<String, u64>, con
     for (key, node) in entries {
         let Some(signal) = checked_id(&mut pipelines, &key) else { continue };
         if !SIGNALS.contains(&signal.as_str()) {
-            let near = closest(&signal, &SIGNALS).map_or_else(String::new, |near| format!("; did you mean {near}?"));
+            let near =
+                closest(&signal, &SIGNALS).map_or_else(String::new, |near| format!("; did you mean {near}?"));
             pipelines.refuse(&key.name, Some(key.line), format!("unknown signal {signal:?}{near}"));
             continue;
         }
@@ -198,7 +219,11 @@ fn read_pipeline(
     }
     for (section, kind) in [("processors", "processor"), ("exporters", "exporter")] {
         for (id, line) in ids(&mut pipeline, section) {
-            pipeline.refuse("", Some(line), format!("references {kind} {id:?}, and {section} are not supported yet"));
+            pipeline.refuse(
+                "",
+                Some(line),
+                format!("references {kind} {id:?}, and {section} are not supported yet"),
+            );
         }
     }
     pipeline.finish();
@@ -210,9 +235,10 @@ fn ids(pipeline: &mut Section<'_>, key: &'static str) -> Vec<(String, u64)> {
     let Some(node) = pipeline.take(key) else { return Vec::new() };
     match node.value {
         Value::Null => Vec::new(),
-        Value::List(items) => {
-            items.into_iter().filter_map(|item| Some((item.value.scalar()?.trim().to_owned(), item.line))).collect()
-        }
+        Value::List(items) => items
+            .into_iter()
+            .filter_map(|item| Some((item.value.scalar()?.trim().to_owned(), item.line)))
+            .collect(),
         other => {
             pipeline.refuse(key, Some(node.line), format!("expected a list of ids, got {}", other.kind()));
             Vec::new()

@@ -61,13 +61,17 @@ fn fetch(reference: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Option
     };
     let name = match name.split_once(':') {
         Some(("env", name)) => name,
-        Some((scheme, _)) => return Err(format!("${{{reference}}}: scheme {scheme:?} is not supported yet; use env")),
+        Some((scheme, _)) => {
+            return Err(format!("${{{reference}}}: scheme {scheme:?} is not supported yet; use env"));
+        }
         None => name,
     };
     let mut letters = name.bytes();
     let starts_well = letters.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
     if !starts_well || !letters.all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        return Err(format!("environment variable {name:?} has invalid name: must match ^[a-zA-Z_][a-zA-Z0-9_]*$"));
+        return Err(format!(
+            "environment variable {name:?} has invalid name: must match ^[a-zA-Z_][a-zA-Z0-9_]*$"
+        ));
     }
     Ok(env(name).or_else(|| default.map(str::to_owned)))
 }

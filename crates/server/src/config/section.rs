@@ -95,7 +95,12 @@ impl<'a> Section<'a> {
         self.problems.extend(problems);
     }
 
-    fn scalar<T>(&mut self, key: &'static str, default: T, read: impl FnOnce(&str) -> Result<T, String>) -> T {
+    fn scalar<T>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> T {
         let Some(node) = self.take(key) else { return default };
         if node.value == Value::Null {
             return default;
@@ -136,7 +141,8 @@ impl<'a> Section<'a> {
     /// A size such as `64MiB`, at least `min` bytes.
     pub fn size(&mut self, key: &'static str, default: u64, min: u64) -> u64 {
         self.scalar(key, default, |text| {
-            let bytes = parse_bytes(text).ok_or_else(|| format!("{text:?} is not a size: write 64MiB or a number of bytes"))?;
+            let bytes = parse_bytes(text)
+                .ok_or_else(|| format!("{text:?} is not a size: write 64MiB or a number of bytes"))?;
             if bytes < min { Err(format!("{text} is below the least of {min} bytes")) } else { Ok(bytes) }
         })
     }
@@ -153,7 +159,9 @@ impl<'a> Section<'a> {
     pub fn duration(&mut self, key: &'static str, default: Duration, min: Duration) -> Duration {
         self.scalar(key, default, |text| {
             let ns = parse_duration(text).and_then(|ns| u64::try_from(ns).ok());
-            let ns = ns.ok_or_else(|| format!("{text:?} is not a duration: write a number and a unit, such as 30s or 15d"))?;
+            let ns = ns.ok_or_else(|| {
+                format!("{text:?} is not a duration: write a number and a unit, such as 30s or 15d")
+            })?;
             let duration = Duration::from_nanos(ns);
             if duration < min { Err(format!("{text} is below the least of {min:?}")) } else { Ok(duration) }
         })
@@ -194,7 +202,8 @@ pub fn closest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
 /// Levenshtein's distance, case aside.
 fn distance(a: &str, b: &str) -> usize {
     const LETTERS_MAX: usize = 64;
-    let letters = |text: &str| text.chars().take(LETTERS_MAX).map(|c| c.to_ascii_lowercase()).collect::<Vec<char>>();
+    let letters =
+        |text: &str| text.chars().take(LETTERS_MAX).map(|c| c.to_ascii_lowercase()).collect::<Vec<char>>();
     let (a, b) = (letters(a), letters(b));
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {

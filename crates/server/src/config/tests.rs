@@ -110,7 +110,10 @@ fn values_are_refused_with_what_would_be_right() {
 
 #[test]
 fn files_that_are_no_configuration_are_refused() {
-    assert_eq!(read("# nothing\n").expect_err("empty"), ["cannot unmarshal the configuration: empty configuration file"]);
+    assert_eq!(
+        read("# nothing\n").expect_err("empty"),
+        ["cannot unmarshal the configuration: empty configuration file"]
+    );
     assert_eq!(read("- a\n").expect_err("a list"), ["line 1: expected a map, got a list"]);
     let broken = read("a: [1\nb: }").expect_err("broken");
     assert!(broken[0].contains("cannot unmarshal the configuration"), "{broken:?}");

@@ -27,7 +27,8 @@ pub fn line(log: &LogRecord, style: Style) -> String {
         .take(ATTRIBUTES_MAX)
         .map(|(key, value)| format!("{}={}", clean(key), cut(&clean(&text_of(value)), 60)))
         .collect();
-    let head = format!("{} {severity} {}", style.dim(&time_of_day(log.time)), style.cyan(&clean(&log.service)));
+    let head =
+        format!("{} {severity} {}", style.dim(&time_of_day(log.time)), style.cyan(&clean(&log.service)));
     if attributes.is_empty() {
         return format!("{head}  {body}");
     }

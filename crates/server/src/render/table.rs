@@ -25,11 +25,14 @@ impl Table {
     /// Writes it.
     pub fn render(&self, style: Style) -> String {
         let heads: Vec<&str> = self.headers.iter().map(|head| head.trim_start_matches('>')).collect();
-        let cell_width = |row: &Vec<String>, column: usize| row.get(column).map_or(0, |cell| cell.chars().count());
+        let cell_width =
+            |row: &Vec<String>, column: usize| row.get(column).map_or(0, |cell| cell.chars().count());
         let widths: Vec<usize> = heads
             .iter()
             .enumerate()
-            .map(|(column, head)| self.rows.iter().map(|row| cell_width(row, column)).max().unwrap_or(0).max(head.len()))
+            .map(|(column, head)| {
+                self.rows.iter().map(|row| cell_width(row, column)).max().unwrap_or(0).max(head.len())
+            })
             .collect();
         let line = |cells: &[&str]| {
             let mut out = String::new();

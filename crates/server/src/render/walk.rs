@@ -22,7 +22,11 @@ pub fn render(walk: &Walk, view: Option<&TraceView>, style: Style) -> String {
         let exemplar = &found.exemplar;
         let id = exemplar.trace_id.map_or_else(String::new, |id| id.to_string());
         let span = exemplar.span_id.map_or_else(String::new, |id| format!(", span {id}"));
-        vec![format!("{} ms at {}, trace {id}{span}", three_digits(found.value_ms), time_of_day(exemplar.time))]
+        vec![format!(
+            "{} ms at {}, trace {id}{span}",
+            three_digits(found.value_ms),
+            time_of_day(exemplar.time)
+        )]
     });
     out += &step(3, "Slowest trace", &walk.trace, style, |found| {
         let summary = &found.summary;
@@ -67,14 +71,21 @@ pub fn render(walk: &Walk, view: Option<&TraceView>, style: Style) -> String {
     out + &tail(walk, &quantile, style)
 }
 
-fn step<T>(number: u32, title: &str, step: &Step<T>, style: Style, lines: impl FnOnce(&T) -> Vec<String>) -> String {
+fn step<T>(
+    number: u32,
+    title: &str,
+    step: &Step<T>,
+    style: Style,
+    lines: impl FnOnce(&T) -> Vec<String>,
+) -> String {
     let state = match (&step.link, step.resolved) {
         (Some(link), true) => style.green(&format!("[{}]", link.name())),
         (Some(link), false) => style.red(&format!("[{}]", link.name())),
         (None, true) => String::new(),
         (None, false) => style.red("[unresolved]"),
     };
-    let mut out = format!("{} {}", style.bold(&format!("{number}. {title}")), state).trim_end().to_owned() + "\n";
+    let mut out =
+        format!("{} {}", style.bold(&format!("{number}. {title}")), state).trim_end().to_owned() + "\n";
     for line in step.found.as_ref().map(lines).unwrap_or_default() {
         out += &format!("   {line}\n");
     }
@@ -86,7 +97,11 @@ fn step<T>(number: u32, title: &str, step: &Step<T>, style: Style, lines: impl F
 
 fn spike_lines(spike: &Spike, quantile: &str) -> Vec<String> {
     let curve = &spike.curve;
-    let until = if spike.ongoing { ", still going on".to_owned() } else { format!(" until {}", time_of_day(spike.end)) };
+    let until = if spike.ongoing {
+        ", still going on".to_owned()
+    } else {
+        format!(" until {}", time_of_day(spike.end))
+    };
     vec![
         format!(
             "{quantile} of {} of {} went from {} ms to {} ms ({} times) at {}{until}",

@@ -59,11 +59,19 @@ pub fn plural(count: usize, what: &str) -> String {
 fn rows(view: &TraceView, style: Style) -> String {
     let guides = guides(&view.spans);
     let shown = view.spans.len().min(ROWS_MAX);
-    let widest = view.spans.iter().zip(&guides).take(shown).map(|(at, guide)| label_width(at, guide)).max().unwrap_or(0);
+    let widest = view
+        .spans
+        .iter()
+        .zip(&guides)
+        .take(shown)
+        .map(|(at, guide)| label_width(at, guide))
+        .max()
+        .unwrap_or(0);
     let tree_width = widest.min(style.width / 2);
     let bar_width = style.width.saturating_sub(tree_width + FIXED_COLUMNS).max(16);
     let scale = format!("0{:>width$}", duration(view.duration_ns), width = bar_width - 1);
-    let mut out = style.dim(&format!("   {}  {scale}  {:>9}  {:>9}\n", " ".repeat(tree_width), "duration", "self"));
+    let mut out =
+        style.dim(&format!("   {}  {scale}  {:>9}  {:>9}\n", " ".repeat(tree_width), "duration", "self"));
     let culprit = view.latency_culprit.as_ref().map(|culprit| culprit.index);
     for (index, (at, guide)) in view.spans.iter().zip(&guides).enumerate().take(shown) {
         out += &row(at, guide, (tree_width, bar_width), view.duration_ns, culprit == Some(index), style);
@@ -79,7 +87,14 @@ fn label_width(at: &SpanView, guide: &str) -> usize {
     guide.chars().count() + at.span.name.chars().count() + 1 + at.span.service.chars().count()
 }
 
-fn row(at: &SpanView, guide: &str, widths: (usize, usize), total_ns: i64, culprit: bool, style: Style) -> String {
+fn row(
+    at: &SpanView,
+    guide: &str,
+    widths: (usize, usize),
+    total_ns: i64,
+    culprit: bool,
+    style: Style,
+) -> String {
     let (tree_width, bar_width) = widths;
     let critical = if at.on_critical_path { style.yellow("*") } else { " ".to_owned() };
     let error = if at.span.is_error() { style.red("!") } else { " ".to_owned() };
