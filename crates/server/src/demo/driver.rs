@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use super::keys::{HOT_PARTITION, partition_name};
-use super::load::{HOT, Report};
+use super::load::{HOT, QUIET, Report};
 use super::place::{self, Ports};
 use super::process::{Event, Output, Process};
 use super::service::{LISTENING, Name};
@@ -31,6 +31,10 @@ const WALK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the walk may take to resolve.
 const WALK_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// After the walk, hot spells come and go: a spike stands out only where most of the time is quiet.
+const QUIET_SPELL: Duration = Duration::from_secs(150);
+const HOT_SPELL: Duration = Duration::from_secs(20);
 
 /// Requests a second that the load makes.
 const REQUESTS_PER_SECOND: u32 = 40;
@@ -78,13 +82,16 @@ impl Driver {
         let resolved = self.watch_spike(&watch)?;
         if args.once {
             println!("{}", show::epilogue(&folder));
-        }
-        if args.once || self.stopped {
             return Ok(if resolved { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
-        println!("{}", show::farewell(ports));
+        if !self.stopped {
+            println!("{}", show::farewell(ports));
+        }
         while !self.stopped {
-            self.wait(Duration::from_secs(3_600), "")?;
+            self.order(QUIET)?;
+            self.wait(QUIET_SPELL, "")?;
+            self.order(HOT)?;
+            self.wait(HOT_SPELL, "")?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -149,8 +156,7 @@ impl Driver {
 
     /// Makes the partition hot and tries the walk until it resolves; prints it as far as it came.
     fn watch_spike(&mut self, watch: &Watch) -> anyhow::Result<bool> {
-        self.say(&format!("partition {} of db goes hot", partition_name(HOT_PARTITION)));
-        self.processes.last_mut().context("the load does not run")?.command(HOT)?;
+        self.order(HOT)?;
         let hot_at = time::now();
         let mut say_at = hot_at + PROGRESS_INTERVAL;
         let sight = loop {
@@ -178,6 +184,15 @@ impl Driver {
             eprintln!("the walk did not resolve within {took} s; what is missing is the {missing}");
         }
         Ok(sight.missing.is_none())
+    }
+
+    /// Tells the load to make the partition hot or quiet.
+    fn order(&mut self, command: &str) -> anyhow::Result<()> {
+        if !self.stopped {
+            self.say(&format!("partition {} of db: {command}", partition_name(HOT_PARTITION)));
+            self.processes.last_mut().context("the load does not run")?.command(command)?;
+        }
+        Ok(())
     }
 
     /// Lets time pass, saying how it goes.

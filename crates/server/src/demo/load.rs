@@ -22,6 +22,9 @@ use super::time;
 /// The command that makes a partition hot.
 pub const HOT: &str = "hot";
 
+/// The command that spreads the load evenly again.
+pub const QUIET: &str = "quiet";
+
 /// What the hot partition gets of all requests: 14 a second at the usual rate, where 10 are provisioned.
 const HOT_SHARE: f64 = 0.35;
 

@@ -18,7 +18,7 @@ pub fn opening(ports: Ports, folder: &Path) -> String {
          OTLP/gRPC on 127.0.0.1:{otlp_grpc}, OTLP/HTTP on 127.0.0.1:{otlp_http}, API on 127.0.0.1:{api}\n"
     );
     if !ports.are_default() {
-        text += "  (free ports: the usual ones, 4317, 4318 and 4319, are not all to be had)\n";
+        text += "  (free ports instead of the usual 4317, 4318 and 4319)\n";
     }
     text + &format!("  data in {}", folder.display())
 }
