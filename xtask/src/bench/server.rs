@@ -237,11 +237,12 @@ pub fn disk_usage(folder: &Path) -> anyhow::Result<Vec<(String, u64)>> {
     Ok(sizes)
 }
 
-/// Files of blocks by their name, segments of the log as one.
+/// Files of blocks by their name, segments of the log and content hashes by their folder.
 fn kind_of(path: &Path) -> String {
-    let in_log = path.parent().is_some_and(|folder| folder.ends_with("wal"));
+    let of_folder =
+        ["wal", "hashes"].iter().find(|name| path.parent().is_some_and(|folder| folder.ends_with(name)));
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    if in_log { "wal".to_owned() } else { name }
+    of_folder.map_or(name, |folder| (*folder).to_owned())
 }
 
 #[expect(clippy::disallowed_methods, reason = "xtask measures real time")]

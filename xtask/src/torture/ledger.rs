@@ -77,12 +77,19 @@ impl Asker {
         let id = truth.hex_id();
         let (status, trace) = self.get(&format!("/api/throughline/v1/traces/{id}"))?;
         anyhow::ensure!(status == 200, "trace {id}: HTTP {status}: {trace}");
-        let count = |key: &str| trace.get(key).and_then(Value::as_array).map_or(0, Vec::len);
-        let (spans, logs) = (count("spans"), count("logs") as u64);
+        let (spans, logs) = counts(&trace);
         anyhow::ensure!(spans == truth.spans, "trace {id} has {spans} spans, {} were sent", truth.spans);
         anyhow::ensure!(logs == WITH_CONTEXT, "trace {id} has {logs} log records, {WITH_CONTEXT} were sent");
         Ok(())
     }
+}
+
+/// Spans and log records of a trace: records lie with their spans, and beside them where they have none.
+pub fn counts(trace: &Value) -> (usize, u64) {
+    let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).map_or(0, Vec::len);
+    let spans = trace.get("spans").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let logs = list(trace, "logs") + spans.iter().map(|span| list(span, "logs")).sum::<usize>();
+    (spans.len(), logs as u64)
 }
 
 /// The account of a signal, whether the ledger is a map by signal, lies under a key, or is a list.
