@@ -1,0 +1,212 @@
+//! The HTTP surface, pinned: every route with its parameters and the shape of its answer, in `surface/golden.txt`.
+//!
+//! A change of the surface changes that file, so that it is seen in review. `UPDATE_GOLDEN=1` writes it anew.
+
+#[path = "surface/telemetry.rs"]
+mod telemetry;
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+use throughline_api::{Context, PREFIX, ROUTES};
+use throughline_store::{Durability, ManualClock, SimDisk, Store, StoreConfig};
+
+/// Objects whose keys are data, not surface.
+const OPEN_OBJECTS: [&str; 6] = ["attributes", "resource", "scope", "series_attributes", "rejected", "process"];
+
+/// A served API over a simulated disk at a fixed time.
+struct Served {
+    base: String,
+    store: Store,
+    draining: Arc<AtomicBool>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Served {
+    fn new() -> Served {
+        let clock = Arc::new(ManualClock::at(telemetry::NOW));
+        let config = StoreConfig {
+            durability: Durability::Fsync,
+            segment_bytes: 1 << 20,
+            reserve_bytes: Some(1),
+            ..StoreConfig::new("/data".into(), std::time::Duration::from_secs(86_400))
+        };
+        let store = Store::open(config, Arc::new(SimDisk::new(1)), clock.clone()).expect("opened");
+        telemetry::fill(&store);
+        let draining = Arc::new(AtomicBool::new(false));
+        let router = throughline_api::native(Context {
+            store: store.clone(),
+            clock,
+            families: Arc::new(Vec::new),
+            draining: draining.clone(),
+            process: Arc::new(json!({"version": "test"})),
+        });
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("runtime");
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("bound");
+        let base = format!("http://{}", listener.local_addr().expect("address"));
+        runtime.spawn(async move { axum::serve(listener, router).await });
+        Served { base, store, draining, _runtime: runtime }
+    }
+
+    fn get_text(&self, path: &str) -> (u16, String) {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build();
+        let agent = ureq::Agent::from(config);
+        let mut response = agent.get(format!("{}{path}", self.base)).call().expect("answered");
+        (response.status().as_u16(), response.body_mut().read_to_string().expect("text"))
+    }
+
+    fn get(&self, path: &str) -> (u16, Value) {
+        let (status, text) = self.get_text(path);
+        (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{path}: {text}")))
+    }
+
+    fn ask(&self, question: &str) -> (u16, Value) {
+        self.get(&format!("{PREFIX}/{question}"))
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.store.close().expect("closed");
+    }
+}
+
+/// One line per member: its path and type. Lists are described by all their members together.
+fn shape(value: &Value, path: &str, lines: &mut std::collections::BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            let name = path.rsplit(['.', ']']).next().unwrap_or_default();
+            if OPEN_OBJECTS.contains(&name) {
+                lines.insert(format!("{path}: object"));
+                return;
+            }
+            for (key, member) in members {
+                shape(member, &format!("{path}.{key}"), lines);
+            }
+        }
+        Value::Array(items) => {
+            if items.is_empty() {
+                lines.insert(format!("{path}[]"));
+            }
+            items.iter().for_each(|item| shape(item, &format!("{path}[]"), lines));
+        }
+        Value::Null => drop(lines.insert(format!("{path}: null"))),
+        Value::Bool(_) => drop(lines.insert(format!("{path}: boolean"))),
+        Value::Number(_) => drop(lines.insert(format!("{path}: number"))),
+        Value::String(_) => drop(lines.insert(format!("{path}: string"))),
+    }
+}
+
+fn described(status: u16, body: &Value) -> String {
+    let mut lines = std::collections::BTreeSet::new();
+    shape(body, "", &mut lines);
+    let mut out = format!("  {status}\n");
+    for line in lines {
+        _ = writeln!(out, "    {line}");
+    }
+    out
+}
+
+/// A question for each route that shows all of its answer.
+fn question(route: &str) -> String {
+    let id = telemetry::SLOW_TRACE;
+    let window = "start=-10m&end=now";
+    let own = route.strip_prefix(PREFIX).unwrap_or(route);
+    match own {
+        "/traces/{id}" => format!("{PREFIX}/traces/{id}"),
+        "/traces/{id}/logs" => format!("{PREFIX}/traces/{id}/logs"),
+        "/series" => format!("{PREFIX}/series?quantile=0.99&{window}"),
+        "/traces" | "/logs" | "/exemplars" | "/walk" => format!("{route}?{window}"),
+        _ => route.to_owned(),
+    }
+}
+
+#[test]
+fn the_surface_is_as_the_golden_file_has_it() {
+    let served = Served::new();
+    let mut surface = String::new();
+    for (route, parameters, what) in ROUTES {
+        let separator = if parameters.is_empty() { "" } else { "?" };
+        _ = writeln!(surface, "GET {route}{separator}{}\n  {what}", parameters.replace(' ', "&"));
+        if *route == "/metrics" {
+            let (status, text) = served.get_text(route);
+            _ = writeln!(surface, "  {status}");
+            for line in text.lines().filter(|line| line.starts_with("# TYPE")) {
+                _ = writeln!(surface, "    {line}");
+            }
+            continue;
+        }
+        let (status, body) = served.get(&question(route));
+        surface += &described(status, &body);
+    }
+    let (status, body) = served.ask("traces/00000000000000000000000000000bad");
+    surface += &format!("an id that is not here\n{}", described(status, &body));
+    let (status, body) = served.ask("traces?limit=0");
+    surface += &format!("a parameter out of bounds\n{}", described(status, &body));
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/surface/golden.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        #[expect(clippy::disallowed_methods, reason = "the golden file is part of the source")]
+        std::fs::write(&golden, &surface).expect("written");
+    }
+    let expected = std::fs::read_to_string(&golden).unwrap_or_default();
+    assert_eq!(surface, expected, "UPDATE_GOLDEN=1 writes it anew");
+}
+
+#[test]
+fn a_trace_is_found_by_its_id_in_any_form() {
+    let served = Served::new();
+    for form in
+        [telemetry::SLOW_TRACE, "0x0000000000000000000000000000C0DE", "000000000000c0de", "49374", "1-00000000-00000000000000000000c0de"]
+    {
+        let (status, body) = served.ask(&format!("traces/{form}"));
+        assert_eq!((status, &body["trace_id"]), (200, &json!(telemetry::SLOW_TRACE)), "{form}");
+        assert_eq!(body["link"]["state"], "resolved");
+    }
+    let (status, body) = served.ask("traces/nonsense");
+    assert_eq!((status, &body["parameter"]), (400, &json!("id")));
+}
+
+#[test]
+fn refusals_name_the_parameter_and_the_way_out() {
+    let served = Served::new();
+    for (question, parameter) in [
+        ("traces?limit=1001", "limit"),
+        ("traces?servce=a", "servce"),
+        ("traces?min_duration=5", "min_duration"),
+        ("logs?span=0000000000000001", "span"),
+        ("logs?severity=loud", "severity"),
+        ("walk?quantile=99", "quantile"),
+        ("exemplars?start=now&end=-1h", "start"),
+    ] {
+        let (status, body) = served.ask(question);
+        assert_eq!((status, &body["error"], &body["parameter"]), (400, &json!("bad_parameter"), &json!(parameter)));
+    }
+    let (status, body) = served.get("/api/throughline/v2/traces");
+    assert_eq!((status, &body["error"]), (404, &json!("no_such_route")));
+}
+
+#[test]
+fn logs_are_filtered_by_trace_span_severity_and_text() {
+    let served = Served::new();
+    let count = |question: &str| served.ask(question).1["logs"].as_array().map(Vec::len);
+    let trace = telemetry::SLOW_TRACE;
+    assert_eq!(count(&format!("logs?trace={trace}")), Some(2));
+    assert_eq!(count(&format!("logs?trace={trace}&span=000000000000c0d2")), Some(1));
+    assert_eq!(count(&format!("traces/{trace}/logs?span=000000000000c0d2")), Some(1));
+    assert_eq!(count("logs?severity=warn&start=-10m"), Some(1));
+    assert_eq!(count("logs?contains=RetryAttempts&start=-10m"), Some(1));
+    assert_eq!(count("logs?service=nobody&start=-10m"), Some(0));
+}
+
+#[test]
+fn a_draining_process_is_alive_and_not_ready() {
+    let served = Served::new();
+    assert_eq!(served.get("/readyz").0, 200);
+    served.draining.store(true, Ordering::Relaxed);
+    let (status, body) = served.get("/readyz");
+    assert_eq!((status, &body["write"]["ready"], &body["read"]["ready"]), (503, &json!(false), &json!(true)));
+    assert_eq!(served.get("/livez").0, 200);
+}
