@@ -128,7 +128,7 @@ impl<'a, S: Sink> Level<'_, 'a, S> {
                 let resource = match resource {
                     Some(known) => known,
                     None => *resource.insert(refused(self.known.resource(
-                        &raw,
+                        raw.clone(),
                         self.origins,
                         self.limits,
                         self.sink.columns(),
@@ -148,7 +148,7 @@ impl<'a, S: Sink> Level<'_, 'a, S> {
         resource: Result<Registered<ResourceIndex>, Refusal>,
     ) -> Result<(), Malformed> {
         let raw = first_field(message)?;
-        let scope = refused(self.known.scope(&raw, self.origins, self.limits, self.sink.columns()))?;
+        let scope = refused(self.known.scope(raw, self.origins, self.limits, self.sink.columns()))?;
         let origin = resource.and_then(|resource| Ok(ItemOrigin { resource, scope: scope? }));
         let mut reader = Reader::new(message);
         while let Some((number, field)) = reader.next_field()? {

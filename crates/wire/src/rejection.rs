@@ -70,7 +70,7 @@ impl RejectReason {
 pub struct Rejection {
     /// Why.
     pub reason: RejectReason,
-    /// How many items.
+    /// How many items. Zero for a remark: what is named was left out of an item that was stored.
     pub count: u64,
     /// The first of them: its place in the request, the field, the limit and the way out.
     pub message: String,
@@ -87,7 +87,10 @@ impl Rejection {
         let items = signal.items();
         let parts: Vec<String> = rejected
             .iter()
-            .map(|r| format!("{} {items} rejected ({}): {}", r.count, r.reason.name(), r.message))
+            .map(|r| match r.count {
+                0 => format!("{items} stored in part ({}): {}", r.reason.name(), r.message),
+                count => format!("{count} {items} rejected ({}): {}", r.reason.name(), r.message),
+            })
             .collect();
         parts.join("; ")
     }

@@ -8,6 +8,7 @@ mod point;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use throughline_model::Batch;
 use throughline_model::batch::{MetricBatchBuilder, PointRow, SeriesRow};
@@ -16,7 +17,7 @@ use throughline_model::protobuf::{Field, Malformed, Reader};
 use xxhash_rust::xxh3::xxh3_128;
 
 use self::point::{Layout, PointFields};
-use super::attributes::{copy_attribute, count_attribute};
+use super::attributes::{check_attribute, count_attribute};
 use super::origin::{OriginColumns, short_text};
 use super::refusal::{Fault, Refusal, Tally};
 use super::{ItemOrigin, Memory, Scratch, Sink, check_time, refused, walk};
@@ -33,7 +34,8 @@ pub(super) fn decode(
     let mut tally = Tally::new(["resource_metrics", "scope_metrics", "metrics"], &context.limits);
     let mut sink = MetricSink {
         builder: MetricBatchBuilder::new(),
-        series: HashMap::new(),
+        // An export has a point or a few per series; the estimate is bounded by bytes that are here.
+        series: HashMap::with_capacity((body.len() / 256).min(4_096)),
         context,
         scratch: &mut memory.scratch,
     };
@@ -195,15 +197,15 @@ impl MetricSink<'_> {
     }
 
     fn point(&mut self, message: &[u8], metric: &Metric<'_>, tally: &mut Tally) -> Result<(), Fault> {
-        let payload = &mut self.scratch.events;
-        let fields = PointFields::read(message, metric.layout, payload)?;
+        let Scratch { attributes, events: payload, .. } = &mut *self.scratch;
+        let fields = PointFields::read(message, metric.layout, attributes, payload)?;
         let time = check_time(fields.time, self.context, "time_unix_nano")?;
         let value = fields.checked_value(metric.layout)?;
         if fields.has_exemplars {
             // Before anything is stored: a point is refused whole or not at all.
             point::check_exemplars(message, metric.layout, &self.context.limits)?;
         }
-        let series = self.series(message, metric, fields.attributes_hash)?;
+        let series = self.series(metric, fields.attributes_hash)?;
         self.builder.push_point(&PointRow {
             series,
             time,
@@ -218,27 +220,23 @@ impl MetricSink<'_> {
         Ok(())
     }
 
-    /// The row of a point's series; the series is read from the point if it is new.
-    fn series(&mut self, message: &[u8], metric: &Metric<'_>, attributes_hash: u128) -> Result<u32, Fault> {
+    /// The row of the series of the point whose attributes are in `scratch`; they are checked if the series is new.
+    fn series(&mut self, metric: &Metric<'_>, attributes_hash: u128) -> Result<u32, Fault> {
         const FIELD: &str = "attributes";
         let mut bytes = [0; 32];
         let (head, tail) = bytes.split_at_mut(16);
         head.copy_from_slice(&metric.identity.to_le_bytes());
         tail.copy_from_slice(&attributes_hash.to_le_bytes());
         let fingerprint = xxh3_128(&bytes);
-        if let Some(row) = self.series.get(&fingerprint) {
-            return Ok(*row);
-        }
-        let list = &mut self.scratch.attributes;
-        list.clear();
-        let (mut reader, mut count) = (Reader::new(message), 0);
-        while let Some((number, field)) = reader.next_field()? {
-            if number == metric.layout.attributes
-                && let Field::Bytes(key_value) = field
-            {
-                count_attribute(&mut count, &self.context.limits, FIELD)?;
-                copy_attribute(list, key_value, &self.context.limits, FIELD)?;
-            }
+        let vacant = match self.series.entry(fingerprint) {
+            Entry::Occupied(known) => return Ok(*known.get()),
+            Entry::Vacant(vacant) => vacant,
+        };
+        let list = &self.scratch.attributes;
+        let (mut reader, mut count) = (Reader::new(list), 0);
+        while !reader.rest().is_empty() {
+            count_attribute(&mut count, &self.context.limits, FIELD)?;
+            check_attribute(reader.delimited()?, &self.context.limits, FIELD)?;
         }
         let row = self.builder.push_series(&SeriesRow {
             resource: metric.origin.resource.index,
@@ -252,7 +250,7 @@ impl MetricSink<'_> {
             monotonic: metric.monotonic,
             attributes: list,
         });
-        self.series.insert(fingerprint, row);
+        vacant.insert(row);
         Ok(row)
     }
 

@@ -87,14 +87,14 @@ impl<'a> RequestOrigins<'a> {
     /// The index of a resource in the batch.
     pub fn resource(
         &mut self,
-        raw: &Cow<'a, [u8]>,
+        raw: Cow<'a, [u8]>,
         memory: &mut OriginMemory,
         limits: &DecodeLimits,
         columns: &mut impl OriginColumns,
     ) -> Result<Registered<ResourceIndex>, Fault> {
-        let hash = xxh3_64(raw);
+        let hash = xxh3_64(&raw);
         if let Some((bytes, known)) = self.resources.get(&hash)
-            && bytes == raw
+            && *bytes == raw
         {
             return Ok(*known);
         }
@@ -102,22 +102,22 @@ impl<'a> RequestOrigins<'a> {
             let index = columns.add_resource(&origin.service, &origin.json);
             Registered { index, identity: origin.identity }
         };
-        let known = memory.recall(Level::Resource, hash, raw, limits, add)?;
-        self.resources.insert(hash, (raw.clone(), known));
+        let known = memory.recall(Level::Resource, hash, &raw, limits, add)?;
+        self.resources.insert(hash, (raw, known));
         Ok(known)
     }
 
     /// The index of a scope in the batch.
     pub fn scope(
         &mut self,
-        raw: &Cow<'a, [u8]>,
+        raw: Cow<'a, [u8]>,
         memory: &mut OriginMemory,
         limits: &DecodeLimits,
         columns: &mut impl OriginColumns,
     ) -> Result<Registered<ScopeIndex>, Fault> {
-        let hash = xxh3_64(raw);
+        let hash = xxh3_64(&raw);
         if let Some((bytes, known)) = self.scopes.get(&hash)
-            && bytes == raw
+            && *bytes == raw
         {
             return Ok(*known);
         }
@@ -125,8 +125,8 @@ impl<'a> RequestOrigins<'a> {
             index: columns.add_scope(&origin.json),
             identity: origin.identity,
         };
-        let known = memory.recall(Level::Scope, hash, raw, limits, add)?;
-        self.scopes.insert(hash, (raw.clone(), known));
+        let known = memory.recall(Level::Scope, hash, &raw, limits, add)?;
+        self.scopes.insert(hash, (raw, known));
         Ok(known)
     }
 }

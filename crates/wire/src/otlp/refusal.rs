@@ -55,24 +55,35 @@ impl fmt::Display for Refusal {
                 write!(f, "{field} nests values deeper than {MAX_DEPTH} levels; flatten the value")
             }
             Refusal::AttributeBytes { field, bytes, limit } => {
-                write!(f, "{field} has {bytes} bytes, limit {limit}; shorten it or send it as a log body")
+                write!(f, "{field} has {bytes} bytes, limit {limit} (throughline.limits.attribute_size)")
             }
             Refusal::AttributeCount { field, limit } => {
-                write!(f, "more than {limit} {field}; set an attribute count limit in the SDK")
+                write!(f, "more than {limit} {field} (throughline.limits.attributes_per_item)")
             }
             Refusal::NoTime { field } => write!(f, "{field} is 0, it must be nanoseconds since the epoch"),
             Refusal::TooNew { field, time, received_at, limit_ns } => {
                 let ahead = time.saturating_sub(received_at.max(0) as u64);
                 write!(f, "{field} {time} is {} ahead of the time of receipt, limit ", Span(ahead))?;
-                write!(f, "{}; correct the sender's clock or raise max_future", Span(limit_ns.max(0) as u64))
+                write!(
+                    f,
+                    "{}; correct the sender's clock or raise throughline.limits.future",
+                    Span(limit_ns.max(0) as u64)
+                )
             }
             Refusal::TooOld { field, time, received_at, limit_ns } => {
                 let age = (received_at.max(0) as u64).saturating_sub(time);
                 write!(f, "{field} {time} is {} before the time of receipt, limit ", Span(age))?;
-                write!(f, "{} (the retention); raise the retention to keep it", Span(limit_ns.max(0) as u64))
+                write!(
+                    f,
+                    "{} (throughline.retention.age); raise it to keep older data",
+                    Span(limit_ns.max(0) as u64)
+                )
             }
             Refusal::ItemCount { limit } => {
-                write!(f, "the request has more than {limit} items; send smaller batches")
+                write!(
+                    f,
+                    "the request has more than {limit} items (throughline.limits.items_per_request); send less at a time"
+                )
             }
             Refusal::Temporality { value: 0 } => {
                 f.write_str("aggregation_temporality is unspecified, it must be delta or cumulative")

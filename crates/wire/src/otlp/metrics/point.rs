@@ -65,9 +65,16 @@ pub(super) struct PointFields {
 }
 
 impl PointFields {
-    /// Reads a point. What is neither time, flag, attribute nor exemplar of a point with a payload is copied there.
+    /// Reads a point. Its attributes are copied, not checked yet. What is neither time, flag, attribute nor exemplar of
+    /// a point with a payload is copied there.
     #[inline]
-    pub fn read(message: &[u8], layout: &Layout, payload: &mut Vec<u8>) -> Result<PointFields, Malformed> {
+    pub fn read(
+        message: &[u8],
+        layout: &Layout,
+        attributes: &mut Vec<u8>,
+        payload: &mut Vec<u8>,
+    ) -> Result<PointFields, Malformed> {
+        attributes.clear();
         payload.clear();
         let mut fields = PointFields::default();
         let mut reader = Reader::new(message);
@@ -79,6 +86,7 @@ impl PointFields {
                 (3, Field::Fixed64(time)) => fields.time = time,
                 (number, Field::Bytes(key_value)) if number == layout.attributes => {
                     fields.attributes_hash = fields.attributes_hash.wrapping_add(xxh3_128(key_value));
+                    attribute::push_encoded(attributes, key_value);
                 }
                 (number, Field::Bytes(_)) if Some(number) == layout.exemplars => fields.has_exemplars = true,
                 (number, Field::Varint(flags)) if number == layout.flags => fields.flags = flags as u32,
