@@ -119,6 +119,8 @@ pub struct Http2(hyper::client::conn::http2::SendRequest<Sent>);
 impl Http2 {
     pub async fn connect(address: SocketAddr) -> Http2 {
         let stream = TcpStream::connect(address).await.expect("connect");
+        // As every gRPC library does: without it the body waits for the acknowledgement of the headers.
+        stream.set_nodelay(true).expect("an open socket");
         let (sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
                 .await
@@ -128,9 +130,14 @@ impl Http2 {
     }
 
     pub async fn send(&self, request: Request<Sent>) -> Answer {
+        self.try_send(request).await.expect("a response")
+    }
+
+    /// As [`Http2::send`], where the connection may be cut.
+    pub async fn try_send(&self, request: Request<Sent>) -> Result<Answer, hyper::Error> {
         let mut sender = self.0.clone();
-        sender.ready().await.expect("an open connection");
-        collect(patiently(sender.send_request(request)).await.expect("a response")).await
+        sender.ready().await?;
+        Ok(collect(patiently(sender.send_request(request)).await?).await)
     }
 
     /// A unary call of one uncompressed message.

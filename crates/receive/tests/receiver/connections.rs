@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use crate::client::{Http2, Sent, grpc, patiently, post, prefixed_bytes, raw};
+use crate::client::{Http2, Sent, grpc, patiently, post, prefixed, prefixed_bytes, raw};
 use crate::server::Running;
 use crate::telemetry::{logs, one_item, span, traces};
 
@@ -88,13 +88,16 @@ async fn connections_are_limited_and_silent_ones_make_room() {
     server.stop().await;
 }
 
-/// Answers within the time that a good sender has while others attack.
+/// The longest time in which a sender that tries again gets its request through, each on a new connection.
 async fn worst_answer(server: &Running, rounds: usize) -> Duration {
     let mut worst = Duration::ZERO;
     for _ in 0..rounds {
         let start = Instant::now();
-        let client = Http2::connect(server.grpc).await;
-        assert_eq!(client.export(Signal::Logs, &one_item(Signal::Logs)).await.grpc_status(), 0);
+        let request = || grpc(Signal::Logs, &[], prefixed(0, &one_item(Signal::Logs)));
+        while !Http2::connect(server.grpc).await.try_send(request()).await.is_ok_and(|a| a.grpc_status() == 0)
+        {
+            assert!(start.elapsed() < Duration::from_secs(20), "kept out");
+        }
         worst = worst.max(start.elapsed());
     }
     worst
@@ -124,6 +127,7 @@ async fn slow_senders_do_not_keep_others_out() {
     // Once the first are older than the grace.
     sleep(Duration::from_millis(1500)).await;
     let worst = worst_answer(&server, 20).await;
+    eprintln!("worst answer under attack: {worst:?}");
     assert!(worst < Duration::from_secs(2), "{worst:?}");
     assert!(server.stats.read().connections <= 100);
     attackers.iter().for_each(tokio::task::JoinHandle::abort);
