@@ -7,7 +7,7 @@
 //! 3. traces are ordered by start; from now on everything names them by row;
 //! 4. `spans`, `logs`, `series`, `samples` and `exemplars` are written, then the trace table, index and checksums.
 
-use std::collections::HashMap;
+use ahash::AHashMap as HashMap;
 use std::path::Path;
 use std::sync::Arc;
 

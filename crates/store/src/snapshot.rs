@@ -199,6 +199,20 @@ impl Snapshot {
 
     /// The summary of one trace over everything that is stored of it.
     pub fn trace_summary(&self, id: TraceId) -> Result<Option<TraceSummary>, Error> {
+        // A trace that lies in one block and nowhere else was summarised when the block was written.
+        if !self.memtables.iter().any(|memtable| memtable.knows(id)) {
+            let mut stored = None;
+            let mut n_blocks = 0;
+            for block in self.blocks.iter() {
+                if let Some(summary) = block.summary(id)? {
+                    stored = Some(summary);
+                    n_blocks += 1;
+                }
+            }
+            if n_blocks <= 1 {
+                return Ok(stored);
+            }
+        }
         let data = self.trace(id, Want::ALL)?;
         Ok(summarise(id, &data))
     }

@@ -1,6 +1,6 @@
 //! The last steps of writing a block, the same for a flush and a merge: trace table, index, checksums, meta.
 
-use std::collections::HashMap;
+use ahash::AHashMap as HashMap;
 use std::path::{Path, PathBuf};
 
 use throughline_model::{SpanId, TraceId};

@@ -4,7 +4,7 @@
 //! bytes of ids, which do not compress, are not stored again; the span's id stays only where the span is not in the
 //! block.
 
-use std::collections::HashSet;
+use ahash::AHashSet as HashSet;
 use std::sync::Arc;
 
 use arrow_array::builder::FixedSizeBinaryBuilder;

@@ -5,7 +5,7 @@
 //! its column's, and a second value of the same key in one list, go to the residual, so that nothing is converted
 //! and nothing is lost. A reader takes a column's value where it is not null and looks into the residual otherwise.
 
-use std::collections::HashMap;
+use ahash::AHashMap as HashMap;
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;

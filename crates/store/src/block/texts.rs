@@ -1,6 +1,6 @@
 //! Texts that many rows share, each kept once and named by a number.
 
-use std::collections::HashMap;
+use ahash::AHashMap as HashMap;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, StringArray, types::Int32Type};

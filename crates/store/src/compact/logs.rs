@@ -1,9 +1,10 @@
 //! Merges the log records of the inputs by service and time, with their references brought up to date.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashSet};
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
+use ahash::AHashSet as HashSet;
 use arrow_array::builder::{FixedSizeBinaryBuilder, UInt32Builder};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{Field, SchemaRef};

@@ -3,9 +3,10 @@
 //! Inputs and output are in the order of trace starts, so each input is read almost in sequence: a few decoded row
 //! groups of each are kept, and rows are gathered from them a row group of the output at a time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ahash::AHashMap as HashMap;
 use arrow_array::builder::{FixedSizeBinaryBuilder, UInt32Builder};
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
 use arrow_schema::{DataType, Field, SchemaRef};

@@ -1,8 +1,9 @@
 //! Merges the trace tables of the inputs, and says where each span of the output comes from.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use ahash::AHashMap as HashMap;
 use throughline_model::trace::SpanTiming;
 use throughline_model::{SpanId, TraceId};
 

@@ -82,6 +82,15 @@ impl MemtableView {
             .any(|mini| mini.rows_of(fingerprint).any(|row| id_is(&mini.rows, span::TRACE_ID, row, id)))
     }
 
+    /// Whether anything of the trace is here.
+    pub(crate) fn knows(&self, id: TraceId) -> bool {
+        let mut data = TraceData::default();
+        self.has_spans(id) || {
+            self.trace(id, Want { spans: false, logs: true, exemplars: true }, &mut data);
+            !data.logs.is_empty() || !data.exemplars.is_empty()
+        }
+    }
+
     pub(crate) fn trace(&self, id: TraceId, want: Want, data: &mut TraceData) {
         let fingerprint = id.fingerprint();
         if want.spans {

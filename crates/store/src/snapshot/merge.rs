@@ -4,8 +4,9 @@
 //! batched anew is seen once.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
+use ahash::{AHashMap as HashMap, AHashSet as HashSet};
 use throughline_model::TraceId;
 use throughline_model::record::{Exemplar, LogRecord, Point, Series, TraceSummary};
 use throughline_model::trace::{Analyser, Analysis, SpanTiming};

@@ -4,7 +4,7 @@
 //! Bloom filter (Bloom 1970) of [`BITS_PER_TOKEN`] bits for each distinct token and [`HASHES`] hashes: about two in a
 //! hundred look-ups of an absent token are let through.
 
-use std::collections::HashSet;
+use ahash::AHashSet as HashSet;
 
 use xxhash_rust::xxh3::xxh3_64;
 

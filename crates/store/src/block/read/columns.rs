@@ -117,6 +117,13 @@ impl<'a> Columns<'a> {
         texts.map(|texts| texts.iter().flatten().map(str::to_owned).collect()).unwrap_or_default()
     }
 
+    /// The texts of a list in alphabetical order.
+    pub(crate) fn sorted_list(&self, name: &str, row: usize) -> Vec<String> {
+        let mut texts = self.list(name, row);
+        texts.sort_unstable();
+        texts
+    }
+
     /// All attributes of a row: those with columns of their own and the residual.
     pub(crate) fn attributes(&self, row: usize) -> Map<String, Json> {
         let mut out = Map::new();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use arrow_array::RecordBatch;
 use throughline_model::link::TraceSource;
-use throughline_model::record::{LogRecord, Span};
+use throughline_model::record::{LogRecord, Span, TraceSummary};
 use throughline_model::{SpanId, TraceId};
 
 use super::{Block, Columns};
@@ -45,6 +45,13 @@ impl Block {
                 Err(error) => failed(error),
             }
         }
+    }
+
+    /// What the trace table says of a trace.
+    pub(crate) fn summary(&self, id: TraceId) -> Result<Option<TraceSummary>, Error> {
+        let Some(row) = self.trace_row(id)? else { return Ok(None) };
+        let rows = self.table(Table::Traces)?.read(&[row], None)?;
+        Ok(rows.first().map(|batch| summary_of(&Columns::new(batch), id)))
     }
 
     fn spans(&self, id: TraceId, rows: std::ops::Range<u32>) -> Result<Vec<Span>, Error> {
@@ -114,6 +121,27 @@ impl Block {
                 (trace_id, resolved.or_else(|| columns.span_id("span_id", row)))
             })
             .collect())
+    }
+}
+
+fn summary_of(columns: &Columns<'_>, id: TraceId) -> TraceSummary {
+    let number = |name: &str| columns.u32(name, 0).unwrap_or_default();
+    TraceSummary {
+        trace_id: id,
+        start_time: columns.time("start_time", 0),
+        duration_ns: columns.i64("duration_ns", 0),
+        root_service: columns.owned("root_service", 0),
+        root_name: columns.owned("root_name", 0),
+        services: columns.sorted_list("services", 0),
+        span_count: number("span_count"),
+        error_count: number("error_count"),
+        log_count: number("log_count"),
+        error_log_count: number("error_log_count"),
+        exemplar_count: number("exemplar_count"),
+        orphan_count: number("orphan_count"),
+        culprit_service: columns.owned("culprit_service", 0),
+        culprit_name: columns.owned("culprit_name", 0),
+        culprit_self_ns: columns.i64("culprit_self_ns", 0),
     }
 }
 
