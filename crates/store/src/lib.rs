@@ -6,6 +6,7 @@
 pub mod block;
 pub mod clock;
 pub mod dedup;
+pub mod compact;
 pub mod disk;
 pub mod engine;
 pub mod error;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use throughline_wire::DecodeLimits;
 
+use crate::compact::CompactPolicy;
 use crate::flush::BlockOptions;
 
 /// What an acknowledgement means.
@@ -45,6 +46,8 @@ pub struct StoreConfig {
     pub limits: DecodeLimits,
     /// How blocks are cut.
     pub blocks: BlockOptions,
+    /// When blocks are merged.
+    pub compaction: CompactPolicy,
 }
 
 impl StoreConfig {
@@ -75,6 +78,7 @@ impl StoreConfig {
             segment_bytes: Self::SEGMENT_BYTES,
             limits: DecodeLimits::with_retention(retention_ns),
             blocks: BlockOptions { partition_ns: Self::PARTITION_NS },
+            compaction: CompactPolicy::default(),
         }
     }
 

@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use super::{Engine, lock};
-use crate::block::{Block, BlockMeta};
+use crate::block::{self, Block, BlockMeta};
+use crate::compact::{self, Choice};
 use crate::error::Error;
 use crate::retain::{self, RetainPolicy};
 
@@ -15,7 +16,65 @@ impl Engine {
     /// Merges blocks where there is something to merge; false where there is not.
     pub fn compact_once(&self) -> Result<bool, Error> {
         let _compacting = lock(&self.compacting);
-        Ok(false)
+        let Some(choice) = self.choose_merge() else { return Ok(false) };
+        let visible = self.visible();
+        let mut inputs: Vec<Arc<Block>> =
+            visible.blocks.iter().filter(|block| choice.inputs.contains(&block.meta().id)).cloned().collect();
+        drop(visible);
+        inputs.sort_by_key(|block| block.meta().id);
+        let merged = self.write_new_blocks(|next_block_id| {
+            compact::merge(self.disk.as_ref(), &self.config.dir, &inputs, &choice, next_block_id)
+        });
+        if let Err(Error::Damaged { .. } | Error::Columns { .. }) = &merged {
+            self.set_damaged_aside(&inputs);
+        }
+        drop(inputs);
+        let (metas, blocks) = merged?;
+        let folders: Vec<String> = metas.iter().map(|meta| meta.name.clone()).collect();
+        self.write_edits(&metas, &choice.inputs, None).inspect_err(|_| self.remove_folders(&folders))?;
+        self.replace_blocks(&choice.inputs, metas, blocks)?;
+        self.counters.compacted();
+        self.reap();
+        Ok(true)
+    }
+
+    /// What to merge next, of the blocks that can be read, if there is room for the result.
+    fn choose_merge(&self) -> Option<Choice> {
+        let damaged = lock(&self.damaged).clone();
+        let visible = self.visible();
+        let metas: Vec<BlockMeta> =
+            visible.blocks.iter().map(|block| block.meta()).filter(|m| !damaged.contains(&m.id)).cloned().collect();
+        let choice = compact::choose(&metas, self.clock.now(), &self.config.compaction)?;
+        let bytes: u64 = metas.iter().filter(|m| choice.inputs.contains(&m.id)).map(BlockMeta::disk_bytes).sum();
+        let has_room = self
+            .disk
+            .space(&self.config.dir)
+            .is_ok_and(|space| space.free_bytes >= bytes.saturating_add(self.reserve_bytes(&space)));
+        has_room.then_some(choice)
+    }
+
+    /// Finds the damaged ones among the inputs of a failed merge, so that the others can be merged.
+    fn set_damaged_aside(&self, inputs: &[Arc<Block>]) {
+        let mut found = false;
+        for block in inputs {
+            let damage = block::verify(self.disk.as_ref(), &self.config.dir, block.meta());
+            if let Some(first) = damage.first() {
+                found = true;
+                lock(&self.damaged).insert(block.meta().id);
+                let text = format!(
+                    "block {} is damaged: {}: {}",
+                    block.meta().name,
+                    first.path.display(),
+                    first.detail
+                );
+                self.counters.note(self.clock.now(), text.clone());
+                self.show(|visible| visible.with_missing(text));
+            }
+        }
+        if !found {
+            // Every byte is what was written, and still it cannot be merged: leave all of them as they are.
+            lock(&self.damaged).extend(inputs.iter().map(|block| block.meta().id));
+        }
     }
 
     /// Removes blocks that are too old or over the disk budget, and says how many.

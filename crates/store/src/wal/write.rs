@@ -7,14 +7,14 @@
 //!    acknowledged goes to a new segment that starts at the first of its LSNs, which ends the old one there. After
 //!    [`FAILURES_MAX`] files in a row the writer is poisoned.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use throughline_wire::DecodeLimits;
 
 use super::frame::{self, Frame, Place};
 use super::segment::{PAGE_BYTES, SegmentHeader, SegmentName};
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, is_full};
 use crate::error::Error;
 
 /// So many segments in a row may fail to sync before the writer gives up: one may be a bad spot, three are a bad disk.
@@ -323,31 +323,54 @@ impl Writer {
         }
     }
 
+    /// Opens a segment. One that cannot be synced counts as a failed file, and the next one is tried.
     fn open_segment(&mut self, first_lsn: u64, bytes: u64, now: i64) -> Result<(), Error> {
         let mut name = SegmentName { first_lsn, attempt: 0 };
-        while self.disk.exists(&name.path(&self.dir)).map_err(Error::io("find", &self.dir))? {
-            name.attempt += 1;
-        }
-        let path = name.path(&self.dir);
-        let file_bytes = self.segment_bytes.max(PAGE_BYTES + bytes);
-        let header = SegmentHeader { salt: self.salt, first_lsn, created_at: now, limits: self.limits };
-        let created = self.disk.create(&path).and_then(|file| {
-            let made = file
-                .preallocate(file_bytes)
-                .and_then(|()| file.write_at(0, &header.encode()))
-                .and_then(|()| file.sync_data())
-                .and_then(|()| self.disk.sync_dir(&self.dir));
-            match made {
-                Ok(()) => Ok(file),
+        loop {
+            while self.disk.exists(&name.path(&self.dir)).map_err(Error::io("find", &self.dir))? {
+                name.attempt += 1;
+            }
+            let path = name.path(&self.dir);
+            let file_bytes = self.segment_bytes.max(PAGE_BYTES + bytes);
+            match self.create_segment(&path, file_bytes, first_lsn, now) {
+                Ok(file) => {
+                    self.current = Some(Current { file, name, end: PAGE_BYTES, file_bytes });
+                    return Ok(());
+                }
+                Err(error) if is_full(&error) => return Err(Error::io("create", &path)(error)),
                 Err(error) => {
-                    // Without its frames it would end the segment before it.
-                    _ = self.disk.remove(&path);
-                    Err(error)
+                    self.failures += 1;
+                    if self.failures >= FAILURES_MAX {
+                        let detail = format!("{}: {error}", path.display());
+                        return Err(Error::Poisoned { failures: self.failures, detail });
+                    }
+                    name.attempt += 1;
                 }
             }
-        });
-        let file = created.map_err(Error::io("create", &path))?;
-        self.current = Some(Current { file, name, end: PAGE_BYTES, file_bytes });
-        Ok(())
+        }
+    }
+
+    fn create_segment(
+        &self,
+        path: &Path,
+        file_bytes: u64,
+        first_lsn: u64,
+        now: i64,
+    ) -> std::io::Result<Arc<dyn DiskFile>> {
+        let header = SegmentHeader { salt: self.salt, first_lsn, created_at: now, limits: self.limits };
+        let file = self.disk.create(path)?;
+        let made = file
+            .preallocate(file_bytes)
+            .and_then(|()| file.write_at(0, &header.encode()))
+            .and_then(|()| file.sync_data())
+            .and_then(|()| self.disk.sync_dir(&self.dir));
+        match made {
+            Ok(()) => Ok(file),
+            Err(error) => {
+                // Without its frames it would end the segment before it.
+                _ = self.disk.remove(path);
+                Err(error)
+            }
+        }
     }
 }

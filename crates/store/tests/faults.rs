@@ -1,0 +1,233 @@
+//! Disks that fail: syncs, room, reads, locks.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use throughline_model::Signal;
+use throughline_store::engine::Engine;
+use throughline_store::{Disk, Durability, Error, WriteError, Written};
+
+use crate::harness::{DIR, Request, Rig, config};
+
+fn request(n: u64) -> Request {
+    Request::new(Signal::ALL[(n % 3) as usize], (n * 10..n * 10 + 10).collect())
+}
+
+fn acknowledged(rig: &Rig, numbers: std::ops::Range<u64>) -> Vec<u64> {
+    numbers.filter(|n| rig.store(&request(*n)).is_ok()).collect()
+}
+
+fn assert_stored(rig: &Rig, acknowledged: &[u64], context: &str) {
+    let found = rig.stored();
+    for n in acknowledged {
+        let request = request(*n);
+        for item in &request.items {
+            assert_eq!(found.get(&(request.signal, *item)), Some(&1), "{context}: request {n}");
+        }
+    }
+    assert!(rig.engine.ledger().is_balanced(), "{context}");
+}
+
+#[test]
+fn a_failed_sync_moves_to_a_new_segment_and_loses_nothing() {
+    for durability in [Durability::Fsync, Durability::Os] {
+        for k in 1..40 {
+            let mut config = config();
+            config.durability = durability;
+            let rig = Rig::new(config);
+            let syncs = rig.disk.syncs();
+            rig.disk.fail_sync_at(syncs + k..=syncs + k);
+            let mut stored = Vec::new();
+            for n in 0..20 {
+                stored.extend(acknowledged(&rig, n..n + 1));
+                if durability == Durability::Os && n % 3 == 0 {
+                    _ = rig.engine.sync_once();
+                }
+            }
+            assert!(stored.len() >= 19, "{durability:?}, k {k}: {stored:?}");
+            rig.engine.sync_once().expect("a sync");
+            for seed in 0..3 {
+                let copy = rig.disk.copy();
+                let rig = Rig::open(rig.config.clone(), copy, rig.clock.clone()).expect("opens");
+                assert_stored(&rig, &stored, &format!("{durability:?}, k {k}, copy {seed}"));
+            }
+            let rig = rig.crash(k);
+            assert_stored(&rig, &stored, &format!("{durability:?}, k {k}"));
+            assert_eq!(rig.engine.status().lost.records, 0, "{:?}", rig.engine.status().notices);
+        }
+    }
+}
+
+#[test]
+fn after_three_failed_syncs_nothing_is_acknowledged_any_more() {
+    let rig = Rig::new(config());
+    let stored = acknowledged(&rig, 0..3);
+    let syncs = rig.disk.syncs();
+    rig.disk.fail_sync_at(syncs + 1..=u64::MAX);
+    for n in 3..6 {
+        assert!(matches!(rig.store(&request(n)), Err(WriteError::Failed(_))), "request {n}");
+    }
+    let status = rig.engine.status();
+    assert!(!status.write.ready && status.write.reasons.iter().any(|reason| reason.contains("synced")));
+    let rig = rig.crash(5);
+    assert_stored(&rig, &stored, "after the restart");
+    assert_eq!(acknowledged(&rig, 3..6), [3, 4, 5]);
+}
+
+#[test]
+fn a_full_disk_refuses_and_heals() {
+    let rig = Rig::new(config());
+    let mut stored = acknowledged(&rig, 0..5);
+    assert_eq!(stored.len(), 5);
+    rig.disk.set_capacity(rig.disk.used_bytes());
+    // The segment has its room already; when it is full there is none for the next one.
+    let mut refused = None;
+    for n in 5..400 {
+        match rig.store(&request(n)) {
+            Ok(_) => stored.push(n),
+            Err(error) => {
+                refused = Some((n, error));
+                break;
+            }
+        }
+    }
+    let (n, error) = refused.expect("a refusal");
+    assert!(matches!(error, WriteError::DiskFull { .. }) && error.is_retryable(), "{error}");
+    assert!(rig.engine.flush_once().is_err(), "there is no room for blocks");
+    assert_stored(&rig, &stored, "full");
+    rig.disk.set_capacity(1 << 30);
+    assert_eq!(rig.store(&request(n)), Ok(Written::Stored), "it heals without a restart");
+    stored.push(n);
+    rig.flush();
+    assert_stored(&rig, &stored, "healed");
+    let rig = rig.crash(9);
+    assert_stored(&rig, &stored, "after a crash");
+}
+
+#[test]
+fn below_the_reserve_writes_are_refused_at_once() {
+    let mut config = config();
+    config.reserve_bytes = Some(1 << 20);
+    let rig = Rig::new(config);
+    assert_eq!(rig.store(&request(0)), Ok(Written::Stored));
+    rig.disk.set_capacity(rig.disk.used_bytes() + (1 << 20) - 1);
+    rig.engine.check_disk();
+    let error = rig.store(&request(1)).expect_err("a refusal");
+    assert!(matches!(error, WriteError::DiskFull { reserve_bytes: 1_048_576, .. }), "{error}");
+    assert!(!rig.engine.status().write.ready);
+    rig.disk.set_capacity(1 << 40);
+    rig.engine.check_disk();
+    assert_eq!(rig.store(&request(1)), Ok(Written::Stored));
+}
+
+#[test]
+fn it_starts_on_a_full_disk() {
+    let rig = Rig::new(config());
+    let stored = acknowledged(&rig, 0..5);
+    rig.disk.crash(1);
+    rig.disk.set_capacity(rig.disk.used_bytes());
+    let rig = rig.reopen();
+    assert_stored(&rig, &stored, "full from the start");
+    assert!(rig.store(&request(7)).is_err());
+    rig.disk.set_capacity(1 << 30);
+    assert_eq!(rig.store(&request(7)), Ok(Written::Stored));
+    let rig = rig.crash(2);
+    assert_stored(&rig, &[stored, vec![7]].concat(), "after a crash");
+    assert_eq!(rig.engine.status().lost.records, 0, "{:?}", rig.engine.status().notices);
+}
+
+#[test]
+fn a_write_without_room_at_any_moment_loses_nothing() {
+    for k in 1..60 {
+        let mut config = config();
+        config.segment_bytes = 16 << 10;
+        config.memtable_bytes = 8 << 10;
+        let rig = Rig::new(config);
+        let writes = rig.disk.writes();
+        rig.disk.fail_write_at(writes + k..=writes + k + k % 3);
+        let mut stored = Vec::new();
+        for n in 0..12 {
+            stored.extend(acknowledged(&rig, n..n + 1));
+            if n % 4 == 3 {
+                _ = rig.engine.flush_once();
+            }
+        }
+        assert_stored(&rig, &stored, &format!("k {k}"));
+        let rig = rig.crash(k);
+        assert_stored(&rig, &stored, &format!("k {k}, after a crash"));
+        assert_eq!(rig.engine.status().lost.records, 0, "k {k}: {:?}", rig.engine.status().notices);
+    }
+}
+
+#[test]
+fn a_second_process_is_refused() {
+    let rig = Rig::new(config());
+    let second = Engine::open(rig.config.clone(), Arc::new(rig.disk.clone()), rig.clock.clone());
+    assert!(matches!(second.err(), Some(Error::Locked { .. })));
+    rig.engine.close().expect("a close");
+    assert!(Engine::open(rig.config.clone(), Arc::new(rig.disk.clone()), rig.clock.clone()).is_ok());
+}
+
+#[test]
+fn a_newer_manifest_is_refused_by_name() {
+    let rig = Rig::new(config());
+    rig.engine.close().expect("a close");
+    let path = Path::new(DIR).join("manifest");
+    let text = String::from_utf8(rig.disk.read_all(&path).expect("a manifest")).expect("text");
+    let newer = text.replacen("version=1", "version=2", 1);
+    rig.disk.replace(&path, newer.as_bytes()).expect("a write");
+    let error = Rig::open(rig.config.clone(), rig.disk.clone(), rig.clock.clone()).err().expect("a refusal");
+    assert!(error.to_string().contains("version 2"), "{error}");
+}
+
+#[test]
+fn too_many_waiting_bytes_are_refused() {
+    let mut config = config();
+    config.queue_bytes = 4_000;
+    let rig = Rig::new(config);
+    let answers: Vec<_> = (0..10).map(|n| rig.submit(&request(n))).collect();
+    let refused = answers.iter().filter(|answer| {
+        matches!(&*answer.lock().expect("no panic"), Some(Err(error @ WriteError::Overloaded { .. })) if error.is_retryable())
+    });
+    assert!(refused.count() > 0);
+    while rig.engine.commit_once() > 0 {}
+    assert_eq!(rig.store(&request(20)), Ok(Written::Stored));
+}
+
+#[test]
+fn old_blocks_go_and_snapshots_keep_what_they_hold() {
+    let mut config = config();
+    config.retention = Duration::from_secs(3600);
+    let rig = Rig::new(config);
+    let stored = acknowledged(&rig, 0..6);
+    rig.flush();
+    let before = rig.engine.snapshot();
+    assert_eq!(rig.engine.retain_once().expect("retention"), 0);
+    rig.clock.advance(Duration::from_secs(3700));
+    assert!(rig.engine.retain_once().expect("retention") > 0);
+    assert!(rig.stored().is_empty());
+    assert_eq!(crate::harness::stored(&before).len(), stored.len() * 10);
+    assert!(rig.engine.reap() > 0, "a snapshot still reads them");
+    drop(before);
+    assert_eq!(rig.engine.reap(), 0);
+    let blocks = rig.disk.list(&Path::new(DIR).join("blocks")).expect("a folder");
+    assert!(blocks.is_empty(), "{blocks:?}");
+}
+
+#[test]
+fn over_the_disk_budget_the_oldest_go_first() {
+    let mut config = config();
+    config.disk_budget_bytes = Some(200 << 10);
+    let rig = Rig::new(config);
+    for n in 0..40 {
+        assert!(rig.store(&request(n)).is_ok());
+        rig.flush();
+        rig.engine.retain_once().expect("retention");
+    }
+    let status = rig.engine.status();
+    assert!(status.block_bytes <= 200 << 10, "{}", status.block_bytes);
+    let found = rig.stored();
+    let last = request(39);
+    assert!(last.items.iter().all(|n| found.contains_key(&(last.signal, *n))));
+}

@@ -1,0 +1,7 @@
+//! The store from outside: an engine driven by hand on a simulated disk and clock.
+
+mod damage;
+mod faults;
+mod harness;
+mod power_cut;
+mod retries;

@@ -1,0 +1,181 @@
+//! Power cuts at any operation, from seeds: acknowledged ⊆ stored ⊆ sent, nothing twice, the ledger balanced.
+//!
+//! A run is a few lives of one store. In each life requests, commits, flushes, merges and reads follow one another
+//! until the power goes in the middle of some operation of the disk, which may as well be one of the next recovery.
+//! `THROUGHLINE_POWER_CUTS` says how many seeds to try; a failure names its seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use throughline_model::Signal;
+use throughline_store::{Durability, ManualClock, SimDisk, Written};
+
+use crate::harness::{Answer, DIR, NOW, Random, Request, Rig, config, stored};
+
+/// What the sender knows.
+#[derive(Default)]
+struct Journal {
+    sent: BTreeSet<(Signal, u64)>,
+    acknowledged: BTreeSet<(Signal, u64)>,
+    /// Requests without a good answer: sent again, byte for byte.
+    to_retry: Vec<Request>,
+    next: u64,
+}
+
+impl Journal {
+    fn request(&mut self, random: &mut Random) -> Request {
+        if !self.to_retry.is_empty() && random.chance(3) {
+            let index = random.below(self.to_retry.len() as u64) as usize;
+            return self.to_retry.swap_remove(index);
+        }
+        let signal = Signal::ALL[random.below(3) as usize];
+        let count = 1 + random.below(40);
+        let items: Vec<u64> = (self.next..self.next + count).collect();
+        self.next += count;
+        self.sent.extend(items.iter().map(|n| (signal, *n)));
+        Request::new(signal, items)
+    }
+
+    fn settle(&mut self, pending: Vec<(Request, Answer)>, random: &mut Random) {
+        for (request, answer) in pending {
+            let answer = answer.lock().expect("no panic").clone();
+            match answer {
+                Some(Ok(Written::Stored | Written::Deduplicated)) => {
+                    self.acknowledged.extend(request.items.iter().map(|n| (request.signal, *n)));
+                    // Some senders lose the answer and send again.
+                    if random.chance(6) {
+                        self.to_retry.push(request);
+                    }
+                }
+                _ => self.to_retry.push(request),
+            }
+        }
+    }
+}
+
+fn live(rig: &Rig, journal: &mut Journal, random: &mut Random) {
+    let mut pending = Vec::new();
+    for _ in 0..60 {
+        match random.below(12) {
+            0..5 => {
+                let request = journal.request(random);
+                let answer = rig.submit(&request);
+                pending.push((request, answer));
+            }
+            5..9 => {
+                rig.engine.commit_once();
+                journal.settle(std::mem::take(&mut pending), random);
+            }
+            9 => _ = rig.engine.flush_once(),
+            10 => _ = rig.engine.compact_once(),
+            _ => {
+                rig.clock.advance(Duration::from_millis(random.below(5_000)));
+                _ = rig.engine.sync_once();
+                rig.engine.reap();
+            }
+        }
+        if rig.disk.is_off() {
+            break;
+        }
+    }
+    journal.settle(pending, random);
+}
+
+fn check(seed: u64, rig: &Rig, journal: &Journal) {
+    let found: BTreeMap<(Signal, u64), usize> = stored(&rig.engine.snapshot());
+    for (item, times) in &found {
+        assert_eq!(*times, 1, "seed {seed}: {item:?} is there {times} times");
+        assert!(journal.sent.contains(item), "seed {seed}: {item:?} was never sent");
+    }
+    for item in &journal.acknowledged {
+        assert!(found.contains_key(item), "seed {seed}: {item:?} was acknowledged and is lost");
+    }
+    let ledger = rig.engine.ledger();
+    assert!(ledger.is_balanced(), "seed {seed}: {ledger:?}");
+    for signal in Signal::ALL {
+        let items = found.keys().filter(|(of, _)| *of == signal).count() as u64;
+        assert_eq!(ledger.account(signal).stored, items, "seed {seed}: the ledger's {signal:?}");
+        assert_eq!(rig.engine.snapshot().stored_rows(signal), items, "seed {seed}: rows of {signal:?}");
+    }
+    let status = rig.engine.status();
+    assert_eq!(status.lost.records, 0, "seed {seed}: {:?}", status.notices);
+    assert!(status.read.ready, "seed {seed}: {:?}", status.read);
+}
+
+fn run(seed: u64) {
+    let mut random = Random(seed);
+    let disk = SimDisk::new(seed);
+    let clock = Arc::new(ManualClock::at(NOW));
+    let mut config = config();
+    config.segment_bytes = [16 << 10, 64 << 10, 1 << 20][random.below(3) as usize];
+    config.memtable_bytes = [64 << 10, 256 << 10, 4 << 20][random.below(3) as usize];
+    config.flush_after = Duration::from_secs(10);
+    config.compaction.fan_in = 2;
+    config.compaction.settle_ns = 5_000_000_000;
+    let mut journal = Journal::default();
+    let lives = 2 + random.below(4);
+    for _ in 0..lives {
+        // Some lives end in the middle of the recovery.
+        let operations = if random.chance(4) { random.below(30) } else { random.below(400) };
+        disk.cut_power_after(operations);
+        let opened = Rig::open(config.clone(), disk.clone(), clock.clone());
+        if let Ok(rig) = &opened {
+            live(rig, &mut journal, &mut random);
+        } else {
+            assert!(disk.is_off(), "seed {seed}: {:?}", opened.err().map(|error| error.to_string()));
+        }
+        disk.crash(random.next());
+        clock.advance(Duration::from_millis(random.below(3_000)));
+    }
+    let rig = Rig::open(config, disk, clock).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    check(seed, &rig, &journal);
+    // Everything that has no answer yet is sent until it has one, and is there once.
+    for request in std::mem::take(&mut journal.to_retry) {
+        rig.flush();
+        let answer = rig.store(&request);
+        assert!(answer.is_ok(), "seed {seed}: {answer:?}");
+        journal.acknowledged.extend(request.items.iter().map(|n| (request.signal, *n)));
+    }
+    check(seed, &rig, &journal);
+    rig.engine.close().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    let rig = rig.reopen();
+    assert!(!rig.engine.status().started_unclean, "seed {seed}");
+    check(seed, &rig, &journal);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_and_nothing_is_doubled() {
+    let seeds = std::env::var("THROUGHLINE_POWER_CUTS").ok().and_then(|text| text.parse().ok()).unwrap_or(50);
+    let first = std::env::var("THROUGHLINE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    for seed in first..first + seeds {
+        run(seed);
+    }
+}
+
+#[test]
+fn without_sync_a_power_cut_loses_at_most_what_was_not_synced() {
+    for seed in 0..20 {
+        let mut config = config();
+        config.durability = Durability::Os;
+        let rig = Rig::new(config);
+        let safe = Request::new(Signal::Logs, (0..10).collect());
+        let late = Request::new(Signal::Logs, (10..20).collect());
+        assert_eq!(rig.store(&safe), Ok(Written::Stored));
+        rig.engine.sync_once().expect("a sync");
+        assert_eq!(rig.store(&late), Ok(Written::Stored));
+        let rig = rig.crash(seed);
+        let found = rig.stored();
+        assert!(safe.items.iter().all(|n| found.contains_key(&(Signal::Logs, *n))), "seed {seed}");
+        assert!(rig.engine.ledger().is_balanced());
+        assert_eq!(rig.engine.status().lost.records, 0, "what was not synced is torn, not lost");
+    }
+}
+
+#[test]
+fn a_store_that_was_never_closed_says_so() {
+    let rig = Rig::new(config()).crash(3);
+    assert!(rig.engine.status().started_unclean);
+    let names = throughline_store::Disk::list(&rig.disk, std::path::Path::new(DIR)).expect("a folder");
+    assert!(names.contains(&"manifest".to_owned()));
+}
