@@ -9,13 +9,21 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 use throughline_api::{Context, PREFIX, ROUTES};
-use throughline_store::{Durability, ManualClock, SimDisk, Store, StoreConfig};
+use throughline_model::Signal;
+use throughline_store::{Durability, ManualClock, SimDisk, Store, StoreConfig, Write, WriteError, Written};
+use throughline_wire::{Compression, DecodeContext, DecodeLimits, Encoding};
+
+/// The time at which everything is asked.
+const NOW: i64 = 1_790_000_100_000_000_000;
 
 /// Objects whose keys are data, not surface.
-const OPEN_OBJECTS: [&str; 6] = ["attributes", "resource", "scope", "series_attributes", "rejected", "process"];
+const OPEN_OBJECTS: [&str; 6] =
+    ["attributes", "resource", "scope", "series_attributes", "rejected", "process"];
 
 /// A served API over a simulated disk at a fixed time.
 struct Served {
@@ -27,7 +35,7 @@ struct Served {
 
 impl Served {
     fn new() -> Served {
-        let clock = Arc::new(ManualClock::at(telemetry::NOW));
+        let clock = Arc::new(ManualClock::at(NOW));
         let config = StoreConfig {
             durability: Durability::Fsync,
             segment_bytes: 1 << 20,
@@ -35,7 +43,7 @@ impl Served {
             ..StoreConfig::new("/data".into(), std::time::Duration::from_secs(86_400))
         };
         let store = Store::open(config, Arc::new(SimDisk::new(1)), clock.clone()).expect("opened");
-        telemetry::fill(&store);
+        fill(&store);
         let draining = Arc::new(AtomicBool::new(false));
         let router = throughline_api::native(Context {
             store: store.clone(),
@@ -66,6 +74,34 @@ impl Served {
     fn ask(&self, question: &str) -> (u16, Value) {
         self.get(&format!("{PREFIX}/{question}"))
     }
+}
+
+/// Writes everything and waits until it is stored.
+fn fill(store: &Store) {
+    write(store, Signal::Traces, &telemetry::traces(NOW));
+    write(store, Signal::Logs, &telemetry::logs(NOW));
+    write(store, Signal::Metrics, &telemetry::metrics(NOW));
+}
+
+fn write(store: &Store, signal: Signal, request: &Value) {
+    let body = request.to_string();
+    let context =
+        DecodeContext { received_at: NOW, limits: DecodeLimits::with_retention(86_400 * 1_000_000_000) };
+    let decoded =
+        throughline_wire::decode(signal, Encoding::Json, body.as_bytes(), &context).expect("decoded");
+    let (sender, receiver) = mpsc::channel::<Result<Written, WriteError>>();
+    let write = Write {
+        signal,
+        encoding: Encoding::Json,
+        compression: Compression::Identity,
+        body: Bytes::from(body),
+        received_at: NOW,
+        content_hash: signal as u128,
+        batch: decoded.batch,
+        rejected: decoded.rejected,
+    };
+    store.submit(write, Box::new(move |done| sender.send(done).expect("awaited")));
+    assert_eq!(receiver.recv().expect("answered"), Ok(Written::Stored));
 }
 
 impl Drop for Served {
@@ -158,9 +194,13 @@ fn the_surface_is_as_the_golden_file_has_it() {
 #[test]
 fn a_trace_is_found_by_its_id_in_any_form() {
     let served = Served::new();
-    for form in
-        [telemetry::SLOW_TRACE, "0x0000000000000000000000000000C0DE", "000000000000c0de", "49374", "1-00000000-00000000000000000000c0de"]
-    {
+    for form in [
+        telemetry::SLOW_TRACE,
+        "0x0000000000000000000000000000C0DE",
+        "000000000000c0de",
+        "49374",
+        "1-00000000-00000000000000000000c0de",
+    ] {
         let (status, body) = served.ask(&format!("traces/{form}"));
         assert_eq!((status, &body["trace_id"]), (200, &json!(telemetry::SLOW_TRACE)), "{form}");
         assert_eq!(body["link"]["state"], "resolved");
@@ -182,7 +222,10 @@ fn refusals_name_the_parameter_and_the_way_out() {
         ("exemplars?start=now&end=-1h", "start"),
     ] {
         let (status, body) = served.ask(question);
-        assert_eq!((status, &body["error"], &body["parameter"]), (400, &json!("bad_parameter"), &json!(parameter)));
+        assert_eq!(
+            (status, &body["error"], &body["parameter"]),
+            (400, &json!("bad_parameter"), &json!(parameter))
+        );
     }
     let (status, body) = served.get("/api/throughline/v2/traces");
     assert_eq!((status, &body["error"]), (404, &json!("no_such_route")));

@@ -1,46 +1,11 @@
-//! A minute of telemetry with a spike at its end, small enough to read.
+//! A minute of telemetry with a spike at its end, small enough to read: OTLP/JSON requests.
 
-use std::sync::mpsc;
-
-use bytes::Bytes;
 use serde_json::{Value, json};
-use throughline_model::Signal;
-use throughline_store::{Store, Write, WriteError, Written};
-use throughline_wire::{Compression, DecodeContext, DecodeLimits, Encoding};
 
-/// The time at which everything is asked.
-pub const NOW: i64 = 1_790_000_100_000_000_000;
 /// The slowest trace.
 pub const SLOW_TRACE: &str = "0000000000000000000000000000c0de";
 
 const SECOND: i64 = 1_000_000_000;
-const START: i64 = NOW - 100 * SECOND;
-
-/// Writes everything and waits until it is stored.
-pub fn fill(store: &Store) {
-    write(store, Signal::Traces, &traces());
-    write(store, Signal::Logs, &logs());
-    write(store, Signal::Metrics, &metrics());
-}
-
-fn write(store: &Store, signal: Signal, request: &Value) {
-    let body = request.to_string();
-    let context = DecodeContext { received_at: NOW, limits: DecodeLimits::with_retention(86_400 * SECOND) };
-    let decoded = throughline_wire::decode(signal, Encoding::Json, body.as_bytes(), &context).expect("decoded");
-    let (sender, receiver) = mpsc::channel::<Result<Written, WriteError>>();
-    let write = Write {
-        signal,
-        encoding: Encoding::Json,
-        compression: Compression::Identity,
-        body: Bytes::from(body),
-        received_at: NOW,
-        content_hash: signal as u128,
-        batch: decoded.batch,
-        rejected: decoded.rejected,
-    };
-    store.submit(write, Box::new(move |done| sender.send(done).expect("awaited")));
-    assert_eq!(receiver.recv().expect("answered"), Ok(Written::Stored));
-}
 
 fn attribute(key: &str, value: &str) -> Value {
     json!({"key": key, "value": {"stringValue": value}})
@@ -50,14 +15,19 @@ fn resource(service: &str) -> Value {
     json!({"attributes": [attribute("service.name", service)]})
 }
 
+/// When the telemetry starts, if it is asked for at `now`.
+fn start(now: i64) -> i64 {
+    now - 100 * SECOND
+}
+
 /// Ten quick traces and one slow one, each a request with a query below it.
-fn traces() -> Value {
+pub fn traces(now: i64) -> Value {
     let mut spans = Vec::new();
     for n in 0..11i64 {
         let slow = n == 10;
         let trace = if slow { SLOW_TRACE.to_owned() } else { format!("{:032x}", n + 1) };
         let (root, query) = if slow { (0xc0d1, 0xc0d2) } else { (n * 2 + 1, n * 2 + 2) };
-        let (start, ms) = (START + n * 5 * SECOND, if slow { 900 } else { 9 });
+        let (start, ms) = (start(now) + n * 5 * SECOND, if slow { 900 } else { 9 });
         let span = |id: i64, parent: Option<i64>, name: &str, from_ms: i64, to_ms: i64, partition: &str| {
             json!({
                 "traceId": trace,
@@ -80,10 +50,11 @@ fn traces() -> Value {
     json!({"resourceSpans": [{"resource": resource("task-svc"), "scopeSpans": [{"scope": {"name": "t"}, "spans": spans}]}]})
 }
 
-fn logs() -> Value {
+/// Two log records of the slow trace.
+pub fn logs(now: i64) -> Value {
     let record = |span: i64, severity: u8, body: &str| {
         json!({
-            "timeUnixNano": (START + 51 * SECOND).to_string(),
+            "timeUnixNano": (start(now) + 51 * SECOND).to_string(),
             "severityNumber": severity,
             "body": {"stringValue": body},
             "traceId": SLOW_TRACE,
@@ -96,10 +67,10 @@ fn logs() -> Value {
 }
 
 /// Eleven delta points of a latency histogram, the last one slow and with an exemplar; and a gauge.
-fn metrics() -> Value {
+pub fn metrics(now: i64) -> Value {
     let points: Vec<Value> = (0..11i64)
         .map(|n| {
-            let end = START + n * 5 * SECOND + 2 * SECOND;
+            let end = start(now) + n * 5 * SECOND + 2 * SECOND;
             let slow = n == 10;
             let exemplar = json!({
                 "timeUnixNano": end.to_string(),
@@ -121,7 +92,7 @@ fn metrics() -> Value {
         .collect();
     let metrics = json!([
         {"name": "request.duration", "unit": "ms", "histogram": {"aggregationTemporality": 1, "dataPoints": points}},
-        {"name": "queue.length", "unit": "1", "gauge": {"dataPoints": [{"timeUnixNano": START.to_string(), "asInt": "3"}]}},
+        {"name": "queue.length", "unit": "1", "gauge": {"dataPoints": [{"timeUnixNano": start(now).to_string(), "asInt": "3"}]}},
     ]);
     json!({"resourceMetrics": [{"resource": resource("task-svc"), "scopeMetrics": [{"metrics": metrics}]}]})
 }
