@@ -102,6 +102,11 @@ fn skip_separators(bytes: &[u8], from: usize) -> Option<usize> {
 
 /// The id at a place, if what stands there looks like one.
 fn value_at(text: &str, start: usize, role: Role) -> Option<&str> {
+    if role == Role::Trace
+        && let Some(word) = hex_word::<16>(text, start)
+    {
+        return Some(word);
+    }
     let rest = text.as_bytes().get(start..)?;
     let run = |accept: fn(&u8) -> bool| rest.iter().take(VALUE_BYTES).take_while(|b| accept(b)).count();
     let word = text.get(start..start + run(|b| b.is_ascii_alphanumeric() || *b == b'-'))?;
@@ -119,6 +124,13 @@ fn value_at(text: &str, start: usize, role: Role) -> Option<&str> {
         start..start + run(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'-' | b'_')),
     )?;
     (base64.len() == 24 && base64.ends_with("==") && TraceId::parse(base64).is_some()).then_some(base64)
+}
+
+/// Exactly `N` bytes in lower-case hex, if they stand at a place as a word of their own.
+fn hex_word<const N: usize>(text: &str, start: usize) -> Option<&str> {
+    let word = text.get(start..start + 2 * N)?;
+    let goes_on = text.as_bytes().get(start + 2 * N).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'-');
+    (!goes_on && lower_hex::<N>(word.as_bytes()).is_some()).then_some(word)
 }
 
 fn looks_like_id(word: &str) -> bool {
@@ -168,6 +180,9 @@ fn span_at<'a>(text: &'a str, bytes: &[u8], an: usize) -> Option<&'a str> {
     }
     let suffix = id_suffix(bytes.get(an + 2..)?)?;
     let start = skip_separators(bytes, an + 2 + suffix)?;
+    if let Some(word) = hex_word::<8>(text, start) {
+        return parse_span(word).map(|_| word);
+    }
     let length =
         text.as_bytes().get(start..)?.iter().take(21).take_while(|b| b.is_ascii_alphanumeric()).count();
     let word = text.get(start..start + length)?;
