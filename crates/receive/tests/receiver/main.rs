@@ -3,6 +3,7 @@
 
 mod client;
 mod connections;
+mod delivery;
 mod hostile;
 mod sdk;
 mod server;

@@ -314,7 +314,7 @@ async fn a_slow_body_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_and_a_failing_one_are_retryable() {
+async fn a_full_disk_is_retryable_and_heals() {
     let (server, disk) = Running::start_simulated(|_| {}).await;
     let client = Http2::connect(server.grpc).await;
     assert_eq!(client.export(Signal::Logs, &logs(&["before"])).await.grpc_status(), 0);
@@ -326,6 +326,30 @@ async fn a_full_disk_and_a_failing_one_are_retryable() {
         let answer = http1(server.http, post(path, PROTOBUF, &[], Sent::whole(one_item(signal)))).await;
         check_http("disk full", &answer, PROTOBUF, 503, "disk", true);
     }
+    let health = client.send(call("/grpc.health.v1.Health/Check", &[], prefixed(0, b""))).await;
+    assert_eq!(health.body.as_ref(), [0, 0, 0, 0, 2, 8, 2], "NOT_SERVING");
+    assert_eq!(server.received(), [0, 0, 1], "what was refused is in no column");
+    disk.set_capacity(1 << 40);
+    let start = tokio::time::Instant::now();
+    while client.export(Signal::Logs, &logs(&["after"])).await.grpc_status() != 0 {
+        assert!(start.elapsed() < Duration::from_secs(10), "back to writable within ten seconds");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_disk_is_retryable_and_acknowledges_nothing() {
+    let (server, disk) = Running::start_simulated(|_| {}).await;
+    let client = Http2::connect(server.grpc).await;
+    disk.fail_sync_at(disk.syncs() + 1..=u64::MAX);
+    for (signal, path) in PATHS {
+        let answer = client.export(signal, &one_item(signal)).await;
+        check_grpc("failed sync", &answer, 14, "", true);
+        let answer = http1(server.http, post(path, PROTOBUF, &[], Sent::whole(one_item(signal)))).await;
+        check_http("failed sync", &answer, PROTOBUF, 503, "", true);
+    }
+    assert_eq!(server.received(), [0, 0, 0]);
     server.stop().await;
 }
 
