@@ -94,9 +94,8 @@ fn the_walk_leads_from_the_spike_to_the_throttled_query() {
     assert!(!ids.iter().any(is_running), "children are left behind: {ids:?}");
 }
 
-#[test]
-fn no_child_outlives_a_killed_driver() {
-    let mut demo = Demo::start("demo-killed", &["--quiet-seconds", "600"]);
+/// Reads what the demo prints until all five processes are named.
+fn read_process_ids(demo: &mut Demo) -> Vec<u32> {
     let stdout = BufReader::new(demo.child.stdout.take().expect("stdout"));
     let mut text = String::new();
     for line in stdout.lines() {
@@ -108,7 +107,27 @@ fn no_child_outlives_a_killed_driver() {
     let ids = process_ids(&text);
     assert_eq!(ids.len(), 5, "{text}");
     assert!(ids.iter().all(is_running));
+    ids
+}
+
+#[test]
+fn no_child_outlives_a_killed_driver() {
+    let mut demo = Demo::start("demo-killed", &["--quiet-seconds", "600"]);
+    let ids = read_process_ids(&mut demo);
     demo.child.kill().expect("kill the driver");
     demo.child.wait().expect("wait for the driver");
     wait_until("all children end", CHILDREN_END_WITHIN, || !ids.iter().any(is_running));
+}
+
+#[test]
+fn ctrl_c_ends_everything_in_order() {
+    let mut demo = Demo::start("demo-interrupted", &["--quiet-seconds", "600"]);
+    let ids = read_process_ids(&mut demo);
+    let driver = demo.child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &driver]).status().expect("send the signal").success());
+    wait_until("the driver ends", CHILDREN_END_WITHIN, || demo.child.try_wait().expect("wait").is_some());
+    assert!(demo.child.wait().expect("wait").success());
+    assert!(!ids.iter().any(is_running));
+    let log = std::fs::read_to_string(demo.folder.join("data.log")).expect("the server's log");
+    assert!(log.contains("everything received is stored"), "{log}");
 }

@@ -36,6 +36,9 @@ const WALK_TIMEOUT: Duration = Duration::from_secs(180);
 const QUIET_SPELL: Duration = Duration::from_secs(150);
 const HOT_SPELL: Duration = Duration::from_secs(20);
 
+/// Within this, a second signal is the same key press: `make` and `timeout` pass on what the terminal has sent already.
+const SIGNAL_ECHO: Duration = Duration::from_secs(1);
+
 /// Requests a second that the load makes.
 const REQUESTS_PER_SECOND: u32 = 40;
 
@@ -81,11 +84,11 @@ impl Driver {
         }
         let resolved = self.watch_spike(&watch)?;
         if args.once {
-            println!("{}", show::epilogue(&folder));
+            show::print(&show::epilogue(&folder));
             return Ok(if resolved { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         if !self.stopped {
-            println!("{}", show::farewell(ports));
+            show::print(&show::farewell(ports));
         }
         while !self.stopped {
             self.order(QUIET)?;
@@ -98,11 +101,11 @@ impl Driver {
 
     fn start_server(&mut self, folder: &std::path::Path, ports: Ports, watch: &Watch) -> anyhow::Result<()> {
         let (log_path, log) = place::log_file(folder)?;
-        println!("{}", show::opening(ports, folder));
+        show::print(&show::opening(ports, folder));
         let arguments = ports.serve_arguments(folder);
         let output = Output::Log(log, self.sender.clone());
         let server = Process::start("the server", &arguments, output)?;
-        println!("  {:<10} process {}, log in {}", "server", server.id(), log_path.display());
+        show::print(&format!("  {:<10} process {}, log in {}", "server", server.id(), log_path.display()));
         self.processes.push(server);
         let until = time::now() + START_TIMEOUT;
         while !watch.server_is_ready() {
@@ -130,10 +133,12 @@ impl Driver {
             let id = process.id();
             self.processes.push(process);
             if name == Name::Load {
-                println!("  {text:<10} process {id}, {REQUESTS_PER_SECOND} requests a second to the gateway");
+                show::print(&format!(
+                    "  {text:<10} process {id}, {REQUESTS_PER_SECOND} requests a second to the gateway"
+                ));
             } else {
                 let address = self.listening(text)?;
-                println!("  {text:<10} process {id}, {address}");
+                show::print(&format!("  {text:<10} process {id}, {address}"));
                 upstream = format!("http://{address}");
             }
         }
@@ -178,7 +183,7 @@ impl Driver {
         }
         self.say(&format!("the walk, {took} s after the partition went hot"));
         if let Some(walk) = &sight.walk {
-            println!("\n{}", show::walk(walk, watch.trace(walk).as_ref()));
+            show::print(&format!("\n{}", show::walk(walk, watch.trace(walk).as_ref())));
         }
         if let Some(missing) = &sight.missing {
             eprintln!("the walk did not resolve within {took} s; what is missing is the {missing}");
@@ -221,7 +226,7 @@ impl Driver {
                 Ok(Event::Ended(name)) => bail!("{name} ended unexpectedly"),
                 Ok(Event::Line { name, text }) => match serde_json::from_str(&text) {
                     Ok(report) => self.report = report,
-                    Err(_) => println!("{name}: {text}"),
+                    Err(_) => show::print(&format!("{name}: {text}")),
                 },
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(()),
             }
@@ -238,7 +243,7 @@ impl Driver {
 
     fn say(&self, text: &str) {
         let elapsed = self.started.elapsed().as_secs();
-        println!("[{:2}:{:02}] {text}", elapsed / 60, elapsed % 60);
+        show::print(&format!("[{:2}:{:02}] {text}", elapsed / 60, elapsed % 60));
     }
 
     /// Ends the load first and the server last, so that all that was gathered still arrives.
@@ -261,8 +266,10 @@ fn stop_on_signals(events: Sender<Event>) -> anyhow::Result<()> {
     };
     let wait = move || {
         runtime.block_on(async {
-            for _ in 0..2 {
+            let mut first: Option<Instant> = None;
+            while first.is_none_or(|first| first.elapsed() < SIGNAL_ECHO) {
                 tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () }
+                first.get_or_insert_with(time::now);
                 // A driver that no longer listens is about to end.
                 let _ = events.send(Event::Stop);
             }

@@ -16,8 +16,7 @@ use throughline_instrument::{Histogram, LATENCY_BOUNDS_SECONDS, SpanKind, Teleme
 use super::http::Client;
 use super::keys::{HOT_PARTITION, TASKS, partition_of, task_id};
 use super::random::Random;
-use super::service::say;
-use super::time;
+use super::{show, time};
 
 /// The command that makes a partition hot.
 pub const HOT: &str = "hot";
@@ -183,7 +182,7 @@ impl Shared {
             window.iter().copied().collect()
         };
         if let Ok(line) = serde_json::to_string(&summarize(&samples)) {
-            say(&line);
+            show::print(&line);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! listens on stdout, takes commands on stdin, and ends when stdin closes: no service outlives its driver, however
 //! the driver ends.
 
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use throughline_instrument::{
 };
 
 use super::http::{Call, Handler, Reply, Server};
-use super::{db, gateway, load, task};
+use super::{db, gateway, load, show, task};
 
 /// How long the last export may take.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -79,7 +79,7 @@ pub fn run(args: ServiceArgs) -> anyhow::Result<ExitCode> {
     } else {
         let handler = handler(args.name, &telemetry, args.upstream);
         let server = Server::start(handler)?;
-        say(&format!("{LISTENING}{}", server.address));
+        show::print(&format!("{LISTENING}{}", server.address));
         follow_stdin(|_| ());
         server.stop();
     }
@@ -103,12 +103,6 @@ fn handler(name: Name, telemetry: &Telemetry, upstream: String) -> Handler {
             Arc::new(move |call| gateway.answer(call))
         }
     }
-}
-
-/// Writes a line for the driver. A driver that is gone closes stdin too, which is what ends the service.
-pub fn say(line: &str) {
-    let mut stdout = std::io::stdout().lock();
-    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
 fn follow_stdin(mut obey: impl FnMut(&str)) {

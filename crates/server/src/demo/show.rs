@@ -1,5 +1,6 @@
 //! What the demo prints.
 
+use std::io::Write;
 use std::path::Path;
 
 use throughline_correlate::trace_view::TraceView;
@@ -9,6 +10,13 @@ use super::place::Ports;
 use super::watch::SERVICE;
 use crate::client::SERVER_VARIABLE;
 use crate::render::{self, Style};
+
+/// Writes to stdout at once. Nobody has to read it: a reader that has gone (`demo | head`) does not end the demo, and
+/// a service whose driver has gone ends because its stdin closes.
+pub fn print(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+}
 
 /// Before anything runs.
 pub fn opening(ports: Ports, folder: &Path) -> String {
