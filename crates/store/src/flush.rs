@@ -220,7 +220,7 @@ impl PartFlush<'_> {
     fn write_spans(&self, builder: &mut BlockBuilder<'_>, order: &[SpanOrder]) -> Result<TraceRows, Error> {
         let columns = self.spans.choose_columns(order);
         let schema = spans_schema(columns.fields());
-        let mut table = TableWriter::create(builder.disk, &builder.folder, Table::Spans, schema.clone())?;
+        let mut table = TableWriter::create(builder.disk, &builder.folder, Table::Spans, 0, schema.clone())?;
         let mut span_ids = Vec::with_capacity(order.len());
         for rows in self.spans.chunks(order, &columns, self.texts, &schema) {
             let rows = rows?;
@@ -253,7 +253,7 @@ impl PartFlush<'_> {
         }
         let columns = self.logs.choose_columns(&order);
         let schema = logs_schema(columns.fields());
-        let mut table = TableWriter::create(builder.disk, &builder.folder, Table::Logs, schema.clone())?;
+        let mut table = TableWriter::create(builder.disk, &builder.folder, Table::Logs, 0, schema.clone())?;
         for rows in self.logs.chunks(&order, &columns, self.texts, &schema) {
             table.write(&rows?)?;
         }
@@ -273,7 +273,7 @@ impl PartFlush<'_> {
         points.sort_unstable();
         let mut exemplars = part.exemplars.clone();
         exemplars.sort_unstable();
-        let mut writer = MetricsWriter::create(builder.disk, &builder.folder)?;
+        let mut writer = MetricsWriter::create(builder.disk, &builder.folder, 0)?;
         let mut entries = Vec::with_capacity(exemplars.len());
         let mut used: Vec<u32> = points.iter().chain(&exemplars).map(|(rank, ..)| *rank).collect();
         used.sort_unstable();
@@ -295,7 +295,8 @@ impl PartFlush<'_> {
         }
         let (sums, n_series, n_points) = writer.finish()?;
         builder.sums.extend(sums);
-        builder.sums.push(write_exemplars(builder.disk, &builder.folder, &entries)?);
+        let sums = write_exemplars(builder, &entries)?;
+        builder.sums.push(sums);
         builder.meta.rows.series = u64::from(n_series);
         builder.meta.rows.points = n_points;
         builder.meta.rows.exemplars = entries.len() as u64;

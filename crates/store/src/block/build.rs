@@ -92,7 +92,7 @@ impl<'a> BlockBuilder<'a> {
     /// Writes what remains and makes the folder durable. The block is complete, but nobody knows of it yet.
     pub(crate) fn finish(mut self, texts: &Texts) -> Result<BlockMeta, Error> {
         self.meta.rows.traces = self.traces.len() as u64;
-        let table = traces::table(self.disk, &self.folder)?;
+        let table = traces::table(&self)?;
         self.sums.push(traces::write(table, &self.traces, texts, &mut self.index)?);
         let mut index = FileWriter::create(self.disk, &self.folder, "index")?;
         let path = self.folder.join("index");
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn folder_names_say_the_window() {
-        assert_eq!(folder_name(1_795_182_305_000_000_000, 2, 7), "20261120T131825Z-L2-00000007".to_owned());
+        assert_eq!(folder_name(1_795_182_305_000_000_000, 2, 7), "20261120T134505Z-L2-00000007".to_owned());
         assert_eq!(folder_name(-1, 0, 1), "19691231T235959Z-L0-00000001");
     }
 }

@@ -4,7 +4,6 @@
 //! bytes of ids, which do not compress, are not stored again; the span's id stays only where the span is not in the
 //! block.
 
-use ahash::AHashSet as HashSet;
 use std::sync::Arc;
 
 use arrow_array::builder::FixedSizeBinaryBuilder;
@@ -15,7 +14,7 @@ use throughline_model::batch::{
 };
 use throughline_model::{SpanId, TraceId};
 
-use super::index::tokens;
+use super::index::tokens::TokenFilter;
 use super::shred::{AttributeColumns, Shredder};
 use super::spans::RowRef;
 use super::tables::LOG_GROUP_ROWS;
@@ -49,7 +48,6 @@ pub(crate) struct LogOrder {
 pub(crate) struct LogContext {
     pub(crate) trace_id: TraceId,
     pub(crate) span_id: Option<SpanId>,
-    pub(crate) time: i64,
     pub(crate) is_error: bool,
 }
 
@@ -94,7 +92,6 @@ impl LogSources {
         Some(LogContext {
             trace_id: TraceId::from_slice(ids.value(row))?,
             span_id: if spans.is_null(row) { None } else { SpanId::from_slice(spans.value(row)) },
-            time: column_time(rows, log::TIME).value(row),
             is_error: column_number::<UInt8Type>(rows, log::SEVERITY_NUMBER).value(row) >= 17,
         })
     }
@@ -110,14 +107,14 @@ impl LogSources {
 
     /// The token filters of the row groups.
     pub(crate) fn token_filters<'a>(&'a self, order: &'a [LogOrder]) -> impl Iterator<Item = Vec<u8>> + 'a {
-        order.chunks(LOG_GROUP_ROWS).map(|group| {
-            let mut hashes = HashSet::new();
+        let mut filter = TokenFilter::new();
+        order.chunks(LOG_GROUP_ROWS).map(move |group| {
             for record in group {
                 if let Some((rows, row)) = self.rows(record.at) {
-                    tokens::each_token(column_text(rows, log::BODY).value(row), |hash| _ = hashes.insert(hash));
+                    filter.add(column_text(rows, log::BODY).value(row));
                 }
             }
-            tokens::build(&hashes)
+            filter.take()
         })
     }
 

@@ -11,6 +11,7 @@ use throughline_model::SpanId;
 use throughline_model::attribute;
 use throughline_model::record::Point;
 
+use super::build::BlockBuilder;
 use super::checksums::FileSums;
 use super::samples::{Run, RunBuilder};
 use super::tables::{Table, TableWriter, exemplars_schema, samples_schema, series_schema};
@@ -42,10 +43,10 @@ pub(crate) fn series_order(a: &SeriesEntry, b: &SeriesEntry) -> std::cmp::Orderi
 }
 
 impl MetricsWriter {
-    pub(crate) fn create(disk: &dyn Disk, folder: &Path) -> Result<MetricsWriter, Error> {
+    pub(crate) fn create(disk: &dyn Disk, folder: &Path, level: u32) -> Result<MetricsWriter, Error> {
         Ok(MetricsWriter {
-            series: TableWriter::create(disk, folder, Table::Series, series_schema())?,
-            samples: TableWriter::create(disk, folder, Table::Samples, samples_schema())?,
+            series: TableWriter::create(disk, folder, Table::Series, level, series_schema())?,
+            samples: TableWriter::create(disk, folder, Table::Samples, level, samples_schema())?,
             pending_series: Vec::new(),
             pending_runs: Vec::new(),
             run: RunBuilder::default(),
@@ -194,12 +195,9 @@ pub(crate) struct ExemplarEntry {
 }
 
 /// Writes exemplars, which are in the order of their series and times.
-pub(crate) fn write_exemplars(
-    disk: &dyn Disk,
-    folder: &Path,
-    exemplars: &[ExemplarEntry],
-) -> Result<FileSums, Error> {
-    let mut table = TableWriter::create(disk, folder, Table::Exemplars, exemplars_schema())?;
+pub(crate) fn write_exemplars(builder: &BlockBuilder<'_>, exemplars: &[ExemplarEntry]) -> Result<FileSums, Error> {
+    let (disk, folder, level) = (builder.disk, &builder.folder, builder.meta.level);
+    let mut table = TableWriter::create(disk, folder, Table::Exemplars, level, exemplars_schema())?;
     for part in exemplars.chunks(CHUNK_ROWS) {
         let mut span_ids = FixedSizeBinaryBuilder::with_capacity(part.len(), 8);
         let (mut originals, mut attributes) = (StringBuilder::new(), StringBuilder::new());

@@ -30,7 +30,7 @@ pub(crate) const TRACE_GROUP_ROWS: usize = 8_192;
 pub(crate) const LOG_GROUP_ROWS: usize = 65_536;
 
 /// Rows of a page of logs: what a look-up of one line decodes.
-const LOG_PAGE_ROWS: usize = 1_024;
+const LOG_PAGE_ROWS: usize = 4_096;
 
 /// Rows of a row group of exemplars and series.
 const SMALL_GROUP_ROWS: usize = 16_384;
@@ -72,10 +72,10 @@ impl Table {
         }
     }
 
-    fn properties(self) -> WriterProperties {
+    fn properties(self, level: u32) -> WriterProperties {
         let base = WriterProperties::builder()
             .set_writer_version(WriterVersion::PARQUET_2_0)
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_compression(compression(level))
             .set_statistics_enabled(EnabledStatistics::None)
             .set_created_by("throughline".to_owned())
             .set_write_page_header_statistics(false);
@@ -118,6 +118,14 @@ impl Table {
             }
         }
         .build()
+    }
+}
+
+/// Flushed blocks live for minutes and are read once, by a merge: they take the faster codec.
+fn compression(level: u32) -> Compression {
+    match level {
+        0 => Compression::LZ4_RAW,
+        _ => Compression::ZSTD(ZstdLevel::default()),
     }
 }
 
@@ -312,7 +320,6 @@ pub(crate) fn exemplars_schema() -> SchemaRef {
 pub(crate) struct TableWriter {
     table: Table,
     writer: ArrowWriter<FileWriter>,
-    schema: SchemaRef,
 }
 
 impl TableWriter {
@@ -320,16 +327,13 @@ impl TableWriter {
         disk: &dyn Disk,
         folder: &Path,
         table: Table,
+        level: u32,
         schema: SchemaRef,
     ) -> Result<TableWriter, Error> {
         let file = FileWriter::create(disk, folder, table.file_name())?;
-        let writer = ArrowWriter::try_new(file, schema.clone(), Some(table.properties()))
+        let writer = ArrowWriter::try_new(file, schema, Some(table.properties(level)))
             .map_err(|error| columns_error(table, "create", error))?;
-        Ok(TableWriter { table, writer, schema })
-    }
-
-    pub(crate) fn schema(&self) -> &SchemaRef {
-        &self.schema
+        Ok(TableWriter { table, writer })
     }
 
     pub(crate) fn write(&mut self, rows: &RecordBatch) -> Result<(), Error> {

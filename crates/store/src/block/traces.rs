@@ -7,6 +7,7 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch, TimestampNanosecondArray, U
 use throughline_model::TraceId;
 use throughline_model::trace::{Analyser, Analysis, SpanTiming};
 
+use super::build::BlockBuilder;
 use super::index::{IndexWriter, TracePostings};
 use super::tables::{TRACE_GROUP_ROWS, Table, TableWriter, traces_schema};
 use super::texts::{NO_TEXT, TextId, Texts};
@@ -182,6 +183,6 @@ pub(crate) fn arrow_error(error: arrow_schema::ArrowError) -> Error {
 }
 
 /// The writer of the table.
-pub(crate) fn table(disk: &dyn crate::disk::Disk, folder: &std::path::Path) -> Result<TableWriter, Error> {
-    TableWriter::create(disk, folder, Table::Traces, traces_schema())
+pub(crate) fn table(builder: &BlockBuilder<'_>) -> Result<TableWriter, Error> {
+    TableWriter::create(builder.disk, &builder.folder, Table::Traces, builder.meta.level, traces_schema())
 }

@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
-use ahash::AHashSet as HashSet;
 use arrow_array::builder::{FixedSizeBinaryBuilder, UInt32Builder};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{Field, SchemaRef};
@@ -12,7 +11,7 @@ use arrow_schema::{Field, SchemaRef};
 use super::spans::{Gather, attribute_fields};
 use super::traces::RowMap;
 use crate::block::build::{BlockBuilder, TraceRows};
-use crate::block::index::tokens;
+use crate::block::index::tokens::TokenFilter;
 use crate::block::read::{Columns, TableReader};
 use crate::block::tables::{LOG_GROUP_ROWS, Table, TableWriter, logs_schema};
 use crate::block::texts::{TextId, Texts};
@@ -84,12 +83,12 @@ pub(super) fn write(
     let fields = attribute_fields(&schemas);
     let schema = logs_schema(fields.iter().cloned());
     let mut writer = Output {
-        table: TableWriter::create(builder.disk, &builder.folder, Table::Logs, schema.clone())?,
+        table: TableWriter::create(builder.disk, &builder.folder, Table::Logs, builder.meta.level, schema.clone())?,
         schema,
         fields,
         map,
         rows,
-        tokens: HashSet::new(),
+        tokens: TokenFilter::new(),
         n_rows: 0,
     };
     let mut inputs: Vec<Input<'_>> = tables
@@ -157,7 +156,7 @@ struct Output<'a> {
     map: &'a RowMap,
     rows: &'a TraceRows,
     /// Tokens of the current row group.
-    tokens: HashSet<u64>,
+    tokens: TokenFilter,
     n_rows: usize,
 }
 
@@ -186,8 +185,7 @@ impl Output<'_> {
         let rows = RecordBatch::try_new(self.schema.clone(), columns).map_err(arrow_error)?;
         let of_rows = Columns::new(&rows);
         for row in 0..rows.num_rows() {
-            let tokens = &mut self.tokens;
-            tokens::each_token(of_rows.text("body", row).unwrap_or_default(), |hash| _ = tokens.insert(hash));
+            self.tokens.add(of_rows.text("body", row).unwrap_or_default());
         }
         self.table.write(&rows)?;
         self.n_rows += rows.num_rows();
@@ -198,8 +196,7 @@ impl Output<'_> {
     }
 
     fn end_group(&mut self, builder: &mut BlockBuilder<'_>) {
-        builder.index.add_tokens(&tokens::build(&self.tokens));
-        self.tokens.clear();
+        builder.index.add_tokens(&self.tokens.take());
     }
 
     fn references(&self, builder: &mut BlockBuilder<'_>, piece: &Piece) -> Result<References, Error> {

@@ -64,7 +64,7 @@ impl<'a> Input<'a> {
 pub(super) fn write(builder: &mut BlockBuilder<'_>, blocks: &[Arc<Block>], map: &RowMap) -> Result<(), Error> {
     let mut inputs: Vec<Input<'_>> =
         blocks.iter().map(|block| Input::new(block)).collect::<Result<_, _>>()?;
-    let mut writer = MetricsWriter::create(builder.disk, &builder.folder)?;
+    let mut writer = MetricsWriter::create(builder.disk, &builder.folder, builder.meta.level)?;
     loop {
         let heads = inputs.iter_mut().filter_map(|input| input.series.peek());
         let Some(least) = heads.min_by(|a, b| series_order(a, b)).cloned() else { break };
@@ -107,7 +107,8 @@ pub(super) fn write(builder: &mut BlockBuilder<'_>, blocks: &[Arc<Block>], map: 
             entry.postings.exemplars.push(row as u32);
         }
     }
-    builder.sums.push(write_exemplars(builder.disk, &builder.folder, &exemplars)?);
+    let sums = write_exemplars(builder, &exemplars)?;
+    builder.sums.push(sums);
     builder.meta.rows.exemplars = exemplars.len() as u64;
     Ok(())
 }

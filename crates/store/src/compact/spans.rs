@@ -168,7 +168,8 @@ pub(super) fn write(
     let fields = attribute_fields(&schemas);
     let schema = spans_schema(fields.iter().cloned());
     let mut inputs: Vec<Input<'_>> = tables.iter().map(|table| Input { table, groups: Vec::new() }).collect();
-    let mut table = TableWriter::create(builder.disk, &builder.folder, Table::Spans, schema.clone())?;
+    let level = builder.meta.level;
+    let mut table = TableWriter::create(builder.disk, &builder.folder, Table::Spans, level, schema.clone())?;
     let mut span_ids = Vec::with_capacity(order.len());
     for part in order.chunks(SPAN_GROUP_ROWS) {
         let rows = gather(part, &mut inputs, &fields, &schema, texts)?;

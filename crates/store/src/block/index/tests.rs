@@ -1,1 +1,82 @@
-//! Tests of the index.
+//! What is put into an index is found in it.
+
+use std::io::Write;
+use std::path::Path;
+
+use super::*;
+use crate::block::checksums::{CheckedFile, FileWriter};
+use crate::disk::{Disk, SimDisk};
+
+fn postings(trace: u32) -> TracePostings {
+    TracePostings {
+        first_span: 0,
+        span_count: trace % 7,
+        logs: (0..trace % 5).map(|log| trace * 3 + log * 1_000).collect(),
+        exemplars: (0..trace % 2).map(|exemplar| trace + exemplar).collect(),
+    }
+}
+
+fn fingerprint(trace: u32) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(&trace.to_le_bytes())
+}
+
+fn open(writer: IndexWriter) -> IndexReader {
+    let disk = SimDisk::new(1);
+    let folder = Path::new("block");
+    disk.create_dir_all(folder).unwrap();
+    let mut file = FileWriter::create(&disk, folder, "index").unwrap();
+    file.write_all(&writer.finish().unwrap()).unwrap();
+    let sums = file.finish().unwrap();
+    IndexReader::open(CheckedFile::open(&disk, folder, sums).unwrap()).unwrap()
+}
+
+#[test]
+fn every_trace_is_found_with_its_rows() {
+    for n in [0, 1, 63, 64, 65, 5_000] {
+        let mut writer = IndexWriter::default();
+        (0..n).for_each(|trace| writer.add_trace(fingerprint(trace), &postings(trace)));
+        let index = open(writer);
+        let mut first_span = 0;
+        for trace in 0..n {
+            assert_eq!(index.candidates(fingerprint(trace)).unwrap(), [trace], "{n}");
+            let expected = TracePostings { first_span, ..postings(trace) };
+            assert_eq!(index.postings(trace).unwrap(), expected);
+            first_span += expected.span_count;
+        }
+        let all = index.all_postings().unwrap();
+        assert_eq!(all.len(), n as usize);
+        assert!((0..n).all(|trace| all[trace as usize] == index.postings(trace).unwrap()));
+        let absent = (n..n + 10_000).filter(|trace| index.may_contain(fingerprint(*trace))).count();
+        assert!(absent < 100, "the filter lets {absent} of 10,000 absent traces through");
+    }
+}
+
+#[test]
+fn tokens_of_a_text_are_in_its_filter() {
+    let mut filter = tokens::TokenFilter::new();
+    filter.add("user=42 said: Grüße, RetryAttempts=3");
+    let filter = filter.take();
+    assert_eq!(filter.len(), 8);
+    let has = |text: &str| {
+        let mut all = true;
+        tokens::each_token(text, |hash| all &= tokens::may_contain(&filter, hash));
+        all
+    };
+    assert!(has("retryattempts 3 Grüße"));
+    assert!(has("42") && has("user") && has("said"));
+    let mut many = tokens::TokenFilter::new();
+    (0..10_000).for_each(|n| many.add(&format!("request {n}")));
+    let many = many.take();
+    assert_eq!(many.len() * 8, 1 << 16);
+    let absent = (10_000..20_000).filter(|n| {
+        let mut all = true;
+        tokens::each_token(&n.to_string(), |hash| all &= tokens::may_contain(&many, hash));
+        all
+    });
+    assert!(absent.count() < 625);
+    let mut writer = IndexWriter::default();
+    writer.add_tokens(&filter);
+    let index = open(writer);
+    assert_eq!(index.tokens(0).unwrap().as_deref(), Some(filter.as_slice()));
+    assert_eq!(index.tokens(1).unwrap(), None);
+}

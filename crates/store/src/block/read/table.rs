@@ -67,11 +67,6 @@ impl TableReader {
         self.first_rows.partition_point(|first| *first <= row).saturating_sub(1)
     }
 
-    /// The names of the columns.
-    pub(crate) fn column_names(&self) -> impl Iterator<Item = &str> {
-        self.metadata.schema().fields().iter().map(|field| field.name().as_str())
-    }
-
     /// The schema, as Arrow has it.
     pub(crate) fn schema(&self) -> &arrow_schema::SchemaRef {
         self.metadata.schema()
