@@ -47,6 +47,8 @@ use state::{Applied, Visible};
 use status::Counters;
 
 pub use config::{Durability, StoreConfig};
+pub use flush::{EDIT_FILE, Edit};
+pub(crate) use recover::segments;
 pub use status::{Notice, Readiness, Status};
 pub use threads::Store;
 pub use write::{Done, Write, WriteError, Written};

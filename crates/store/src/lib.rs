@@ -5,12 +5,13 @@
 
 pub mod block;
 pub mod clock;
-pub mod dedup;
 pub mod compact;
+pub mod dedup;
 pub mod disk;
 pub mod engine;
 pub mod error;
 pub mod flush;
+pub mod fsck;
 pub mod ledger;
 pub mod manifest;
 pub mod memtable;

@@ -2,6 +2,7 @@
 
 mod damage;
 mod faults;
+mod fsck;
 mod harness;
 mod power_cut;
 mod retries;

@@ -34,8 +34,8 @@ pub struct Edit {
     pub together_with: Vec<String>,
     /// The ids of the blocks that they replace.
     pub replaces: Vec<u64>,
-    /// The floor after the edit, where it moved it.
-    pub floor: Option<Floor>,
+    /// The floor after the edit.
+    pub floor: Floor,
 }
 
 impl Engine {
@@ -60,7 +60,7 @@ impl Engine {
         })?;
         let folders: Vec<String> = metas.iter().map(|meta| meta.name.clone()).collect();
         let hash_file = self
-            .write_edits(&metas, &[], Some(&frozen.floor))
+            .write_edits(&metas, &[], &frozen.floor)
             .and_then(|()| self.write_hashes(&frozen))
             .inspect_err(|_| self.remove_folders(&folders))?;
         let now = self.clock.now();
@@ -129,7 +129,7 @@ impl Engine {
         &self,
         metas: &[BlockMeta],
         replaces: &[u64],
-        floor: Option<&Floor>,
+        floor: &Floor,
     ) -> Result<(), Error> {
         let store_id = lock(&self.manifest).manifest.store_id;
         let together_with: Vec<String> = metas.iter().map(|meta| meta.name.clone()).collect();
@@ -139,7 +139,7 @@ impl Engine {
                 block: meta.clone(),
                 together_with: together_with.clone(),
                 replaces: replaces.to_vec(),
-                floor: floor.cloned(),
+                floor: floor.clone(),
             };
             let folder = meta.folder(&self.config.dir);
             let path = folder.join(EDIT_FILE);

@@ -31,7 +31,9 @@ impl Engine {
         drop(inputs);
         let (metas, blocks) = merged?;
         let folders: Vec<String> = metas.iter().map(|meta| meta.name.clone()).collect();
-        self.write_edits(&metas, &choice.inputs, None).inspect_err(|_| self.remove_folders(&folders))?;
+        // The floors of the inputs go with their folders: the result repeats one that is no lower.
+        let floor = lock(&self.manifest).manifest.floor.clone();
+        self.write_edits(&metas, &choice.inputs, &floor).inspect_err(|_| self.remove_folders(&folders))?;
         self.replace_blocks(&choice.inputs, metas, blocks)?;
         self.counters.compacted();
         self.reap();
