@@ -32,6 +32,7 @@ impl Demo {
 }
 
 impl Drop for Demo {
+    #[expect(clippy::disallowed_methods, reason = "removes a folder of its own")]
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -138,6 +138,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "makes and removes folders as runs of the demo do")]
     fn earlier_runs_go_unless_they_are_held() {
         let root = std::env::temp_dir().join(format!("throughline-demo-place-{}", std::process::id()));
         for name in ["run-1-1", "run-2-1", "kept"] {
