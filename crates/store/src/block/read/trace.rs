@@ -27,14 +27,18 @@ impl Block {
         };
         let mut failed = |error: Error| data.partial.push(error.to_string());
         let spans = postings.first_span..postings.first_span.saturating_add(postings.span_count);
+        let mut span_ids = Vec::new();
         if want.spans && !spans.is_empty() {
             match self.spans(id, spans.clone()) {
-                Ok(spans) => data.spans.extend(spans),
+                Ok(spans) => {
+                    span_ids.extend(spans.iter().map(|span| span.span_id));
+                    data.spans.extend(spans);
+                }
                 Err(error) => failed(error),
             }
         }
         if want.logs && !postings.logs.is_empty() {
-            match self.logs(&postings.logs) {
+            match self.logs_of_trace(id, spans, span_ids, &postings.logs) {
                 Ok(logs) => data.logs.extend(logs),
                 Err(error) => failed(error),
             }
@@ -71,6 +75,32 @@ impl Block {
             }
         }
         Ok(spans)
+    }
+
+    /// The log records of one trace by row; `span_ids` are those of its spans, where they were read.
+    fn logs_of_trace(
+        &self,
+        id: TraceId,
+        spans: std::ops::Range<u32>,
+        mut span_ids: Vec<SpanId>,
+        rows: &[u32],
+    ) -> Result<Vec<LogRecord>, Error> {
+        if span_ids.len() != spans.len() {
+            span_ids.clear();
+            for batch in self.table(Table::Spans)?.read_range(spans, Some(&["span_id"]))? {
+                let columns = Columns::new(&batch);
+                span_ids.extend((0..batch.num_rows()).filter_map(|row| columns.span_id("span_id", row)));
+            }
+        }
+        let mut out = Vec::with_capacity(rows.len());
+        for batch in self.table(Table::Logs)?.read(rows, None)? {
+            let columns = Columns::new(&batch);
+            out.extend((0..batch.num_rows()).map(|row| {
+                let of_span = columns.u32("span_row", row).and_then(|at| span_ids.get(at as usize).copied());
+                log_of(&columns, Some(id), of_span.or_else(|| columns.span_id("span_id", row)), row)
+            }));
+        }
+        Ok(out)
     }
 
     /// Log records by row; rows ascend.
