@@ -190,7 +190,7 @@ fn sentence(view: &TraceView, culprit: &Culprit, own: Option<&SpanView>, cause: 
         culprit.share * 100.0,
     );
     if let (Some(mechanism), Some(sign)) = (cause.mechanism, &cause.sign) {
-        let system = own.and_then(|at| callee(at));
+        let system = own.and_then(callee);
         let by = system.map_or_else(String::new, |name| format!(" by {name}"));
         text += &format!(" because of {}{by} ({sign})", mechanism.phrase());
     }

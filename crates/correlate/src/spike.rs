@@ -29,6 +29,9 @@ pub const VALUES_MIN: u64 = 5;
 /// How many steps an answer carries, the newest.
 pub const STEPS_SHOWN_MAX: usize = 120;
 
+/// A series and its points, as a snapshot hands them out.
+type SeriesPoints = (Series, Vec<Point>);
+
 /// One step of a quantile over time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
@@ -119,8 +122,8 @@ pub fn is_latency(series: &Series) -> bool {
 }
 
 /// Looks at every service's latency metrics: the clearest spike first, those without one at the end.
-pub fn find(points: &[(Series, Vec<Point>)], range: TimeRange, quantile: f64) -> Vec<Finding> {
-    let mut groups: BTreeMap<(&str, &str), Vec<&(Series, Vec<Point>)>> = BTreeMap::new();
+pub fn find(points: &[SeriesPoints], range: TimeRange, quantile: f64) -> Vec<Finding> {
+    let mut groups: BTreeMap<(&str, &str), Vec<&SeriesPoints>> = BTreeMap::new();
     for entry in points.iter().filter(|(series, _)| is_latency(series)) {
         groups.entry((&entry.0.service, &entry.0.metric)).or_default().push(entry);
     }
@@ -131,7 +134,7 @@ pub fn find(points: &[(Series, Vec<Point>)], range: TimeRange, quantile: f64) ->
     findings
 }
 
-fn examine(group: &[&(Series, Vec<Point>)], range: TimeRange, quantile: f64) -> Option<Finding> {
+fn examine(group: &[&SeriesPoints], range: TimeRange, quantile: f64) -> Option<Finding> {
     let (series, _) = group.first()?;
     let scale = unit_ms(&series.unit, &series.metric)?;
     let added: Vec<(i64, Distribution)> =
@@ -163,7 +166,7 @@ fn examine(group: &[&(Series, Vec<Point>)], range: TimeRange, quantile: f64) -> 
 }
 
 /// The widest of: the minimum, the usual distance between two points of a series, and what keeps the steps few.
-fn step_width(group: &[&(Series, Vec<Point>)], added: &[(i64, Distribution)]) -> i64 {
+fn step_width(group: &[&SeriesPoints], added: &[(i64, Distribution)]) -> i64 {
     let mut distances: Vec<i64> = group
         .iter()
         .flat_map(|(_, points)| points.windows(2).map(|pair| pair[1].time - pair[0].time))

@@ -1,7 +1,10 @@
 //! The configuration: Collector-shaped YAML with one section of our own, `throughline`. No file is needed.
 //!
-//! 1. [`tree`]: text to values with lines; 2. [`expand`]: environment variables; 3. [`section`] and [`components`]:
-//! values to settings, collecting every problem. What a Collector may configure and this version cannot do yet is
+//! 1. [`tree`]: text to values with lines;
+//! 2. [`expand`]: environment variables;
+//! 3. [`section`] and [`components`]: values to settings, collecting every problem.
+//!
+//! What a Collector may configure and this version cannot do yet is
 //! refused by name, never ignored.
 
 mod components;

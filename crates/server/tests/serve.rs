@@ -1,5 +1,7 @@
 //! The binary as users run it: OTLP/JSON sent by hand, every command and endpoint asked, stopped, killed, started again.
 
+#![expect(clippy::disallowed_methods, reason = "a test of real processes has real files and the time of day")]
+
 #[path = "../../api/tests/surface/telemetry.rs"]
 mod telemetry;
 
