@@ -46,4 +46,12 @@ impl DecodeError {
     pub fn is_too_large(&self) -> bool {
         matches!(self, DecodeError::TooLarge { .. })
     }
+
+    /// The place in the request that is bad, where it is one; empty for the whole request.
+    pub fn field(&self) -> &str {
+        match self {
+            DecodeError::Protobuf { path, .. } | DecodeError::Json { path, .. } => path,
+            DecodeError::TooLarge { .. } | DecodeError::Compression { .. } => "",
+        }
+    }
 }

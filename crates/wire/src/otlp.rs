@@ -45,6 +45,23 @@ struct Scratch {
     dropped: String,
 }
 
+/// Working memory that a decoder keeps between requests; one huge item must not hold its size for ever.
+const SCRATCH_BYTES: usize = 1 << 20;
+
+impl Scratch {
+    /// Gives back what an unusual request made of the working memory.
+    fn give_back(&mut self) {
+        for list in [&mut self.attributes, &mut self.events, &mut self.links] {
+            list.clear();
+            list.shrink_to(SCRATCH_BYTES);
+        }
+        for text in [&mut self.text, &mut self.dropped] {
+            text.clear();
+            text.shrink_to(SCRATCH_BYTES);
+        }
+    }
+}
+
 /// Decodes one request in protobuf.
 pub(crate) fn decode(
     signal: Signal,
@@ -56,11 +73,13 @@ pub(crate) fn decode(
         memory.origins.clear();
         memory.limits = Some(context.limits);
     }
-    match signal {
+    let decoded = match signal {
         Signal::Traces => trace::decode(body, context, memory),
         Signal::Logs => logs::decode(body, context, memory),
         Signal::Metrics => metrics::decode(body, context, memory),
-    }
+    };
+    memory.scratch.give_back();
+    decoded
 }
 
 /// Where an item comes from.
@@ -191,12 +210,23 @@ fn refused<T>(result: Result<T, Fault>) -> Result<Result<T, Refusal>, Malformed>
     }
 }
 
+/// What Go's `time.Time{}.UnixNano()` gives, and what therefore reaches OTLP from Go programs for "no time".
+const GO_ZERO_TIME: u64 = (-6_795_364_578_871_345_152_i64) as u64;
+
+/// Whether a sender gave a time.
+#[inline]
+fn is_set(time: u64) -> bool {
+    time != 0 && time != GO_ZERO_TIME
+}
+
 /// Checks an item's time against the limits and converts it.
 #[inline]
 fn check_time(time: u64, context: &DecodeContext, field: &'static str) -> Result<i64, Refusal> {
     let (received_at, limits) = (context.received_at, &context.limits);
+    if !is_set(time) {
+        return Err(Refusal::NoTime { field });
+    }
     match i64::try_from(time) {
-        Ok(0) => Err(Refusal::NoTime { field }),
         Ok(ns) if ns <= received_at.saturating_add(limits.future_ns) => {
             if ns < received_at.saturating_sub(limits.past_ns) {
                 return Err(Refusal::TooOld { field, time, received_at, limit_ns: limits.past_ns });

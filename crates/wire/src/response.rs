@@ -14,6 +14,9 @@ use crate::Encoding;
 /// The type of the retry hint in `google.rpc.Status.details`.
 const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 
+/// The type of the detail that names a bad field.
+const BAD_REQUEST: &str = "type.googleapis.com/google.rpc.BadRequest";
+
 /// The answer to a request that was stored: empty, or with `partial_success` if items were rejected or if there is
 /// something to say.
 pub fn export_response(signal: Signal, encoding: Encoding, rejected: u64, message: &str) -> Vec<u8> {
@@ -53,6 +56,38 @@ pub fn export_response(signal: Signal, encoding: Encoding, rejected: u64, messag
 /// A `google.rpc.Status`: the body of a refusal over HTTP, and `grpc-status-details-bin` over gRPC. `code` is a gRPC
 /// status code. `retry_after` adds a `RetryInfo` detail, which tells the sender to try again and when.
 pub fn status(encoding: Encoding, code: i32, message: &str, retry_after: Option<Duration>) -> Vec<u8> {
+    let detail = retry_after.map(|delay| match encoding {
+        Encoding::Protobuf => Detail::Protobuf(RETRY_INFO, retry_info(delay)),
+        Encoding::Json => Detail::Json(json!({ "@type": RETRY_INFO, "retryDelay": duration_text(delay) })),
+    });
+    status_with(encoding, code, message, detail)
+}
+
+/// A `google.rpc.Status` of bad data: a `BadRequest` detail names the field, as the OTLP specification asks.
+pub fn bad_request(encoding: Encoding, code: i32, message: &str, field: &str) -> Vec<u8> {
+    let detail = match encoding {
+        Encoding::Protobuf => {
+            let (mut violation, mut bad_request) = (Vec::new(), Vec::new());
+            put_bytes(&mut violation, 1, field.as_bytes());
+            put_bytes(&mut violation, 2, message.as_bytes());
+            put_bytes(&mut bad_request, 1, &violation);
+            Detail::Protobuf(BAD_REQUEST, bad_request)
+        }
+        Encoding::Json => {
+            let violation = json!({ "field": field, "description": message });
+            Detail::Json(json!({ "@type": BAD_REQUEST, "fieldViolations": [violation] }))
+        }
+    };
+    status_with(encoding, code, message, Some(detail))
+}
+
+/// One entry of `google.rpc.Status.details`.
+enum Detail {
+    Protobuf(&'static str, Vec<u8>),
+    Json(Json),
+}
+
+fn status_with(encoding: Encoding, code: i32, message: &str, detail: Option<Detail>) -> Vec<u8> {
     match encoding {
         Encoding::Protobuf => {
             let mut status = Vec::new();
@@ -60,18 +95,17 @@ pub fn status(encoding: Encoding, code: i32, message: &str, retry_after: Option<
                 put_number(&mut status, 1, i64::from(code) as u64);
             }
             put_bytes(&mut status, 2, message.as_bytes());
-            if let Some(delay) = retry_after {
+            if let Some(Detail::Protobuf(type_url, value)) = detail {
                 let mut any = Vec::new();
-                put_bytes(&mut any, 1, RETRY_INFO.as_bytes());
-                put_bytes(&mut any, 2, &retry_info(delay));
+                put_bytes(&mut any, 1, type_url.as_bytes());
+                put_bytes(&mut any, 2, &value);
                 put_bytes(&mut status, 3, &any);
             }
             status
         }
         Encoding::Json => {
             let mut status = json!({ "code": code, "message": message });
-            if let (Some(delay), Some(object)) = (retry_after, status.as_object_mut()) {
-                let detail = json!({ "@type": RETRY_INFO, "retryDelay": duration_text(delay) });
+            if let (Some(Detail::Json(detail)), Some(object)) = (detail, status.as_object_mut()) {
                 object.insert("details".to_owned(), Json::Array(vec![detail]));
             }
             status.to_string().into_bytes()

@@ -98,7 +98,7 @@ fn bad_spans_are_refused_one_by_one() {
         "parent_span_id has 1 bytes, it must have 8",
     );
     let at = |start| Span { start_time_unix_nano: start, end_time_unix_nano: start, ..good() };
-    check_bad_span(at(0), RejectReason::TooOld, "start_time_unix_nano is 0");
+    check_bad_span(at(0), RejectReason::TooOld, "start_time_unix_nano is not set");
     check_bad_span(
         at(1),
         RejectReason::TooOld,
@@ -209,11 +209,13 @@ fn log_records_find_their_time() {
         observed_time_unix_nano,
         ..Default::default()
     };
-    let decoded =
-        logs(vec![record(0, 0), record(0, NOW - 1), record(NOW - 2, 5), record(1, NOW), record(0, 1)]);
+    let go_zero = (-6_795_364_578_871_345_152_i64) as u64;
+    let times =
+        [(0, 0), (0, NOW - 1), (NOW - 2, 5), (1, NOW), (0, 1), (go_zero, go_zero), (go_zero, NOW - 3)];
+    let decoded = logs(times.map(|(time, observed)| record(time, observed)).to_vec());
     let Batch::Logs(batch) = &decoded.batch else { panic!("not logs") };
     let times = throughline_model::batch::column_time(&batch.rows, log::TIME);
-    assert_eq!(times.values().to_vec(), [NOW as i64, NOW as i64 - 1, NOW as i64 - 2]);
+    assert_eq!(times.values().to_vec(), [0, 1, 2, 0, 3].map(|ago| NOW as i64 - ago));
     assert_eq!((decoded.rejected[0].reason, decoded.rejected[0].count), (RejectReason::TooOld, 2));
 }
 
@@ -333,6 +335,18 @@ fn malformed_requests_say_where() {
         throughline_model::protobuf::put_varint(&mut bytes, u64::from(declared));
         assert!(decode(Signal::Logs, Encoding::Protobuf, &bytes, &context()).is_err());
     }
+}
+
+#[test]
+fn negative_times_in_json_cost_their_item_only() {
+    let json = format!(
+        r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"timeUnixNano":"-6795364578871345152"}},
+            {{"timeUnixNano":-5}},{{"timeUnixNano":"{NOW}"}}]}}]}}]}}"#
+    );
+    let decoded = decode(Signal::Logs, Encoding::Json, json.as_bytes(), &context()).expect("decodes");
+    assert_eq!((decoded.batch.items(), decoded.rejected[0].count), (2, 1));
+    let message = &decoded.rejected[0].message;
+    assert!(message.contains("log_records[1]: time_unix_nano"), "{message}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::attributes::{check_value, copy_attribute, count_attribute, plain_key,
 use super::origin::{OriginColumns, short_text};
 use super::refusal::{Fault, Tally};
 use super::trace::{small_code, write_dropped};
-use super::{ItemOrigin, Memory, Scratch, Sink, check_time, refused, walk};
+use super::{ItemOrigin, Memory, Scratch, Sink, check_time, is_set, refused, walk};
 use crate::trace_context::{self, Finder};
 use crate::{DecodeContext, DecodeError, Decoded};
 
@@ -142,14 +142,16 @@ impl LogSink<'_> {
 /// without either the time of receipt, as OTLP's data model recommends.
 fn times(fields: &Fields<'_>, context: &DecodeContext) -> Result<(i64, i64), Fault> {
     let observed = match i64::try_from(fields.observed_time) {
-        Ok(0) => context.received_at,
+        _ if !is_set(fields.observed_time) => context.received_at,
         Ok(time) => time,
         Err(_) => i64::MAX,
     };
-    let time = match (fields.time, fields.observed_time) {
-        (0, 0) => context.received_at,
-        (0, observed) => check_time(observed, context, "observed_time_unix_nano")?,
-        (time, _) => check_time(time, context, "time_unix_nano")?,
+    let time = if is_set(fields.time) {
+        check_time(fields.time, context, "time_unix_nano")?
+    } else if is_set(fields.observed_time) {
+        check_time(fields.observed_time, context, "observed_time_unix_nano")?
+    } else {
+        context.received_at
     };
     Ok((time, observed))
 }

@@ -20,7 +20,7 @@ use self::point::{Layout, PointFields};
 use super::attributes::{check_attribute, count_attribute};
 use super::origin::{OriginColumns, short_text};
 use super::refusal::{Fault, Refusal, Tally};
-use super::{ItemOrigin, Memory, Scratch, Sink, check_time, refused, walk};
+use super::{ItemOrigin, Memory, Scratch, Sink, check_time, is_set, refused, walk};
 use crate::{DecodeContext, DecodeError, Decoded};
 
 /// Aggregation temporality, as OTLP codes it.
@@ -270,7 +270,7 @@ impl MetricSink<'_> {
                 continue;
             }
             let time = match point::exemplar_time(field.bytes())? {
-                0 => Ok(point_time),
+                time if !is_set(time) => Ok(point_time),
                 time => {
                     check_time(time, self.context, "exemplars.time_unix_nano (the exemplar was left out)")
                 }

@@ -60,7 +60,9 @@ impl fmt::Display for Refusal {
             Refusal::AttributeCount { field, limit } => {
                 write!(f, "more than {limit} {field} (throughline.limits.attributes_per_item)")
             }
-            Refusal::NoTime { field } => write!(f, "{field} is 0, it must be nanoseconds since the epoch"),
+            Refusal::NoTime { field } => {
+                write!(f, "{field} is not set (0, or Go's zero time); it must be nanoseconds since the epoch")
+            }
             Refusal::TooNew { field, time, received_at, limit_ns } => {
                 let ahead = time.saturating_sub(received_at.max(0) as u64);
                 write!(f, "{field} {time} is {} ahead of the time of receipt, limit ", Span(ahead))?;

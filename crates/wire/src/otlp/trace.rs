@@ -9,7 +9,7 @@ use throughline_model::{Batch, SpanId, TraceId};
 use super::attributes::{copy_attribute, count_attribute, text};
 use super::origin::{OriginColumns, short_text};
 use super::refusal::{Fault, Refusal, Tally};
-use super::{ItemOrigin, Memory, Scratch, Sink, check_time, refused, walk};
+use super::{ItemOrigin, Memory, Scratch, Sink, check_time, is_set, refused, walk};
 use crate::{DecodeContext, DecodeError, DecodeLimits, Decoded};
 
 pub(super) fn decode(
@@ -215,7 +215,7 @@ fn duration(start_time: i64, end: u64, context: &DecodeContext) -> Result<i64, R
     const FIELD: &str = "end_time_unix_nano";
     let (received_at, limit_ns) = (context.received_at, context.limits.future_ns);
     match i64::try_from(end) {
-        Ok(0) => Ok(0),
+        _ if !is_set(end) => Ok(0),
         Ok(end) if end <= received_at.saturating_add(limit_ns) => Ok(end.saturating_sub(start_time)),
         _ => Err(Refusal::TooNew { field: FIELD, time: end, received_at, limit_ns }),
     }

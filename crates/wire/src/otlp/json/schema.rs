@@ -67,6 +67,8 @@ pub(super) enum Kind {
     /// `sint32`.
     Zigzag,
     Fixed64,
+    /// `fixed64`, but negative numbers are taken, too: they are beyond every limit, which costs the item, not the request.
+    Time,
     SignedFixed64,
     Fixed32,
     Double,
@@ -89,7 +91,7 @@ impl fmt::Display for Kind {
             Kind::Bytes => "a base64 string",
             Kind::Id => "a hex string",
             Kind::Bool => "a boolean",
-            Kind::Unsigned | Kind::Fixed64 => "an unsigned integer, as a number or a string",
+            Kind::Unsigned | Kind::Fixed64 | Kind::Time => "an unsigned integer, as a number or a string",
             Kind::Fixed32 => "an unsigned 32-bit integer",
             Kind::Signed | Kind::SignedFixed64 => "an integer, as a number or a string",
             Kind::Zigzag => "a 32-bit integer",
@@ -116,7 +118,8 @@ macro_rules! messages {
 }
 
 use Kind::{
-    Bool, Bytes, Double, Enumeration, Fixed32, Fixed64, Id, Signed, SignedFixed64, Text, Unsigned, Zigzag,
+    Bool, Bytes, Double, Enumeration, Fixed32, Fixed64, Id, Signed, SignedFixed64, Text, Time, Unsigned,
+    Zigzag,
 };
 
 static KEY_VALUE: Message = Message {
@@ -187,8 +190,8 @@ messages! {
         one("parent_span_id", 4, Id),
         one("name", 5, Text),
         one("kind", 6, SPAN_KIND),
-        one("start_time_unix_nano", 7, Fixed64),
-        one("end_time_unix_nano", 8, Fixed64),
+        one("start_time_unix_nano", 7, Time),
+        one("end_time_unix_nano", 8, Time),
         list("attributes", 9, Kind::Message(&KEY_VALUE)),
         one("dropped_attributes_count", 10, Unsigned),
         list("events", 11, Kind::Message(&EVENT)),
@@ -199,7 +202,7 @@ messages! {
         one("flags", 16, Fixed32),
     }
     EVENT = "Event" {
-        one("time_unix_nano", 1, Fixed64),
+        one("time_unix_nano", 1, Time),
         one("name", 2, Text),
         list("attributes", 3, Kind::Message(&KEY_VALUE)),
         one("dropped_attributes_count", 4, Unsigned),
@@ -228,7 +231,7 @@ messages! {
         one("schema_url", 3, Text),
     }
     LOG_RECORD = "LogRecord" {
-        one("time_unix_nano", 1, Fixed64),
+        one("time_unix_nano", 1, Time),
         one("severity_number", 2, SEVERITY),
         one("severity_text", 3, Text),
         one("body", 5, Kind::Message(&ANY_VALUE)),
@@ -237,7 +240,7 @@ messages! {
         one("flags", 8, Fixed32),
         one("trace_id", 9, Id),
         one("span_id", 10, Id),
-        one("observed_time_unix_nano", 11, Fixed64),
+        one("observed_time_unix_nano", 11, Time),
         one("event_name", 12, Text),
     }
 
@@ -281,8 +284,8 @@ messages! {
     }
     SUMMARY = "Summary" { list("data_points", 1, Kind::Message(&SUMMARY_POINT)) }
     NUMBER_POINT = "NumberDataPoint" {
-        one("start_time_unix_nano", 2, Fixed64),
-        one("time_unix_nano", 3, Fixed64),
+        one("start_time_unix_nano", 2, Time),
+        one("time_unix_nano", 3, Time),
         one("as_double", 4, Double),
         list("exemplars", 5, Kind::Message(&EXEMPLAR)),
         one("as_int", 6, SignedFixed64),
@@ -290,8 +293,8 @@ messages! {
         one("flags", 8, Unsigned),
     }
     HISTOGRAM_POINT = "HistogramDataPoint" {
-        one("start_time_unix_nano", 2, Fixed64),
-        one("time_unix_nano", 3, Fixed64),
+        one("start_time_unix_nano", 2, Time),
+        one("time_unix_nano", 3, Time),
         one("count", 4, Fixed64),
         one("sum", 5, Double),
         list("bucket_counts", 6, Fixed64),
@@ -304,8 +307,8 @@ messages! {
     }
     EXPONENTIAL_POINT = "ExponentialHistogramDataPoint" {
         list("attributes", 1, Kind::Message(&KEY_VALUE)),
-        one("start_time_unix_nano", 2, Fixed64),
-        one("time_unix_nano", 3, Fixed64),
+        one("start_time_unix_nano", 2, Time),
+        one("time_unix_nano", 3, Time),
         one("count", 4, Fixed64),
         one("sum", 5, Double),
         one("scale", 6, Zigzag),
@@ -320,8 +323,8 @@ messages! {
     }
     BUCKETS = "Buckets" { one("offset", 1, Zigzag), list("bucket_counts", 2, Unsigned) }
     SUMMARY_POINT = "SummaryDataPoint" {
-        one("start_time_unix_nano", 2, Fixed64),
-        one("time_unix_nano", 3, Fixed64),
+        one("start_time_unix_nano", 2, Time),
+        one("time_unix_nano", 3, Time),
         one("count", 4, Fixed64),
         one("sum", 5, Double),
         list("quantile_values", 6, Kind::Message(&VALUE_AT_QUANTILE)),
@@ -330,7 +333,7 @@ messages! {
     }
     VALUE_AT_QUANTILE = "ValueAtQuantile" { one("quantile", 1, Double), one("value", 2, Double) }
     EXEMPLAR = "Exemplar" {
-        one("time_unix_nano", 2, Fixed64),
+        one("time_unix_nano", 2, Time),
         one("as_double", 3, Double),
         one("span_id", 4, Id),
         one("trace_id", 5, Id),

@@ -81,6 +81,10 @@ impl Writer {
                 self.varint(tag, u64::from(((number << 1) ^ (number >> 31)) as u32));
             }
             (Kind::Fixed64, value) => self.fixed64(tag, unsigned(value)?),
+            (Kind::Time, value) => {
+                let time = unsigned(value).or_else(|()| signed(value).map(|negative| negative as u64))?;
+                self.fixed64(tag, time);
+            }
             (Kind::SignedFixed64, value) => self.fixed64(tag, signed(value)? as u64),
             (Kind::Fixed32, value) => {
                 let number = u32::try_from(unsigned(value)?).map_err(drop)?;
