@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use throughline_model::Signal;
 use throughline_store::{Store, Write, WriteError};
-use throughline_wire::{self as wire, DecodeContext, DecodeError, DecodeLimits, Decoded, Decoder, Rejection};
+use throughline_wire::{self as wire, DecodeContext, DecodeLimits, Decoded, Decoder, Rejection};
 use tokio::sync::oneshot;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
@@ -193,11 +193,12 @@ impl Worker {
         }
         let plain: Cow<'_, [u8]> =
             wire::decompress(&request.body, request.compression, self.request_bytes_max)
-                .map_err(refused_bytes)?;
+                .map_err(|error| Refusal::undecodable(&error))?;
         request.reservation.shrink_to(body_bytes.saturating_add(plain.len()));
         let context = DecodeContext { received_at, limits: self.limits };
-        let decoded =
-            decoder.decode(request.signal, request.encoding, &plain, &context).map_err(refused_bytes)?;
+        let decoded = decoder
+            .decode(request.signal, request.encoding, &plain, &context)
+            .map_err(|error| Refusal::undecodable(&error))?;
         Ok((decoded, content_hash(request.signal, &plain)))
     }
 }
@@ -216,11 +217,6 @@ fn accepted(decoded: &Decoded, signal: Signal) -> Accepted {
 fn answer(reply: oneshot::Sender<Result<Accepted, Refusal>>, outcome: Result<Accepted, Refusal>) {
     // The sender may have gone away; what was stored stays, and a retry of it is found to be a duplicate.
     let _ = reply.send(outcome);
-}
-
-fn refused_bytes(error: DecodeError) -> Refusal {
-    let cause = if error.is_too_large() { Cause::TooLarge } else { Cause::Malformed };
-    Refusal::new(cause, error.to_string())
 }
 
 fn refused_write(error: WriteError) -> Refusal {

@@ -55,7 +55,11 @@ pub(crate) async fn handle(service: &Service, request: Request<Incoming>) -> Res
         return match check_health(service, request).await {
             Ok(status) => succeeded(&status),
             Err(Health::Refused(refusal)) => refused(&refusal),
-            Err(Health::UnknownService) => failed(code::NOT_FOUND, "unknown service", None),
+            Err(Health::UnknownService) => {
+                let message = "no such service";
+                let status = response::status(Encoding::Protobuf, code::NOT_FOUND, message, None);
+                failed(code::NOT_FOUND, message, &status)
+            }
         };
     }
     let Some(signal) = signal_of(path) else {
@@ -200,19 +204,18 @@ fn succeeded(message: &[u8]) -> Response<Reply> {
 }
 
 fn refused(refusal: &Refusal) -> Response<Reply> {
-    failed(refusal.cause.grpc_code(), &refusal.message, refusal.retry_after)
+    failed(refusal.cause.grpc_code(), &refusal.message, &refusal.status(Encoding::Protobuf))
 }
 
 /// A response of headers only.
-fn failed(code: i32, message: &str, retry_after: Option<std::time::Duration>) -> Response<Reply> {
-    let status = response::status(Encoding::Protobuf, code, message, retry_after);
+fn failed(code: i32, message: &str, status: &[u8]) -> Response<Reply> {
     let mut response = Response::new(Reply::empty());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, CONTENT_TYPE_GRPC);
     headers.insert(GRPC_ACCEPT_ENCODING, COMPRESSIONS);
     headers.insert(GRPC_STATUS, HeaderValue::from(code));
     // Both encodings give visible ASCII, which a header value can always be.
-    for (name, text) in [(GRPC_MESSAGE, percent_encoded(message)), (GRPC_STATUS_DETAILS, base64(&status))] {
+    for (name, text) in [(GRPC_MESSAGE, percent_encoded(message)), (GRPC_STATUS_DETAILS, base64(status))] {
         if let Ok(value) = HeaderValue::from_str(&text) {
             headers.insert(name, value);
         }

@@ -89,8 +89,7 @@ fn succeeded(signal: Signal, encoding: Encoding, accepted: &Accepted) -> Respons
 
 fn refused(encoding: Encoding, refusal: &Refusal, say_close: bool) -> Response<Reply> {
     let cause = refusal.cause;
-    let status = response::status(encoding, cause.grpc_code(), &refusal.message, refusal.retry_after);
-    let mut response = respond(cause.http_status(), encoding, status);
+    let mut response = respond(cause.http_status(), encoding, refusal.status(encoding));
     let headers = response.headers_mut();
     if let Some(seconds) = refusal.retry_after_seconds() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));

@@ -6,10 +6,14 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use throughline_wire::{DecodeError, Encoding, response};
 
 /// The longest message: `grpc-message` is a header, and clients take 8 KiB of headers of which percent-encoding can
 /// use three times the text and the status details once more.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 1 << 10;
+
+/// The longest name of a field, in the details beside the message.
+const FIELD_BYTES_MAX: usize = 256;
 
 /// gRPC status codes that are used here.
 pub(crate) mod code {
@@ -158,6 +162,8 @@ pub(crate) struct Refusal {
     pub(crate) message: String,
     /// When it may try again; none where that cannot help.
     pub(crate) retry_after: Option<Duration>,
+    /// The place in the request that is bad; empty where it is no single one.
+    pub(crate) field: String,
 }
 
 impl Refusal {
@@ -165,12 +171,29 @@ impl Refusal {
     pub(crate) fn new(cause: Cause, message: impl Into<String>) -> Refusal {
         let mut message = message.into();
         truncate(&mut message, MESSAGE_BYTES_MAX);
-        Refusal { cause, message, retry_after: None }
+        Refusal { cause, message, retry_after: None, field: String::new() }
     }
 
     /// A refusal that time may cure.
     pub(crate) fn retry(cause: Cause, message: impl Into<String>, after: Duration) -> Refusal {
         Refusal { retry_after: Some(after), ..Refusal::new(cause, message) }
+    }
+
+    /// Bytes that cannot be decompressed or decoded.
+    pub(crate) fn undecodable(error: &DecodeError) -> Refusal {
+        let cause = if error.is_too_large() { Cause::TooLarge } else { Cause::Malformed };
+        let mut field = error.field().to_owned();
+        truncate(&mut field, FIELD_BYTES_MAX);
+        Refusal { field, ..Refusal::new(cause, error.to_string()) }
+    }
+
+    /// The `google.rpc.Status` that says all this.
+    pub(crate) fn status(&self, encoding: Encoding) -> Vec<u8> {
+        let code = self.cause.grpc_code();
+        match self.cause {
+            Cause::Malformed => response::bad_request(encoding, code, &self.message, &self.field),
+            _ => response::status(encoding, code, &self.message, self.retry_after),
+        }
     }
 
     /// A body over the limit.

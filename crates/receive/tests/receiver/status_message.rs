@@ -36,7 +36,30 @@ struct Delay {
     nanos: i32,
 }
 
+#[derive(Clone, PartialEq, Message)]
+struct BadRequest {
+    #[prost(message, repeated, tag = "1")]
+    field_violations: Vec<FieldViolation>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FieldViolation {
+    #[prost(string, tag = "1")]
+    field: String,
+    #[prost(string, tag = "2")]
+    description: String,
+}
+
 impl Status {
+    /// The field that is bad and what is wrong with it, if the status names one.
+    pub fn bad_field(&self) -> Option<(String, String)> {
+        let detail =
+            self.details.iter().find(|d| d.type_url == "type.googleapis.com/google.rpc.BadRequest")?;
+        let detail = BadRequest::decode(detail.value.as_slice()).expect("BadRequest");
+        let [violation] = detail.field_violations.try_into().expect("one violation");
+        Some((violation.field, violation.description))
+    }
+
     /// The retry hint, if there is one.
     pub fn retry_after(&self) -> Option<Duration> {
         let detail =

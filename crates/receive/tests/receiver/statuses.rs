@@ -30,11 +30,15 @@ fn check_http(name: &str, answer: &Answer, content_type: &str, status: u16, says
     assert_eq!(answer.header("content-type"), content_type, "{name}");
     let message = if content_type == JSON {
         let body: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
-        assert_eq!(body.get("details").is_some(), retries, "{name}: {body}");
+        let details = body["details"].as_array();
+        let types: Vec<_> = details.into_iter().flatten().filter_map(|d| d["@type"].as_str()).collect();
+        let expected = detail_types(retries, status == 400);
+        assert_eq!(types, expected, "{name}: {body}");
         body["message"].as_str().expect("message").to_owned()
     } else {
         let body = Status::decode(answer.body.clone()).expect("a google.rpc.Status");
         assert_eq!(body.retry_after().is_some(), retries, "{name}: {body:?}");
+        assert_eq!(body.bad_field().is_some(), status == 400, "{name}: {body:?}");
         body.message
     };
     assert!(message.contains(says), "{name}: {message:?} should say {says:?}");
@@ -42,6 +46,32 @@ fn check_http(name: &str, answer: &Answer, content_type: &str, status: u16, says
         answer.headers.get("retry-after").map(|v| v.to_str().expect("text").parse::<u64>().expect("seconds"));
     assert_eq!(hint.is_some_and(|seconds| (1..=60).contains(&seconds)), retries, "{name}: {hint:?}");
     assert!(answer.headers.get("access-control-allow-origin").is_none(), "{name}: no CORS");
+}
+
+fn detail_types(retries: bool, is_bad_data: bool) -> Vec<&'static str> {
+    match (retries, is_bad_data) {
+        (true, _) => vec!["type.googleapis.com/google.rpc.RetryInfo"],
+        (_, true) => vec!["type.googleapis.com/google.rpc.BadRequest"],
+        _ => vec![],
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_data_names_its_field() {
+    let server = Running::start(|_| {}).await;
+    let client = Http2::connect(server.grpc).await;
+    // Of the second resource's first scope the length is longer than what is there.
+    let body = [&traces(vec![span(1, 1)])[..], &[0x0a, 0x02, 0x12, 0x7f]].concat();
+    let (field, description) =
+        client.export(Signal::Traces, &body).await.grpc_details().bad_field().expect("one");
+    assert!(field.contains("resource_spans[1]"), "{field:?}");
+    assert!(description.contains(&field), "{description:?}");
+    let json = traces_json(r#"{"stringValue":"x"}"#).replace(r#""name":"n""#, r#""name":["n"]"#);
+    let answer = http1(server.http, post("/v1/traces", JSON, &[], Sent::whole(json))).await;
+    let body: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+    let field = body["details"][0]["fieldViolations"][0]["field"].as_str().expect("a field");
+    assert!(answer.status == 400 && field.ends_with(".spans[0].name"), "{body}");
+    server.stop().await;
 }
 
 /// Checks a refusal over gRPC: Trailers-Only, code, message, and details that repeat them.
@@ -54,6 +84,7 @@ fn check_grpc(name: &str, answer: &Answer, code: i32, says: &str, retries: bool)
     assert!(details.message.contains(says), "{name}: {:?} should say {says:?}", details.message);
     let hint = details.retry_after();
     assert_eq!(hint.is_some(), retries, "{name}: {hint:?}");
+    assert_eq!(details.bad_field().is_some(), code == 3, "{name}: {details:?}");
     assert!(hint.is_none_or(|hint| (1..=60).contains(&hint.as_secs())), "{name}: {hint:?}");
     assert_eq!(answer.header("grpc-accept-encoding"), "identity,gzip,zstd", "{name}");
 }
