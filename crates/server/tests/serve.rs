@@ -215,6 +215,39 @@ fn a_data_folder_serves_one_process() {
     assert!(text.contains("in use by another process"), "{text}");
 }
 
+fn fsck(folder: &Path, options: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(BINARY).arg("fsck").arg(folder).args(options).output().expect("run");
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.code(), text)
+}
+
+#[test]
+fn fsck_finds_a_flipped_byte() {
+    let folder = Folder::new("fsck");
+    let mut server = Server::start(&folder.0, &[]);
+    server.send_all();
+    let (code, text) = fsck(&folder.0, &[]);
+    assert!(code == Some(2) && text.contains("in use by another process"), "{text}");
+    assert_eq!(server.signal("-TERM"), Some(0));
+    let (code, text) = fsck(&folder.0, &[]);
+    assert!(code == Some(0) && text.contains("1 of 1 whole"), "{text}");
+    let block =
+        std::fs::read_dir(folder.0.join("blocks")).expect("blocks").next().expect("a block").expect("read");
+    let file = block.path().join("spans.parquet");
+    let mut bytes = std::fs::read(&file).expect("read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, bytes).expect("written");
+    let (code, text) = fsck(&folder.0, &[]);
+    assert!(code == Some(1) && text.contains("spans.parquet"), "{text}");
+    let (code, text) = fsck(&folder.0, &["--repair", "--json"]);
+    let report: Value = serde_json::from_str(&text).expect("JSON");
+    assert!(code == Some(0) && !report["problems"].as_array().expect("a list").is_empty(), "{text}");
+    let server = Server::start(&folder.0, &[]);
+    assert_eq!(server.get("/livez").0, 200);
+}
+
 #[test]
 fn the_log_says_what_durability_os_loses_and_who_can_reach_it() {
     let folder = Folder::new("os");
