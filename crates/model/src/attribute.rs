@@ -81,7 +81,13 @@ impl<'a> Value<'a> {
             Value::Int(n) => _ = write!(out, "{n}"),
             Value::Double(d) if d.is_finite() => _ = write!(out, "{d:?}"),
             Value::Double(d) => {
-                let name = if d.is_nan() { "NaN" } else if *d > 0.0 { "Infinity" } else { "-Infinity" };
+                let name = if d.is_nan() {
+                    "NaN"
+                } else if *d > 0.0 {
+                    "Infinity"
+                } else {
+                    "-Infinity"
+                };
                 _ = write!(out, "{{\"doubleValue\":\"{name}\"}}");
             }
             Value::Bytes(bytes) => _ = write!(out, "{{\"bytesValue\":\"{}\"}}", base64(bytes)),
@@ -259,7 +265,8 @@ mod tests {
         push(&mut list, "b", Value::Bytes(&[1, 2, 3, 4]));
         let mut out = String::new();
         write_json_object(&list, &mut out);
-        let expected = r#"{"s":"a\"b\u0001","i":-7,"d":2.0,"n":{"doubleValue":"NaN"},"b":{"bytesValue":"AQIDBA=="}}"#;
+        let expected =
+            r#"{"s":"a\"b\u0001","i":-7,"d":2.0,"n":{"doubleValue":"NaN"},"b":{"bytesValue":"AQIDBA=="}}"#;
         assert_eq!(out, expected);
         assert_eq!(get(&list, "i"), Some(Value::Int(-7)));
     }

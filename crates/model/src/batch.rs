@@ -6,15 +6,18 @@
 //! The constants in [`span`], [`log`], [`series`], [`point`] and [`exemplar`] are column positions.
 
 mod columns;
+mod schema;
 
 use arrow_array::RecordBatch;
 
 pub use columns::{
-    ExemplarRow, LogRow, PointRow, SeriesRow, SpanRow, column_binary, column_dictionary, column_fixed,
-    column_number, column_text, column_time, exemplar_schema, log_schema, point_schema, series_schema,
-    span_schema,
+    ExemplarRow, LogBatchBuilder, LogRow, MetricBatchBuilder, PointRow, ResourceIndex, ScopeIndex, SeriesRow,
+    SpanBatchBuilder, SpanRow,
 };
-pub use columns::{LogBatchBuilder, MetricBatchBuilder, ResourceIndex, ScopeIndex, SpanBatchBuilder};
+pub use schema::{
+    column_binary, column_dictionary, column_fixed, column_number, column_text, column_time, exemplar_schema,
+    log_schema, point_schema, series_schema, span_schema,
+};
 
 /// Column positions of a span batch.
 pub mod span {
@@ -218,10 +221,9 @@ impl Batch {
         match self {
             Batch::Spans(spans) => spans.rows.get_array_memory_size(),
             Batch::Logs(logs) => logs.rows.get_array_memory_size(),
-            Batch::Metrics(m) => [&m.series, &m.points, &m.exemplars]
-                .iter()
-                .map(|rows| rows.get_array_memory_size())
-                .sum(),
+            Batch::Metrics(m) => {
+                [&m.series, &m.points, &m.exemplars].iter().map(|rows| rows.get_array_memory_size()).sum()
+            }
         }
     }
 }

@@ -235,14 +235,18 @@ mod tests {
 
     #[test]
     fn what_is_no_id_is_refused() {
-        for text in ["", "0", "00000000000000000000000000000000", "xyz", "4bf92f3577b34da6a3ce929d0e0e47361", "-"] {
+        for text in
+            ["", "0", "00000000000000000000000000000000", "xyz", "4bf92f3577b34da6a3ce929d0e0e47361", "-"]
+        {
             assert_eq!(TraceId::parse(text), None, "{text}");
         }
     }
 
     #[test]
     fn span_ids_in_any_form_become_one() {
-        for text in ["00f067aa0ba902b7", "f067aa0ba902b7", "0x00F067AA0BA902B7", "67667974448284343", "APBnqgupArc="] {
+        for text in
+            ["00f067aa0ba902b7", "f067aa0ba902b7", "0x00F067AA0BA902B7", "67667974448284343", "APBnqgupArc="]
+        {
             assert_eq!(SpanId::parse(text).expect(text).to_string(), "00f067aa0ba902b7", "{text}");
         }
         assert_eq!(SpanId::parse("0000000000000000"), None);

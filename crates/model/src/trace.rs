@@ -185,7 +185,8 @@ impl Analyser {
             let start = spans[span as usize].start;
             let mut by_end = std::mem::take(&mut self.by_end);
             by_end.clear();
-            let ends = self.children_of(span).iter().map(|(.., child)| (spans[*child as usize].end(), *child));
+            let ends =
+                self.children_of(span).iter().map(|(.., child)| (spans[*child as usize].end(), *child));
             by_end.extend(ends);
             by_end.sort_unstable();
             let mut cursor = until;

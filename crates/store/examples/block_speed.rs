@@ -31,8 +31,7 @@ fn main() {
     let generator = Generator::new(42, BASE).referring_to(*spans);
     let requests: Vec<_> =
         generator.traces(*spans).chain(generator.logs(*logs)).chain(generator.metrics(*points)).collect();
-    let context =
-        DecodeContext { received_at: BASE as i64, limits: DecodeLimits::with_retention(1 << 62) };
+    let context = DecodeContext { received_at: BASE as i64, limits: DecodeLimits::with_retention(1 << 62) };
     let mut decoder = Decoder::new();
     let clock = started();
     let mut batches = Vec::new();
@@ -42,7 +41,9 @@ fn main() {
             Generated::Logs => Signal::Logs,
             Generated::Metrics => Signal::Metrics,
         };
-        batches.push(decoder.decode(signal, Encoding::Protobuf, &request.body, &context).expect("decodes").batch);
+        batches.push(
+            decoder.decode(signal, Encoding::Protobuf, &request.body, &context).expect("decodes").batch,
+        );
     }
     let items = (spans + logs + points) as f64;
     println!("decode {:.0} ns an item", clock() * 1e9 / items);
@@ -70,19 +71,39 @@ fn main() {
         flush_s += clock();
         println!("memtable {} MB", memtable.bytes() >> 20);
     }
-    println!("insert {:.0} ns an item, flush {:.0} ns an item", insert_s * 1e9 / items, flush_s * 1e9 / items);
+    println!(
+        "insert {:.0} ns an item, flush {:.0} ns an item",
+        insert_s * 1e9 / items,
+        flush_s * 1e9 / items
+    );
     report(&folder, &metas);
-    let inputs: Vec<Arc<Block>> =
-        metas.iter().map(|meta| Arc::new(Block::open(&disk, &folder, meta.clone()).expect("opens"))).collect();
+    let inputs: Vec<Arc<Block>> = metas
+        .iter()
+        .map(|meta| Arc::new(Block::open(&disk, &folder, meta.clone()).expect("opens")))
+        .collect();
     let choice = Choice { inputs: metas.iter().map(|meta| meta.id).collect(), level: 1 };
     let clock = started();
     let merged = merge(&disk, &folder, &inputs, &choice, &mut next).expect("merges");
     println!("merge {:.0} ns an item", clock() * 1e9 / items);
     report(&folder, &merged);
-    let blocks = merged.iter().map(|m| Arc::new(Block::open(&disk, &folder, m.clone()).expect("opens"))).collect();
+    look_up(&disk, &folder, &merged, &generator, *spans);
+    #[expect(clippy::disallowed_methods, reason = "this program made the folder")]
+    std::fs::remove_dir_all(&folder).expect("removes");
+}
+
+/// How long reading a trace takes.
+fn look_up(
+    disk: &OsDisk,
+    folder: &Path,
+    merged: &[throughline_store::block::BlockMeta],
+    generator: &Generator,
+    spans: u64,
+) {
+    let blocks =
+        merged.iter().map(|m| Arc::new(Block::open(disk, folder, m.clone()).expect("opens"))).collect();
     let snapshot = Snapshot::new(Vec::new(), Arc::new(blocks), Arc::default(), BASE as i64);
     let ids: Vec<TraceId> =
-        generator.trace_ids(*spans).step_by(97).take(500).map(|truth| TraceId(truth.trace_id)).collect();
+        generator.trace_ids(spans).step_by(97).take(500).map(|truth| TraceId(truth.trace_id)).collect();
     for want in [Want::SPANS, Want::SPANS, Want::ALL] {
         let mut times: Vec<f64> = ids
             .iter()
@@ -93,10 +114,12 @@ fn main() {
             })
             .collect();
         times.sort_by(f64::total_cmp);
-        println!("{want:?}: p50 {:.2} ms, p99 {:.2} ms", times[times.len() / 2], times[times.len() * 99 / 100]);
+        println!(
+            "{want:?}: p50 {:.2} ms, p99 {:.2} ms",
+            times[times.len() / 2],
+            times[times.len() * 99 / 100]
+        );
     }
-    #[expect(clippy::disallowed_methods, reason = "this program made the folder")]
-    std::fs::remove_dir_all(&folder).expect("removes");
 }
 
 /// The CPU seconds that the process has used since the call, as the operating system accounts them.
@@ -112,7 +135,12 @@ fn cpu_seconds() -> f64 {
 
 fn report(folder: &Path, metas: &[throughline_store::block::BlockMeta]) {
     let rows = |signal: Signal| metas.iter().map(|meta| meta.rows(signal)).sum::<u64>();
-    println!("{} spans, {} records, {} points", rows(Signal::Traces), rows(Signal::Logs), rows(Signal::Metrics));
+    println!(
+        "{} spans, {} records, {} points",
+        rows(Signal::Traces),
+        rows(Signal::Logs),
+        rows(Signal::Metrics)
+    );
     let mut by_name = std::collections::BTreeMap::new();
     for meta in metas {
         meta.files.iter().for_each(|file| *by_name.entry(file.name.clone()).or_insert(0) += file.bytes);

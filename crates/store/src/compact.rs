@@ -106,7 +106,8 @@ pub fn merge(
     let Some(first) = inputs.first() else { return Ok(Vec::new()) };
     let partition = first.meta().partition;
     let min_time = inputs.iter().map(|block| block.min_time()).min().unwrap_or_default();
-    let mut builder = BlockBuilder::create(disk, data_dir, *next_block_id, choice.level, partition, min_time)?;
+    let mut builder =
+        BlockBuilder::create(disk, data_dir, *next_block_id, choice.level, partition, min_time)?;
     *next_block_id += 1;
     for block in inputs {
         builder.cover(block.min_time(), block.max_time());

@@ -232,12 +232,7 @@ impl PartFlush<'_> {
         Ok(TraceRows::new(&builder.traces, span_ids))
     }
 
-    fn write_logs(
-        &self,
-        builder: &mut BlockBuilder<'_>,
-        part: &Part,
-        rows: &TraceRows,
-    ) -> Result<(), Error> {
+    fn write_logs(&self, builder: &mut BlockBuilder<'_>, part: &Part, rows: &TraceRows) -> Result<(), Error> {
         let mut order = Vec::with_capacity(part.logs.len());
         for (row, (time, at)) in part.logs.iter().enumerate() {
             builder.cover(*time, *time);
@@ -316,7 +311,13 @@ impl PartFlush<'_> {
         if ids.is_null(row as usize) { None } else { TraceId::from_slice(ids.value(row as usize)) }
     }
 
-    fn exemplar(&self, batch: u32, row: u32, series_row: u32, trace_row: Option<u32>) -> Option<ExemplarEntry> {
+    fn exemplar(
+        &self,
+        batch: u32,
+        row: u32,
+        series_row: u32,
+        trace_row: Option<u32>,
+    ) -> Option<ExemplarEntry> {
         let rows = &self.contents.metrics.get(batch as usize)?.exemplars.rows;
         let row = row as usize;
         let span_ids = column_fixed(rows, exemplar::SPAN_ID);
@@ -344,9 +345,7 @@ fn split_rank<'a>(list: &mut &'a [(u32, i64, u32, u32)], rank: u32) -> &'a [(u32
 }
 
 /// Of points of equal time the one that was received last.
-fn last_of_each_time(
-    points: &[(u32, i64, u32, u32)],
-) -> impl Iterator<Item = &(u32, i64, u32, u32)> {
+fn last_of_each_time(points: &[(u32, i64, u32, u32)]) -> impl Iterator<Item = &(u32, i64, u32, u32)> {
     points.chunk_by(|a, b| a.1 == b.1).filter_map(|same| same.last())
 }
 

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use arrow_array::types::UInt8Type;
 use arrow_array::{Array, BooleanArray, RecordBatch};
 use throughline_model::batch::{
-    Batch, MetricBatch, column_binary, column_dictionary, column_fixed, column_number, column_text, column_time,
-    exemplar, log, point, series, span,
+    Batch, MetricBatch, column_binary, column_dictionary, column_fixed, column_number, column_text,
+    column_time, exemplar, log, point, series, span,
 };
 use throughline_model::point::PointKind;
 use throughline_model::{Signal, TraceId};

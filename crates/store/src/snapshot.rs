@@ -258,7 +258,10 @@ impl Snapshot {
     /// Series with a point in the range.
     pub fn series(&self, query: &SeriesQuery) -> Result<Found<Series>, Error> {
         let found = self.points(query)?;
-        Ok(Found { items: found.items.into_iter().map(|(series, _)| series).collect(), partial: found.partial })
+        Ok(Found {
+            items: found.items.into_iter().map(|(series, _)| series).collect(),
+            partial: found.partial,
+        })
     }
 
     /// Series and their points in the range, in time order; where two points of a series have the same time, the
@@ -276,7 +279,8 @@ impl Snapshot {
         }
         let (items, cut) = merged.finish(query.limit);
         if cut > 0 {
-            partial.push(format!("{cut} series over the limit of {} are left out; ask for more", query.limit));
+            partial
+                .push(format!("{cut} series over the limit of {} are left out; ask for more", query.limit));
         }
         Ok(Found { items, partial })
     }

@@ -7,9 +7,9 @@ use throughline_model::{SpanId, TraceId};
 
 use super::checksums::{self, FileSums, FileWriter};
 use super::index::IndexWriter;
+use super::texts::Texts;
 use super::traces::{self, TraceEntry};
 use super::{BLOCKS_FOLDER, BlockMeta, FileMeta, RowCounts};
-use super::texts::Texts;
 use crate::disk::Disk;
 use crate::error::Error;
 

@@ -193,7 +193,10 @@ impl CheckedFile {
         for (bytes, at) in buffer.chunks(CHUNK_BYTES).zip(first as usize..) {
             if sums.crcs.get(at) != Some(&crc32c::crc32c(bytes)) {
                 let from = at as u64 * chunk;
-                return Err(Error::damaged(path, format!("the checksum of bytes {from}+{CHUNK_BYTES} is wrong")));
+                return Err(Error::damaged(
+                    path,
+                    format!("the checksum of bytes {from}+{CHUNK_BYTES} is wrong"),
+                ));
             }
         }
         let skip = (offset - first * chunk) as usize;

@@ -154,7 +154,8 @@ impl LogSources {
         };
         let mut shredder = Shredder::new(columns);
         for record in part {
-            let list = self.rows(record.at).map(|(rows, row)| column_binary(rows, log::ATTRIBUTES).value(row));
+            let list =
+                self.rows(record.at).map(|(rows, row)| column_binary(rows, log::ATTRIBUTES).value(row));
             shredder.push(list.unwrap_or_default());
         }
         let (attributes, attribute_columns) = shredder.finish();

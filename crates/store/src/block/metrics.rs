@@ -161,7 +161,8 @@ fn series_rows(series: &[Arc<SeriesEntry>], first: u32) -> Result<RecordBatch, E
 }
 
 fn run_rows(runs: &[Run]) -> Result<RecordBatch, Error> {
-    let number = |pick: fn(&Run) -> u32| -> ArrayRef { Arc::new(runs.iter().map(pick).collect::<UInt32Array>()) };
+    let number =
+        |pick: fn(&Run) -> u32| -> ArrayRef { Arc::new(runs.iter().map(pick).collect::<UInt32Array>()) };
     let columns: Vec<ArrayRef> = vec![
         texts(runs.iter().map(|run| run.metric.as_str())),
         Arc::new(runs.iter().map(|run| Some(run.kind)).collect::<UInt8Array>()),
@@ -195,7 +196,10 @@ pub(crate) struct ExemplarEntry {
 }
 
 /// Writes exemplars, which are in the order of their series and times.
-pub(crate) fn write_exemplars(builder: &BlockBuilder<'_>, exemplars: &[ExemplarEntry]) -> Result<FileSums, Error> {
+pub(crate) fn write_exemplars(
+    builder: &BlockBuilder<'_>,
+    exemplars: &[ExemplarEntry],
+) -> Result<FileSums, Error> {
     let (disk, folder, level) = (builder.disk, &builder.folder, builder.meta.level);
     let mut table = TableWriter::create(disk, folder, Table::Exemplars, level, exemplars_schema())?;
     for part in exemplars.chunks(CHUNK_ROWS) {

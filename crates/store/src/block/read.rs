@@ -39,7 +39,8 @@ impl Block {
         let sums = checksums::decode(&path, &bytes, meta.checksums_crc)?;
         let open = |name: &str| -> Result<CheckedFile, Error> {
             let sums: Option<&FileSums> = sums.iter().find(|sums| sums.name == name);
-            let sums = sums.ok_or_else(|| Error::damaged(&path, format!("it does not name the file {name}")))?;
+            let sums =
+                sums.ok_or_else(|| Error::damaged(&path, format!("it does not name the file {name}")))?;
             CheckedFile::open(disk, &folder, sums.clone())
         };
         let index = IndexReader::open(open("index")?)?;
@@ -78,7 +79,8 @@ impl Block {
     }
 
     pub(crate) fn table(&self, table: Table) -> Result<&Arc<TableReader>, Error> {
-        let Some((slot, (_, file))) = self.tables.iter().zip(&self.files).find(|(_, (of, _))| *of == table) else {
+        let Some((slot, (_, file))) = self.tables.iter().zip(&self.files).find(|(_, (of, _))| *of == table)
+        else {
             return Err(Error::damaged(Path::new(&self.meta.name), format!("no file of {table:?}")));
         };
         if let Some(reader) = slot.get() {

@@ -318,7 +318,8 @@ mod tests {
 
     #[test]
     fn numbers_come_back() {
-        let series: Vec<Vec<Point>> = (0..20).map(|s| (0..30).map(|t| point(t * 15 + s, None)).collect()).collect();
+        let series: Vec<Vec<Point>> =
+            (0..20).map(|s| (0..30).map(|t| point(t * 15 + s, None)).collect()).collect();
         check(PointKind::Gauge, &series, PayloadForm::None);
     }
 

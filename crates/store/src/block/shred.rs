@@ -77,7 +77,8 @@ impl AttributeColumns {
                 }
             }
         }
-        const KINDS: [ColumnKind; 4] = [ColumnKind::Text, ColumnKind::Int, ColumnKind::Double, ColumnKind::Bool];
+        const KINDS: [ColumnKind; 4] =
+            [ColumnKind::Text, ColumnKind::Int, ColumnKind::Double, ColumnKind::Bool];
         let mut chosen: Vec<(usize, &str, ColumnKind)> = counts
             .into_iter()
             .filter_map(|(key, by_kind)| {

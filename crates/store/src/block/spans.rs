@@ -82,7 +82,11 @@ impl SpanSources {
         Some(SpanFacts {
             timing: SpanTiming {
                 span_id: SpanId::from_slice(column_fixed(rows, span::SPAN_ID).value(row))?,
-                parent_span_id: if parents.is_null(row) { None } else { SpanId::from_slice(parents.value(row)) },
+                parent_span_id: if parents.is_null(row) {
+                    None
+                } else {
+                    SpanId::from_slice(parents.value(row))
+                },
                 start: column_time(rows, span::START_TIME).value(row),
                 duration: column_number::<Int64Type>(rows, span::DURATION).value(row),
                 error: column_number::<UInt8Type>(rows, span::STATUS_CODE).value(row) == 2,
@@ -178,7 +182,8 @@ impl SpanSources {
         let mut ids = FixedSizeBinaryBuilder::with_capacity(part.len(), 8);
         for span in part {
             parent_rows.append_option(span.parent_row);
-            let parent = self.rows(span.at).map(|(rows, row)| (column_fixed(rows, span::PARENT_SPAN_ID), row));
+            let parent =
+                self.rows(span.at).map(|(rows, row)| (column_fixed(rows, span::PARENT_SPAN_ID), row));
             match parent {
                 Some((parents, row)) if span.parent_row.is_none() && !parents.is_null(row) => {
                     ids.append_value(parents.value(row)).map_err(arrow_error)?;

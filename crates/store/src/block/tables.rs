@@ -13,7 +13,9 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion};
+use parquet::file::properties::{
+    EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion,
+};
 use parquet::schema::types::ColumnPath;
 
 use super::checksums::{FileSums, FileWriter};
@@ -162,9 +164,9 @@ fn split(base: WriterPropertiesBuilder, columns: &[&str]) -> WriterPropertiesBui
 }
 
 fn statistics(base: WriterPropertiesBuilder, columns: &[&str]) -> WriterPropertiesBuilder {
-    columns.iter().fold(base, |base, column| {
-        base.set_column_statistics_enabled(path(column), EnabledStatistics::Chunk)
-    })
+    columns
+        .iter()
+        .fold(base, |base, column| base.set_column_statistics_enabled(path(column), EnabledStatistics::Chunk))
 }
 
 // === schemas ===

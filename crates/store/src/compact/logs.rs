@@ -10,13 +10,13 @@ use arrow_schema::{Field, SchemaRef};
 
 use super::spans::{Gather, attribute_fields};
 use super::traces::RowMap;
+use crate::block::Block;
 use crate::block::build::{BlockBuilder, TraceRows};
 use crate::block::index::tokens::TokenFilter;
 use crate::block::read::{Columns, TableReader};
 use crate::block::tables::{LOG_GROUP_ROWS, Table, TableWriter, logs_schema};
 use crate::block::texts::{TextId, Texts};
 use crate::block::traces::arrow_error;
-use crate::block::Block;
 use crate::error::Error;
 
 /// Rows that are read of an input at once, and written to the output at once; row groups end where such a piece ends.
@@ -42,7 +42,8 @@ impl Input<'_> {
         }
         let to = (self.next_row + PIECE_ROWS as u64).min(self.table.num_rows());
         let batches = self.table.read_range(self.next_row as u32..to as u32, None)?;
-        let batch = arrow_select::concat::concat_batches(self.table.schema(), &batches).map_err(arrow_error)?;
+        let batch =
+            arrow_select::concat::concat_batches(self.table.schema(), &batches).map_err(arrow_error)?;
         let columns = Columns::new(&batch);
         self.keys = (0..batch.num_rows())
             .map(|row| {
@@ -83,7 +84,13 @@ pub(super) fn write(
     let fields = attribute_fields(&schemas);
     let schema = logs_schema(fields.iter().cloned());
     let mut writer = Output {
-        table: TableWriter::create(builder.disk, &builder.folder, Table::Logs, builder.meta.level, schema.clone())?,
+        table: TableWriter::create(
+            builder.disk,
+            &builder.folder,
+            Table::Logs,
+            builder.meta.level,
+            schema.clone(),
+        )?,
         schema,
         fields,
         map,
@@ -168,7 +175,12 @@ struct References {
 }
 
 impl Output<'_> {
-    fn write(&mut self, builder: &mut BlockBuilder<'_>, piece: Piece, texts: &mut Texts) -> Result<(), Error> {
+    fn write(
+        &mut self,
+        builder: &mut BlockBuilder<'_>,
+        piece: Piece,
+        texts: &mut Texts,
+    ) -> Result<(), Error> {
         let references = self.references(builder, &piece)?;
         let gather = Gather { batches: &piece.batches, indices: &piece.indices };
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());

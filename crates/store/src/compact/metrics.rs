@@ -61,7 +61,11 @@ impl<'a> Input<'a> {
 }
 
 /// Writes `series.parquet`, `samples.parquet` and `exemplars.parquet`.
-pub(super) fn write(builder: &mut BlockBuilder<'_>, blocks: &[Arc<Block>], map: &RowMap) -> Result<(), Error> {
+pub(super) fn write(
+    builder: &mut BlockBuilder<'_>,
+    blocks: &[Arc<Block>],
+    map: &RowMap,
+) -> Result<(), Error> {
     let mut inputs: Vec<Input<'_>> =
         blocks.iter().map(|block| Input::new(block)).collect::<Result<_, _>>()?;
     let mut writer = MetricsWriter::create(builder.disk, &builder.folder, builder.meta.level)?;
@@ -71,8 +75,10 @@ pub(super) fn write(builder: &mut BlockBuilder<'_>, blocks: &[Arc<Block>], map: 
         let mut points: Vec<Point> = Vec::new();
         let mut from = Vec::new();
         for (number, input) in inputs.iter_mut().enumerate() {
-            let is_same =
-                input.series.peek().is_some_and(|head| series_order(head, &least) == std::cmp::Ordering::Equal);
+            let is_same = input
+                .series
+                .peek()
+                .is_some_and(|head| series_order(head, &least) == std::cmp::Ordering::Equal);
             if is_same && let Some((_, more)) = input.take()? {
                 points.extend(more);
                 from.push(number);

@@ -12,13 +12,13 @@ use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
 use arrow_schema::{DataType, Field, SchemaRef};
 
 use super::traces::SpanFrom;
+use crate::block::Block;
 use crate::block::build::BlockBuilder;
 use crate::block::read::{Columns, TableReader};
 use crate::block::shred::COLUMN_PREFIX;
 use crate::block::tables::{SPAN_GROUP_ROWS, Table, TableWriter, spans_schema};
 use crate::block::texts::{TextId, Texts, mapped};
 use crate::block::traces::arrow_error;
-use crate::block::Block;
 use crate::error::Error;
 use crate::flush::id_column;
 use crate::snapshot::json_map;
@@ -99,8 +99,12 @@ impl Gather<'_> {
         for (batch, spilled) in self.batches.iter().zip(&mut spilled) {
             let schema = batch.schema();
             let out = |field: &Field| field.name().starts_with(COLUMN_PREFIX) && !is_kept(field);
-            let names: Vec<&str> =
-                schema.fields().iter().filter(|field| out(field)).map(|field| field.name().as_str()).collect();
+            let names: Vec<&str> = schema
+                .fields()
+                .iter()
+                .filter(|field| out(field))
+                .map(|field| field.name().as_str())
+                .collect();
             *spilled = !names.is_empty();
             batches.push(if names.is_empty() { batch.clone() } else { spill(batch, &names)? });
         }

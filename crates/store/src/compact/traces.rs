@@ -136,7 +136,8 @@ fn read_members(input: u32, block: &Block, texts: &mut Texts) -> Result<Vec<Memb
                 entry.root_name = text("root_name");
                 entry.culprit_service = text("culprit_service");
                 entry.culprit_name = text("culprit_name");
-                entry.services = columns.list("services", row).iter().map(|name| texts.intern(name)).collect();
+                entry.services =
+                    columns.list("services", row).iter().map(|name| texts.intern(name)).collect();
                 entry.error_count = columns.u32("error_count", row).unwrap_or_default();
                 entry.error_log_count = columns.u32("error_log_count", row).unwrap_or_default();
                 entry.orphan_count = columns.u32("orphan_count", row).unwrap_or_default();
@@ -206,7 +207,8 @@ fn read_split_spans(
         }
         for (number, trace, parent_row) in parents {
             let first = first_of_trace.get(&trace).copied().unwrap_or_default();
-            let parent: Option<SpanId> = out.get(&(input as u32, first + parent_row)).map(|f| f.timing.span_id);
+            let parent: Option<SpanId> =
+                out.get(&(input as u32, first + parent_row)).map(|f| f.timing.span_id);
             if let Some(facts) = out.get_mut(&(input as u32, number)) {
                 facts.timing.parent_span_id = parent;
             }
@@ -219,11 +221,8 @@ fn read_split_spans(
 fn join(members: &[Member], split: &HashMap<(u32, u32), SpanFacts>, summariser: &mut Summariser) -> Group {
     let numbers: Vec<(u32, u32)> = members.iter().map(|member| (member.input, member.row)).collect();
     let mut twins = Vec::new();
-    let (mut entry, spans) = if is_split(members) {
-        join_spans(members, split, summariser, &mut twins)
-    } else {
-        whole(members)
-    };
+    let (mut entry, spans) =
+        if is_split(members) { join_spans(members, split, summariser, &mut twins) } else { whole(members) };
     entry.error_log_count = members.iter().map(|member| member.entry.error_log_count).sum();
     entry.postings.logs = Vec::new();
     entry.postings.exemplars = Vec::new();

@@ -21,7 +21,11 @@ pub(crate) fn memtable(seed: u64, spans: u64, logs: u64, points: u64) -> Arc<Mem
 }
 
 /// A memtable of those requests whose number is wanted.
-pub(crate) fn part_of_memtable(seed: u64, [spans, logs, points]: [u64; 3], wanted: fn(usize) -> bool) -> Arc<Memtable> {
+pub(crate) fn part_of_memtable(
+    seed: u64,
+    [spans, logs, points]: [u64; 3],
+    wanted: fn(usize) -> bool,
+) -> Arc<Memtable> {
     let generator = Generator::new(seed, BASE).referring_to(spans);
     let memtable = Memtable::new();
     let context =
@@ -82,7 +86,10 @@ pub(crate) fn assert_same(expected: &Snapshot, found: &Snapshot, ids: &[TraceId]
         let (a, b) = (expected.search_traces(&query).unwrap(), found.search_traces(&query).unwrap());
         assert_eq!(a.items, b.items, "{query:?}");
     }
-    assert_eq!(expected.services(TimeRange::ALL).unwrap().items, found.services(TimeRange::ALL).unwrap().items);
+    assert_eq!(
+        expected.services(TimeRange::ALL).unwrap().items,
+        found.services(TimeRange::ALL).unwrap().items
+    );
     let logs = LogQuery {
         range: TimeRange::ALL,
         service: Some(service.service.clone()),

@@ -10,9 +10,10 @@ use throughline_model::record::{Exemplar, LogRecord, Point};
 use throughline_model::{Signal, TraceId};
 
 use super::{Contents, MiniBatch, SeriesEntry};
-use crate::snapshot::merge::{Services, SeriesPoints, TraceHits};
+use crate::snapshot::merge::{SeriesPoints, Services, TraceHits};
 use crate::snapshot::{
-    LogQuery, SeriesQuery, TimeRange, TraceData, TraceQuery, Want, exemplar_row, log_row, series_record, span_row,
+    LogQuery, SeriesQuery, TimeRange, TraceData, TraceQuery, Want, exemplar_row, log_row, series_record,
+    span_row,
 };
 
 /// A memtable as it was when the view was taken.
@@ -95,7 +96,8 @@ impl MemtableView {
         let fingerprint = id.fingerprint();
         if want.spans {
             for mini in &self.contents.spans {
-                let rows = mini.rows_of(fingerprint).filter(|row| id_is(&mini.rows, span::TRACE_ID, *row, id));
+                let rows =
+                    mini.rows_of(fingerprint).filter(|row| id_is(&mini.rows, span::TRACE_ID, *row, id));
                 data.spans.extend(rows.filter_map(|row| span_row(&mini.rows, row)));
             }
         }
@@ -109,7 +111,8 @@ impl MemtableView {
             use throughline_model::batch::exemplar;
             for metrics in &self.contents.metrics {
                 let mini = &metrics.exemplars;
-                for row in mini.rows_of(fingerprint).filter(|r| id_is(&mini.rows, exemplar::TRACE_ID, *r, id)) {
+                for row in mini.rows_of(fingerprint).filter(|r| id_is(&mini.rows, exemplar::TRACE_ID, *r, id))
+                {
                     let batch_series = column_number::<UInt32Type>(&mini.rows, exemplar::SERIES).value(row);
                     if let Some(series) = self.series(&metrics.series, batch_series) {
                         data.exemplars.push(exemplar_row(&mini.rows, row, series));
@@ -125,7 +128,9 @@ impl MemtableView {
     }
 
     pub(crate) fn search_traces(&self, query: &TraceQuery, hits: &mut TraceHits) {
-        for mini in self.contents.spans.iter().filter(|mini| query.range.overlaps(mini.min_time, mini.max_time)) {
+        for mini in
+            self.contents.spans.iter().filter(|mini| query.range.overlaps(mini.min_time, mini.max_time))
+        {
             let rows = &mini.rows;
             let services = wanted_keys(rows, span::SERVICE, query.service.as_deref());
             let starts = column_time(rows, span::START_TIME).values();
@@ -147,7 +152,9 @@ impl MemtableView {
     }
 
     pub(crate) fn search_logs(&self, query: &LogQuery, found: &mut Vec<LogRecord>) {
-        for mini in self.contents.logs.iter().filter(|mini| query.range.overlaps(mini.min_time, mini.max_time)) {
+        for mini in
+            self.contents.logs.iter().filter(|mini| query.range.overlaps(mini.min_time, mini.max_time))
+        {
             let rows = &mini.rows;
             let services = wanted_keys(rows, log::SERVICE, query.service.as_deref());
             let times = column_time(rows, log::TIME).values();
@@ -216,7 +223,8 @@ impl MemtableView {
             let starts = column_time(&mini.rows, span::START_TIME).values();
             let status = column_number::<UInt8Type>(&mini.rows, span::STATUS_CODE).values();
             let names = column_text(&mini.rows, span::NAME);
-            for (row, (_, status)) in starts.iter().zip(status).enumerate().filter(|(_, (t, _))| range.contains(**t))
+            for (row, (_, status)) in
+                starts.iter().zip(status).enumerate().filter(|(_, (t, _))| range.contains(**t))
             {
                 let service = dictionary_value(&mini.rows, span::SERVICE, row);
                 services.with(service, |summary| {

@@ -47,7 +47,8 @@ pub(crate) fn sort_exemplars(exemplars: &mut Vec<Exemplar>) {
 fn drop_equal_neighbours<T: PartialEq>(items: &mut Vec<T>, time: impl Fn(&T) -> i64) {
     let mut kept: Vec<T> = Vec::with_capacity(items.len());
     for item in items.drain(..) {
-        let twin = kept.iter().rev().take_while(|other| time(other) == time(&item)).any(|other| *other == item);
+        let twin =
+            kept.iter().rev().take_while(|other| time(other) == time(&item)).any(|other| *other == item);
         if !twin {
             kept.push(item);
         }

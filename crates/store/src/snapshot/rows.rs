@@ -5,7 +5,8 @@ use arrow_array::{Array, RecordBatch};
 use serde_json::{Map, Value as Json};
 use throughline_model::attribute;
 use throughline_model::batch::{
-    column_binary, column_dictionary, column_fixed, column_number, column_text, column_time, exemplar, log, span,
+    column_binary, column_dictionary, column_fixed, column_number, column_text, column_time, exemplar, log,
+    span,
 };
 use throughline_model::link::TraceSource;
 use throughline_model::protobuf::{Field, Reader};
@@ -178,7 +179,9 @@ fn event_json(message: &[u8]) -> Json {
     while let Ok(Some((number, field))) = reader.next_field() {
         match (number, field) {
             (1, Field::Fixed64(time)) => _ = event.insert("time".into(), Json::from(time as i64)),
-            (2, Field::Bytes(name)) => _ = event.insert("name".into(), Json::from(String::from_utf8_lossy(name))),
+            (2, Field::Bytes(name)) => {
+                _ = event.insert("name".into(), Json::from(String::from_utf8_lossy(name)))
+            }
             (3, Field::Bytes(pair)) => add_pair(&mut attributes, pair),
             _ => {}
         }

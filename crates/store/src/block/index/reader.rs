@@ -139,7 +139,10 @@ impl IndexReader {
     fn part(&self, section: Section, from: usize, len: usize) -> Result<Bytes, Error> {
         let (offset, section_len) = self.sections.get(section as usize).copied().unwrap_or_default();
         if from.saturating_add(len) > section_len {
-            return Err(Error::damaged(self.file.path(), format!("{section:?} is shorter than its directory says")));
+            return Err(Error::damaged(
+                self.file.path(),
+                format!("{section:?} is shorter than its directory says"),
+            ));
         }
         self.file.read(offset + from as u64, len)
     }

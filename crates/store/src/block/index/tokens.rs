@@ -21,7 +21,9 @@ const TOKEN_BYTES_MAX: usize = 64;
 /// Calls `visit` with the hash of each token of a text.
 pub(crate) fn each_token(text: &str, mut visit: impl FnMut(u64)) {
     let mut buffer = [0u8; TOKEN_BYTES_MAX];
-    for token in text.as_bytes().split(|byte| byte.is_ascii() && !byte.is_ascii_alphanumeric() && *byte != b'_') {
+    for token in
+        text.as_bytes().split(|byte| byte.is_ascii() && !byte.is_ascii_alphanumeric() && *byte != b'_')
+    {
         if token.is_empty() {
             continue;
         }
@@ -77,7 +79,8 @@ impl TokenFilter {
 pub(crate) fn may_contain(filter: &[u8], hash: u64) -> bool {
     let n_bits = filter.len() as u64 * 8;
     !n_bits.is_power_of_two()
-        || bits_of(hash, n_bits).all(|bit| filter.get((bit / 8) as usize).is_some_and(|b| b >> (bit % 8) & 1 == 1))
+        || bits_of(hash, n_bits)
+            .all(|bit| filter.get((bit / 8) as usize).is_some_and(|b| b >> (bit % 8) & 1 == 1))
 }
 
 /// The bits of a token among a power of two: folding a filter in half drops the highest bit of each.

@@ -2,8 +2,8 @@
 
 use arrow_array::types::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, UInt8Type, UInt32Type};
 use arrow_array::{
-    Array, BinaryArray, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int64Array, ListArray,
-    PrimitiveArray, RecordBatch, StringArray, TimestampNanosecondArray,
+    Array, BinaryArray, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int64Array,
+    ListArray, PrimitiveArray, RecordBatch, StringArray, TimestampNanosecondArray,
 };
 use serde_json::{Map, Value as Json};
 use throughline_model::{SpanId, TraceId};

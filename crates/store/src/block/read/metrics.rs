@@ -64,7 +64,8 @@ impl Block {
             for rows in table.read_group(group, None, None)? {
                 let columns = Columns::new(&rows);
                 for row in 0..rows.num_rows() {
-                    let is_metric = query.metric.is_none() || columns.text("metric", row) == query.metric.as_deref();
+                    let is_metric =
+                        query.metric.is_none() || columns.text("metric", row) == query.metric.as_deref();
                     if !is_metric {
                         continue;
                     }
@@ -115,7 +116,9 @@ impl Block {
             let mut first = table.first_row(group) as u32;
             for batch in table.read_group(group, None, Some(&bounds))? {
                 let columns = Columns::new(&batch);
-                hits.extend((0..batch.num_rows()).filter(|row| wanted(&columns, *row)).map(|row| first + row as u32));
+                hits.extend(
+                    (0..batch.num_rows()).filter(|row| wanted(&columns, *row)).map(|row| first + row as u32),
+                );
                 first += batch.num_rows() as u32;
             }
             for row in hits {
@@ -144,12 +147,14 @@ impl Block {
                     .filter(|row| query.range.contains(columns.time("time", *row)))
                     .filter(|row| columns.u32("series_row", *row).is_some_and(|of| series.contains_key(&of)))
                     .collect();
-                let mut traces: Vec<u32> = hits.iter().filter_map(|row| columns.u32("trace_row", *row)).collect();
+                let mut traces: Vec<u32> =
+                    hits.iter().filter_map(|row| columns.u32("trace_row", *row)).collect();
                 traces.sort_unstable();
                 traces.dedup();
                 let ids = self.trace_ids(&traces)?;
                 for row in hits {
-                    let trace = columns.u32("trace_row", row).and_then(|trace| traces.binary_search(&trace).ok());
+                    let trace =
+                        columns.u32("trace_row", row).and_then(|trace| traces.binary_search(&trace).ok());
                     let id = trace.and_then(|at| ids.get(at).copied().flatten());
                     let of = columns.u32("series_row", row).and_then(|of| series.get(&of));
                     found.extend(of.map(|series| exemplar_of(&columns, row, id, series)));
@@ -161,7 +166,8 @@ impl Block {
 
     pub(super) fn exemplars_of_trace(&self, id: TraceId, rows: &[u32]) -> Result<Vec<Exemplar>, Error> {
         let batches = self.table(Table::Exemplars)?.read(rows, None)?;
-        let of = |batch: &RecordBatch, row: usize| Columns::new(batch).u32("series_row", row).unwrap_or_default();
+        let of =
+            |batch: &RecordBatch, row: usize| Columns::new(batch).u32("series_row", row).unwrap_or_default();
         let mut wanted: Vec<u32> =
             batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |row| of(batch, row))).collect();
         wanted.sort_unstable();
@@ -178,7 +184,9 @@ impl Block {
         for batch in &batches {
             let columns = Columns::new(batch);
             for row in 0..batch.num_rows() {
-                out.extend(series.get(&of(batch, row)).map(|series| exemplar_of(&columns, row, Some(id), series)));
+                out.extend(
+                    series.get(&of(batch, row)).map(|series| exemplar_of(&columns, row, Some(id), series)),
+                );
             }
         }
         Ok(out)

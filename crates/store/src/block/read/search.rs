@@ -4,8 +4,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use arrow_array::types::{Int64Type, UInt8Type, UInt32Type};
 use arrow_array::RecordBatch;
+use arrow_array::types::{Int64Type, UInt8Type, UInt32Type};
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 use throughline_model::record::LogRecord;
@@ -37,7 +37,8 @@ fn overlaps_text(group: &RowGroupMetaData, column: &str, wanted: Option<&str>) -
 fn overlaps_number(group: &RowGroupMetaData, column: &str, least: i64, greatest: i64) -> bool {
     match bounds(group, column) {
         Some(Statistics::Int64(stats)) => {
-            stats.min_opt().is_none_or(|min| *min <= greatest) && stats.max_opt().is_none_or(|max| least <= *max)
+            stats.min_opt().is_none_or(|min| *min <= greatest)
+                && stats.max_opt().is_none_or(|max| least <= *max)
         }
         Some(Statistics::Int32(stats)) => {
             stats.min_opt().is_none_or(|min| i64::from(*min) <= greatest)
@@ -55,7 +56,10 @@ fn text_is(columns: &Columns<'_>, name: &str, wanted: &str) -> Vec<bool> {
             .map(|row| keys.key(row).and_then(|key| wanted.get(key).copied()).unwrap_or(false))
             .collect();
     }
-    columns.texts(name).map(|texts| texts.iter().map(|text| text == Some(wanted)).collect()).unwrap_or_default()
+    columns
+        .texts(name)
+        .map(|texts| texts.iter().map(|text| text == Some(wanted)).collect())
+        .unwrap_or_default()
 }
 
 fn and(mask: &mut [bool], other: impl IntoIterator<Item = bool>) {
@@ -68,12 +72,15 @@ impl Block {
         let mut wanted = vec!["trace_row", "start_time"];
         wanted.extend(query.service.as_ref().map(|_| "service"));
         wanted.extend(query.operation.as_ref().map(|_| "name"));
-        wanted.extend((query.min_duration_ns.is_some() || query.max_duration_ns.is_some()).then_some("duration_ns"));
+        wanted.extend(
+            (query.min_duration_ns.is_some() || query.max_duration_ns.is_some()).then_some("duration_ns"),
+        );
         wanted.extend(query.error.map(|_| "status_code"));
         // Traces lie by start: the last row groups are the newest.
         for group in (0..table.groups()).rev() {
             let meta = table.group(group);
-            let durations = (query.min_duration_ns.unwrap_or(i64::MIN), query.max_duration_ns.unwrap_or(i64::MAX));
+            let durations =
+                (query.min_duration_ns.unwrap_or(i64::MIN), query.max_duration_ns.unwrap_or(i64::MAX));
             let may_match = overlaps_text(meta, "service", query.service.as_deref())
                 && overlaps_text(meta, "name", query.operation.as_deref())
                 && overlaps_number(meta, "start_time", query.range.start, query.range.end.saturating_sub(1))
@@ -109,7 +116,8 @@ impl Block {
             and(&mut mask, text_is(&columns, "name", operation));
         }
         if let Some(durations) = columns.numbers::<Int64Type>("duration_ns") {
-            let (min, max) = (query.min_duration_ns.unwrap_or(i64::MIN), query.max_duration_ns.unwrap_or(i64::MAX));
+            let (min, max) =
+                (query.min_duration_ns.unwrap_or(i64::MIN), query.max_duration_ns.unwrap_or(i64::MAX));
             and(&mut mask, durations.values().iter().map(|duration| (min..=max).contains(duration)));
         }
         if let (Some(error), Some(codes)) = (query.error, columns.numbers::<UInt8Type>("status_code")) {
@@ -157,23 +165,30 @@ impl Block {
             for rows in table.read_group(group, None, Some(&wanted))? {
                 let columns = Columns::new(&rows);
                 let Some(times) = columns.times("time") else { continue };
-                let mut mask: Vec<bool> = times.values().iter().map(|time| query.range.contains(*time)).collect();
+                let mut mask: Vec<bool> =
+                    times.values().iter().map(|time| query.range.contains(*time)).collect();
                 if let Some(service) = &query.service {
                     and(&mut mask, text_is(&columns, "service", service));
                 }
                 if let Some(severities) = columns.numbers::<UInt8Type>("severity_number") {
-                    and(&mut mask, severities.values().iter().map(|severity| *severity >= query.min_severity));
+                    and(
+                        &mut mask,
+                        severities.values().iter().map(|severity| *severity >= query.min_severity),
+                    );
                 }
                 if let (Some(text), Some(bodies)) = (&query.contains, columns.texts("body")) {
                     let finder = memchr::memmem::Finder::new(text);
                     let keeps = mask.clone();
-                    let hits = keeps.iter().enumerate().map(|(row, keep)| {
-                        *keep && finder.find(bodies.value(row).as_bytes()).is_some()
-                    });
+                    let hits = keeps
+                        .iter()
+                        .enumerate()
+                        .map(|(row, keep)| *keep && finder.find(bodies.value(row).as_bytes()).is_some());
                     and(&mut mask, hits);
                 }
                 let first = table.first_row(group) as u32;
-                for (row, time) in times.values().iter().enumerate().filter(|(row, _)| mask.get(*row) == Some(&true)) {
+                for (row, time) in
+                    times.values().iter().enumerate().filter(|(row, _)| mask.get(*row) == Some(&true))
+                {
                     newest.push(Reverse((*time, first + row as u32)));
                     if newest.len() > query.limit {
                         newest.pop();
@@ -200,9 +215,12 @@ impl Block {
     pub(crate) fn services(&self, range: TimeRange, services: &mut Services) -> Result<(), Error> {
         let spans = self.table(Table::Spans)?;
         for group in 0..spans.groups() {
-            for rows in spans.read_group(group, None, Some(&["service", "name", "start_time", "status_code"]))? {
+            for rows in
+                spans.read_group(group, None, Some(&["service", "name", "start_time", "status_code"]))?
+            {
                 let columns = Columns::new(&rows);
-                for row in (0..rows.num_rows()).filter(|row| range.contains(columns.time("start_time", *row))) {
+                for row in (0..rows.num_rows()).filter(|row| range.contains(columns.time("start_time", *row)))
+                {
                     let service = columns.text("service", row).unwrap_or_default();
                     let is_error = columns.u8("status_code", row) == 2;
                     services.with(service, |summary| {
@@ -218,7 +236,9 @@ impl Block {
             for rows in logs.read_group(group, None, Some(&["service", "time"]))? {
                 let columns = Columns::new(&rows);
                 for row in (0..rows.num_rows()).filter(|row| range.contains(columns.time("time", *row))) {
-                    services.with(columns.text("service", row).unwrap_or_default(), |summary| summary.log_count += 1);
+                    services.with(columns.text("service", row).unwrap_or_default(), |summary| {
+                        summary.log_count += 1
+                    });
                 }
             }
         }

@@ -94,7 +94,11 @@ impl TableReader {
     }
 
     /// A contiguous range of rows.
-    pub(crate) fn read_range(&self, rows: Range<u32>, columns: Option<&[&str]>) -> Result<Vec<RecordBatch>, Error> {
+    pub(crate) fn read_range(
+        &self,
+        rows: Range<u32>,
+        columns: Option<&[&str]>,
+    ) -> Result<Vec<RecordBatch>, Error> {
         let mut out = Vec::new();
         let mut at = u64::from(rows.start);
         let end = u64::from(rows.end).min(self.num_rows());

@@ -198,7 +198,12 @@ fn span_of(columns: &Columns<'_>, id: TraceId, row: usize) -> Option<Span> {
     })
 }
 
-fn log_of(columns: &Columns<'_>, trace_id: Option<TraceId>, span_id: Option<SpanId>, row: usize) -> LogRecord {
+fn log_of(
+    columns: &Columns<'_>,
+    trace_id: Option<TraceId>,
+    span_id: Option<SpanId>,
+    row: usize,
+) -> LogRecord {
     let time = columns.time("time", row);
     LogRecord {
         time,
