@@ -106,7 +106,7 @@ impl Engine {
     /// Hands a decoded request over. `done` is called once: by [`Engine::commit_once`], or at once on this thread if
     /// the request is refused.
     pub fn submit(&self, write: Write, done: Done) {
-        if let Err(error) = self.admit() {
+        if let Err(error) = self.counters.disk_full() {
             return done(Err(error));
         }
         if let Err((refused, done)) = self.queue.push(write, done) {
@@ -142,7 +142,15 @@ impl Engine {
     /// what is acknowledged is still in the log.
     pub fn close(&self) -> Result<(), Error> {
         self.queue.close();
-        while self.commit_once() > 0 {}
+        loop {
+            if self.check_memory().is_err() {
+                // If it fails, what waits is refused.
+                _ = self.flush_once();
+            }
+            if self.commit_once() == 0 {
+                break;
+            }
+        }
         let flushed = self.sync_once().and_then(|()| self.flush_all());
         let closed = flushed.and_then(|()| {
             {
@@ -163,15 +171,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether a request may be taken now.
-    fn admit(&self) -> Result<(), WriteError> {
-        self.counters.disk_full()?;
-        let (memtable_bytes, limit_bytes) = (self.memtable_bytes(), self.config.memtable_bytes * MEMTABLES_MAX);
-        if memtable_bytes > limit_bytes {
-            let retry_after = OVERLOADED_RETRY;
-            return Err(WriteError::Overloaded { waiting_bytes: memtable_bytes, limit_bytes, retry_after });
+    /// Whether memtables hold more than they may: requests wait for a flush then, and are refused if none comes.
+    fn check_memory(&self) -> Result<(), WriteError> {
+        let (waiting_bytes, limit_bytes) = (self.memtable_bytes(), self.config.memtable_bytes * MEMTABLES_MAX);
+        if waiting_bytes <= limit_bytes {
+            return Ok(());
         }
-        Ok(())
+        Err(WriteError::Overloaded { waiting_bytes, limit_bytes, retry_after: OVERLOADED_RETRY })
     }
 
     /// Looks at the room on the disk and remembers whether it is enough.

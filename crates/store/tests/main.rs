@@ -6,3 +6,4 @@ mod fsck;
 mod harness;
 mod power_cut;
 mod retries;
+mod threads;

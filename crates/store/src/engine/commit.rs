@@ -24,7 +24,8 @@ impl Engine {
             return 0;
         }
         let count = group.len();
-        let outcome = self.check_space().and_then(|()| self.log_group(&group));
+        let admitted = self.check_space().and_then(|()| self.check_memory());
+        let outcome = admitted.and_then(|()| self.log_group(&group));
         let (answers, group): (Vec<_>, Vec<_>) = match outcome {
             Ok(written) => {
                 let answers = written.iter().map(|written| Ok(*written)).collect();

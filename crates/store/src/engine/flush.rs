@@ -106,9 +106,8 @@ impl Engine {
     ) -> Result<(Vec<BlockMeta>, Vec<Arc<Block>>), Error> {
         let first = self.next_block_id.fetch_add(IDS_RESERVED, Ordering::Relaxed);
         let mut next = first;
-        let open = |meta: &BlockMeta| {
-            Block::open(self.disk.as_ref(), &self.config.dir, meta.clone()).map(Arc::new)
-        };
+        let open =
+            |meta: &BlockMeta| Block::open(self.disk.as_ref(), &self.config.dir, meta.clone()).map(Arc::new);
         let result = write(&mut next).and_then(|metas| {
             let blocks = metas.iter().map(open).collect::<Result<Vec<_>, Error>>()?;
             Ok((metas, blocks))

@@ -44,10 +44,16 @@ impl Engine {
     fn choose_merge(&self) -> Option<Choice> {
         let damaged = lock(&self.damaged).clone();
         let visible = self.visible();
-        let metas: Vec<BlockMeta> =
-            visible.blocks.iter().map(|block| block.meta()).filter(|m| !damaged.contains(&m.id)).cloned().collect();
+        let metas: Vec<BlockMeta> = visible
+            .blocks
+            .iter()
+            .map(|block| block.meta())
+            .filter(|m| !damaged.contains(&m.id))
+            .cloned()
+            .collect();
         let choice = compact::choose(&metas, self.clock.now(), &self.config.compaction)?;
-        let bytes: u64 = metas.iter().filter(|m| choice.inputs.contains(&m.id)).map(BlockMeta::disk_bytes).sum();
+        let bytes: u64 =
+            metas.iter().filter(|m| choice.inputs.contains(&m.id)).map(BlockMeta::disk_bytes).sum();
         let has_room = self
             .disk
             .space(&self.config.dir)

@@ -201,11 +201,7 @@ fn remove_orphans(disk: &dyn Disk, config: &StoreConfig, manifest: &Manifest) {
     }
 }
 
-fn open_blocks(
-    disk: &dyn Disk,
-    config: &StoreConfig,
-    manifest: &Manifest,
-) -> (Vec<Arc<Block>>, Vec<String>) {
+fn open_blocks(disk: &dyn Disk, config: &StoreConfig, manifest: &Manifest) -> (Vec<Arc<Block>>, Vec<String>) {
     let (mut blocks, mut missing) = (Vec::new(), Vec::new());
     for meta in &manifest.blocks {
         match Block::open(disk, &config.dir, meta.clone()) {

@@ -241,7 +241,8 @@ impl Engine {
     fn write_readiness(&self) -> Readiness {
         let mut reasons = Vec::new();
         reasons.extend(lock(&self.counters.poison).clone());
-        reasons.extend(self.admit().err().map(|error| error.to_string()));
+        let refusals = [self.counters.disk_full(), self.check_memory()];
+        reasons.extend(refusals.into_iter().filter_map(Result::err).map(|error| error.to_string()));
         if self.queue.is_closed() {
             reasons.push(WriteError::Closed.to_string());
         }

@@ -20,6 +20,10 @@ const COMMIT_IDLE: Duration = Duration::from_secs(1);
 const FLUSH_IDLE: Duration = Duration::from_millis(50);
 /// How often blocks are looked at.
 const MAINTAIN_IDLE: Duration = Duration::from_secs(1);
+/// So long senders wait for a flush before they are refused: half of what exporters wait by default.
+const STALL_MAX: Duration = Duration::from_secs(5);
+/// How often the committer looks whether a flush is done.
+const STALL_STEP: Duration = Duration::from_millis(2);
 /// The pause after a failure, so that a broken disk does not keep a core busy.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -62,8 +66,7 @@ impl Store {
     pub fn open(config: StoreConfig, disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Result<Store, Error> {
         let engine = Arc::new(Engine::open(config, disk, clock)?);
         let stop = Arc::new(Stop::default());
-        let shared =
-            Shared { engine: engine.clone(), stop: stop.clone(), threads: Mutex::new(Vec::new()) };
+        let shared = Shared { engine: engine.clone(), stop: stop.clone(), threads: Mutex::new(Vec::new()) };
         let bodies: [(&str, fn(&Engine, &Stop)); 3] =
             [("commit", run_commits), ("flush", run_flushes), ("maintain", run_maintenance)];
         for (name, body) in bodies {
@@ -147,11 +150,12 @@ fn engine_dir(engine: &Engine) -> std::path::PathBuf {
     engine.config.dir.clone()
 }
 
-fn run_commits(engine: &Engine, _: &Stop) {
+fn run_commits(engine: &Engine, stop: &Stop) {
     let mut last_group = 0;
     let mut synced_at = engine.clock.monotonic();
     loop {
         engine.queue.wait(last_group, COMMIT_IDLE);
+        wait_for_memory(engine, stop);
         last_group = engine.commit_once();
         if engine.config.durability == Durability::Os {
             let now = engine.clock.monotonic();
@@ -165,6 +169,15 @@ fn run_commits(engine: &Engine, _: &Stop) {
             return;
         }
     }
+}
+
+/// Slows senders down to the speed of the flush: they wait for their answers, and the queue fills behind them.
+fn wait_for_memory(engine: &Engine, stop: &Stop) {
+    let started = engine.clock.monotonic();
+    while engine.check_memory().is_err()
+        && engine.clock.monotonic().saturating_sub(started) < STALL_MAX
+        && !stop.sleep(STALL_STEP)
+    {}
 }
 
 fn run_flushes(engine: &Engine, stop: &Stop) {

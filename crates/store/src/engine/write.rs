@@ -46,7 +46,9 @@ pub enum Written {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
     /// There is too little room on the disk. Retryable: it heals when there is room.
-    #[error("disk full: {free_bytes} bytes free, {reserve_bytes} kept in reserve; free space or lower retention")]
+    #[error(
+        "disk full: {free_bytes} bytes free, {reserve_bytes} kept in reserve; free space or lower retention"
+    )]
     DiskFull {
         /// What is free.
         free_bytes: u64,

@@ -214,7 +214,10 @@ impl Replay<'_> {
                 let lost = &mut applied.floor.lost;
                 *lost = Lost { records: lost.records + 1, items: lost.items + frame.items() };
                 drop(applied);
-                let text = format!("LSN {}: its {} items cannot be decoded: {detail}", header.place.lsn, frame.accepted);
+                let text = format!(
+                    "LSN {}: its {} items cannot be decoded: {detail}",
+                    header.place.lsn, frame.accepted
+                );
                 engine.counters.note(engine.clock.now(), text.clone());
                 engine.show(|visible| visible.with_missing(text));
             }
@@ -235,7 +238,8 @@ impl Replay<'_> {
         let engine = self.engine;
         let disk = engine.disk.as_ref();
         engine.counters.torn_records.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let items = damage.header.map_or(String::new(), |h| format!(" (a record of {} items)", h.frame.items()));
+        let items =
+            damage.header.map_or(String::new(), |h| format!(" (a record of {} items)", h.frame.items()));
         let broken = path.with_extension("broken");
         let text = format!(
             "{}: {} bytes{items} at the end are no whole record: cut off, kept in {}",
@@ -272,7 +276,8 @@ fn decode(
     let frame = header.frame;
     let encoding = Encoding::from_code(frame.encoding).ok_or("unknown encoding")?;
     let compression = Compression::from_code(frame.compression).ok_or("unknown compression")?;
-    let body = throughline_wire::decompress(payload, compression, BODY_BYTES_MAX).map_err(|e| e.to_string())?;
+    let body =
+        throughline_wire::decompress(payload, compression, BODY_BYTES_MAX).map_err(|e| e.to_string())?;
     let context = DecodeContext { received_at: frame.received_at, limits };
     let signal: Signal = frame.signal;
     let decoded = decoder.decode(signal, encoding, &body, &context).map_err(|e| e.to_string())?;
