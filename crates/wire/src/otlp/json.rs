@@ -3,11 +3,12 @@
 //! The request is read as a stream, driven by the message tables of [`schema`]: every member is written to the
 //! output as it comes, members that are not known are skipped, and no tree is built. Differences of OTLP/JSON from
 //! protobuf's JSON mapping (opentelemetry.io, "OTLP", JSON Protobuf Encoding) are covered: ids are hex, enumerations
-//! are numbers. Accepted beyond it: snake_case names and the names of enumeration values.
+//! are numbers. Accepted beyond it: snake_case names, the names of enumeration values, and bare `NaN` and `Infinity`.
 //!
 //! An id that is not hex is written as its text, which no length of an id fits, so that the decoder refuses that one
 //! item (or keeps it, for a log record) as it would any malformed id.
 
+mod bare;
 mod schema;
 mod write;
 
@@ -30,6 +31,13 @@ pub fn to_protobuf(signal: Signal, body: &[u8]) -> Result<Vec<u8>, DecodeError> 
         Signal::Logs => &schema::LOGS,
         Signal::Metrics => &schema::METRICS,
     };
+    transcode(message, body).or_else(|error| match bare::quoted(body) {
+        Some(quoted) => transcode(message, &quoted),
+        None => Err(error),
+    })
+}
+
+fn transcode(message: &'static Message, body: &[u8]) -> Result<Vec<u8>, DecodeError> {
     let mut state = State { writer: Writer::new(body.len()), path: Vec::new() };
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let root = MessageSeed { state: &mut state, message };

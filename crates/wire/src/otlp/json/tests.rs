@@ -114,6 +114,22 @@ fn errors_name_the_member() {
 }
 
 #[test]
+fn bare_numbers_that_are_none_are_read() {
+    let json = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"NaN \"NaN, \\\\","gauge":{"dataPoints":[
+        {"asDouble":NaN},{"asDouble":-Infinity},{"asDouble":Infinity},{"asDouble":-1.5}]}}]}]}]}"#;
+    let bytes = to_protobuf(Signal::Metrics, json.as_bytes()).expect("transcode");
+    let request = ExportMetricsServiceRequest::decode(bytes.as_slice()).expect("protobuf");
+    let metric = &request.resource_metrics[0].scope_metrics[0].metrics[0];
+    assert_eq!(metric.name, "NaN \"NaN, \\\\");
+    let Some(Data::Gauge(gauge)) = &metric.data else { panic!("not a gauge") };
+    let values: Vec<String> = gauge.data_points.iter().map(|point| format!("{:?}", point.value)).collect();
+    assert_eq!(values, ["NaN", "-inf", "inf", "-1.5"].map(|value| format!("Some(AsDouble({value}))")));
+    for json in ["NaN", "{NaN", "{\"resourceSpans\":NaN}", "{\"a\":\"\\"] {
+        refused(json);
+    }
+}
+
+#[test]
 fn nesting_is_limited() {
     let nested = |levels: usize| {
         let open = r#"{"arrayValue":{"values":["#.repeat(levels);
