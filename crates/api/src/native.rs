@@ -2,13 +2,18 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use serde_json::{Value, json};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use throughline_correlate::spike::Curve;
 use throughline_correlate::trace_view::TraceView;
 use throughline_correlate::{spike, walk as walks};
 use throughline_model::link::LinkState;
-use throughline_model::record::LogRecord;
+use throughline_model::record::{Exemplar, LogRecord, Series, TraceSummary};
 use throughline_model::{SpanId, TraceId};
-use throughline_store::{LogQuery, SeriesQuery, Snapshot, TimeRange, TraceQuery, Want};
+use throughline_store::{
+    Found, LogQuery, SeriesQuery, ServiceSummary, Snapshot, TimeRange, TraceData, TraceQuery, Want,
+};
 
 use crate::Api;
 use crate::failure::Failure;
@@ -28,42 +33,54 @@ const SPANS_MAX: usize = 100_000;
 const HOUR_NS: i64 = 3_600_000_000_000;
 
 type Pairs = Query<Vec<(String, String)>>;
-type Answer = Result<Json<Value>, Failure>;
+type Answer = Result<Response, Failure>;
 
 impl Api {
     fn params(&self, Query(pairs): Pairs, known: &[&str]) -> Result<Params, Failure> {
         Params::new(pairs, known, self.context.clock.now())
     }
 
-    async fn ask(
+    /// Asks a snapshot and writes the answer as JSON, both on a blocking thread: a large answer takes as long to
+    /// write as to find.
+    async fn ask<T: Serialize>(
         &self,
-        question: impl FnOnce(&Snapshot) -> Result<Value, Failure> + Send + 'static,
+        question: impl FnOnce(&Snapshot) -> Result<T, Failure> + Send + 'static,
     ) -> Answer {
         let store = self.context.store.clone();
-        self.blocking.run(move || question(&store.snapshot())).await.map(Json)
+        let written = self.blocking.run(move || {
+            let answer = question(&store.snapshot())?;
+            serde_json::to_vec(&answer).map_err(|error| Failure::internal(error.to_string()))
+        });
+        Ok(([(header::CONTENT_TYPE, "application/json")], written.await?).into_response())
     }
+}
+
+#[derive(Serialize)]
+struct TraceAnswer {
+    link: LinkState,
+    #[serde(flatten)]
+    view: TraceView,
 }
 
 pub(crate) async fn trace(State(api): State<Api>, Path(id): Path<String>, pairs: Pairs) -> Answer {
     api.params(pairs, &[])?;
     let trace_id = params::trace_id(&id)?;
     api.ask(move |snapshot| {
-        let link = snapshot.link_state(trace_id)?;
         let Some(mut view) = TraceView::read(snapshot, trace_id)? else {
+            let link = snapshot.link_state(trace_id)?;
             return Err(Failure::not_found(why_not_here(trace_id, &link), link));
         };
+        let link = match view.spans.is_empty() {
+            true => snapshot.link_state(trace_id)?,
+            false => LinkState::Resolved,
+        };
+        view.exemplars.iter_mut().for_each(|exemplar| exemplar.link = Some(link.clone()));
         if view.spans.len() > SPANS_MAX {
-            view.partial.push(format!(
-                "{} spans over the limit of {SPANS_MAX} are left out",
-                view.spans.len() - SPANS_MAX
-            ));
+            let over = view.spans.len() - SPANS_MAX;
+            view.partial.push(format!("{over} spans over the limit of {SPANS_MAX} are left out"));
             view.spans.truncate(SPANS_MAX);
         }
-        let mut body = to_json(&view)?;
-        if let Some(object) = body.as_object_mut() {
-            object.insert("link".to_owned(), json!(link));
-        }
-        Ok(body)
+        Ok(TraceAnswer { link, view })
     })
     .await
 }
@@ -89,6 +106,14 @@ fn why_not_here(id: TraceId, link: &LinkState) -> String {
     }
 }
 
+#[derive(Serialize)]
+struct TracesAnswer {
+    range: TimeRange,
+    limit: usize,
+    traces: Vec<TraceSummary>,
+    partial: Vec<String>,
+}
+
 pub(crate) async fn traces(State(api): State<Api>, pairs: Pairs) -> Answer {
     let known = ["service", "operation", "min_duration", "max_duration", "status", "start", "end", "limit"];
     let params = api.params(pairs, &known)?;
@@ -102,10 +127,30 @@ pub(crate) async fn traces(State(api): State<Api>, pairs: Pairs) -> Answer {
         limit: params.limit(TRACES.0, TRACES.1)?,
     };
     api.ask(move |snapshot| {
-        let found = snapshot.search_traces(&query)?;
-        Ok(json!({"range": query.range, "traces": to_json(&found.items)?, "partial": found.partial}))
+        let Found { items: traces, partial } = snapshot.search_traces(&query)?;
+        Ok(TracesAnswer { range: query.range, limit: query.limit, traces, partial })
     })
     .await
+}
+
+/// The log records of one trace.
+#[derive(Serialize)]
+struct TraceLogsAnswer {
+    trace_id: TraceId,
+    link: LinkState,
+    /// How many there are without the filters.
+    total: usize,
+    limit: usize,
+    logs: Vec<LogRecord>,
+    partial: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct LogsAnswer {
+    range: TimeRange,
+    limit: usize,
+    logs: Vec<LogRecord>,
+    partial: Vec<String>,
 }
 
 pub(crate) async fn trace_logs(State(api): State<Api>, Path(id): Path<String>, pairs: Pairs) -> Answer {
@@ -142,8 +187,8 @@ pub(crate) async fn logs(State(api): State<Api>, pairs: Pairs) -> Answer {
         limit,
     };
     api.ask(move |snapshot| {
-        let found = snapshot.search_logs(&query)?;
-        Ok(json!({"range": query.range, "logs": to_json(&found.items)?, "partial": found.partial}))
+        let Found { items: logs, partial } = snapshot.search_logs(&query)?;
+        Ok(LogsAnswer { range: query.range, limit: query.limit, logs, partial })
     })
     .await
 }
@@ -169,36 +214,49 @@ impl LogFilter {
     }
 }
 
-fn logs_of_trace(snapshot: &Snapshot, id: TraceId, filter: &LogFilter) -> Result<Value, Failure> {
-    let mut data = snapshot.trace(id, Want { spans: false, logs: true, exemplars: false })?;
-    let total = data.logs.len();
-    data.logs.retain(|log| filter.takes(log));
-    if data.logs.len() > filter.limit {
-        data.partial.push(format!(
-            "{} records over the limit of {} are left out",
-            data.logs.len() - filter.limit,
-            filter.limit
-        ));
-        data.logs.truncate(filter.limit);
+fn logs_of_trace(snapshot: &Snapshot, id: TraceId, filter: &LogFilter) -> Result<TraceLogsAnswer, Failure> {
+    let TraceData { mut logs, mut partial, .. } =
+        snapshot.trace(id, Want { spans: false, logs: true, exemplars: false })?;
+    let (total, limit) = (logs.len(), filter.limit);
+    logs.retain(|log| filter.takes(log));
+    let over = logs.len().saturating_sub(limit);
+    if over > 0 {
+        partial.push(format!("{over} records over the limit of {limit} are left out"));
+        logs.truncate(limit);
     }
-    let link = snapshot.link_state(id)?;
-    let logs = to_json(&data.logs)?;
-    Ok(json!({"trace_id": id, "link": link, "total": total, "logs": logs, "partial": data.partial}))
+    Ok(TraceLogsAnswer { trace_id: id, link: snapshot.link_state(id)?, total, limit, logs, partial })
+}
+
+#[derive(Serialize)]
+struct ExemplarsAnswer {
+    range: TimeRange,
+    limit: usize,
+    /// How many of them have a trace that is here.
+    resolving: usize,
+    exemplars: Vec<Exemplar>,
+    partial: Vec<String>,
 }
 
 pub(crate) async fn exemplars(State(api): State<Api>, pairs: Pairs) -> Answer {
     let params = api.params(pairs, &["metric", "service", "attribute", "start", "end", "limit"])?;
     let query = series_query(&params, EXEMPLARS)?;
     api.ask(move |snapshot| {
-        let found = snapshot.exemplars(&query)?;
-        let resolving = found.items.iter().filter(|e| e.link == Some(LinkState::Resolved)).count();
-        let (total, exemplars) = (found.items.len(), to_json(&found.items)?);
-        let range = query.range;
-        Ok(json!({
-            "range": range, "total": total, "resolving": resolving, "exemplars": exemplars, "partial": found.partial,
-        }))
+        let Found { items: exemplars, partial } = snapshot.exemplars(&query)?;
+        let resolving = exemplars.iter().filter(|e| e.link == Some(LinkState::Resolved)).count();
+        Ok(ExemplarsAnswer { range: query.range, limit: query.limit, resolving, exemplars, partial })
     })
     .await
+}
+
+#[derive(Serialize)]
+struct SeriesAnswer {
+    range: TimeRange,
+    limit: usize,
+    series: Vec<Series>,
+    /// A quantile of each latency metric over time, where one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    curves: Option<Vec<Curve>>,
+    partial: Vec<String>,
 }
 
 pub(crate) async fn series(State(api): State<Api>, pairs: Pairs) -> Answer {
@@ -207,33 +265,38 @@ pub(crate) async fn series(State(api): State<Api>, pairs: Pairs) -> Answer {
     let query = series_query(&params, SERIES)?;
     let quantile = params.quantile()?;
     api.ask(move |snapshot| {
+        let (range, limit) = (query.range, query.limit);
         let Some(quantile) = quantile else {
-            let found = snapshot.series(&query)?;
-            return Ok(json!({"range": query.range, "series": to_json(&found.items)?, "partial": found.partial}));
+            let Found { items: series, partial } = snapshot.series(&query)?;
+            return Ok(SeriesAnswer { range, limit, series, curves: None, partial });
         };
-        let found = snapshot.points(&query)?;
-        let findings = spike::find(&found.items, query.range, quantile);
-        let curves: Vec<&spike::Curve> = findings.iter().map(|finding| &finding.curve).collect();
-        let series: Vec<_> = found.items.iter().map(|(series, _)| series).collect();
-        Ok(json!({
-            "range": query.range, "series": to_json(&series)?, "curves": to_json(&curves)?, "partial": found.partial,
-        }))
+        let Found { items, partial } = snapshot.points(&query)?;
+        let findings = spike::find(&items, range, quantile);
+        let curves = Some(findings.into_iter().map(|finding| finding.curve).collect());
+        let series = items.into_iter().map(|(series, _)| series).collect();
+        Ok(SeriesAnswer { range, limit, series, curves, partial })
     })
     .await
+}
+
+#[derive(Serialize)]
+struct ServicesAnswer {
+    services: Vec<ServiceSummary>,
+    partial: Vec<String>,
 }
 
 pub(crate) async fn services(State(api): State<Api>, pairs: Pairs) -> Answer {
     let range = api.params(pairs, &["start", "end"])?.range_or_all()?;
     api.ask(move |snapshot| {
-        let found = snapshot.services(range)?;
-        Ok(json!({"services": to_json(&found.items)?, "partial": found.partial}))
+        let Found { items: services, partial } = snapshot.services(range)?;
+        Ok(ServicesAnswer { services, partial })
     })
     .await
 }
 
 pub(crate) async fn ledger(State(api): State<Api>, pairs: Pairs) -> Answer {
     api.params(pairs, &[])?;
-    Ok(Json(crate::health::ledger_json(&api.context.store)))
+    Ok(Json(crate::health::ledger_json(&api.context.store)).into_response())
 }
 
 pub(crate) async fn walk(State(api): State<Api>, pairs: Pairs) -> Answer {
@@ -244,7 +307,7 @@ pub(crate) async fn walk(State(api): State<Api>, pairs: Pairs) -> Answer {
         range: params.range(walks::RANGE_NS)?,
         quantile: params.quantile()?.unwrap_or(walks::QUANTILE),
     };
-    api.ask(move |snapshot| to_json(&walks::walk(snapshot, &request)?)).await
+    api.ask(move |snapshot| Ok(walks::walk(snapshot, &request)?)).await
 }
 
 fn series_query(params: &Params, (default, max): (usize, usize)) -> Result<SeriesQuery, Failure> {
@@ -261,8 +324,4 @@ fn span_id(params: &Params) -> Result<Option<SpanId>, Failure> {
     let Some(text) = params.text("span") else { return Ok(None) };
     let message = || format!("{text:?} is not a span id: write it as 16 hex digits, decimal or base64");
     SpanId::parse(text).map(Some).ok_or_else(|| Failure::parameter("span", message()))
-}
-
-fn to_json(value: &impl serde::Serialize) -> Result<Value, Failure> {
-    serde_json::to_value(value).map_err(|error| Failure::internal(error.to_string()))
 }

@@ -91,10 +91,18 @@ fn list<T: serde::de::DeserializeOwned>(json: &Json, key: &str) -> Result<Vec<T>
     serde_json::from_value(items).with_context(|| format!("understand the answer's {key}"))
 }
 
-/// Why an answer is incomplete, one line each.
-fn partial(json: &Json, style: Style) -> Result<String> {
+/// Why an answer is incomplete or may be, one line each.
+fn partial(json: &Json, count: usize, style: Style) -> Result<String> {
     let reasons: Vec<String> = list(json, "partial")?;
-    Ok(reasons.iter().map(|reason| style.yellow(&format!("incomplete: {reason}\n"))).collect())
+    let limit = json.get("limit").and_then(Json::as_u64);
+    let hint = match limit {
+        Some(limit) if limit == count as u64 => {
+            style.dim(&format!("these are {limit}, the limit; --limit, --start and --end show others\n"))
+        }
+        _ => String::new(),
+    };
+    Ok(hint
+        + &reasons.iter().map(|reason| style.yellow(&format!("incomplete: {reason}\n"))).collect::<String>())
 }
 
 /// A table, or a sentence where it would be empty.
@@ -104,7 +112,7 @@ fn show_table(table: &Table, count: usize, nothing: &str, json: &Json, style: St
     } else {
         out(&table.render(style));
     }
-    out(&partial(json, style)?);
+    out(&partial(json, count, style)?);
     Ok(count > 0)
 }
 
@@ -207,7 +215,7 @@ fn logs(args: LogsArgs) -> Result<ExitCode> {
             let rest = if total > 0 { format!("; the trace has {total} others") } else { String::new() };
             out(&format!("no log record meets that{rest}\n"));
         }
-        out(&partial(json, style)?);
+        out(&partial(json, found.len(), style)?);
         Ok(!found.is_empty())
     })
 }
@@ -286,7 +294,7 @@ fn show_curves(json: &Json, style: Style) -> Result<bool> {
     if curves.is_empty() {
         out("no latency histogram has values within the window\n");
     }
-    out(&partial(json, style)?);
+    out(&partial(json, curves.len(), style)?);
     Ok(!curves.is_empty())
 }
 
