@@ -18,6 +18,7 @@ pub(crate) mod checksums;
 pub(crate) mod index;
 pub(crate) mod logs;
 pub(crate) mod metrics;
+pub mod probe;
 pub(crate) mod read;
 pub(crate) mod samples;
 pub(crate) mod shred;

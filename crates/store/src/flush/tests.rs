@@ -175,3 +175,31 @@ fn every_flipped_byte_of_a_block_is_detected() {
     }
     assert!(crate::block::verify(&disk, Path::new("data"), &metas[0]).is_empty());
 }
+
+#[test]
+fn mutated_files_with_agreeing_checksums_are_refused_or_read() {
+    use crate::block::probe;
+    use crate::disk::Disk;
+    let disk = SimDisk::new(1);
+    let memtable = memtable(45, 300, 300, 300);
+    let options = BlockOptions { partition_ns: 1_000 * HOUR_NS };
+    let metas = write_blocks(&disk, Path::new("data"), &memtable, &mut 1, &options).unwrap();
+    let folder = metas[0].folder(Path::new("data"));
+    let count: u64 = std::env::var("THROUGHLINE_MUTATIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
+    let probes: [(&str, fn(&[u8]) -> Result<usize, Error>); 3] =
+        [("index", probe::index), ("checksums", probe::checksums), ("index", probe::run)];
+    for (name, probe) in probes {
+        let good = disk.read_all(&folder.join(name)).unwrap();
+        for seed in 0..count {
+            let mut bytes = good.clone();
+            let mut random = xxhash_rust::xxh3::xxh3_64(&seed.to_le_bytes());
+            for _ in 0..1 + seed % 8 {
+                random = xxhash_rust::xxh3::xxh3_64(&random.to_le_bytes());
+                let at = (random >> 8) as usize % bytes.len();
+                bytes[at] = random as u8;
+            }
+            bytes.truncate(bytes.len() - (random >> 32) as usize % (bytes.len() / 4));
+            _ = probe(&bytes);
+        }
+    }
+}

@@ -45,6 +45,9 @@ impl IndexReader {
             tokens_directory: Bytes::new(),
         };
         index.filter = index.section(Section::Filter)?;
+        if !filter_is_sound(&index.filter) {
+            return Err(Error::damaged(index.file.path(), "its filter does not fit its own description"));
+        }
         index.lookup_directory = index.section(Section::LookupDirectory)?;
         index.postings_directory = index.section(Section::PostingsDirectory)?;
         index.tokens_directory = index.section(Section::TokensDirectory)?;
@@ -146,6 +149,18 @@ impl IndexReader {
         }
         self.file.read(offset + from as u64, len)
     }
+}
+
+/// Whether every place that a look-up can compute lies within the filter: three neighbouring segments, of which the
+/// first is anywhere in the segment count's length.
+fn filter_is_sound(filter: &[u8]) -> bool {
+    if filter.is_empty() {
+        return true;
+    }
+    let word = |at: usize| u64::from(read_u32(filter, at).unwrap_or_default());
+    let (segment, mask, count_length) = (word(8), word(12), word(16));
+    let n_fingerprints = filter.len().saturating_sub(BinaryFuse8::DESCRIPTOR_LEN) as u64;
+    segment.is_power_of_two() && mask == segment - 1 && count_length + 2 * segment <= n_fingerprints
 }
 
 fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
