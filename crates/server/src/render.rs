@@ -8,3 +8,6 @@ pub mod walk;
 pub mod waterfall;
 
 pub use style::Style;
+
+#[cfg(test)]
+mod tests;

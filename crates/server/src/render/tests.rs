@@ -1,0 +1,97 @@
+//! What the terminal shows, as text.
+
+use serde_json::{Map, json};
+use throughline_correlate::trace_view::TraceView;
+use throughline_model::record::Span;
+use throughline_model::{SpanId, TraceId};
+use throughline_store::TraceData;
+
+use super::{Style, style, table::Table, waterfall};
+
+const PLAIN: Style = Style { colour: false, width: 90 };
+const MS: i64 = 1_000_000;
+
+fn span(id: u64, parent: u64, service: &str, name: &str, start_ms: i64, duration_ms: i64) -> Span {
+    let id_of = |n: u64| SpanId::from_slice(&n.to_be_bytes());
+    Span {
+        trace_id: TraceId::from_low(1).expect("not zero"),
+        span_id: id_of(id).expect("not zero"),
+        parent_span_id: id_of(parent),
+        trace_state: String::new(),
+        flags: 0,
+        name: name.to_owned(),
+        kind: 2,
+        start_time: start_ms * MS,
+        duration_ns: duration_ms * MS,
+        status_code: 0,
+        status_message: String::new(),
+        service: service.to_owned(),
+        resource: Map::new(),
+        scope: Map::new(),
+        attributes: json!({"db.partition": "p7"}).as_object().cloned().unwrap_or_default(),
+        events: Vec::new(),
+        links: Vec::new(),
+        adjusted_count: None,
+    }
+}
+
+fn view(spans: Vec<Span>) -> TraceView {
+    let id = TraceId::from_low(1).expect("not zero");
+    TraceView::new(id, TraceData { spans, ..TraceData::default() })
+}
+
+#[test]
+fn a_waterfall_shows_tree_bars_times_and_marks() {
+    let mut failed = span(4, 2, "db", "get", 100, 20);
+    failed.status_code = 2;
+    let view = view(vec![
+        span(1, 0, "gateway", "GET /", 0, 1000),
+        span(2, 1, "task-svc", "db:query", 50, 900),
+        span(3, 1, "task-svc", "notify", 960, 30),
+        failed,
+        span(5, 2, "db", "get", 900, 40),
+    ]);
+    let expected = "\
+trace 00000000000000000000000000000001  gateway GET /
+1 s · 5 spans · 3 services · 1 error · 0 log lines · 0 exemplars  started 1970-01-01T00:00:00Z
+                         0                                      1 s   duration       self
+*  GET / gateway         ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━        1 s      70 ms
+*  ├─ db:query task-svc    ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━       900 ms     840 ms ◄ culprit
+*! │  ├─ get db              ━                                           20 ms      20 ms
+*  │  └─ get db                                                ━         40 ms      40 ms
+*  └─ notify task-svc                                            ━━      30 ms      30 ms
+";
+    let shown = waterfall::render(&view, PLAIN);
+    assert_eq!(shown, expected, "\n{shown}");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let shown = waterfall::render(&view(vec![span(2, 77, "a", "lost", 0, 10)]), PLAIN);
+    assert!(shown.contains("root span missing"), "{shown}");
+    assert!(shown.contains("parent span 000000000000004d is not here"), "{shown}");
+}
+
+#[test]
+fn long_traces_and_deep_ones_are_cut() {
+    let line: Vec<Span> = (1..=1_000).map(|n| span(n, n - 1, "a", "deeper", n as i64, 2_000)).collect();
+    let shown = waterfall::render(&view(line), PLAIN);
+    assert!(shown.contains("… 800 more spans; --json has them all"), "{shown}");
+    assert!(shown.lines().all(|line| line.chars().count() < 130), "{shown}");
+}
+
+#[test]
+fn text_from_outside_cannot_move_the_cursor() {
+    let shown = waterfall::render(&view(vec![span(1, 0, "a\x1b[2J", "b\nc", 0, 10)]), PLAIN);
+    assert!(!shown.contains('\x1b') && shown.contains("b c"), "{shown}");
+    assert_eq!(style::fit("ü", 3), "ü  ");
+    assert_eq!(style::cut("übergröße", 5), "über…");
+}
+
+#[test]
+fn tables_align_numbers_to_the_right() {
+    let mut table = Table::new(&["name", ">count"]);
+    table.row(["a".to_owned(), "7".to_owned()]);
+    table.row(["längste".to_owned(), "12345".to_owned()]);
+    assert_eq!(table.render(PLAIN), "name     count\na            7\nlängste  12345\n");
+}
