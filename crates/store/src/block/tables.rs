@@ -32,7 +32,7 @@ pub(crate) const TRACE_GROUP_ROWS: usize = 8_192;
 pub(crate) const LOG_GROUP_ROWS: usize = 65_536;
 
 /// Rows of a page of logs: what a look-up of one line decodes.
-const LOG_PAGE_ROWS: usize = 4_096;
+const LOG_PAGE_ROWS: usize = 2_048;
 
 /// Rows of a row group of exemplars and series.
 const SMALL_GROUP_ROWS: usize = 16_384;
@@ -93,6 +93,9 @@ impl Table {
                 let base = raw(raw(base, "span_id"), "parent_span_id");
                 let base = packed(base, &["trace_row", "start_time"]);
                 let base = split(base, &["duration_ns"]);
+                let base =
+                    small(base, &["parent_row", "kind", "status_code", "service", "flags", "trace_row"]);
+                let base = small(base, &["trace_state", "links", "adjusted_count", "dropped"]);
                 statistics(base, &["service", "name", "start_time", "duration_ns", "status_code"])
                     .set_offset_index_disabled(true)
             }
@@ -102,6 +105,9 @@ impl Table {
                 let base = base.set_write_batch_size(LOG_PAGE_ROWS);
                 let base = plain(raw(base, "span_id"), "body");
                 let base = packed(base, &["time", "observed_delay_ns", "trace_row"]);
+                let base =
+                    small(base, &["severity_number", "severity_text", "body_kind", "span_row", "flags"]);
+                let base = small(base, &["trace_source", "service", "event_name", "dropped"]);
                 statistics(base, &["service", "time", "severity_number"])
             }
             Table::Series => base.set_max_row_group_row_count(Some(SMALL_GROUP_ROWS)),
@@ -161,6 +167,14 @@ fn split(base: WriterPropertiesBuilder, columns: &[&str]) -> WriterPropertiesBui
         base.set_column_dictionary_enabled(path(column), false)
             .set_column_encoding(path(column), Encoding::BYTE_STREAM_SPLIT)
     })
+}
+
+/// Few distinct values, or mostly none: what a compressor would gain is less than what its set-up costs a look-up,
+/// which reads a page of every column.
+fn small(base: WriterPropertiesBuilder, columns: &[&str]) -> WriterPropertiesBuilder {
+    columns
+        .iter()
+        .fold(base, |base, column| base.set_column_compression(path(column), Compression::UNCOMPRESSED))
 }
 
 fn statistics(base: WriterPropertiesBuilder, columns: &[&str]) -> WriterPropertiesBuilder {
