@@ -62,7 +62,12 @@ fn queries_of_the_guide_give_what_was_sent() {
     );
     check_error_lines(&generator, lines);
     check_statuses(&generator, statuses);
-    let _ = std::fs::remove_dir_all(&folder);
+    remove(&folder);
+}
+
+#[expect(clippy::disallowed_methods, reason = "the folder is the test's own")]
+fn remove(folder: &Path) {
+    let _ = std::fs::remove_dir_all(folder);
 }
 
 /// Lines of traces with errors: all ids are those of traces in which something failed.
