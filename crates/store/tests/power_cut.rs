@@ -103,9 +103,9 @@ fn check(seed: u64, rig: &Rig, journal: &Journal) {
     assert!(status.read.ready, "seed {seed}: {:?}", status.read);
 }
 
-fn run(seed: u64) {
+fn run(seed: u64, disk: &SimDisk) {
     let mut random = Random(seed);
-    let disk = SimDisk::new(seed);
+    let disk = disk.clone();
     let clock = Arc::new(ManualClock::at(NOW));
     let mut config = config();
     config.segment_bytes = [16 << 10, 64 << 10, 1 << 20][random.below(3) as usize];
@@ -149,7 +149,20 @@ fn nothing_acknowledged_is_lost_and_nothing_is_doubled() {
     let seeds = std::env::var("THROUGHLINE_POWER_CUTS").ok().and_then(|text| text.parse().ok()).unwrap_or(50);
     let first = std::env::var("THROUGHLINE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     for seed in first..first + seeds {
-        run(seed);
+        run(seed, &SimDisk::new(seed));
+    }
+}
+
+/// The test of the test: a disk that drops what was synced is caught.
+#[test]
+fn a_disk_that_lies_about_syncs_is_caught() {
+    for (of_files, of_names) in [(true, false), (false, true)] {
+        let caught = (0..12).filter(|seed| {
+            let disk = SimDisk::new(*seed);
+            disk.lie_about_syncs(of_files, of_names);
+            std::panic::catch_unwind(|| run(*seed, &disk)).is_err()
+        });
+        assert!(caught.count() > 3, "files: {of_files}, names: {of_names}");
     }
 }
 

@@ -22,7 +22,10 @@ impl Disk for OsDisk {
         // Blocks may lie on a file system that is mounted read-only; they are never written to again.
         let file = match OpenOptions::new().read(true).write(true).open(path) {
             Err(error)
-                if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) =>
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                ) =>
             {
                 OpenOptions::new().read(true).open(path)?
             }

@@ -36,9 +36,7 @@ impl Applied {
 
     /// Ends the memtable here and starts a new one, which is returned; `None` if no frame was applied since the last.
     pub(super) fn freeze(&mut self) -> Option<Arc<Memtable>> {
-        if self.memtable_since.is_none() {
-            return None;
-        }
+        self.memtable_since?;
         let new = Arc::new(Memtable::new());
         self.frozen.push_back(Arc::new(Frozen {
             memtable: std::mem::replace(&mut self.memtable, new.clone()),

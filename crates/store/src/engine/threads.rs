@@ -39,6 +39,9 @@ struct Shared {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
+/// What a thread does until it is told to stop.
+type Body = fn(&Engine, &Stop);
+
 #[derive(Default)]
 struct Stop {
     is_set: Mutex<bool>,
@@ -67,7 +70,7 @@ impl Store {
         let engine = Arc::new(Engine::open(config, disk, clock)?);
         let stop = Arc::new(Stop::default());
         let shared = Shared { engine: engine.clone(), stop: stop.clone(), threads: Mutex::new(Vec::new()) };
-        let bodies: [(&str, fn(&Engine, &Stop)); 3] =
+        let bodies: [(&str, Body); 3] =
             [("commit", run_commits), ("flush", run_flushes), ("maintain", run_maintenance)];
         for (name, body) in bodies {
             let (engine, stop) = (engine.clone(), stop.clone());

@@ -88,7 +88,8 @@ impl Header {
 
     /// Whether the bytes after the header (payload and padding) are the ones that were written.
     pub fn matches(&self, salt: u64, padded_payload: &[u8]) -> bool {
-        padded_payload.len() == padded(self.payload_bytes) && checksum(salt, padded_payload) == self.payload_crc
+        padded_payload.len() == padded(self.payload_bytes)
+            && checksum(salt, padded_payload) == self.payload_crc
     }
 }
 
@@ -254,7 +255,8 @@ mod tests {
         for bit in 0..out.len() * 8 {
             let mut flipped = out.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let good = decode(42, &flipped).is_some_and(|header| header.matches(42, &flipped[HEADER_BYTES..]));
+            let good =
+                decode(42, &flipped).is_some_and(|header| header.matches(42, &flipped[HEADER_BYTES..]));
             assert!(!good, "bit {bit}");
         }
     }

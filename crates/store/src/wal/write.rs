@@ -44,12 +44,8 @@ impl Group {
     pub fn push(&mut self, frame: &Frame, payload: &[u8]) -> u64 {
         let lsn = self.cursor.next_lsn;
         let total_items = self.cursor.total_items + frame.items();
-        let place = Place {
-            lsn,
-            synced_lsn: self.synced_lsn,
-            total_items,
-            previous_crc: self.cursor.previous_crc,
-        };
+        let place =
+            Place { lsn, synced_lsn: self.synced_lsn, total_items, previous_crc: self.cursor.previous_crc };
         let previous_crc = frame::encode(&mut self.bytes, self.salt, frame, &place, payload);
         self.cursor = Cursor { next_lsn: lsn + 1, previous_crc, total_items };
         lsn
@@ -181,8 +177,10 @@ impl Writer {
         current.end += group.bytes.len() as u64;
         if self.unsynced.is_empty() {
             self.unsynced_first_lsn = self.cursor.next_lsn;
+            std::mem::swap(&mut self.unsynced, &mut group.bytes);
+        } else {
+            self.unsynced.extend_from_slice(&group.bytes);
         }
-        self.unsynced.extend_from_slice(&group.bytes);
         self.cursor = group.cursor;
         self.spare = group.bytes;
         Ok(())

@@ -65,6 +65,8 @@ pub(super) struct State {
     pub(super) writes: u64,
     pub(super) fail_writes: Option<RangeInclusive<u64>>,
     pub(super) fail_reads_of: Option<String>,
+    pub(super) ignores_file_syncs: bool,
+    pub(super) ignores_name_syncs: bool,
     pub(super) capacity_bytes: u64,
     pub(super) used_bytes: u64,
     next_id: u64,
@@ -89,6 +91,8 @@ impl State {
             writes: 0,
             fail_writes: None,
             fail_reads_of: None,
+            ignores_file_syncs: false,
+            ignores_name_syncs: false,
             capacity_bytes: 1 << 40,
             used_bytes: 0,
             next_id: ROOT + 1,
@@ -276,6 +280,9 @@ impl State {
 
     pub(super) fn sync_file(&mut self, id: u64) -> io::Result<()> {
         self.syncs += 1;
+        if self.ignores_file_syncs {
+            return Ok(());
+        }
         let is_refused = self.fail_syncs.as_ref().is_some_and(|numbers| numbers.contains(&self.syncs));
         let Some(file) = self.files.get_mut(&id) else { return Err(io::ErrorKind::NotFound.into()) };
         for write in std::mem::take(&mut file.pending) {
