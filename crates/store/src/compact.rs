@@ -34,7 +34,7 @@ impl Default for CompactPolicy {
     fn default() -> Self {
         // Eight inputs a merge and two levels write every byte three times in all; 192 MiB are about 4 million spans,
         // whose trace table is what a merge holds in memory.
-        CompactPolicy { fan_in: 8, block_bytes_max: 192 << 20, settle_ns: 120_000_000_000 }
+        CompactPolicy { fan_in: 8, block_bytes_max: 192 << 20, settle_ns: 60_000_000_000 }
     }
 }
 

@@ -103,7 +103,7 @@ pub fn write_blocks(
         let min_time = key.saturating_mul(options.partition_ns);
         let mut builder = BlockBuilder::create(disk, data_dir, *next_block_id, 0, key, min_time)?;
         *next_block_id += 1;
-        builder.meta.received_at = memtable.oldest_at().unwrap_or_default();
+        builder.meta.received_at = memtable.newest_at().unwrap_or_default();
         let flush =
             PartFlush { contents: &contents, spans: &spans, logs: &logs, series: &series, texts: &texts };
         flush.write(&mut builder, part)?;

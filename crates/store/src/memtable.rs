@@ -108,6 +108,8 @@ pub struct Memtable {
     bytes: AtomicUsize,
     /// When the oldest batch was received, nanoseconds since the epoch; `i64::MAX` while there is none.
     oldest_at: AtomicI64,
+    /// When the youngest batch was received; `i64::MIN` while there is none.
+    newest_at: AtomicI64,
 }
 
 impl Default for Memtable {
@@ -116,6 +118,7 @@ impl Default for Memtable {
             tables: RwLock::default(),
             bytes: AtomicUsize::new(0),
             oldest_at: AtomicI64::new(i64::MAX),
+            newest_at: AtomicI64::new(i64::MIN),
         }
     }
 }
@@ -132,6 +135,7 @@ impl Memtable {
             return;
         }
         self.oldest_at.fetch_min(received_at, Ordering::Relaxed);
+        self.newest_at.fetch_max(received_at, Ordering::Relaxed);
         let added = match batch {
             Batch::Spans(spans) => {
                 let mini = MiniBatch::new(spans.rows, Some(span::TRACE_ID), span::START_TIME);
@@ -159,6 +163,11 @@ impl Memtable {
     /// When the oldest batch was received, nanoseconds since the epoch.
     pub fn oldest_at(&self) -> Option<i64> {
         Some(self.oldest_at.load(Ordering::Relaxed)).filter(|at| *at != i64::MAX)
+    }
+
+    /// When the youngest batch was received, nanoseconds since the epoch.
+    pub fn newest_at(&self) -> Option<i64> {
+        Some(self.newest_at.load(Ordering::Relaxed)).filter(|at| *at != i64::MIN)
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, Tables> {
