@@ -114,7 +114,13 @@ impl HashFile {
 }
 
 /// Writes hashes to a file and syncs it. The name is durable after a sync of the folder.
-pub fn write(disk: &dyn Disk, dir: &Path, name: String, hashes: &[u128], now: i64) -> Result<HashFile, Error> {
+pub fn write(
+    disk: &dyn Disk,
+    dir: &Path,
+    name: String,
+    hashes: &[u128],
+    now: i64,
+) -> Result<HashFile, Error> {
     let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect();
     let path = dir.join(&name);
     if disk.exists(&path).map_err(Error::io("find", &path))? {

@@ -58,6 +58,13 @@ pub const LOG_FOLDER: &str = "wal";
 /// The folder of hash files within the data folder.
 pub const HASHES_FOLDER: &str = "hashes";
 
+/// A file of the data folder that gives its room to the manifest when there is no other.
+const BALLAST_FILE: &str = "ballast";
+/// Some thousand blocks fit into a manifest of this size.
+const BALLAST_BYTES: u64 = 4 << 20;
+/// With [`Durability::Os`] at most so many bytes are written and not synced: they are kept in memory, in case the file
+/// fails.
+const UNSYNCED_BYTES_MAX: usize = 8 << 20;
 /// How long a sender should wait when the disk is full: retention runs every few seconds.
 const DISK_FULL_RETRY: Duration = Duration::from_secs(5);
 /// How long a sender should wait when the store cannot follow: a flush takes about so long.
@@ -142,6 +149,10 @@ impl Engine {
     /// what is acknowledged is still in the log.
     pub fn close(&self) -> Result<(), Error> {
         self.queue.close();
+        if lock(&self.lock).is_none() {
+            // Closed before: the folder may have another owner by now.
+            return Ok(());
+        }
         loop {
             if self.check_memory().is_err() {
                 // If it fails, what waits is refused.
@@ -173,7 +184,8 @@ impl Engine {
 
     /// Whether memtables hold more than they may: requests wait for a flush then, and are refused if none comes.
     fn check_memory(&self) -> Result<(), WriteError> {
-        let (waiting_bytes, limit_bytes) = (self.memtable_bytes(), self.config.memtable_bytes * MEMTABLES_MAX);
+        let (waiting_bytes, limit_bytes) =
+            (self.memtable_bytes(), self.config.memtable_bytes * MEMTABLES_MAX);
         if waiting_bytes <= limit_bytes {
             return Ok(());
         }
@@ -192,6 +204,23 @@ impl Engine {
         };
         self.counters.set_disk_full(refusal);
         self.counters.disk_full()
+    }
+
+    /// Sees to a file that is only there to be removed when the disk is full.
+    fn restore_ballast(&self) {
+        let path = self.folder(BALLAST_FILE);
+        if self.disk.exists(&path).unwrap_or(true) {
+            return;
+        }
+        let made = self.disk.create(&path).and_then(|file| file.preallocate(BALLAST_BYTES));
+        if made.is_err() {
+            _ = self.disk.remove(&path);
+        }
+    }
+
+    /// Makes the room of the ballast free; false if there is none.
+    fn drop_ballast(&self) -> bool {
+        self.disk.remove(&self.folder(BALLAST_FILE)).is_ok()
     }
 
     fn reserve_bytes(&self, space: &Space) -> u64 {
@@ -234,7 +263,12 @@ impl Engine {
         change(&mut next);
         next.edition += 1;
         next.next_block_id = self.next_block_id.load(Ordering::Relaxed);
-        if let Err(error) = next.save(self.disk.as_ref(), &self.config.dir) {
+        let mut saved = next.save(self.disk.as_ref(), &self.config.dir);
+        if saved.as_ref().is_err_and(Error::is_disk_full) && self.drop_ballast() {
+            // Retention and flushes make room, and both need to write a manifest first.
+            saved = next.save(self.disk.as_ref(), &self.config.dir);
+        }
+        if let Err(error) = saved {
             state.doubtful.extend(folders);
             return Err(error);
         }

@@ -44,7 +44,9 @@ pub enum Error {
         path: PathBuf,
     },
     /// Syncing failed too often: nothing more is acknowledged by this process.
-    #[error("the write-ahead log could not be synced {failures} times in a row: {detail}; restart after checking the disk")]
+    #[error(
+        "the write-ahead log could not be synced {failures} times in a row: {detail}; restart after checking the disk"
+    )]
     Poisoned {
         /// How many files in a row.
         failures: u32,

@@ -92,7 +92,11 @@ pub fn check(disk: &dyn Disk, dir: &Path, repair: bool) -> Result<Report, Error>
             let path = Manifest::path(dir);
             let rebuilt = rebuild::manifest(disk, dir)?;
             let repaired = repair.then(|| {
-                format!("rebuilt with {} blocks, the log from LSN {}", rebuilt.blocks.len(), rebuilt.floor.lsn)
+                format!(
+                    "rebuilt with {} blocks, the log from LSN {}",
+                    rebuilt.blocks.len(),
+                    rebuilt.floor.lsn
+                )
             });
             report.add(&path, detail, repaired);
             (rebuilt, true)

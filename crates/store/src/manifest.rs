@@ -96,7 +96,8 @@ impl Manifest {
     /// Reads the file's bytes; `path` is for errors.
     pub fn decode(path: &Path, bytes: &[u8]) -> Result<Manifest, Error> {
         let damaged = |detail: &str| Error::damaged(path, detail);
-        let line_end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(|| damaged("no first line"))?;
+        let line_end =
+            bytes.iter().position(|byte| *byte == b'\n').ok_or_else(|| damaged("no first line"))?;
         let (line, body) = bytes.split_at(line_end);
         let body = body.get(1..).unwrap_or_default();
         let line = std::str::from_utf8(line).map_err(|_| damaged("the first line is no text"))?;

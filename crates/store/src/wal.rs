@@ -26,5 +26,5 @@ mod write;
 
 pub use frame::{Frame, Kind};
 pub use read::{Found, Reader, SegmentEnd};
-pub use write::{Group, Released, Writer};
 pub(crate) use write::{Cursor, Start};
+pub use write::{Group, Released, Writer};

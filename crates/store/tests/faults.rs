@@ -129,6 +129,8 @@ fn it_starts_on_a_full_disk() {
     rig.disk.set_capacity(rig.disk.used_bytes());
     let rig = rig.reopen();
     assert_stored(&rig, &stored, "full from the start");
+    // The manifest had the ballast's room; now there is none at all.
+    rig.disk.set_capacity(rig.disk.used_bytes());
     assert!(rig.store(&request(7)).is_err());
     rig.disk.set_capacity(1 << 30);
     assert_eq!(rig.store(&request(7)), Ok(Written::Stored));
@@ -230,4 +232,51 @@ fn over_the_disk_budget_the_oldest_go_first() {
     let found = rig.stored();
     let last = request(39);
     assert!(last.items.iter().all(|n| found.contains_key(&(last.signal, *n))));
+}
+
+#[test]
+fn retention_makes_room_on_a_disk_without_any() {
+    let mut config = config();
+    config.retention = Duration::from_secs(3600);
+    let rig = Rig::new(config);
+    assert_eq!(acknowledged(&rig, 0..6).len(), 6);
+    rig.flush();
+    rig.clock.advance(Duration::from_secs(3700));
+    rig.disk.set_capacity(rig.disk.used_bytes());
+    assert!(rig.engine.retain_once().expect("retention") > 0);
+    rig.engine.check_disk();
+    assert!(rig.stored().is_empty());
+    assert!(rig.disk.space(Path::new(DIR)).expect("room").free_bytes > 0);
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_is_counted_and_kept() {
+    let mut config = config();
+    config.segment_bytes = 16 << 10;
+    let rig = Rig::new(config);
+    assert_eq!(acknowledged(&rig, 0..9).len(), 9);
+    let dir = Path::new(DIR).join("wal");
+    let name = rig.disk.list(&dir).expect("a log").swap_remove(1);
+    rig.disk.crash(1);
+    rig.disk.fail_reads_of(Some(&name));
+    let rig = rig.reopen();
+    let status = rig.engine.status();
+    assert!(status.lost.records > 0 && status.lost.items == status.lost.records * 10, "{:?}", status.notices);
+    assert!(!status.read.ready);
+    assert!(rig.engine.ledger().is_balanced());
+    let kept = rig.disk.list(&Path::new(DIR).join("quarantine")).expect("a folder");
+    assert!(kept.contains(&name), "{kept:?}");
+    rig.disk.fail_reads_of(None);
+    assert_eq!(rig.store(&request(20)), Ok(Written::Stored));
+}
+
+#[test]
+fn closing_twice_touches_nothing() {
+    let rig = Rig::new(config());
+    assert_eq!(acknowledged(&rig, 0..3).len(), 3);
+    rig.engine.close().expect("a close");
+    let operations = rig.disk.operations();
+    rig.engine.close().expect("a close");
+    assert_eq!(rig.disk.operations(), operations);
+    assert_eq!(rig.store(&request(3)), Err(WriteError::Closed));
 }

@@ -12,7 +12,7 @@ use throughline_wire::Rejection;
 use super::queue::Queued;
 use super::state::Applied;
 use super::write::{Write, WriteError, Written};
-use super::{DISK_FULL_RETRY, Durability, Engine, Log, lock};
+use super::{DISK_FULL_RETRY, Durability, Engine, Log, UNSYNCED_BYTES_MAX, lock};
 use crate::error::Error;
 use crate::wal::{Frame, Kind};
 
@@ -39,7 +39,24 @@ impl Engine {
         for (done, answer) in group.into_iter().zip(answers) {
             done(answer);
         }
+        if lock(&self.log).writer.unsynced_bytes() > UNSYNCED_BYTES_MAX {
+            // A failure is counted and shown; what is not durable yet is tried again.
+            _ = self.sync_once();
+        }
         count
+    }
+
+    /// Refuses everything that waits, because nobody will commit it.
+    pub(super) fn refuse_waiting(&self, reason: &str) {
+        loop {
+            let group = self.queue.take();
+            if group.is_empty() {
+                return;
+            }
+            for queued in group {
+                (queued.done)(Err(WriteError::Failed(reason.to_owned())));
+            }
+        }
     }
 
     /// With [`Durability::Os`]: makes durable what was written since the last time.

@@ -123,7 +123,9 @@ impl Engine {
 
     /// Looks whether there is room on the disk again.
     pub fn check_disk(&self) {
-        _ = self.check_space();
+        if self.check_space().is_ok() {
+            self.restore_ballast();
+        }
     }
 
     /// Edits blocks out of and into the manifest and the view of snapshots.

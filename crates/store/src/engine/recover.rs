@@ -9,6 +9,7 @@
 mod replay;
 
 use std::collections::{HashSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -21,6 +22,7 @@ use crate::clock::Clock;
 use crate::dedup;
 use crate::disk::{Disk, TEMPORARY};
 use crate::error::Error;
+use crate::fsck::QUARANTINE_FOLDER;
 use crate::manifest::Manifest;
 use crate::memtable::Memtable;
 use crate::wal;
@@ -82,6 +84,7 @@ impl Engine {
         };
         engine.restore_hashes();
         engine.recover_log()?;
+        engine.check_disk();
         Ok(engine)
     }
 
@@ -91,16 +94,18 @@ impl Engine {
         let names = segments(self.disk.as_ref(), &dir)?;
         let replayed = self.replay(&names)?;
         let start = wal::Start {
-            dir,
             salt: lock(&self.manifest).manifest.store_id,
             segment_bytes: self.config.segment_bytes,
             limits: self.config.limits,
-            sealed: names,
+            // What is kept is not the writer's to delete.
+            sealed: names.into_iter().filter(|name| !replayed.suspects.contains(&name.path(&dir))).collect(),
+            dir,
             cursor: replayed.cursor,
         };
         lock(&self.log).writer = wal::Writer::new(self.disk.clone(), start);
         // A full disk must not keep the store from starting: then the log stays as it is until there is room.
         let flushed = self.flush_all().and_then(|()| {
+            self.set_segments_aside(&replayed.suspects);
             let mut log = lock(&self.log);
             let floor_lsn = log.writer.next_lsn();
             log.writer.release(floor_lsn).map(|_| ())
@@ -113,6 +118,21 @@ impl Engine {
             self.counters.note(self.clock.now(), error.to_string());
         }
         Ok(())
+    }
+
+    /// Keeps segments that hold something that could not be replayed, out of the way of the log.
+    fn set_segments_aside(&self, paths: &[PathBuf]) {
+        if paths.is_empty() {
+            return;
+        }
+        let to = self.folder(QUARANTINE_FOLDER);
+        if self.disk.create_dir_all(&to).is_ok() {
+            for path in paths {
+                // A segment that cannot be moved is deleted with the others; its loss has been counted.
+                _ = self.disk.rename(path, &to.join(path.file_name().unwrap_or_default()));
+            }
+            _ = self.disk.sync_dir(&to);
+        }
     }
 
     /// Makes durable what was replayed: it may be in the page cache only, and retries of it are answered as stored.

@@ -75,7 +75,10 @@ impl Store {
         for (name, body) in bodies {
             let (engine, stop) = (engine.clone(), stop.clone());
             let thread = std::thread::Builder::new().name(format!("store-{name}"));
-            let started = thread.spawn(move || body(&engine, &stop));
+            let started = thread.spawn(move || {
+                let _guard = PanicGuard(&engine);
+                body(&engine, &stop);
+            });
             let started = started.map_err(|source| Error::Io {
                 action: "start a thread for",
                 path: engine_dir(&shared.engine),
@@ -145,6 +148,21 @@ impl Drop for Shared {
             self.stop();
             // Nobody is left to be told; what is acknowledged is in the log.
             _ = self.engine.close();
+        }
+    }
+}
+
+/// A thread that panics takes no one with it, and no one waits for it: the store refuses writes and says why.
+struct PanicGuard<'a>(&'a Engine);
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let name = std::thread::current().name().unwrap_or("a thread").to_owned();
+            let reason = format!("the thread {name} panicked; restart");
+            self.0.counters.poison(reason.clone(), self.0.clock.now());
+            self.0.refuse_writes();
+            self.0.refuse_waiting(&reason);
         }
     }
 }

@@ -5,7 +5,7 @@
 //!   it was stored.
 //! - Damage after the last frame is the torn end of the last write. It is kept in a `.broken` file and cut off.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use throughline_model::Signal;
 use throughline_wire::{Compression, DecodeContext, DecodeLimits, Decoder, Encoding, Rejection};
@@ -23,6 +23,8 @@ const BODY_BYTES_MAX: usize = 1 << 30;
 /// What a replay comes to.
 pub(super) struct Replayed {
     pub(super) cursor: Cursor,
+    /// Segments that hold acknowledged records that could not be replayed.
+    pub(super) suspects: Vec<PathBuf>,
 }
 
 /// Missing LSNs of which it is not known yet whether they were synced.
@@ -40,6 +42,7 @@ struct Replay<'a> {
     decoder: Decoder,
     /// Stored bytes that were no frames, since the last frame.
     damage: Option<Damage>,
+    suspects: Vec<PathBuf>,
 }
 
 struct Damage {
@@ -57,6 +60,7 @@ impl Engine {
             gaps: Vec::new(),
             decoder: Decoder::new(),
             damage: None,
+            suspects: Vec::new(),
         };
         let dir = self.folder(LOG_FOLDER);
         for (index, name) in names.iter().enumerate() {
@@ -71,11 +75,12 @@ impl Engine {
                     return Err(error);
                 }
                 // The frames that could not be read show as a gap, if there were any.
+                replay.suspects.push(path);
                 self.counters.note(self.clock.now(), error.to_string());
             }
         }
         replay.finish();
-        Ok(Replayed { cursor: replay.cursor })
+        Ok(Replayed { cursor: replay.cursor, suspects: replay.suspects })
     }
 }
 
@@ -107,8 +112,14 @@ impl Replay<'_> {
                         self.damage = None;
                         continue;
                     }
+                    let lost_before = engine.applied().floor.lost;
                     self.step_to(path, &header);
                     self.apply(&header, &payload, limits);
+                    if engine.applied().floor.lost != lost_before
+                        && self.suspects.last().is_none_or(|p| p != path)
+                    {
+                        self.suspects.push(path.to_path_buf());
+                    }
                     hashes.push(header.frame.content_hash);
                     youngest = youngest.max(header.frame.received_at);
                     self.flush_if_full();
