@@ -3,7 +3,9 @@
 //!
 //! Every answer is checked against what was sent: a wrong answer does not count as a fast one.
 
-use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -24,8 +26,8 @@ const SETTLE_MAX: Duration = Duration::from_secs(1_800);
 const WARM_UP: usize = 200;
 /// How often every search is asked.
 const SEARCHES: usize = 30;
-/// Spans that the sender has ready while look-ups are measured: more than the server takes in that time.
-const INGEST_SPANS: u64 = 10_000_000;
+/// One sender's load, all signals: it fills the hour that the searches look at, as the stored data does.
+const LOAD: [(&str, u64); 3] = [("--spans", 1_900_000), ("--logs", 2_850_000), ("--points", 400_000)];
 
 /// Arguments of `bench lookup`.
 #[derive(Args, Clone, Debug)]
@@ -93,32 +95,65 @@ fn at_size(arguments: &LookupArguments, spans: u64) -> anyhow::Result<Vec<Figure
     let size = format!("{} M spans", spans as f64 / 1e6);
     let mut figures = ask(&mut client, &traces, base_time_ns, &format!("{size}, idle"))?;
     if !arguments.idle_only {
-        let _load = Load::start(&server, arguments.common.seed + 1)?;
+        let load = Load::start(&server, arguments.common.seed + 1);
         std::thread::sleep(Duration::from_secs(5));
         figures.extend(ask(&mut client, &traces, base_time_ns, &format!("{size}, full ingest"))?);
+        load.finish()?;
     }
     let place = server.stop()?;
     remove_folder(&place.data_dir)?;
     Ok(figures)
 }
 
-/// A sender at full speed that ends with the measurement.
-struct Load(Child);
+/// Senders at full speed, one after the other, until the measurement ends. They make their telemetry on the way, on
+/// the same cores, and what they send falls into the hour that is searched: the figures include both, so that a small
+/// store looks worse than a large one, which grows less by it.
+struct Load {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<anyhow::Result<()>>,
+}
 
 impl Load {
-    fn start(server: &Server, seed: u64) -> anyhow::Result<Load> {
-        let mut sender = sender_process("grpc", false, server.place.grpc_port)?;
-        sender.args(["--spans", &INGEST_SPANS.to_string(), "--base-time-ns", &now_ns().to_string()]);
-        sender.args(["--seed", &seed.to_string()]);
-        Ok(Load(sender.spawn().context("start the sender")?))
+    fn start(server: &Server, first_seed: u64) -> Load {
+        let (stop, port) = (Arc::new(AtomicBool::new(false)), server.place.grpc_port);
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            for seed in first_seed.. {
+                if stopped.load(Ordering::Relaxed) {
+                    break;
+                }
+                send_until(&stopped, port, seed)?;
+            }
+            Ok(())
+        });
+        Load { stop, thread }
+    }
+
+    /// Ends the load; an error where a sender failed, because then there was none.
+    fn finish(self) -> anyhow::Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().map_err(|_| anyhow::anyhow!("the thread of the load panicked"))?
     }
 }
 
-impl Drop for Load {
-    fn drop(&mut self) {
-        // Both fail where the sender has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+fn send_until(stopped: &AtomicBool, port: u16, seed: u64) -> anyhow::Result<()> {
+    let mut sender = sender_process("grpc", false, port)?;
+    sender.args(["--base-time-ns", &now_ns().to_string(), "--seed", &seed.to_string()]);
+    for (name, count) in LOAD {
+        sender.arg(name).arg(count.to_string());
+    }
+    let mut child = sender.spawn().context("start the sender")?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            anyhow::ensure!(status.success(), "the sender of the load: {status}");
+            return Ok(());
+        }
+        if stopped.load(Ordering::Relaxed) {
+            child.kill()?;
+            child.wait()?;
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
