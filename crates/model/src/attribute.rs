@@ -165,6 +165,70 @@ pub fn iter(list: &[u8]) -> impl Iterator<Item = (&str, Value<'_>)> {
     })
 }
 
+/// An attribute's value whose text is not checked again: for the block writer, which checks whole columns at once.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RawValue<'a> {
+    /// The bytes of a string.
+    Text(&'a [u8]),
+    /// A 64-bit integer.
+    Int(i64),
+    /// A double.
+    Double(f64),
+    /// A boolean.
+    Bool(bool),
+    /// An `AnyValue` message of another kind, or one that is written in an unusual way.
+    Other(&'a [u8]),
+}
+
+/// Iterates over an attribute list with keys and strings as bytes. Damaged rests end the iteration.
+pub fn iter_raw(list: &[u8]) -> impl Iterator<Item = (&[u8], RawValue<'_>)> {
+    let mut reader = Reader::new(list);
+    std::iter::from_fn(move || {
+        if reader.rest().is_empty() {
+            return None;
+        }
+        let message = reader.delimited().ok()?;
+        usual_key_value(message).or_else(|| {
+            let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
+            let mut fields = Reader::new(message);
+            while let Some((number, field)) = fields.next_field().ok()? {
+                match number {
+                    1 => key = field.bytes(),
+                    2 => value = field.bytes(),
+                    _ => {}
+                }
+            }
+            Some((key, RawValue::Other(value)))
+        })
+    })
+}
+
+/// A `KeyValue` as every SDK writes it: the key, then the value with one field.
+#[inline]
+fn usual_key_value(message: &[u8]) -> Option<(&[u8], RawValue<'_>)> {
+    const KEY: u8 = 0x0a;
+    const VALUE: u8 = 0x12;
+    let mut reader = Reader::new(message.strip_prefix(&[KEY])?);
+    let key = reader.delimited().ok()?;
+    let mut reader = Reader::new(reader.rest().strip_prefix(&[VALUE])?);
+    let any = reader.delimited().ok()?;
+    if !reader.rest().is_empty() {
+        return None;
+    }
+    let (tag, rest) = any.split_first()?;
+    let mut reader = Reader::new(rest);
+    let value = match tag {
+        0x0a => RawValue::Text(reader.delimited().ok()?),
+        0x10 => RawValue::Bool(reader.varint().ok()? != 0),
+        0x18 => RawValue::Int(reader.varint().ok()? as i64),
+        0x21 if rest.len() == 8 => {
+            return Some((key, RawValue::Double(f64::from_le_bytes(rest.try_into().ok()?))));
+        }
+        _ => return Some((key, RawValue::Other(any))),
+    };
+    reader.rest().is_empty().then_some((key, value))
+}
+
 /// The value of the first attribute with this key.
 pub fn get<'a>(list: &'a [u8], key: &str) -> Option<Value<'a>> {
     iter(list).find(|(k, _)| *k == key).map(|(_, value)| value)
@@ -269,6 +333,30 @@ mod tests {
             r#"{"s":"a\"b\u0001","i":-7,"d":2.0,"n":{"doubleValue":"NaN"},"b":{"bytesValue":"AQIDBA=="}}"#;
         assert_eq!(out, expected);
         assert_eq!(get(&list, "i"), Some(Value::Int(-7)));
+    }
+
+    #[test]
+    fn raw_values_are_the_values() {
+        let mut list = Vec::new();
+        let values =
+            [Value::Str("x"), Value::Int(-1), Value::Double(0.5), Value::Bool(true), Value::Bytes(b"b")];
+        values.iter().for_each(|value| push(&mut list, "k", *value));
+        // The value before the key, and a value whose last field wins.
+        push_encoded(&mut list, &[0x12, 2, 0x18, 5, 0x0a, 1, b'k']);
+        push_encoded(&mut list, &[0x0a, 1, b'k', 0x12, 5, 0x18, 5, 0x0a, 1, b'y']);
+        let raw = iter_raw(&list).map(|(key, value)| {
+            assert_eq!(key, b"k");
+            match value {
+                RawValue::Text(text) => Value::Str(std::str::from_utf8(text).unwrap()),
+                RawValue::Int(n) => Value::Int(n),
+                RawValue::Double(d) => Value::Double(d),
+                RawValue::Bool(b) => Value::Bool(b),
+                RawValue::Other(any) => Value::decode(any).unwrap(),
+            }
+        });
+        let expected: Vec<Value<'_>> = iter(&list).map(|(_, value)| value).collect();
+        assert_eq!(raw.collect::<Vec<_>>(), expected);
+        assert_eq!(expected.len(), 7);
     }
 
     #[test]

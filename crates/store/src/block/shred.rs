@@ -8,10 +8,11 @@
 use ahash::AHashMap as HashMap;
 use std::sync::Arc;
 
-use arrow_array::ArrayRef;
-use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
+use arrow_array::builder::StringBuilder;
+use arrow_array::{ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray};
+use arrow_buffer::{Buffer, NullBuffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field};
-use throughline_model::attribute::{self, Value};
+use throughline_model::attribute::{self, RawValue, Value};
 
 /// What the name of an attribute's column starts with; the key follows.
 pub(crate) const COLUMN_PREFIX: &str = "attributes.";
@@ -102,62 +103,98 @@ impl AttributeColumns {
     }
 }
 
-enum Builder {
-    Text(StringBuilder),
-    Int(Int64Builder),
-    Double(Float64Builder),
-    Bool(BooleanBuilder),
+/// A text column as bytes; it is checked once, whole, when it is finished.
+#[derive(Default)]
+struct TextColumn {
+    bytes: Vec<u8>,
+    /// The end of each row's text.
+    ends: Vec<i32>,
+}
+
+impl TextColumn {
+    fn finish(self, n_rows: usize, nulls: Option<NullBuffer>) -> ArrayRef {
+        let mut offsets = Vec::with_capacity(n_rows + 1);
+        offsets.push(0);
+        offsets.extend_from_slice(&self.ends);
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+        let bytes = Buffer::from_vec(self.bytes);
+        match StringArray::try_new(offsets.clone(), bytes.clone(), nulls.clone()) {
+            Ok(texts) => Arc::new(texts),
+            // The decoder checked the text before; what is damaged since is made readable rather than lost.
+            Err(_) => {
+                let binary = BinaryArray::new(offsets, bytes, nulls);
+                let texts = binary.iter().map(|text| text.map(String::from_utf8_lossy));
+                Arc::new(texts.collect::<StringArray>())
+            }
+        }
+    }
+}
+
+enum Values {
+    Text(TextColumn),
+    Int(Vec<i64>),
+    Double(Vec<f64>),
+    Bool(Vec<bool>),
 }
 
 /// One column under construction; rows without the key are filled with nulls when the next value comes.
 struct Column {
-    key: String,
-    builder: Builder,
+    key: Vec<u8>,
+    values: Values,
+    nulls: NullBufferBuilder,
     n_rows: usize,
 }
 
 impl Column {
     fn new(key: &str, kind: ColumnKind) -> Column {
-        let builder = match kind {
-            ColumnKind::Text => Builder::Text(StringBuilder::new()),
-            ColumnKind::Int => Builder::Int(Int64Builder::new()),
-            ColumnKind::Double => Builder::Double(Float64Builder::new()),
-            ColumnKind::Bool => Builder::Bool(BooleanBuilder::new()),
+        let values = match kind {
+            ColumnKind::Text => Values::Text(TextColumn::default()),
+            ColumnKind::Int => Values::Int(Vec::new()),
+            ColumnKind::Double => Values::Double(Vec::new()),
+            ColumnKind::Bool => Values::Bool(Vec::new()),
         };
-        Column { key: key.to_owned(), builder, n_rows: 0 }
+        Column { key: key.as_bytes().to_vec(), values, nulls: NullBufferBuilder::new(0), n_rows: 0 }
     }
 
     fn pad(&mut self, n_rows: usize) {
         let missing = n_rows.saturating_sub(self.n_rows);
-        match &mut self.builder {
-            Builder::Text(builder) => (0..missing).for_each(|_| builder.append_null()),
-            Builder::Int(builder) => builder.append_nulls(missing),
-            Builder::Double(builder) => builder.append_nulls(missing),
-            Builder::Bool(builder) => builder.append_nulls(missing),
+        if missing == 0 {
+            return;
         }
-        self.n_rows = self.n_rows.max(n_rows);
+        self.nulls.append_n_nulls(missing);
+        match &mut self.values {
+            Values::Text(column) => column.ends.resize(n_rows, column.bytes.len() as i32),
+            Values::Int(values) => values.resize(n_rows, 0),
+            Values::Double(values) => values.resize(n_rows, 0.0),
+            Values::Bool(values) => values.resize(n_rows, false),
+        }
+        self.n_rows = n_rows;
     }
 
     /// Takes the value for a row, unless the type differs or the row has one.
-    fn push(&mut self, row: usize, value: &Value<'_>) -> bool {
+    fn push(&mut self, row: usize, value: &RawValue<'_>) -> bool {
         if self.n_rows > row {
             return false;
         }
         let fits = matches!(
-            (&self.builder, value),
-            (Builder::Text(_), Value::Str(_))
-                | (Builder::Int(_), Value::Int(_))
-                | (Builder::Double(_), Value::Double(_))
-                | (Builder::Bool(_), Value::Bool(_))
+            (&self.values, value),
+            (Values::Text(_), RawValue::Text(_))
+                | (Values::Int(_), RawValue::Int(_))
+                | (Values::Double(_), RawValue::Double(_))
+                | (Values::Bool(_), RawValue::Bool(_))
         );
         if fits {
             self.pad(row);
             self.n_rows = row + 1;
-            match (&mut self.builder, value) {
-                (Builder::Text(builder), Value::Str(text)) => builder.append_value(text),
-                (Builder::Int(builder), Value::Int(n)) => builder.append_value(*n),
-                (Builder::Double(builder), Value::Double(d)) => builder.append_value(*d),
-                (Builder::Bool(builder), Value::Bool(b)) => builder.append_value(*b),
+            self.nulls.append_non_null();
+            match (&mut self.values, value) {
+                (Values::Text(column), RawValue::Text(text)) => {
+                    column.bytes.extend_from_slice(text);
+                    column.ends.push(column.bytes.len() as i32);
+                }
+                (Values::Int(values), RawValue::Int(n)) => values.push(*n),
+                (Values::Double(values), RawValue::Double(d)) => values.push(*d),
+                (Values::Bool(values), RawValue::Bool(b)) => values.push(*b),
                 _ => {}
             }
         }
@@ -166,11 +203,12 @@ impl Column {
 
     fn finish(mut self, n_rows: usize) -> ArrayRef {
         self.pad(n_rows);
-        match self.builder {
-            Builder::Text(mut builder) => Arc::new(builder.finish()),
-            Builder::Int(mut builder) => Arc::new(builder.finish()),
-            Builder::Double(mut builder) => Arc::new(builder.finish()),
-            Builder::Bool(mut builder) => Arc::new(builder.finish()),
+        let nulls = self.nulls.finish();
+        match self.values {
+            Values::Text(column) => column.finish(n_rows, nulls),
+            Values::Int(values) => Arc::new(Int64Array::new(values.into(), nulls)),
+            Values::Double(values) => Arc::new(Float64Array::new(values.into(), nulls)),
+            Values::Bool(values) => Arc::new(BooleanArray::new(values.into(), nulls)),
         }
     }
 }
@@ -178,7 +216,7 @@ impl Column {
 /// Takes attribute lists apart, row by row.
 pub(crate) struct Shredder {
     columns: Vec<Column>,
-    by_key: HashMap<String, usize>,
+    by_key: HashMap<Vec<u8>, usize>,
     /// The column that the n-th attribute of the row before went to: rows often repeat their shape.
     predicted: Vec<usize>,
     residual: StringBuilder,
@@ -191,7 +229,12 @@ impl Shredder {
     pub(crate) fn new(columns: &AttributeColumns) -> Shredder {
         Shredder {
             columns: columns.columns.iter().map(|(key, kind)| Column::new(key, *kind)).collect(),
-            by_key: columns.columns.iter().enumerate().map(|(at, (key, _))| (key.clone(), at)).collect(),
+            by_key: columns
+                .columns
+                .iter()
+                .enumerate()
+                .map(|(at, (key, _))| (key.clone().into_bytes(), at))
+                .collect(),
             predicted: Vec::new(),
             residual: StringBuilder::new(),
             n_rows: 0,
@@ -204,7 +247,7 @@ impl Shredder {
         let row = self.n_rows;
         self.n_rows += 1;
         self.rest.clear();
-        for (position, (key, value)) in attribute::iter(list).enumerate() {
+        for (position, (key, value)) in attribute::iter_raw(list).enumerate() {
             let at = self.column_of(position, key);
             if let Some(column) = at.and_then(|at| self.columns.get_mut(at))
                 && column.push(row, &value)
@@ -212,9 +255,9 @@ impl Shredder {
                 continue;
             }
             self.rest.push(if self.rest.is_empty() { '{' } else { ',' });
-            attribute::write_json_text(&mut self.rest, key);
+            attribute::write_json_text(&mut self.rest, &String::from_utf8_lossy(key));
             self.rest.push(':');
-            value.write_json(&mut self.rest);
+            write_json(&mut self.rest, &value);
         }
         if self.rest.is_empty() {
             self.residual.append_null();
@@ -224,7 +267,7 @@ impl Shredder {
         }
     }
 
-    fn column_of(&mut self, position: usize, key: &str) -> Option<usize> {
+    fn column_of(&mut self, position: usize, key: &[u8]) -> Option<usize> {
         if let Some(at) = self.predicted.get(position)
             && self.columns.get(*at).is_some_and(|column| column.key == key)
         {
@@ -244,6 +287,16 @@ impl Shredder {
         let n_rows = self.n_rows;
         let residual: ArrayRef = Arc::new(self.residual.finish());
         (residual, self.columns.into_iter().map(|column| column.finish(n_rows)).collect())
+    }
+}
+
+fn write_json(out: &mut String, value: &RawValue<'_>) {
+    match value {
+        RawValue::Text(text) => attribute::write_json_text(out, &String::from_utf8_lossy(text)),
+        RawValue::Int(n) => Value::Int(*n).write_json(out),
+        RawValue::Double(d) => Value::Double(*d).write_json(out),
+        RawValue::Bool(b) => Value::Bool(*b).write_json(out),
+        RawValue::Other(any) => Value::decode(any).unwrap_or(Value::Empty).write_json(out),
     }
 }
 
