@@ -39,6 +39,9 @@ struct Shared {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
+/// Writing blocks and merging them can wait for queries and for requests that wait for their answer.
+const BACKGROUND_NICENESS: i32 = 10;
+
 /// What a thread does until it is told to stop.
 type Body = fn(&Engine, &Stop);
 
@@ -70,13 +73,18 @@ impl Store {
         let engine = Arc::new(Engine::open(config, disk, clock)?);
         let stop = Arc::new(Stop::default());
         let shared = Shared { engine: engine.clone(), stop: stop.clone(), threads: Mutex::new(Vec::new()) };
-        let bodies: [(&str, Body); 3] =
-            [("commit", run_commits), ("flush", run_flushes), ("maintain", run_maintenance)];
-        for (name, body) in bodies {
+        let bodies: [(&str, Body, i32); 3] = [
+            ("commit", run_commits, 0),
+            ("flush", run_flushes, BACKGROUND_NICENESS),
+            ("maintain", run_maintenance, BACKGROUND_NICENESS),
+        ];
+        for (name, body, niceness) in bodies {
             let (engine, stop) = (engine.clone(), stop.clone());
             let thread = std::thread::Builder::new().name(format!("store-{name}"));
             let started = thread.spawn(move || {
                 let _guard = PanicGuard(&engine);
+                // Where the system refuses, the thread runs like any other.
+                _ = rustix::process::nice(niceness);
                 body(&engine, &stop);
             });
             let started = started.map_err(|source| Error::Io {
