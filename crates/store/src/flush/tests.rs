@@ -186,7 +186,8 @@ fn mutated_files_with_agreeing_checksums_are_refused_or_read() {
     let metas = write_blocks(&disk, Path::new("data"), &memtable, &mut 1, &options).unwrap();
     let folder = metas[0].folder(Path::new("data"));
     let count: u64 = std::env::var("THROUGHLINE_MUTATIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
-    let probes: [(&str, fn(&[u8]) -> Result<usize, Error>); 3] =
+    type Probe = fn(&[u8]) -> Result<usize, Error>;
+    let probes: [(&str, Probe); 3] =
         [("index", probe::index), ("checksums", probe::checksums), ("index", probe::run)];
     for (name, probe) in probes {
         let good = disk.read_all(&folder.join(name)).unwrap();

@@ -13,6 +13,9 @@ use crate::error::Error;
 use crate::snapshot::rows::body_json;
 use crate::snapshot::{TraceData, Want};
 
+/// The trace and the span of a log record.
+type LogContext = (Option<TraceId>, Option<SpanId>);
+
 impl Block {
     /// Adds what the block has of a trace. What cannot be read is named in `partial`, the rest is there.
     pub(crate) fn trace(&self, id: TraceId, want: Want, data: &mut TraceData) {
@@ -117,7 +120,7 @@ impl Block {
     }
 
     /// The trace and span ids of log rows, from the rows that they name.
-    fn log_contexts(&self, batch: &RecordBatch) -> Result<Vec<(Option<TraceId>, Option<SpanId>)>, Error> {
+    fn log_contexts(&self, batch: &RecordBatch) -> Result<Vec<LogContext>, Error> {
         let columns = Columns::new(batch);
         let traces: BTreeSet<u32> =
             (0..batch.num_rows()).filter_map(|row| columns.u32("trace_row", row)).collect();
