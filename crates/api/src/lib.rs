@@ -32,8 +32,8 @@ pub const PREFIX: &str = "/api/throughline/v1";
 pub const ROUTES: &[(&str, &str, &str)] = &[
     (
         "/api/throughline/v1/traces/{id}",
-        "",
-        "a trace by id in any form: spans, logs, exemplars, critical path",
+        "include",
+        "a trace by id in any form: spans, logs, exemplars, critical path; include=spans,logs,exemplars selects",
     ),
     ("/api/throughline/v1/traces/{id}/logs", "span", "the log records of a trace or of one of its spans"),
     (

@@ -58,35 +58,55 @@ impl Api {
 #[derive(Serialize)]
 struct TraceAnswer {
     link: LinkState,
+    /// What was asked for: lists, counts and culprits are of these signals alone.
+    included: Vec<&'static str>,
     #[serde(flatten)]
     view: TraceView,
 }
 
 pub(crate) async fn trace(State(api): State<Api>, Path(id): Path<String>, pairs: Pairs) -> Answer {
-    api.params(pairs, &[])?;
+    let want = api.params(pairs, &["include"])?.include()?;
     let trace_id = params::trace_id(&id)?;
     api.ask(move |snapshot| {
-        let Some(mut view) = TraceView::read(snapshot, trace_id)? else {
-            let link = snapshot.link_state(trace_id)?;
-            return Err(Failure::not_found(why_not_here(trace_id, &link), link));
-        };
+        let mut view = TraceView::read(snapshot, trace_id, want)?;
         let link = match view.spans.is_empty() {
             true => snapshot.link_state(trace_id)?,
             false => LinkState::Resolved,
         };
+        // A trace that is here and has none of what was asked for is an answer, not a failure.
+        if view.is_empty() && (want.spans || link != LinkState::Resolved) {
+            return Err(Failure::not_found(why_not_here(trace_id, want, &link, &view.partial), link));
+        }
+        // They point at this very trace.
         view.exemplars.iter_mut().for_each(|exemplar| exemplar.link = Some(link.clone()));
         if view.spans.len() > SPANS_MAX {
             let over = view.spans.len() - SPANS_MAX;
             view.partial.push(format!("{over} spans over the limit of {SPANS_MAX} are left out"));
             view.spans.truncate(SPANS_MAX);
         }
-        Ok(TraceAnswer { link, view })
+        view.ask_links(snapshot)?;
+        Ok(TraceAnswer { link, included: params::included(want), view })
     })
     .await
 }
 
 /// A sentence for each state of a link, with what to do about it.
-fn why_not_here(id: TraceId, link: &LinkState) -> String {
+fn why_not_here(id: TraceId, want: Want, link: &LinkState, partial: &[String]) -> String {
+    let mut why = match link {
+        LinkState::NeverReceived if want != Want::ALL => {
+            format!(
+                "no span of trace {id} was ever received; without include, log records and exemplars are looked for too"
+            )
+        }
+        link => why_no_signal_is_here(id, link),
+    };
+    if !partial.is_empty() {
+        why += &format!("; not everything could be read: {}", partial.join("; "));
+    }
+    why
+}
+
+fn why_no_signal_is_here(id: TraceId, link: &LinkState) -> String {
     match link {
         LinkState::Resolved => format!("trace {id} is here but could not be read; run throughline fsck"),
         LinkState::Pending => {

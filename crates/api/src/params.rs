@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use throughline_correlate::units::{parse_duration, parse_rfc3339};
 use throughline_model::TraceId;
-use throughline_store::TimeRange;
+use throughline_store::{TimeRange, Want};
 
 use crate::failure::Failure;
 
@@ -17,6 +17,9 @@ const SEVERITIES: [(&str, u8); 6] =
     [("trace", 1), ("debug", 5), ("info", 9), ("warn", 13), ("error", 17), ("fatal", 21)];
 /// Clocks of senders run ahead by up to this much and their data is still "until now".
 const CLOCK_SKEW_NS: i64 = 60_000_000_000;
+
+/// The signals of a trace that can be asked for one by one.
+const INCLUDABLE: [&str; 3] = ["spans", "logs", "exemplars"];
 
 /// The parameters of one request.
 pub struct Params {
@@ -140,6 +143,27 @@ impl Params {
         }
     }
 
+    /// `include`: which signals of a trace, separated by commas or one by one; all where it is absent.
+    pub fn include(&self) -> Result<Want, Failure> {
+        let given = self.pairs.iter().filter(|(name, _)| name == "include");
+        let mut want = Want { spans: false, logs: false, exemplars: false };
+        for name in given.flat_map(|(_, names)| names.split(',')) {
+            match name.trim() {
+                "spans" => want.spans = true,
+                "logs" => want.logs = true,
+                "exemplars" => want.exemplars = true,
+                unknown => {
+                    let known = INCLUDABLE.join(", ");
+                    let message = format!(
+                        "include={unknown:?} is not a signal of a trace; write any of {known}, separated by commas"
+                    );
+                    return Err(Failure::parameter("include", message));
+                }
+            }
+        }
+        Ok(if included(want).is_empty() { Want::ALL } else { want })
+    }
+
     /// Every `attribute=key=value`.
     pub fn attributes(&self) -> Result<Vec<(String, String)>, Failure> {
         let given = self.pairs.iter().filter(|(name, _)| name == "attribute");
@@ -153,6 +177,12 @@ impl Params {
             })
             .collect()
     }
+}
+
+/// The names of the signals that are wanted.
+pub fn included(want: Want) -> Vec<&'static str> {
+    let flags = [want.spans, want.logs, want.exemplars];
+    INCLUDABLE.into_iter().zip(flags).filter_map(|(name, wanted)| wanted.then_some(name)).collect()
 }
 
 fn checked_range(start: i64, end: i64) -> Result<TimeRange, Failure> {
@@ -206,7 +236,17 @@ mod tests {
     const NOW: i64 = 1_790_000_000_000_000_000;
 
     fn params(pairs: &[(&str, &str)]) -> Params {
-        let known = ["limit", "start", "end", "severity", "status", "quantile", "attribute", "min_duration"];
+        let known = [
+            "limit",
+            "start",
+            "end",
+            "severity",
+            "status",
+            "quantile",
+            "attribute",
+            "min_duration",
+            "include",
+        ];
         let pairs = pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         Params::new(pairs, &known, NOW).expect("known")
     }
@@ -241,11 +281,19 @@ mod tests {
         assert!(params(&[("quantile", "99")]).quantile().is_err());
         assert!(params(&[("attribute", "x")]).attributes().is_err());
         assert!(params(&[("min_duration", "5")]).duration("min_duration").is_err());
+        assert!(params(&[("include", "spans,events")]).include().is_err());
+        assert!(params(&[("include", "spans,")]).include().is_err());
     }
 
     #[test]
     fn what_can_be_read_is_typed() {
         assert_eq!(params(&[]).limit(10, 100).ok(), Some(10));
+        assert_eq!(params(&[]).include().ok(), Some(Want::ALL));
+        assert_eq!(params(&[("include", "")]).include().ok(), Some(Want::ALL));
+        assert_eq!(params(&[("include", "spans")]).include().ok(), Some(Want::SPANS));
+        let two = Some(Want { spans: false, logs: true, exemplars: true });
+        assert_eq!(params(&[("include", "logs, exemplars")]).include().ok(), two);
+        assert_eq!(params(&[("include", "exemplars"), ("include", "logs")]).include().ok(), two);
         assert_eq!(params(&[("severity", "WARN")]).severity().ok(), Some(13));
         assert_eq!(params(&[("severity", "17")]).severity().ok(), Some(17));
         let range = params(&[("start", "-1h"), ("end", "now")]).range(1).expect("range");

@@ -210,11 +210,41 @@ fn a_trace_is_found_by_its_id_in_any_form() {
 }
 
 #[test]
+fn a_trace_is_answered_with_the_signals_that_are_asked_for() {
+    let served = Served::new();
+    let counts = |include: &str| {
+        let (status, body) = served.ask(&format!("traces/{}?include={include}", telemetry::SLOW_TRACE));
+        assert_eq!((status, &body["link"]["state"]), (200, &json!("resolved")), "{include}");
+        let count = |list: &Value| list.as_array().map_or(0, Vec::len);
+        let on_spans = body["spans"].as_array().into_iter().flatten().map(|span| count(&span["logs"]));
+        let logs = count(&body["logs"]) + on_spans.sum::<usize>();
+        assert_eq!(body["log_count"], json!(logs));
+        assert_eq!(body["exemplars"][0].get("link").is_some(), count(&body["exemplars"]) > 0);
+        (body["included"].clone(), [count(&body["spans"]), logs, count(&body["exemplars"])])
+    };
+    let all = json!(["spans", "logs", "exemplars"]);
+    let (included, [spans, logs, exemplars]) = counts("");
+    assert_eq!((&included, spans, logs), (&all, 2, 2));
+    assert!(exemplars > 0);
+    assert_eq!(counts("spans"), (json!(["spans"]), [2, 0, 0]));
+    assert_eq!(counts("logs"), (json!(["logs"]), [0, 2, 0]));
+    assert_eq!(counts("exemplars,spans"), (json!(["spans", "exemplars"]), [2, 0, exemplars]));
+    assert_eq!(counts("exemplars,logs,spans"), (all, [2, 2, exemplars]));
+    // A quick trace has no log records: it is here all the same.
+    let (status, body) = served.ask("traces/00000000000000000000000000000002?include=logs");
+    assert_eq!((status, &body["link"]["state"], &body["logs"]), (200, &json!("resolved"), &json!([])));
+    let (status, body) = served.ask("traces/bad?include=logs");
+    assert_eq!((status, &body["error"]), (404, &json!("not_found")));
+}
+
+#[test]
 fn refusals_name_the_parameter_and_the_way_out() {
     let served = Served::new();
     for (question, parameter) in [
         ("traces?limit=1001", "limit"),
         ("traces?servce=a", "servce"),
+        ("traces/c0de?include=spans,events", "include"),
+        ("traces/c0de?includes=spans", "includes"),
         ("traces?min_duration=5", "min_duration"),
         ("logs?span=0000000000000001", "span"),
         ("logs?severity=loud", "severity"),

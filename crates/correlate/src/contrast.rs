@@ -88,13 +88,15 @@ impl Difference {
 /// The traits of one trace, at the spans with this service and name and below.
 pub fn traits(view: &TraceView, service: &str, name: &str) -> Traits {
     let mut traits = Traits::new();
+    // Spans up to here are in already: an operation that calls itself lies below itself, however deep.
+    let mut added = 0;
     for (index, at) in view.spans.iter().enumerate() {
-        if at.span.service != service || at.span.name != name {
+        if index < added || at.span.service != service || at.span.name != name {
             continue;
         }
-        add_span(&mut traits, at);
-        for below in view.spans.get(view.descendants(index)).unwrap_or_default() {
-            add_span(&mut traits, below);
+        added = view.descendants(index).end;
+        for span in view.spans.get(index..added).unwrap_or_default() {
+            add_span(&mut traits, span);
         }
     }
     traits
@@ -183,9 +185,15 @@ pub fn differences<'a>(slow: &'a [Traits], quiet: &'a [Traits]) -> Vec<Differenc
         .collect();
     let gap = |d: &Difference| d.slow_share() - d.quiet_share();
     found.sort_by(|a, b| gap(b).total_cmp(&gap(a)).then(b.is_dimension.cmp(&a.is_dimension)));
-    // What caller and callee both show is one difference.
+    // What caller and callee both show, or a span and its resource, is one difference: the widest gap stands.
     let mut seen: BTreeSet<(TraitKind, String, String)> = BTreeSet::new();
-    found.retain(|d| seen.insert((d.what.kind, d.what.key.clone(), d.what.value.clone())));
+    found.retain(|d| {
+        let kind = match d.what.kind {
+            TraitKind::Resource => TraitKind::Attribute,
+            kind => kind,
+        };
+        seen.insert((kind, d.what.key.clone(), d.what.value.clone()))
+    });
     found.truncate(DIFFERENCES_MAX);
     found
 }
@@ -261,6 +269,27 @@ mod tests {
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!((found[0].what.value.as_str(), found[0].slow, found[0].quiet), ("p7", 48, 3));
         assert!(found[0].is_dimension);
+    }
+
+    #[test]
+    fn what_several_spans_show_is_one_difference() {
+        let of = |kind, service: &str| Trait {
+            kind,
+            service: service.to_owned(),
+            key: "db.partition".to_owned(),
+            value: "p07".to_owned(),
+        };
+        let (caller, callee) = (of(TraitKind::Attribute, "task-svc"), of(TraitKind::Attribute, "db"));
+        let resource = of(TraitKind::Resource, "db");
+        let slow: Vec<Traits> = (0..4)
+            .map(|i| match i {
+                0 => Traits::from([caller.clone()]),
+                _ => Traits::from([caller.clone(), callee.clone(), resource.clone()]),
+            })
+            .collect();
+        let found = differences(&slow, &[]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!((&found[0].what, found[0].slow), (&caller, 4));
     }
 
     #[test]

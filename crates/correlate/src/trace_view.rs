@@ -5,7 +5,7 @@
 //! 2. Log records hang on their span where that span is here, else on the trace.
 //! 3. Span links carry their state; parents that are missing are named.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -15,8 +15,9 @@ use throughline_model::trace::{Analyser, Analysis, SpanTiming};
 use throughline_model::{SpanId, TraceId};
 use throughline_store::{Error, Snapshot, TraceData, Want};
 
-/// How many span links of one trace are asked for their state; each costs a look-up.
-pub const LINKS_ASKED_MAX: usize = 64;
+/// How many other traces that span links point at are looked up for one trace. Each costs as much as the trace itself,
+/// and a span of a batch consumer may link to thousands.
+pub const LINKS_ASKED_MAX: usize = 20;
 
 /// A trace with all that belongs to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,8 +86,8 @@ pub struct SpanLink {
     pub trace_id: TraceId,
     /// The linked span.
     pub span_id: Option<SpanId>,
-    /// Whether that trace is here.
-    pub link: LinkState,
+    /// Whether that trace is here; nothing where it was not checked.
+    pub link: Option<LinkState>,
 }
 
 /// The span that a trace's latency or error is charged to.
@@ -111,15 +112,10 @@ pub struct Culprit {
 }
 
 impl TraceView {
-    /// Reads a trace from a snapshot; `None` where no span, log record or exemplar has this id.
-    pub fn read(snapshot: &Snapshot, id: TraceId) -> Result<Option<TraceView>, Error> {
-        let data = snapshot.trace(id, Want { spans: true, logs: true, exemplars: true })?;
-        if data.spans.is_empty() && data.logs.is_empty() && data.exemplars.is_empty() {
-            return Ok(None);
-        }
-        let mut view = TraceView::new(id, data);
-        view.ask_links(snapshot)?;
-        Ok(Some(view))
+    /// Reads the wanted signals of a trace from a snapshot, in one look-up. Links are not asked: that takes
+    /// [`TraceView::ask_links`]. Of an unknown trace the view is empty.
+    pub fn read(snapshot: &Snapshot, id: TraceId, want: Want) -> Result<TraceView, Error> {
+        Ok(TraceView::new(id, snapshot.trace(id, want)?))
     }
 
     /// Arranges what was read of a trace. Links are not asked.
@@ -154,6 +150,11 @@ impl TraceView {
         view.arrange(spans, &analysis);
         view.attach_logs(logs);
         view
+    }
+
+    /// Whether nothing was found: no span, log record or exemplar.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty() && self.logs.is_empty() && self.exemplars.is_empty()
     }
 
     /// The span with this id and its position.
@@ -191,12 +192,13 @@ impl TraceView {
         };
         let (latency, error) = (culprit(analysis.latency_culprit), culprit(analysis.error_culprit));
         let mut slots: Vec<Option<Span>> = spans.into_iter().map(Some).collect();
+        let mut missing = HashSet::new();
         for index in order {
             let Some(span) = slots.get_mut(index).and_then(Option::take) else { continue };
             let orphan = span.parent_span_id.is_some() && analysis.parent[index].is_none();
             if let Some(parent) = span.parent_span_id.filter(|_| orphan)
-                && !self.missing_parents.contains(&parent)
                 && parent != span.span_id
+                && missing.insert(parent)
             {
                 self.missing_parents.push(parent);
             }
@@ -227,24 +229,35 @@ impl TraceView {
         }
     }
 
-    fn ask_links(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
-        let mut states: HashMap<TraceId, LinkState> = HashMap::new();
+    /// Fills in the states of span links. Traces beyond [`LINKS_ASKED_MAX`] are left unchecked, which `partial` says.
+    pub fn ask_links(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
+        self.fill_links(|id| snapshot.link_state(id))
+    }
+
+    fn fill_links(
+        &mut self,
+        mut look_up: impl FnMut(TraceId) -> Result<LinkState, Error>,
+    ) -> Result<(), Error> {
+        // Links between spans of this very trace need no look-up: its spans are here.
+        let mut states = HashMap::from([(self.trace_id, LinkState::Resolved)]);
+        let (mut asked, mut unchecked) = (0, 0usize);
         for view in &mut self.spans {
             for link in &view.span.links {
                 let text = |key: &str| link.get(key).and_then(Json::as_str).unwrap_or_default();
                 let Some((trace_id, _)) = TraceId::parse(text("trace_id")) else { continue };
-                if !states.contains_key(&trace_id) {
-                    if states.len() == LINKS_ASKED_MAX {
-                        self.partial.push(format!("only {LINKS_ASKED_MAX} span links were looked up"));
-                        return Ok(());
-                    }
-                    states.insert(trace_id, snapshot.link_state(trace_id)?);
+                if asked < LINKS_ASKED_MAX && !states.contains_key(&trace_id) {
+                    asked += 1;
+                    states.insert(trace_id, look_up(trace_id)?);
                 }
-                if let Some(state) = states.get(&trace_id) {
-                    let span_id = SpanId::parse(text("span_id"));
-                    view.link_states.push(SpanLink { trace_id, span_id, link: state.clone() });
-                }
+                let link_state = states.get(&trace_id).cloned();
+                unchecked += usize::from(link_state.is_none());
+                let span_id = SpanId::parse(text("span_id"));
+                view.link_states.push(SpanLink { trace_id, span_id, link: link_state });
             }
+        }
+        if unchecked > 0 {
+            let only = format!("only {LINKS_ASKED_MAX} linked traces are looked up");
+            self.partial.push(format!("{unchecked} span links were not checked: {only}"));
         }
         Ok(())
     }

@@ -79,6 +79,28 @@ fn a_trace_of_logs_alone_has_a_view() {
 }
 
 #[test]
+fn of_many_links_some_are_checked_and_the_rest_is_said_to_be_unchecked() {
+    let link = |id: u64| serde_json::json!({"trace_id": trace_id(id).to_string(), "span_id": ""});
+    let mut consumer = span(1, 0, "worker", "batch", 0, 10);
+    let others = LINKS_ASKED_MAX as u64 + 5;
+    // Each trace twice, and the trace itself at the end, which needs no look-up.
+    consumer.links = (0..others).flat_map(|n| [link(n + 2), link(n + 2)]).chain([link(1)]).collect();
+    let mut view = TraceView::new(trace_id(1), TraceData { spans: vec![consumer], ..TraceData::default() });
+    let mut asked = Vec::new();
+    view.fill_links(|id| {
+        asked.push(id);
+        Ok(LinkState::NeverReceived)
+    })
+    .expect("filled");
+    assert_eq!(asked, (2..LINKS_ASKED_MAX as u64 + 2).map(trace_id).collect::<Vec<_>>());
+    let states = &view.spans[0].link_states;
+    assert_eq!(states.len(), others as usize * 2 + 1);
+    assert_eq!(states.iter().filter(|link| link.link.is_none()).count(), 10);
+    assert_eq!(states.last().and_then(|link| link.link.as_ref()), Some(&LinkState::Resolved));
+    assert_eq!(view.partial, ["10 span links were not checked: only 20 linked traces are looked up"]);
+}
+
+#[test]
 fn a_view_reads_back_from_json() {
     let view = view();
     let json = serde_json::to_string(&view).expect("written");

@@ -3,7 +3,7 @@
 use throughline_model::TraceId;
 use throughline_model::link::LinkState;
 use throughline_model::record::{Exemplar, TraceSummary};
-use throughline_store::{Error, SeriesQuery, Snapshot, TimeRange, TraceQuery};
+use throughline_store::{Error, SeriesQuery, Snapshot, TimeRange, TraceQuery, Want};
 
 use super::{Alternative, ExemplarFound, LogLine, LogsFound, Relation, Step, TraceFound, WalkRequest};
 use crate::cause::{self, Cause};
@@ -27,6 +27,8 @@ const LINES_MAX: usize = 20;
 const ALTERNATIVES_MAX: usize = 10;
 /// Fewer quiet traces than this before the spike are filled up with fast ones from within it.
 const QUIET_MIN: usize = 10;
+/// What a walk reads of a trace; it has its exemplars already.
+const TREE_AND_LOGS: Want = Want { spans: true, logs: true, exemplars: false };
 
 pub(super) struct Walker<'a> {
     snapshot: &'a Snapshot,
@@ -216,9 +218,9 @@ impl<'a> Walker<'a> {
 
     pub(super) fn view(&mut self, id: Option<TraceId>) -> Result<Option<TraceView>, Error> {
         let Some(id) = id else { return Ok(None) };
-        let view = TraceView::read(self.snapshot, id)?;
-        self.partial.extend(view.iter().flat_map(|view| view.partial.clone()));
-        Ok(view)
+        let view = TraceView::read(self.snapshot, id, TREE_AND_LOGS)?;
+        self.partial.extend(view.partial.iter().cloned());
+        Ok(Some(view).filter(|view| !view.is_empty()))
     }
 
     pub(super) fn culprit(&self, view: Option<&TraceView>) -> Step<Culprit> {
@@ -328,7 +330,8 @@ impl<'a> Walker<'a> {
         self.partial.extend(found.partial);
         let mut traits = Vec::with_capacity(found.items.len());
         for summary in found.items {
-            if let Some(view) = TraceView::read(self.snapshot, summary.trace_id)? {
+            let view = TraceView::read(self.snapshot, summary.trace_id, TREE_AND_LOGS)?;
+            if !view.is_empty() {
                 traits.push(contrast::traits(&view, &culprit.service, &culprit.name));
             }
         }

@@ -180,7 +180,8 @@ pub fn span_detail(view: &TraceView, id: SpanId, style: Style) -> Option<String>
         out += &format!("  event {}\n", cut(&clean(&event.to_string()), style.width));
     }
     for link in &at.link_states {
-        out += &format!("  link to trace {} ({})\n", link.trace_id, link.link.name());
+        let state = link.link.as_ref().map_or("not checked", |state| state.name());
+        out += &format!("  link to trace {} ({state})\n", link.trace_id);
     }
     for log in &at.logs {
         out += &format!("  {}\n", log_lines::line(log, style));
