@@ -35,7 +35,7 @@ use throughline_model::Signal;
 use crate::disk::Disk;
 use crate::error::Error;
 
-pub use read::Block;
+pub use read::{Block, Footers};
 pub use tables::Table;
 
 /// The folder of blocks within the data folder.

@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use crate::block::Block;
+use crate::block::{Block, Footers};
 use crate::clock::Clock;
 use crate::dedup;
 use crate::disk::{Disk, Space};
@@ -105,6 +105,8 @@ pub struct Engine {
     retired: Mutex<VecDeque<Arc<Block>>>,
     /// Blocks that could not be read: compaction leaves them alone.
     damaged: Mutex<HashSet<u64>>,
+    /// The decoded footers of all blocks, under one limit.
+    footers: Arc<Footers>,
     next_block_id: AtomicU64,
     counters: Counters,
 }

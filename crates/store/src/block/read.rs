@@ -1,13 +1,14 @@
 //! Reads a block: look-ups through the index, scans through the columns, every byte through its checksum.
 
 mod columns;
+mod footers;
 mod metrics;
 mod search;
 mod table;
 mod trace;
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use throughline_model::{Signal, TraceId};
 
@@ -18,6 +19,7 @@ use crate::disk::Disk;
 use crate::error::Error;
 
 pub(crate) use columns::Columns;
+pub use footers::Footers;
 pub(crate) use table::TableReader;
 
 /// An open block.
@@ -25,8 +27,8 @@ pub struct Block {
     meta: BlockMeta,
     index: IndexReader,
     files: Vec<(Table, CheckedFile)>,
-    /// Footers are decoded when a table is first read.
-    tables: [OnceLock<Arc<TableReader>>; Table::ALL.len()],
+    /// Where the decoded footers of the tables are kept.
+    footers: Arc<Footers>,
 }
 
 impl Block {
@@ -46,7 +48,13 @@ impl Block {
         let index = IndexReader::open(open("index")?)?;
         let files = Table::ALL.iter().map(|table| Ok((*table, open(table.file_name())?)));
         let files = files.collect::<Result<Vec<_>, Error>>()?;
-        Ok(Block { meta, index, files, tables: Default::default() })
+        Ok(Block { meta, index, files, footers: Footers::new(Footers::BYTES_MAX) })
+    }
+
+    /// The block, with its footers kept together with those of other blocks, under one limit.
+    pub fn sharing(mut self, footers: Arc<Footers>) -> Block {
+        self.footers = footers;
+        self
     }
 
     /// What the manifest says of the block.
@@ -78,16 +86,12 @@ impl Block {
         &self.index
     }
 
-    pub(crate) fn table(&self, table: Table) -> Result<&Arc<TableReader>, Error> {
-        let Some((slot, (_, file))) = self.tables.iter().zip(&self.files).find(|(_, (of, _))| *of == table)
-        else {
+    pub(crate) fn table(&self, table: Table) -> Result<Arc<TableReader>, Error> {
+        let file = self.files.iter().find(|(of, _)| *of == table);
+        let Some((_, file)) = file else {
             return Err(Error::damaged(Path::new(&self.meta.name), format!("no file of {table:?}")));
         };
-        if let Some(reader) = slot.get() {
-            return Ok(reader);
-        }
-        let reader = Arc::new(TableReader::open(table, file.clone())?);
-        Ok(slot.get_or_init(|| reader))
+        self.footers.get((self.meta.id, table), || TableReader::open(table, file.clone()))
     }
 
     /// The row of a trace in the trace table.
@@ -116,5 +120,11 @@ impl Block {
             Some(row) => Ok(self.index.postings(row)?.span_count > 0),
             None => Ok(false),
         }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.footers.forget(self.meta.id);
     }
 }

@@ -77,7 +77,7 @@ pub(super) fn write(
     rows: &TraceRows,
     texts: &mut Texts,
 ) -> Result<(), Error> {
-    let tables: Vec<&Arc<TableReader>> =
+    let tables: Vec<Arc<TableReader>> =
         blocks.iter().map(|block| block.table(Table::Logs)).collect::<Result<_, _>>()?;
     let ranks = service_ranks(&tables, texts)?;
     let schemas: Vec<SchemaRef> = tables.iter().map(|table| table.schema().clone()).collect();
@@ -135,7 +135,7 @@ pub(super) fn write(
 }
 
 /// The alphabetical rank of each service of the inputs, by its number.
-fn service_ranks(tables: &[&Arc<TableReader>], texts: &mut Texts) -> Result<Vec<u32>, Error> {
+fn service_ranks(tables: &[Arc<TableReader>], texts: &mut Texts) -> Result<Vec<u32>, Error> {
     let mut services: BTreeSet<TextId> = BTreeSet::new();
     for table in tables {
         for group in 0..table.groups() {

@@ -166,7 +166,7 @@ pub(super) fn write(
     order: &[SpanFrom],
     texts: &mut Texts,
 ) -> Result<Vec<[u8; 8]>, Error> {
-    let tables: Vec<&Arc<TableReader>> =
+    let tables: Vec<Arc<TableReader>> =
         blocks.iter().map(|block| block.table(Table::Spans)).collect::<Result<_, _>>()?;
     let schemas: Vec<SchemaRef> = tables.iter().map(|table| table.schema().clone()).collect();
     let fields = attribute_fields(&schemas);

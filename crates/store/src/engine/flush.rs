@@ -89,13 +89,21 @@ impl Engine {
         Ok(true)
     }
 
-    fn oldest_frozen(&self) -> Option<Arc<Frozen>> {
+    /// Ends the memtable at the last acknowledged request and starts a new one; false if it is empty. The first half of
+    /// a flush: requests go on being committed while the frozen memtable is written.
+    pub fn freeze(&self) -> bool {
         let mut applied = self.applied();
-        if applied.frozen.is_empty() {
-            let new = applied.freeze()?;
-            self.show(|visible| visible.with_memtable(new));
+        let Some(new) = applied.freeze() else { return false };
+        self.show(|visible| visible.with_memtable(new));
+        true
+    }
+
+    fn oldest_frozen(&self) -> Option<Arc<Frozen>> {
+        let front = self.applied().frozen.front().cloned();
+        if front.is_some() || !self.freeze() {
+            return front;
         }
-        applied.frozen.front().cloned()
+        self.applied().frozen.front().cloned()
     }
 
     /// Runs something that writes blocks, with ids of its own, and opens what it wrote. What a failure leaves behind is
@@ -106,8 +114,10 @@ impl Engine {
     ) -> Result<(Vec<BlockMeta>, Vec<Arc<Block>>), Error> {
         let first = self.next_block_id.fetch_add(IDS_RESERVED, Ordering::Relaxed);
         let mut next = first;
-        let open =
-            |meta: &BlockMeta| Block::open(self.disk.as_ref(), &self.config.dir, meta.clone()).map(Arc::new);
+        let open = |meta: &BlockMeta| {
+            let block = Block::open(self.disk.as_ref(), &self.config.dir, meta.clone())?;
+            Ok(Arc::new(block.sharing(self.footers.clone())))
+        };
         let result = write(&mut next).and_then(|metas| {
             let blocks = metas.iter().map(open).collect::<Result<Vec<_>, Error>>()?;
             Ok((metas, blocks))

@@ -17,7 +17,7 @@ use super::queue::Queue;
 use super::state::{Applied, Visible};
 use super::status::Counters;
 use super::{Engine, HASHES_FOLDER, LOG_FOLDER, Log, ManifestState, StoreConfig, lock};
-use crate::block::{BLOCKS_FOLDER, Block};
+use crate::block::{BLOCKS_FOLDER, Block, Footers};
 use crate::clock::Clock;
 use crate::dedup;
 use crate::disk::{Disk, TEMPORARY};
@@ -42,7 +42,8 @@ impl Engine {
         let counters = Counters::default();
         counters.started_unclean.store(!manifest.is_clean, Ordering::Relaxed);
         remove_orphans(disk.as_ref(), &config, &manifest);
-        let (blocks, missing) = open_blocks(disk.as_ref(), &config, &manifest);
+        let footers = Footers::new(Footers::BYTES_MAX);
+        let (blocks, missing) = open_blocks(disk.as_ref(), &config, &manifest, &footers);
         for text in &missing {
             counters.note(clock.now(), text.clone());
         }
@@ -57,6 +58,7 @@ impl Engine {
             salt: manifest.store_id,
             segment_bytes: config.segment_bytes,
             limits: config.limits,
+            torn: Vec::new(),
             sealed: Vec::new(),
             cursor: wal::Cursor {
                 next_lsn: manifest.floor.lsn,
@@ -78,6 +80,7 @@ impl Engine {
             manifest: Mutex::new(ManifestState { manifest, doubtful: Vec::new() }),
             log: Mutex::new(log),
             visible: RwLock::new(Arc::new(visible)),
+            footers,
             retired: Mutex::new(VecDeque::new()),
             damaged: Mutex::new(HashSet::new()),
             counters,
@@ -97,6 +100,7 @@ impl Engine {
             salt: lock(&self.manifest).manifest.store_id,
             segment_bytes: self.config.segment_bytes,
             limits: self.config.limits,
+            torn: replayed.torn,
             // What is kept is not the writer's to delete.
             sealed: names.into_iter().filter(|name| !replayed.suspects.contains(&name.path(&dir))).collect(),
             dir,
@@ -221,11 +225,16 @@ fn remove_orphans(disk: &dyn Disk, config: &StoreConfig, manifest: &Manifest) {
     }
 }
 
-fn open_blocks(disk: &dyn Disk, config: &StoreConfig, manifest: &Manifest) -> (Vec<Arc<Block>>, Vec<String>) {
+fn open_blocks(
+    disk: &dyn Disk,
+    config: &StoreConfig,
+    manifest: &Manifest,
+    footers: &Arc<Footers>,
+) -> (Vec<Arc<Block>>, Vec<String>) {
     let (mut blocks, mut missing) = (Vec::new(), Vec::new());
     for meta in &manifest.blocks {
         match Block::open(disk, &config.dir, meta.clone()) {
-            Ok(block) => blocks.push(Arc::new(block)),
+            Ok(block) => blocks.push(Arc::new(block.sharing(footers.clone()))),
             Err(error) => missing.push(format!("block {} is missing: {error}", meta.name)),
         }
     }

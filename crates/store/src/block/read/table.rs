@@ -42,6 +42,11 @@ impl TableReader {
         Ok(TableReader { table, file, metadata, first_rows })
     }
 
+    /// The bytes that the decoded footer holds.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.metadata.metadata().memory_size() + self.first_rows.len() * size_of::<u64>()
+    }
+
     /// The number of row groups.
     pub(crate) fn groups(&self) -> usize {
         self.metadata.metadata().num_row_groups()
