@@ -210,3 +210,19 @@ fn segments_that_are_gone_are_counted() {
     assert_eq!((status.lost.records, status.lost.items), (missing, missing * 5));
     assert!(damaged.clock.now() > 0);
 }
+
+#[test]
+fn a_record_of_another_history_is_none() {
+    // The same store twice: what one of them wrote third finds its way into the other, LSN and checksums all right.
+    let ours = requests(3, 2);
+    let theirs =
+        [ours[0].clone(), Request::new(Signal::Logs, vec![70]), Request::new(Signal::Logs, vec![80])];
+    let (rig, other) = (written(&ours, 1), written(&theirs, 1));
+    let path = segment(&rig.disk);
+    let bytes = other.disk.read_all(&segment(&other.disk)).expect("a segment");
+    let damaged = open_copy(&rig, |disk| {
+        let page = &bytes[3 * 4096..4 * 4096];
+        disk.open(&path).and_then(|file| file.write_at(3 * 4096, page)).expect("a write");
+    });
+    assert_eq!(whole(&damaged, &ours), [true, true, false]);
+}

@@ -163,6 +163,29 @@ fn a_write_without_room_at_any_moment_loses_nothing() {
 }
 
 #[test]
+fn what_a_failed_write_left_is_never_taken_for_a_record() {
+    // A group of which a part reached the disk is refused; a shorter one takes its place, and is damaged later.
+    for refused_bytes in [1, 2, 3] {
+        let rig = Rig::new(config());
+        assert!(rig.store(&request(0)).is_ok());
+        let writes = rig.disk.writes();
+        rig.disk.fail_write_at(writes + 1..=writes + refused_bytes);
+        let refused: Vec<_> = (1..6).map(|n| rig.submit(&request(n))).collect();
+        rig.engine.commit_once();
+        for answer in refused {
+            assert!(matches!(*answer.lock().expect("no panic"), Some(Err(WriteError::DiskFull { .. }))));
+        }
+        rig.disk.fail_write_at(u64::MAX..=u64::MAX);
+        assert!(rig.store(&request(9)).is_ok());
+        let copy = rig.disk.copy();
+        let rig = Rig::open(rig.config.clone(), copy, rig.clock.clone()).expect("opens");
+        let found = rig.stored();
+        assert_eq!(found.len(), 20, "{refused_bytes}: only what was acknowledged");
+        assert_stored(&rig, &[0, 9], "after the failed write");
+    }
+}
+
+#[test]
 fn a_second_process_is_refused() {
     let rig = Rig::new(config());
     let second = Engine::open(rig.config.clone(), Arc::new(rig.disk.clone()), rig.clock.clone());

@@ -57,7 +57,7 @@ impl Journal {
 fn live(rig: &Rig, journal: &mut Journal, random: &mut Random) {
     let mut pending = Vec::new();
     for _ in 0..60 {
-        match random.below(12) {
+        match random.below(13) {
             0..5 => {
                 let request = journal.request(random);
                 let answer = rig.submit(&request);
@@ -69,6 +69,7 @@ fn live(rig: &Rig, journal: &mut Journal, random: &mut Random) {
             }
             9 => _ = rig.engine.flush_once(),
             10 => _ = rig.engine.compact_once(),
+            11 => _ = rig.engine.freeze(),
             _ => {
                 rig.clock.advance(Duration::from_millis(random.below(5_000)));
                 _ = rig.engine.sync_once();
@@ -99,6 +100,10 @@ fn check(seed: u64, rig: &Rig, journal: &Journal) {
         assert_eq!(rig.engine.snapshot().stored_rows(signal), items, "seed {seed}: rows of {signal:?}");
     }
     let status = rig.engine.status();
+    rig.engine.reap();
+    let folders = throughline_store::Disk::list(&rig.disk, &std::path::Path::new(DIR).join("blocks"));
+    let blocks: usize = status.blocks_per_level.iter().sum();
+    assert_eq!(folders.expect("a folder").len(), blocks, "seed {seed}: folders of blocks");
     assert_eq!(status.lost.records, 0, "seed {seed}: {:?}", status.notices);
     assert!(status.read.ready, "seed {seed}: {:?}", status.read);
 }
@@ -119,11 +124,18 @@ fn run(seed: u64, disk: &SimDisk) {
         // Some lives end in the middle of the recovery.
         let operations = if random.chance(4) { random.below(30) } else { random.below(400) };
         disk.cut_power_after(operations);
+        // Some disks fail as well before the power goes.
+        let fails = random.chance(3);
+        if fails {
+            let (sync, write) = (disk.syncs() + random.below(20), disk.writes() + random.below(60));
+            disk.fail_sync_at(sync..=sync + random.below(2));
+            disk.fail_write_at(write..=write + random.below(3));
+        }
         let opened = Rig::open(config.clone(), disk.clone(), clock.clone());
         if let Ok(rig) = &opened {
             live(rig, &mut journal, &mut random);
         } else {
-            assert!(disk.is_off(), "seed {seed}: {:?}", opened.err().map(|error| error.to_string()));
+            assert!(fails || disk.is_off(), "seed {seed}: {:?}", opened.err().map(|error| error.to_string()));
         }
         disk.crash(random.next());
         clock.advance(Duration::from_millis(random.below(3_000)));

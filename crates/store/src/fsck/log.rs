@@ -32,6 +32,8 @@ pub struct LogReport {
 struct Place {
     next_lsn: u64,
     total_items: u64,
+    /// Missing records: the first LSN, how many, their items. A later frame says whether they were synced.
+    gaps: Vec<(u64, u64, u64)>,
 }
 
 pub(super) fn check(
@@ -47,7 +49,8 @@ pub(super) fn check(
     }
     let names = segments(disk, &dir)?;
     report.log.segments = names.len();
-    let mut at = Place { next_lsn: manifest.floor.lsn, total_items: manifest.floor.total_items };
+    let floor = &manifest.floor;
+    let mut at = Place { next_lsn: floor.lsn, total_items: floor.total_items, gaps: Vec::new() };
     for (index, name) in names.iter().enumerate() {
         let next = names.get(index + 1);
         let path = name.path(&dir);
@@ -80,8 +83,11 @@ fn segment(
 ) -> Result<Option<SegmentEnd>, Error> {
     let end_lsn = next.map_or(u64::MAX, |next| next.first_lsn);
     let mut reader = Reader::open(disk, path, salt)?;
-    if reader.header().is_none() {
-        report.add(path, "its first page is damaged; its records do not depend on it", None);
+    match reader.header() {
+        Some(page) => {
+            at.gaps.retain(|(first, records, _)| !page.torn.contains(&(*first, first + records - 1)))
+        }
+        None => report.add(path, "its first page is damaged; its records do not depend on it", None),
     }
     let mut damage: Option<(u64, u64)> = None;
     while let Some(found) = reader.next_found()? {
@@ -100,15 +106,22 @@ fn segment(
         if place.lsn < at.next_lsn || place.lsn >= end_lsn {
             continue;
         }
-        // A gap that no later record calls synced was never acknowledged.
-        if place.lsn > at.next_lsn && at.next_lsn <= place.synced_lsn {
+        if place.lsn > at.next_lsn {
             let before = place.total_items.saturating_sub(header.frame.items());
-            report.log.lost_records += place.lsn - at.next_lsn;
-            report.log.lost_items += before.saturating_sub(at.total_items);
+            at.gaps.push((at.next_lsn, place.lsn - at.next_lsn, before.saturating_sub(at.total_items)));
         }
+        // A gap that no later record calls synced was never acknowledged.
+        at.gaps.retain(|(first_lsn, records, items)| {
+            let is_open = *first_lsn > place.synced_lsn;
+            if !is_open {
+                report.log.lost_records += records;
+                report.log.lost_items += items;
+            }
+            is_open
+        });
         report.log.records += 1;
         report.log.items += header.frame.items();
-        *at = Place { next_lsn: place.lsn + 1, total_items: place.total_items };
+        (at.next_lsn, at.total_items) = (place.lsn + 1, place.total_items);
     }
     Ok((damage.is_some() && next.is_none()).then(|| reader.end()))
 }

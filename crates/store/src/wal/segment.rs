@@ -20,7 +20,9 @@ pub const PAGE_BYTES: u64 = 4096;
 pub const EXTENSION: &str = ".wal";
 
 const MAGIC: &[u8; 8] = b"TLWALSEG";
-const HEADER_BYTES: usize = 88;
+const HEADER_BYTES: usize = 84;
+/// So many torn ranges fit a page, with room to spare: a group has one for each record that a power cut tore.
+pub const TORN_MAX: usize = 128;
 
 /// What a segment's name says. Names sort in the order of the log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,7 +50,7 @@ impl SegmentName {
 }
 
 /// What a segment's first page says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
     /// The store's salt.
     pub salt: u64,
@@ -58,6 +60,9 @@ pub struct SegmentHeader {
     pub created_at: i64,
     /// What the decoder accepted while it was written.
     pub limits: DecodeLimits,
+    /// Ranges of LSNs, first and last, that were torn and never acknowledged before this segment was started: frames
+    /// that follow would make them look like losses.
+    pub torn: Vec<(u64, u64)>,
 }
 
 impl SegmentHeader {
@@ -76,6 +81,12 @@ impl SegmentHeader {
         out.extend_from_slice(&(limits.attribute_bytes as u64).to_le_bytes());
         out.extend_from_slice(&(limits.attributes_per_item as u64).to_le_bytes());
         out.extend_from_slice(&(limits.items_per_request as u64).to_le_bytes());
+        let torn = self.torn.get(..TORN_MAX).unwrap_or(&self.torn);
+        out.extend_from_slice(&(torn.len() as u32).to_le_bytes());
+        for (first_lsn, last_lsn) in torn {
+            out.extend_from_slice(&first_lsn.to_le_bytes());
+            out.extend_from_slice(&last_lsn.to_le_bytes());
+        }
         out.resize(PAGE_BYTES as usize, 0);
         let crc = page_checksum(&out);
         if let Some(into) = out.get_mut(12..16) {
@@ -101,7 +112,7 @@ impl SegmentHeader {
     }
 
     fn fields(page: &[u8]) -> Option<(SegmentHeader, u32, u32)> {
-        let mut rest = page.get(..HEADER_BYTES)?;
+        let (mut rest, mut ranges) = page.split_at_checked(HEADER_BYTES)?;
         if &take::<8>(&mut rest)? != MAGIC {
             return None;
         }
@@ -117,7 +128,11 @@ impl SegmentHeader {
             attributes_per_item: size(take(&mut rest)?),
             items_per_request: size(take(&mut rest)?),
         };
-        Some((SegmentHeader { salt, first_lsn, created_at, limits }, version, crc))
+        let mut torn = Vec::new();
+        for _ in 0..u32::from_le_bytes(take(&mut rest)?).min(TORN_MAX as u32) {
+            torn.push((u64::from_le_bytes(take(&mut ranges)?), u64::from_le_bytes(take(&mut ranges)?)));
+        }
+        Some((SegmentHeader { salt, first_lsn, created_at, limits, torn }, version, crc))
     }
 }
 

@@ -72,6 +72,7 @@ pub struct Writer {
     salt: u64,
     segment_bytes: u64,
     limits: DecodeLimits,
+    torn: Vec<(u64, u64)>,
     /// Segments before the current one, oldest first.
     sealed: Vec<SegmentName>,
     current: Option<Current>,
@@ -90,6 +91,8 @@ pub(crate) struct Start {
     pub(crate) salt: u64,
     pub(crate) segment_bytes: u64,
     pub(crate) limits: DecodeLimits,
+    /// What the replay found torn.
+    pub(crate) torn: Vec<(u64, u64)>,
     pub(crate) sealed: Vec<SegmentName>,
     pub(crate) cursor: Cursor,
 }
@@ -110,6 +113,7 @@ impl Writer {
             salt: start.salt,
             segment_bytes: start.segment_bytes.max(4 * PAGE_BYTES),
             limits: start.limits,
+            torn: start.torn,
             sealed: start.sealed,
             current: None,
             cursor: start.cursor,
@@ -355,7 +359,8 @@ impl Writer {
         first_lsn: u64,
         now: i64,
     ) -> std::io::Result<Arc<dyn DiskFile>> {
-        let header = SegmentHeader { salt: self.salt, first_lsn, created_at: now, limits: self.limits };
+        let (salt, limits, torn) = (self.salt, self.limits, self.torn.clone());
+        let header = SegmentHeader { salt, first_lsn, created_at: now, limits, torn };
         let file = self.disk.create(path)?;
         let made = file
             .preallocate(file_bytes)

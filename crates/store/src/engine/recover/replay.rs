@@ -25,6 +25,8 @@ pub(super) struct Replayed {
     pub(super) cursor: Cursor,
     /// Segments that hold acknowledged records that could not be replayed.
     pub(super) suspects: Vec<PathBuf>,
+    /// Ranges of LSNs that were torn: what is written from now on must not make them look like losses.
+    pub(super) torn: Vec<(u64, u64)>,
 }
 
 /// Missing LSNs of which it is not known yet whether they were synced.
@@ -43,6 +45,8 @@ struct Replay<'a> {
     /// Stored bytes that were no frames, since the last frame.
     damage: Option<Damage>,
     suspects: Vec<PathBuf>,
+    /// Ranges that an earlier recovery found torn.
+    torn: Vec<(u64, u64)>,
 }
 
 struct Damage {
@@ -61,6 +65,7 @@ impl Engine {
             decoder: Decoder::new(),
             damage: None,
             suspects: Vec::new(),
+            torn: Vec::new(),
         };
         let dir = self.folder(LOG_FOLDER);
         for (index, name) in names.iter().enumerate() {
@@ -80,7 +85,8 @@ impl Engine {
             }
         }
         replay.finish();
-        Ok(Replayed { cursor: replay.cursor, suspects: replay.suspects })
+        let torn = replay.torn.into_iter().chain(replay.gaps.iter().map(|gap| (gap.first_lsn, gap.last_lsn)));
+        Ok(Replayed { cursor: replay.cursor, suspects: replay.suspects, torn: torn.collect() })
     }
 }
 
@@ -90,7 +96,12 @@ impl Replay<'_> {
         let salt = lock(&engine.manifest).manifest.store_id;
         let mut reader = Reader::open(engine.disk.as_ref(), path, salt)?;
         let limits = match reader.header() {
-            Some(header) => header.limits,
+            Some(header) => {
+                self.torn.clone_from(&header.torn);
+                let torn = &self.torn;
+                self.gaps.retain(|gap| !torn.contains(&(gap.first_lsn, gap.last_lsn)));
+                header.limits
+            }
             None => {
                 let text = format!("{}: the first page is damaged, its frames are not", path.display());
                 engine.counters.note(engine.clock.now(), text);
