@@ -16,8 +16,8 @@
 //! - A segment counts only up to the first LSN of the next one. After a failed sync its file is final; what was not
 //!   acknowledged is written again to a new segment that starts at the same LSN.
 //!
-//! Payloads are stored as they came. Compressing those that came plain (lz4) was measured to cost more CPU per span
-//! than the write that it saves, and the page cache takes either at memory speed.
+//! Payloads are stored as they came. Compressing those that came plain (lz4, 1.4 GB/s) would cost more CPU per span than
+//! the write that it saves, and the page cache takes either at memory speed.
 
 pub mod frame;
 mod read;

@@ -14,7 +14,6 @@ use throughline_model::batch::{
 };
 use throughline_model::{SpanId, TraceId};
 
-use super::index::tokens::TokenFilter;
 use super::shred::{AttributeColumns, Shredder};
 use super::spans::RowRef;
 use super::tables::LOG_GROUP_ROWS;
@@ -103,19 +102,6 @@ impl LogSources {
             Some(column_binary(rows, log::ATTRIBUTES).value(row))
         });
         AttributeColumns::choose(sample)
-    }
-
-    /// The token filters of the row groups.
-    pub(crate) fn token_filters<'a>(&'a self, order: &'a [LogOrder]) -> impl Iterator<Item = Vec<u8>> + 'a {
-        let mut filter = TokenFilter::new();
-        order.chunks(LOG_GROUP_ROWS).map(move |group| {
-            for record in group {
-                if let Some((rows, row)) = self.rows(record.at) {
-                    filter.add(column_text(rows, log::BODY).value(row));
-                }
-            }
-            filter.take()
-        })
     }
 
     /// The rows of the table, in pieces that end where row groups end.

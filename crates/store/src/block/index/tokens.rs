@@ -36,20 +36,30 @@ pub(crate) fn each_token(text: &str, mut visit: impl FnMut(u64)) {
     }
 }
 
+/// Tokens that were seen lately, by the low bits of their hash: log lines repeat the words of their templates.
+const RECENT: usize = 1 << 12;
+
 /// Collects the tokens of one row group.
 pub(crate) struct TokenFilter {
     words: Vec<u64>,
+    recent: Vec<u64>,
 }
 
 impl TokenFilter {
     pub(crate) fn new() -> TokenFilter {
-        TokenFilter { words: vec![0; BITS / 64] }
+        TokenFilter { words: vec![0; BITS / 64], recent: vec![0; RECENT] }
     }
 
     /// Adds the tokens of a text.
     pub(crate) fn add(&mut self, text: &str) {
-        let words = &mut self.words;
+        let (words, recent) = (&mut self.words, &mut self.recent);
         each_token(text, |hash| {
+            if let Some(slot) = recent.get_mut(hash as usize % RECENT) {
+                if *slot == hash {
+                    return;
+                }
+                *slot = hash;
+            }
             for bit in bits_of(hash, BITS as u64) {
                 if let Some(word) = words.get_mut((bit / 64) as usize) {
                     *word |= 1 << (bit % 64);
@@ -62,6 +72,7 @@ impl TokenFilter {
     pub(crate) fn take(&mut self) -> Vec<u8> {
         let mut folded = self.words.clone();
         self.words.fill(0);
+        self.recent.fill(0);
         while folded.len() > 1 {
             let (low, high) = folded.split_at(folded.len() / 2);
             let half: Vec<u64> = low.iter().zip(high).map(|(a, b)| a | b).collect();
