@@ -1,7 +1,7 @@
 //! `throughline serve`: the assembly, in start-up order.
 //!
 //! 1. configuration; 2. store (locks the folder, replays the log); 3. receivers and API bind; 4. ready, printed with
-//! the addresses.
+//!    the addresses.
 //!
 //! On SIGTERM or SIGINT: not ready, receivers stop accepting and finish what they have, then the API, then the store
 //! flushes and closes. What is still in flight at a second signal is not acknowledged and so not lost to its sender.
