@@ -47,7 +47,7 @@ pub(crate) struct TokenFilter {
 
 impl TokenFilter {
     pub(crate) fn new() -> TokenFilter {
-        TokenFilter { words: vec![0; BITS / 64], recent: vec![0; RECENT] }
+        TokenFilter { words: vec![0; BITS / 64], recent: nothing_recent() }
     }
 
     /// Adds the tokens of a text.
@@ -72,7 +72,7 @@ impl TokenFilter {
     pub(crate) fn take(&mut self) -> Vec<u8> {
         let mut folded = self.words.clone();
         self.words.fill(0);
-        self.recent.fill(0);
+        self.recent = nothing_recent();
         while folded.len() > 1 {
             let (low, high) = folded.split_at(folded.len() / 2);
             let half: Vec<u64> = low.iter().zip(high).map(|(a, b)| a | b).collect();
@@ -84,6 +84,11 @@ impl TokenFilter {
         }
         folded.iter().flat_map(|word| word.to_le_bytes()).collect()
     }
+}
+
+/// Slots that no hash equals: a hash lies in the slot of its own low bits.
+fn nothing_recent() -> Vec<u64> {
+    (0..RECENT as u64).map(|slot| slot ^ 1).collect()
 }
 
 /// Whether a token may be in a filter; `false` is certain.
