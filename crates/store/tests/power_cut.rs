@@ -130,6 +130,8 @@ fn run(seed: u64, disk: &SimDisk) {
             let (sync, write) = (disk.syncs() + random.below(20), disk.writes() + random.below(60));
             disk.fail_sync_at(sync..=sync + random.below(2));
             disk.fail_write_at(write..=write + random.below(3));
+            let name_sync = disk.name_syncs() + random.below(30);
+            disk.fail_name_sync_at(name_sync..=name_sync + random.below(3));
         }
         let opened = Rig::open(config.clone(), disk.clone(), clock.clone());
         if let Ok(rig) = &opened {

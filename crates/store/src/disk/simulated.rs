@@ -68,6 +68,16 @@ impl SimDisk {
         self.lock_state().fail_syncs = Some(numbers);
     }
 
+    /// Syncs of folders of these numbers (the first is 1) fail with EIO: the names may or may not survive.
+    pub fn fail_name_sync_at(&self, numbers: RangeInclusive<u64>) {
+        self.lock_state().fail_name_syncs = Some(numbers);
+    }
+
+    /// How many syncs of folders there were.
+    pub fn name_syncs(&self) -> u64 {
+        self.lock_state().name_syncs
+    }
+
     /// Writes of these numbers (the first is 1) fail with ENOSPC after a part of their bytes.
     pub fn fail_write_at(&self, numbers: RangeInclusive<u64>) {
         self.lock_state().fail_writes = Some(numbers);
@@ -216,10 +226,10 @@ impl Disk for SimDisk {
         state.begin()?;
         state.end()?;
         let dir = state.dir(path)?;
-        if !state.ignores_name_syncs {
-            state.sync_names(dir);
+        if state.ignores_name_syncs {
+            return Ok(());
         }
-        Ok(())
+        state.sync_names(dir)
     }
 
     fn space(&self, _path: &Path) -> io::Result<Space> {

@@ -40,6 +40,7 @@ pub(super) fn crash(state: &mut State, seed: u64) -> CrashStyle {
     state.is_off = false;
     state.cut_at = None;
     state.fail_syncs = None;
+    state.fail_name_syncs = None;
     state.fail_writes = None;
     state.locks.clear();
     state.random = random;

@@ -62,6 +62,8 @@ pub(super) struct State {
     pub(super) cut_at: Option<u64>,
     pub(super) syncs: u64,
     pub(super) fail_syncs: Option<RangeInclusive<u64>>,
+    pub(super) name_syncs: u64,
+    pub(super) fail_name_syncs: Option<RangeInclusive<u64>>,
     pub(super) writes: u64,
     pub(super) fail_writes: Option<RangeInclusive<u64>>,
     pub(super) fail_reads_of: Option<String>,
@@ -88,6 +90,8 @@ impl State {
             cut_at: None,
             syncs: 0,
             fail_syncs: None,
+            name_syncs: 0,
+            fail_name_syncs: None,
             writes: 0,
             fail_writes: None,
             fail_reads_of: None,
@@ -230,7 +234,11 @@ impl State {
         }
     }
 
-    pub(super) fn sync_names(&mut self, dir: u64) {
+    pub(super) fn sync_names(&mut self, dir: u64) -> io::Result<()> {
+        self.name_syncs += 1;
+        if self.fail_name_syncs.as_ref().is_some_and(|numbers| numbers.contains(&self.name_syncs)) {
+            return Err(io_error("simulated EIO on the sync of a folder"));
+        }
         let pending = std::mem::take(&mut self.pending_names);
         for change in pending {
             if change.touches(dir) {
@@ -239,6 +247,7 @@ impl State {
                 self.pending_names.push(change);
             }
         }
+        Ok(())
     }
 
     // === Bytes ===
