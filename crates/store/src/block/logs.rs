@@ -10,7 +10,7 @@ use arrow_array::builder::FixedSizeBinaryBuilder;
 use arrow_array::types::UInt8Type;
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
 use throughline_model::batch::{
-    column_binary, column_dictionary, column_fixed, column_number, column_text, column_time, log,
+    column_binary, column_dictionary, column_fixed, column_number, column_time, log,
 };
 use throughline_model::{SpanId, TraceId};
 
