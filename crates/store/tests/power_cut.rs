@@ -167,6 +167,13 @@ fn nothing_acknowledged_is_lost_and_nothing_is_doubled() {
     }
 }
 
+/// A segment's first attempt failed and was removed, the second was given up, and the third took the name of the first:
+/// the recovery then believed the second.
+#[test]
+fn the_last_attempt_at_a_segment_is_the_one_that_counts() {
+    run(60_837, &SimDisk::new(60_837));
+}
+
 /// The test of the test: a disk that drops what was synced is caught.
 #[test]
 fn a_disk_that_lies_about_syncs_is_caught() {

@@ -327,11 +327,8 @@ impl Writer {
 
     /// Opens a segment. One that cannot be synced counts as a failed file, and the next one is tried.
     fn open_segment(&mut self, first_lsn: u64, bytes: u64, now: i64) -> Result<(), Error> {
-        let mut name = SegmentName { first_lsn, attempt: 0 };
+        let mut name = SegmentName { first_lsn, attempt: self.next_attempt(first_lsn)? };
         loop {
-            while self.disk.exists(&name.path(&self.dir)).map_err(Error::io("find", &self.dir))? {
-                name.attempt += 1;
-            }
             let path = name.path(&self.dir);
             let file_bytes = self.segment_bytes.max(PAGE_BYTES + bytes);
             match self.create_segment(&path, file_bytes, first_lsn, now) {
@@ -350,6 +347,15 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// One more than the last attempt at a segment of this LSN: the last one counts, so a gap that a removed attempt
+    /// left is not filled.
+    fn next_attempt(&self, first_lsn: u64) -> Result<u32, Error> {
+        let names = self.disk.list(&self.dir).map_err(Error::io("list", &self.dir))?;
+        let same =
+            names.iter().filter_map(|name| SegmentName::parse(name)).filter(|n| n.first_lsn == first_lsn);
+        Ok(same.map(|name| name.attempt + 1).max().unwrap_or(0))
     }
 
     fn create_segment(
