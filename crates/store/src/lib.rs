@@ -24,6 +24,7 @@ pub use disk::{Disk, OsDisk, SimDisk};
 pub use engine::{Durability, Status, Store, StoreConfig, Write, WriteError, Written};
 pub use error::Error;
 pub use ledger::{Account, Ledger};
+pub use memtable::SeriesEntry;
 pub use snapshot::{
     Found, LogQuery, SeriesQuery, ServiceSummary, Snapshot, TimeRange, TraceData, TraceQuery, Want,
 };

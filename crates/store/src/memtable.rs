@@ -5,6 +5,7 @@
 //! decoding). Small mini-batches are put together as they come, so that their number stays bounded by the bytes
 //! that the memtable holds. A [`MemtableView`] shares the mini-batches and stays true while the memtable grows.
 
+pub(crate) mod columns;
 pub(crate) mod read;
 
 use ahash::AHashMap as HashMap;
@@ -68,19 +69,20 @@ impl MiniBatch {
 
 /// A series as the memtable and the block writer know it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct SeriesEntry {
-    pub(crate) fingerprint: [u8; 16],
-    pub(crate) metric: Arc<str>,
-    pub(crate) kind: PointKind,
-    pub(crate) unit: Arc<str>,
-    pub(crate) description: Arc<str>,
-    pub(crate) temporality: u8,
-    pub(crate) monotonic: bool,
-    pub(crate) service: Arc<str>,
-    pub(crate) resource: Arc<str>,
-    pub(crate) scope: Arc<str>,
+#[allow(missing_docs, reason = "fields are those of `model::batch::series`")]
+pub struct SeriesEntry {
+    pub fingerprint: [u8; 16],
+    pub metric: Arc<str>,
+    pub kind: PointKind,
+    pub unit: Arc<str>,
+    pub description: Arc<str>,
+    pub temporality: u8,
+    pub monotonic: bool,
+    pub service: Arc<str>,
+    pub resource: Arc<str>,
+    pub scope: Arc<str>,
     /// An attribute list.
-    pub(crate) attributes: Vec<u8>,
+    pub attributes: Vec<u8>,
 }
 
 /// Points and exemplars of one batch, and which of the memtable's series its rows mean.

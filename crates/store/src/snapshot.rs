@@ -4,6 +4,7 @@
 //! [`Found`]: the items and, where something could not be read or a limit was met, the reasons why it is partial.
 
 pub(crate) mod merge;
+pub mod parts;
 pub(crate) mod rows;
 
 use std::sync::Arc;

@@ -5,6 +5,8 @@
 //! are alike, and a long stream costs less a sample than many short ones. What a point carries beyond its value takes
 //! one of three forms ([`PayloadForm`]).
 
+mod columns;
+
 use pco::ChunkConfig;
 use pco::data_types::Number;
 use pco::standalone::{simple_compress, simple_decompress};

@@ -62,6 +62,10 @@ pub(crate) fn point_row(rows: &RecordBatch, row: usize) -> Point {
 }
 
 impl MemtableView {
+    pub(super) fn contents(&self) -> &Contents {
+        &self.contents
+    }
+
     pub(super) fn new(contents: Contents) -> MemtableView {
         MemtableView { contents: std::sync::Arc::new(contents) }
     }

@@ -14,7 +14,8 @@ use crate::block::samples::Run;
 use crate::error::Error;
 use crate::memtable::SeriesEntry;
 use crate::snapshot::merge::SeriesPoints;
-use crate::snapshot::{SeriesQuery, json_map, series_record};
+use crate::snapshot::parts::{PartExemplar, RunBounds};
+use crate::snapshot::{SeriesQuery, TimeRange, json_map, series_record};
 
 /// A series of `series.parquet`.
 fn series_of(columns: &Columns<'_>, row: usize) -> SeriesEntry {
@@ -128,6 +129,29 @@ impl Block {
         Ok(())
     }
 
+    /// Where the runs of the block lie.
+    pub(crate) fn run_bounds(&self) -> Result<Vec<RunBounds>, Error> {
+        let table = self.table(Table::Samples)?;
+        let names = ["first_series", "series_count", "min_time", "max_time"];
+        let mut out = Vec::with_capacity(table.num_rows() as usize);
+        for group in 0..table.groups() {
+            for batch in table.read_group(group, None, Some(&names))? {
+                let columns = Columns::new(&batch);
+                for row in 0..batch.num_rows() {
+                    let first = columns.u32("first_series", row).unwrap_or_default();
+                    let count = columns.u32("series_count", row).unwrap_or_default();
+                    out.push(RunBounds {
+                        run: out.len() as u32,
+                        series: first..first.saturating_add(count),
+                        min_time: columns.time("min_time", row),
+                        max_time: columns.time("max_time", row),
+                    });
+                }
+            }
+        }
+        Ok(out)
+    }
+
     /// A run by its row.
     pub(crate) fn run(&self, row: u32) -> Result<Run, Error> {
         let batches = self.table(Table::Samples)?.read(&[row], None)?;
@@ -139,12 +163,44 @@ impl Block {
             return Ok(());
         }
         let series = self.matching_series(query)?;
+        found.extend(self.exemplars_of(&series, query.range)?.into_iter().map(|(_, exemplar)| exemplar));
+        Ok(())
+    }
+
+    /// The exemplars of the wanted series, given by ascending rows, within the range.
+    pub(crate) fn part_exemplars(
+        &self,
+        wanted: &[u32],
+        range: TimeRange,
+    ) -> Result<Vec<PartExemplar>, Error> {
+        if self.meta().rows.exemplars == 0 {
+            return Ok(Vec::new());
+        }
+        let series = self.series_of_rows(wanted)?;
+        let found = self.exemplars_of(&series, range)?.into_iter();
+        Ok(found
+            .map(|(series, record)| PartExemplar {
+                series,
+                time: record.time,
+                value: record.value,
+                trace_id: record.trace_id,
+                record,
+            })
+            .collect())
+    }
+
+    fn exemplars_of(
+        &self,
+        series: &BTreeMap<u32, SeriesEntry>,
+        range: TimeRange,
+    ) -> Result<Vec<(u32, Exemplar)>, Error> {
+        let mut found = Vec::new();
         let table = self.table(Table::Exemplars)?;
         for group in 0..table.groups() {
             for rows in table.read_group(group, None, None)? {
                 let columns = Columns::new(&rows);
                 let hits: Vec<usize> = (0..rows.num_rows())
-                    .filter(|row| query.range.contains(columns.time("time", *row)))
+                    .filter(|row| range.contains(columns.time("time", *row)))
                     .filter(|row| columns.u32("series_row", *row).is_some_and(|of| series.contains_key(&of)))
                     .collect();
                 let mut traces: Vec<u32> =
@@ -156,12 +212,25 @@ impl Block {
                     let trace =
                         columns.u32("trace_row", row).and_then(|trace| traces.binary_search(&trace).ok());
                     let id = trace.and_then(|at| ids.get(at).copied().flatten());
-                    let of = columns.u32("series_row", row).and_then(|of| series.get(&of));
-                    found.extend(of.map(|series| exemplar_of(&columns, row, id, series)));
+                    let of = columns.u32("series_row", row).unwrap_or_default();
+                    let entry = series.get(&of);
+                    found.extend(entry.map(|entry| (of, exemplar_of(&columns, row, id, entry))));
                 }
             }
         }
-        Ok(())
+        Ok(found)
+    }
+
+    fn series_of_rows(&self, wanted: &[u32]) -> Result<BTreeMap<u32, SeriesEntry>, Error> {
+        let mut series = BTreeMap::new();
+        let mut numbers = wanted.iter();
+        for batch in self.table(Table::Series)?.read(wanted, None)? {
+            let columns = Columns::new(&batch);
+            for (row, number) in (0..batch.num_rows()).zip(numbers.by_ref()) {
+                series.insert(*number, series_of(&columns, row));
+            }
+        }
+        Ok(series)
     }
 
     pub(super) fn exemplars_of_trace(&self, id: TraceId, rows: &[u32]) -> Result<Vec<Exemplar>, Error> {
@@ -172,14 +241,7 @@ impl Block {
             batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |row| of(batch, row))).collect();
         wanted.sort_unstable();
         wanted.dedup();
-        let mut series = BTreeMap::new();
-        let mut numbers = wanted.iter();
-        for batch in self.table(Table::Series)?.read(&wanted, None)? {
-            let columns = Columns::new(&batch);
-            for (row, number) in (0..batch.num_rows()).zip(numbers.by_ref()) {
-                series.insert(*number, series_of(&columns, row));
-            }
-        }
+        let series = self.series_of_rows(&wanted)?;
         let mut out = Vec::with_capacity(rows.len());
         for batch in &batches {
             let columns = Columns::new(batch);
