@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 use throughline_model::link::TraceSource;
-use throughline_model::point::PointKind;
+use throughline_model::point::{MetricType, PointKind};
 use throughline_model::protobuf;
 use throughline_model::record::{LogRecord, Point, Series, Span};
 use throughline_model::{SpanId, TraceId};
@@ -79,6 +79,7 @@ pub fn latency_series(service: &str, metric: &str, unit: &str, temporality: u8) 
         resource: Map::new(),
         scope: Map::new(),
         attributes: Map::new(),
+        metric_type: MetricType::Histogram,
     }
 }
 

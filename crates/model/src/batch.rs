@@ -105,7 +105,7 @@ pub mod series {
     /// `FixedSizeBinary(16)`: a hash of everything that tells this series from others, independent of the order of
     /// attributes.
     pub const FINGERPRINT: usize = 0;
-    /// `Utf8`: the instrument's name as OTLP has it.
+    /// `Utf8`: the instrument's name as OTLP has it; of a Prometheus series `__name__`.
     pub const METRIC: usize = 1;
     /// `UInt8`: a [`crate::point::PointKind`].
     pub const KIND: usize = 2;
@@ -123,8 +123,11 @@ pub mod series {
     pub const RESOURCE: usize = 8;
     /// `Dictionary(Int32, Utf8)`, as for spans.
     pub const SCOPE: usize = 9;
-    /// `Binary`: the points' attributes, an attribute list.
+    /// `Binary`: the points' attributes, an attribute list; of a Prometheus series all labels but `__name__`, texts by
+    /// name.
     pub const ATTRIBUTES: usize = 10;
+    /// `UInt8`: a [`crate::point::MetricType`]; it does not tell series apart.
+    pub const METRIC_TYPE: usize = 11;
 }
 
 /// Column positions of a metric batch's points.

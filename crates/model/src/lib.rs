@@ -8,6 +8,7 @@ pub mod attribute;
 pub mod batch;
 pub mod id;
 pub mod link;
+pub mod native_histogram;
 pub mod point;
 pub mod protobuf;
 pub mod record;

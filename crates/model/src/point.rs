@@ -22,6 +22,11 @@ pub enum PointKind {
     ExponentialHistogram = 3,
     /// Quantiles computed by the sender.
     Summary = 4,
+    /// A number of a Prometheus series, whose name and labels are verbatim.
+    Sample = 5,
+    /// A native histogram of a Prometheus series; the payload is a `Histogram` message of remote write, without its
+    /// timestamp and start timestamp.
+    NativeHistogram = 6,
 }
 
 impl PointKind {
@@ -32,8 +37,86 @@ impl PointKind {
             2 => PointKind::Histogram,
             3 => PointKind::ExponentialHistogram,
             4 => PointKind::Summary,
+            5 => PointKind::Sample,
+            6 => PointKind::NativeHistogram,
             _ => PointKind::Gauge,
         }
+    }
+
+    /// Whether the series is one of Prometheus, and not of OTLP.
+    pub fn is_prometheus(self) -> bool {
+        matches!(self, PointKind::Sample | PointKind::NativeHistogram)
+    }
+}
+
+/// The value of a stale marker, as bits: a NaN that says that the series has ended for now.
+pub const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
+
+/// What a sender says that a metric is; the codes are those of remote write 2.0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum MetricType {
+    /// Nothing was said.
+    #[default]
+    Unknown = 0,
+    /// It only rises, but for restarts.
+    Counter = 1,
+    /// It rises and falls.
+    Gauge = 2,
+    /// A histogram of counters, classic or native.
+    Histogram = 3,
+    /// A histogram of gauges.
+    GaugeHistogram = 4,
+    /// Quantiles computed by the sender.
+    Summary = 5,
+    /// Its labels are its content.
+    Info = 6,
+    /// A set of states, one series each.
+    StateSet = 7,
+}
+
+impl MetricType {
+    /// All types, by code.
+    pub const ALL: [MetricType; 8] = [
+        MetricType::Unknown,
+        MetricType::Counter,
+        MetricType::Gauge,
+        MetricType::Histogram,
+        MetricType::GaugeHistogram,
+        MetricType::Summary,
+        MetricType::Info,
+        MetricType::StateSet,
+    ];
+
+    /// The type that a stored code stands for.
+    pub fn from_code(code: u8) -> MetricType {
+        MetricType::ALL.get(usize::from(code)).copied().unwrap_or_default()
+    }
+
+    /// The code that is stored.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The name, as exposition formats write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            MetricType::Unknown => "unknown",
+            MetricType::Counter => "counter",
+            MetricType::Gauge => "gauge",
+            MetricType::Histogram => "histogram",
+            MetricType::GaugeHistogram => "gaugehistogram",
+            MetricType::Summary => "summary",
+            MetricType::Info => "info",
+            MetricType::StateSet => "stateset",
+        }
+    }
+
+    /// The type of that name; `untyped` is unknown as well.
+    pub fn from_name(name: &str) -> Option<MetricType> {
+        let name = if name == "untyped" { "unknown" } else { name };
+        MetricType::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use crate::link::{LinkState, TraceSource};
-use crate::point::PointKind;
+use crate::point::{MetricType, PointKind};
 use crate::{SpanId, TraceId};
 
 /// A span.
@@ -110,7 +110,7 @@ pub struct LogRecord {
 pub struct Series {
     /// Its fingerprint, 32 hex digits.
     pub fingerprint: String,
-    /// The instrument's name as OTLP has it.
+    /// The instrument's name as OTLP has it; of a Prometheus series `__name__`.
     pub metric: String,
     /// The kind of its points.
     pub kind: PointKind,
@@ -130,6 +130,9 @@ pub struct Series {
     pub scope: Map<String, Json>,
     /// The points' attributes.
     pub attributes: Map<String, Json>,
+    /// What the sender says that the metric is.
+    #[serde(default)]
+    pub metric_type: MetricType,
 }
 
 /// One data point of a series.

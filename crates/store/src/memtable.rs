@@ -19,7 +19,7 @@ use throughline_model::batch::{
     Batch, MetricBatch, column_binary, column_dictionary, column_fixed, column_number, column_text,
     column_time, exemplar, log, point, series, span,
 };
-use throughline_model::point::PointKind;
+use throughline_model::point::{MetricType, PointKind};
 use throughline_model::{Signal, TraceId};
 
 pub use read::MemtableView;
@@ -83,6 +83,7 @@ pub struct SeriesEntry {
     pub scope: Arc<str>,
     /// An attribute list.
     pub attributes: Vec<u8>,
+    pub metric_type: MetricType,
 }
 
 /// Points and exemplars of one batch, and which of the memtable's series its rows mean.
@@ -244,6 +245,9 @@ impl Tables {
             resource: self.dictionary_text(rows, series::RESOURCE, row),
             scope: self.dictionary_text(rows, series::SCOPE, row),
             attributes: column_binary(rows, series::ATTRIBUTES).value(row).to_vec(),
+            metric_type: MetricType::from_code(
+                column_number::<UInt8Type>(rows, series::METRIC_TYPE).value(row),
+            ),
         }
     }
 

@@ -7,7 +7,7 @@ use throughline_model::batch::{
     ExemplarRow, LogBatchBuilder, LogRow, MetricBatchBuilder, PointRow, SeriesRow, SpanBatchBuilder, SpanRow,
 };
 use throughline_model::link::TraceSource;
-use throughline_model::point::PointKind;
+use throughline_model::point::{MetricType, PointKind};
 use throughline_model::{Batch, SpanId};
 use throughline_store::memtable::Memtable;
 
@@ -132,6 +132,7 @@ fn metrics() -> Batch {
         temporality: 2,
         monotonic: false,
         attributes: &[],
+        metric_type: MetricType::Histogram,
     });
     let mut counts = [0u64; 7];
     for step in 0..STEPS {

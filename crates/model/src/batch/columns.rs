@@ -14,7 +14,7 @@ use arrow_schema::SchemaRef;
 use super::schema::{exemplar_schema, log_schema, point_schema, series_schema, span_schema};
 use super::{LogBatch, MetricBatch, SpanBatch};
 use crate::link::TraceSource;
-use crate::point::PointKind;
+use crate::point::{MetricType, PointKind};
 use crate::{SpanId, TraceId};
 
 /// A resource registered with a builder.
@@ -362,6 +362,7 @@ pub struct SeriesRow<'a> {
     pub temporality: u8,
     pub monotonic: bool,
     pub attributes: &'a [u8],
+    pub metric_type: MetricType,
 }
 
 /// One data point. Fields are those of [`super::point`].
@@ -408,6 +409,7 @@ struct SeriesColumns {
     temporality: Vec<u8>,
     monotonic: BooleanBuilder,
     attributes: BinaryBuilder,
+    metric_type: Vec<u8>,
 }
 
 #[derive(Default)]
@@ -464,6 +466,7 @@ impl MetricBatchBuilder {
         columns.temporality.push(row.temporality);
         columns.monotonic.append_value(row.monotonic);
         columns.attributes.append_value(row.attributes);
+        columns.metric_type.push(row.metric_type.code());
         columns.kind.len() as u32 - 1
     }
 
@@ -526,6 +529,7 @@ impl SeriesColumns {
             resource,
             scope,
             Arc::new(self.attributes.finish()),
+            Arc::new(UInt8Array::from(self.metric_type)),
         ];
         assemble(series_schema(), columns)
     }

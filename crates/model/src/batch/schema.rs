@@ -87,6 +87,7 @@ pub fn series_schema() -> SchemaRef {
         ("resource", dictionary_type(), false),
         ("scope", dictionary_type(), false),
         ("attributes", DataType::Binary, false),
+        ("metric_type", DataType::UInt8, false),
     ])
 }
 

@@ -156,6 +156,7 @@ fn series_rows(series: &[Arc<SeriesEntry>], first: u32) -> Result<RecordBatch, E
         texts(series.iter().map(|s| &*s.scope)),
         Arc::new(attributes.finish()),
         binaries(series.iter().map(|s| Some(s.attributes.as_slice()))),
+        Arc::new(series.iter().map(|s| Some(s.metric_type.code())).collect::<UInt8Array>()),
     ];
     RecordBatch::try_new(series_schema(), columns).map_err(arrow_error)
 }

@@ -294,6 +294,7 @@ pub(crate) fn series_schema() -> SchemaRef {
         ("scope", DataType::Utf8, false),
         ("attributes", DataType::Utf8, false),
         ("attribute_list", DataType::Binary, false),
+        ("metric_type", DataType::UInt8, false),
     ])))
 }
 

@@ -142,6 +142,7 @@ pub(crate) fn series_record(series: &SeriesEntry) -> Series {
         resource: json_map(&series.resource),
         scope: json_map(&series.scope),
         attributes: list_map(&series.attributes),
+        metric_type: series.metric_type,
     }
 }
 

@@ -12,7 +12,7 @@ use std::collections::hash_map::Entry;
 
 use throughline_model::Batch;
 use throughline_model::batch::{MetricBatchBuilder, PointRow, SeriesRow};
-use throughline_model::point::PointKind;
+use throughline_model::point::{MetricType, PointKind};
 use throughline_model::protobuf::{Field, Malformed, Reader};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -59,6 +59,7 @@ struct Metric<'a> {
     layout: &'static Layout,
     temporality: u8,
     monotonic: bool,
+    metric_type: MetricType,
     /// A hash of all that makes the series of this metric, without the points' attributes.
     identity: u128,
     origin: ItemOrigin,
@@ -101,6 +102,17 @@ impl Sink for MetricSink<'_> {
 
     fn count(&self, message: &[u8]) -> Result<u64, Malformed> {
         Parts::read(message)?.count_points()
+    }
+}
+
+/// What Prometheus calls a metric of this kind.
+fn metric_type(kind: PointKind, monotonic: bool) -> MetricType {
+    match kind {
+        PointKind::Sum if monotonic => MetricType::Counter,
+        PointKind::Gauge | PointKind::Sum => MetricType::Gauge,
+        PointKind::Histogram | PointKind::ExponentialHistogram => MetricType::Histogram,
+        PointKind::Summary => MetricType::Summary,
+        PointKind::Sample | PointKind::NativeHistogram => MetricType::Unknown,
     }
 }
 
@@ -191,6 +203,7 @@ impl MetricSink<'_> {
             layout,
             temporality: temporality as u8,
             monotonic,
+            metric_type: metric_type(layout.kind, monotonic),
             identity,
             origin,
         })
@@ -249,6 +262,7 @@ impl MetricSink<'_> {
             temporality: metric.temporality,
             monotonic: metric.monotonic,
             attributes: list,
+            metric_type: metric.metric_type,
         });
         vacant.insert(row);
         Ok(row)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use throughline_model::TraceId;
-use throughline_model::point::PointKind;
+use throughline_model::point::{MetricType, PointKind};
 use throughline_model::record::Exemplar;
 
 use super::{Block, Columns};
@@ -32,6 +32,7 @@ fn series_of(columns: &Columns<'_>, row: usize) -> SeriesEntry {
         resource: text("resource"),
         scope: text("scope"),
         attributes: columns.bytes("attribute_list", row).unwrap_or_default().to_vec(),
+        metric_type: MetricType::from_code(columns.u8("metric_type", row)),
     }
 }
 
