@@ -38,6 +38,7 @@ fn entry() -> SeriesEntry {
         resource: "{}".into(),
         scope: "{}".into(),
         attributes: Vec::new(),
+        metric_type: throughline_model::point::MetricType::Unknown,
     }
 }
 
