@@ -22,7 +22,7 @@ use crate::error::Error;
 /// When blocks are merged, and how large they may become.
 #[derive(Clone, Copy, Debug)]
 pub struct CompactPolicy {
-    /// So many blocks of one level of a partition are merged.
+    /// So many small blocks of one level of a partition are merged.
     pub fan_in: usize,
     /// A merged block has at most about so many bytes.
     pub block_bytes_max: u64,
@@ -32,9 +32,20 @@ pub struct CompactPolicy {
 
 impl Default for CompactPolicy {
     fn default() -> Self {
-        // Eight inputs a merge and two levels write every byte three times in all; 192 MiB are about 4 million spans,
-        // whose trace table is what a merge holds in memory.
+        // 192 MiB are about 4 million spans, whose trace table is what a merge holds in memory.
         CompactPolicy { fan_in: 8, block_bytes_max: 192 << 20, settle_ns: 60_000_000_000 }
+    }
+}
+
+impl CompactPolicy {
+    /// Blocks of so many bytes together cost little to write again: what counts is how many there are.
+    fn small_bytes(&self) -> u64 {
+        self.block_bytes_max / 16
+    }
+
+    /// A merge has at most so many inputs: it keeps decoded rows of each.
+    fn inputs_max(&self) -> usize {
+        3 * self.fan_in
     }
 }
 
@@ -52,29 +63,24 @@ pub struct Choice {
 
 /// Decides what to merge next; `now` is in nanoseconds since the epoch. The lowest level comes first, then the oldest
 /// partition.
+///
+/// A merge costs as much as the flush before it, so that under load every row is merged once: blocks wait until
+/// together they fill an output. Small blocks, of which little load makes many, are merged by number.
 pub fn choose(blocks: &[BlockMeta], now: i64, policy: &CompactPolicy) -> Option<Choice> {
     let mut sorted: Vec<&BlockMeta> = blocks.iter().collect();
     sorted.sort_by_key(|block| (block.partition, block.level, block.id));
     let mut choices: Vec<(u32, i64, Choice)> = Vec::new();
     for partition in sorted.chunk_by(|a, b| a.partition == b.partition) {
+        let Some(key) = partition.first().map(|block| block.partition) else { continue };
         let newest = partition.iter().map(|block| block.received_at).max().unwrap_or(now);
-        let is_settled = now.saturating_sub(newest) >= policy.settle_ns;
-        if is_settled {
-            let level = partition.iter().map(|block| block.level).max().unwrap_or_default().max(1);
-            let small: Vec<&BlockMeta> =
-                partition.iter().copied().filter(|b| b.disk_bytes() < policy.block_bytes_max / 2).collect();
-            if let Some(choice) = take(&small, usize::MAX, level, policy) {
-                choices.push((level, partition.first().map_or(0, |block| block.partition), choice));
-            }
+        if now.saturating_sub(newest) >= policy.settle_ns {
+            choices.extend(settle(partition, policy).map(|choice| (choice.level, key, choice)));
             continue;
         }
         for of_level in partition.chunk_by(|a, b| a.level == b.level) {
             let level = of_level.first().map_or(0, |block| block.level);
-            if level < LEVEL_MAX
-                && of_level.len() >= policy.fan_in
-                && let Some(choice) = take(of_level, policy.fan_in, level + 1, policy)
-            {
-                choices.push((level, of_level.first().map_or(0, |block| block.partition), choice));
+            if level < LEVEL_MAX {
+                choices.extend(fill(of_level, level + 1, policy).map(|choice| (level, key, choice)));
             }
         }
     }
@@ -82,14 +88,52 @@ pub fn choose(blocks: &[BlockMeta], now: i64, policy: &CompactPolicy) -> Option<
     choices.into_iter().next().map(|(.., choice)| choice)
 }
 
-/// The first of the blocks whose bytes fit into one output, where they are at least two.
-fn take(blocks: &[&BlockMeta], n_max: usize, level: u32, policy: &CompactPolicy) -> Option<Choice> {
+/// Blocks of one level that fill an output, or that are small and many.
+fn fill(blocks: &[&BlockMeta], level: u32, policy: &CompactPolicy) -> Option<Choice> {
+    let open: Vec<&BlockMeta> =
+        blocks.iter().copied().filter(|block| block.disk_bytes() < policy.block_bytes_max / 2).collect();
     let mut bytes = 0;
-    let fitting = blocks.iter().take(n_max).take_while(|block| {
-        bytes += block.disk_bytes();
-        bytes <= policy.block_bytes_max
-    });
-    let mut inputs: Vec<u64> = fitting.map(|block| block.id).collect();
+    let fitting: Vec<&BlockMeta> = open
+        .iter()
+        .copied()
+        .take(policy.inputs_max())
+        .take_while(|block| {
+            bytes += block.disk_bytes();
+            bytes <= policy.block_bytes_max
+        })
+        .collect();
+    let is_full = fitting.len() < open.len() || fitting.len() >= policy.inputs_max();
+    let first: u64 = fitting.iter().take(policy.fan_in).map(|block| block.disk_bytes()).sum();
+    let is_many = fitting.len() >= policy.fan_in && first <= policy.small_bytes();
+    match (is_full, is_many) {
+        (true, _) => choice(&fitting, level),
+        (false, true) => choice(fitting.get(..policy.fan_in)?, level),
+        (false, false) => None,
+    }
+}
+
+/// Blocks of a partition that got nothing new: the smallest first, and a large one only together with half as many bytes
+/// of smaller ones, so that what trickles in late does not have it written again and again.
+fn settle(blocks: &[&BlockMeta], policy: &CompactPolicy) -> Option<Choice> {
+    let mut sorted = blocks.to_vec();
+    sorted.sort_by_key(|block| (block.disk_bytes(), block.id));
+    let mut taken: Vec<&BlockMeta> = Vec::new();
+    let mut bytes = 0;
+    for block in sorted {
+        let own = block.disk_bytes();
+        let is_worth_it = taken.is_empty() || own <= policy.small_bytes() || own <= 2 * bytes;
+        if !is_worth_it || bytes + own > policy.block_bytes_max || taken.len() >= policy.inputs_max() {
+            break;
+        }
+        bytes += own;
+        taken.push(block);
+    }
+    let level = blocks.iter().map(|block| block.level).max().unwrap_or_default().max(1);
+    choice(&taken, level)
+}
+
+fn choice(blocks: &[&BlockMeta], level: u32) -> Option<Choice> {
+    let mut inputs: Vec<u64> = blocks.iter().map(|block| block.id).collect();
     inputs.sort_unstable();
     (inputs.len() >= 2).then_some(Choice { inputs, level })
 }

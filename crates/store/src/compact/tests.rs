@@ -97,13 +97,27 @@ fn levels_merge_when_they_are_full() {
 }
 
 #[test]
-fn a_settled_partition_merges_whatever_it_has() {
+fn larger_blocks_wait_until_they_fill_an_output() {
+    let of = |n: u64, megabytes: u64| -> Vec<BlockMeta> {
+        (1..=n).map(|id| meta(id, 0, 0, megabytes, 9_999)).collect()
+    };
+    check(&of(5, 20), None);
+    check(&of(6, 20), Some((&[1, 2, 3, 4, 5], 1)));
+    check(&of(8, 3), None);
+    check(&of(9, 3), Some((&[1, 2, 3, 4, 5, 6, 7, 8, 9], 1)));
+}
+
+#[test]
+fn a_settled_partition_merges_what_is_worth_it() {
     check(&[meta(1, 1, 0, 5, 100), meta(2, 0, 0, 1, 100)], Some((&[1, 2], 1)));
     check(&[meta(1, 1, 0, 80, 100), meta(2, 0, 0, 1, 100)], None);
+    check(&[meta(1, 1, 0, 30, 100), meta(2, 0, 0, 10, 100)], None);
+    check(&[meta(1, 1, 0, 30, 100), meta(2, 0, 0, 10, 100), meta(3, 0, 0, 8, 100)], Some((&[1, 2, 3], 1)));
 }
 
 #[test]
 fn blocks_do_not_outgrow_their_limit() {
-    let three = [meta(1, 0, 0, 40, 9_999), meta(2, 0, 0, 50, 9_999), meta(3, 0, 0, 60, 9_999)];
+    let three = [meta(1, 0, 0, 40, 9_999), meta(2, 0, 0, 30, 9_999), meta(3, 0, 0, 45, 9_999)];
     check(&three, Some((&[1, 2], 1)));
+    check(&[meta(1, 0, 0, 40, 100), meta(2, 0, 0, 50, 100), meta(3, 0, 0, 60, 100)], Some((&[1, 2], 1)));
 }
