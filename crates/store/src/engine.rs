@@ -19,6 +19,7 @@ mod commit;
 mod config;
 mod flush;
 mod maintain;
+mod observe;
 mod queue;
 mod recover;
 mod state;
@@ -48,6 +49,7 @@ use status::Counters;
 
 pub use config::{Durability, StoreConfig};
 pub use flush::{EDIT_FILE, Edit};
+pub use observe::Observer;
 pub(crate) use recover::segments;
 pub use status::{Notice, Readiness, Status};
 pub use threads::Store;
@@ -107,6 +109,7 @@ pub struct Engine {
     damaged: Mutex<HashSet<u64>>,
     /// The decoded footers of all blocks, under one limit.
     footers: Arc<Footers>,
+    observer: Arc<dyn Observer>,
     next_block_id: AtomicU64,
     counters: Counters,
 }

@@ -21,7 +21,7 @@ pub mod wal;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, OsDisk, SimDisk};
-pub use engine::{Durability, Status, Store, StoreConfig, Write, WriteError, Written};
+pub use engine::{Durability, Observer, Status, Store, StoreConfig, Write, WriteError, Written};
 pub use error::Error;
 pub use ledger::{Account, Ledger};
 pub use memtable::SeriesEntry;

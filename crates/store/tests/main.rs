@@ -4,6 +4,7 @@ mod damage;
 mod faults;
 mod fsck;
 mod harness;
+mod observe;
 mod power_cut;
 mod retries;
 mod threads;

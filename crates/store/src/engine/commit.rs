@@ -119,7 +119,12 @@ impl Engine {
         let mut dones = Vec::with_capacity(group.len());
         for (Queued { write, done, .. }, written) in group.into_iter().zip(written) {
             match written {
-                Written::Stored => apply_write(&mut applied, write),
+                Written::Stored => {
+                    if write.batch.items() > 0 {
+                        self.observer.stored(applied.floor.lsn, write.received_at, &write.batch);
+                    }
+                    apply_write(&mut applied, write);
+                }
                 Written::Deduplicated => {
                     let items = frame_of(&write, false).items();
                     applied.floor.ledger.add_duplicate(write.signal, items);

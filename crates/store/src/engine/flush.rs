@@ -63,6 +63,7 @@ impl Engine {
             .write_edits(&metas, &[], &frozen.floor)
             .and_then(|()| self.write_hashes(&frozen))
             .inspect_err(|_| self.remove_folders(&folders))?;
+        self.observer.settle(frozen.floor.lsn).inspect_err(|_| self.remove_folders(&folders))?;
         let now = self.clock.now();
         let mut expired = Vec::new();
         self.edit_manifest(

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
+use super::observe::{Observer, Unobserved};
 use super::queue::Queue;
 use super::state::{Applied, Visible};
 use super::status::Counters;
@@ -31,6 +32,16 @@ use crate::wal::segment::SegmentName;
 impl Engine {
     /// Opens a data folder, or makes one.
     pub fn open(config: StoreConfig, disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Result<Engine, Error> {
+        Engine::open_observed(config, disk, clock, Arc::new(Unobserved))
+    }
+
+    /// As [`Engine::open`], watched from the first frame of the replay on.
+    pub fn open_observed(
+        config: StoreConfig,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Engine, Error> {
         let dir = config.dir.clone();
         disk.create_dir_all(&dir).map_err(Error::io("create", &dir))?;
         let lock = take_lock(disk.as_ref(), &config)?;
@@ -81,14 +92,21 @@ impl Engine {
             log: Mutex::new(log),
             visible: RwLock::new(Arc::new(visible)),
             footers,
+            observer,
             retired: Mutex::new(VecDeque::new()),
             damaged: Mutex::new(HashSet::new()),
             counters,
         };
         engine.restore_hashes();
         engine.recover_log()?;
+        engine.tell_recovered();
         engine.check_disk();
         Ok(engine)
+    }
+
+    fn tell_recovered(&self) {
+        let next_lsn = lock(&self.log).writer.next_lsn();
+        self.observer.recovered(next_lsn);
     }
 
     /// Replays the log and makes it ready for writing.

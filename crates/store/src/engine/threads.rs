@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::observe::{Observer, Unobserved};
 use super::{Done, Durability, Engine, Status, StoreConfig, Write, lock};
 use crate::clock::Clock;
 use crate::disk::Disk;
@@ -70,7 +71,17 @@ impl Stop {
 impl Store {
     /// Opens a data folder, replays its log and starts the threads.
     pub fn open(config: StoreConfig, disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Result<Store, Error> {
-        let engine = Arc::new(Engine::open(config, disk, clock)?);
+        Store::open_observed(config, disk, clock, Arc::new(Unobserved))
+    }
+
+    /// As [`Store::open`], watched from the first frame of the replay on.
+    pub fn open_observed(
+        config: StoreConfig,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Store, Error> {
+        let engine = Arc::new(Engine::open_observed(config, disk, clock, observer)?);
         let stop = Arc::new(Stop::default());
         let shared = Shared { engine: engine.clone(), stop: stop.clone(), threads: Mutex::new(Vec::new()) };
         let bodies: [(&str, Body, i32); 3] = [
@@ -116,6 +127,12 @@ impl Store {
     /// The state of the store.
     pub fn status(&self) -> Status {
         self.shared.engine.status()
+    }
+
+    /// Puts a line among the notices of the status.
+    pub fn note(&self, text: String) {
+        let engine = &self.shared.engine;
+        engine.counters.note(engine.clock.now(), text);
     }
 
     /// Writes the memtable as blocks now, whatever its size.

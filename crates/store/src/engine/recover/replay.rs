@@ -219,6 +219,7 @@ impl Replay<'_> {
                 applied.floor.ledger.add_stored(frame.signal, stored, &rejected);
                 applied.hashes.push(frame.content_hash);
                 if stored > 0 {
+                    engine.observer.stored(header.place.lsn, frame.received_at, &batch);
                     applied.memtable.insert(batch, frame.received_at);
                 }
                 let differs = (stored, Rejection::total(&rejected))
