@@ -1,0 +1,312 @@
+//! A set of labels: sorted by name, immutable, one pointer to clone.
+//!
+//! All names and values of a set lie in one text, so that making a set costs three allocations whatever its size,
+//! and comparing two sets walks contiguous memory. The hash is computed when the set is made.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh64::xxh64;
+
+/// The label that holds the name of a metric.
+pub const METRIC_NAME: &str = "__name__";
+
+/// A sorted set of labels without empty values. Clones share memory.
+#[derive(Clone)]
+pub struct Labels(Arc<Inner>);
+
+struct Inner {
+    hash: u64,
+    /// `name value name value …`
+    text: Box<str>,
+    /// Where each name and each value ends, in turns.
+    ends: Box<[u32]>,
+}
+
+impl Labels {
+    /// No labels.
+    #[must_use]
+    pub fn empty() -> Labels {
+        Labels::from_sorted(std::iter::empty::<(&str, &str)>())
+    }
+
+    /// From pairs in any order; of a name that comes twice the last counts, and empty values are no labels.
+    #[must_use]
+    pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Labels {
+        let mut builder = LabelsBuilder::default();
+        for (name, value) in pairs {
+            builder.set(name.as_ref(), value.as_ref());
+        }
+        builder.build()
+    }
+
+    /// From pairs that are already sorted by name, without duplicates; pairs with an empty value are left out.
+    #[must_use]
+    pub fn from_sorted<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Labels {
+        let mut text = String::new();
+        let mut ends = Vec::new();
+        for (name, value) in pairs {
+            if value.is_empty() {
+                continue;
+            }
+            for part in [name, value] {
+                text.push_str(part);
+                ends.push(u32::try_from(text.len()).unwrap_or(u32::MAX));
+            }
+        }
+        let mut hash = xxh3_64(text.as_bytes());
+        for end in &ends {
+            hash = (hash.rotate_left(5) ^ u64::from(*end)).wrapping_mul(0x517c_c1b7_2722_0a95);
+        }
+        Labels(Arc::new(Inner { hash, text: text.into_boxed_str(), ends: ends.into_boxed_slice() }))
+    }
+
+    /// Names and values, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut start = 0;
+        let inner = &*self.0;
+        inner.ends.chunks_exact(2).map(move |ends| {
+            let (name_end, value_end) = (ends[0] as usize, ends[1] as usize);
+            let pair = (&inner.text[start..name_end], &inner.text[name_end..value_end]);
+            start = value_end;
+            pair
+        })
+    }
+
+    /// How many labels.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.ends.len() / 2
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.ends.is_empty()
+    }
+
+    /// The value of a label; a label that is not there has the empty value.
+    #[must_use]
+    pub fn get(&self, name: &str) -> &str {
+        self.iter().find(|pair| pair.0 == name).map_or("", |pair| pair.1)
+    }
+
+    /// Whether the label is there.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.iter().any(|pair| pair.0 == name)
+    }
+
+    /// The name of the metric, or nothing.
+    #[must_use]
+    pub fn metric_name(&self) -> &str {
+        self.get(METRIC_NAME)
+    }
+
+    /// The labels that `names` (in any order) does not name.
+    #[must_use]
+    pub fn without(&self, names: &[impl AsRef<str>]) -> Labels {
+        if !self.iter().any(|(name, _)| is_in(names, name)) {
+            return self.clone();
+        }
+        Labels::from_sorted(self.iter().filter(|(name, _)| !is_in(names, name)))
+    }
+
+    /// Only the labels that `names` (in any order) names.
+    #[must_use]
+    pub fn only(&self, names: &[impl AsRef<str>]) -> Labels {
+        Labels::from_sorted(self.iter().filter(|(name, _)| is_in(names, name)))
+    }
+
+    /// The same with one label set; an empty value removes it.
+    #[must_use]
+    pub fn with(&self, name: &str, value: &str) -> Labels {
+        let mut builder = self.to_builder();
+        builder.set(name, value);
+        builder.build()
+    }
+
+    /// The same without the metric's name.
+    #[must_use]
+    pub fn without_metric_name(&self) -> Labels {
+        self.without(&[METRIC_NAME])
+    }
+
+    /// To change several labels.
+    #[must_use]
+    pub fn to_builder(&self) -> LabelsBuilder {
+        let pairs = self.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        LabelsBuilder { pairs: pairs.collect() }
+    }
+
+    /// The hash; equal sets have equal hashes, also in other processes.
+    #[must_use]
+    pub fn hash64(&self) -> u64 {
+        self.0.hash
+    }
+
+    /// The hash that Prometheus computes of a set (in its default build), by which `limit_ratio` chooses series.
+    #[must_use]
+    pub fn ratio_hash(&self) -> u64 {
+        let mut bytes = Vec::with_capacity(self.0.text.len() + self.0.ends.len());
+        for (name, value) in self.iter() {
+            for part in [name, value] {
+                match u8::try_from(part.len()) {
+                    Ok(length) if length < 255 => bytes.push(length),
+                    _ => {
+                        bytes.push(255);
+                        bytes.extend_from_slice(&part.len().to_le_bytes()[..3]);
+                    }
+                }
+                bytes.extend_from_slice(part.as_bytes());
+            }
+        }
+        xxh64(&bytes, 0)
+    }
+
+    /// An estimate of the memory of one set.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of::<Inner>() + self.0.text.len() + self.0.ends.len() * 4
+    }
+}
+
+fn is_in(names: &[impl AsRef<str>], name: &str) -> bool {
+    names.iter().any(|other| other.as_ref() == name)
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        Labels::empty()
+    }
+}
+
+impl PartialEq for Labels {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+            || (self.0.hash == other.0.hash && self.0.ends == other.0.ends && self.0.text == other.0.text)
+    }
+}
+
+impl Eq for Labels {}
+
+impl Hash for Labels {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.hash);
+    }
+}
+
+impl PartialOrd for Labels {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Labels {
+    /// By names and values in turns; of two sets of which one starts with the other, the shorter is first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return Ordering::Equal;
+        }
+        self.iter().cmp(other.iter())
+    }
+}
+
+impl fmt::Display for Labels {
+    /// `name{label="value"}`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{")?;
+        for (at, (name, value)) in self.iter().enumerate() {
+            let comma = if at > 0 { ", " } else { "" };
+            if is_plain(name) {
+                write!(f, "{comma}{name}={value:?}")?;
+            } else {
+                write!(f, "{comma}{name:?}={value:?}")?;
+            }
+        }
+        f.write_str("}")
+    }
+}
+
+/// Whether a label name stands without quotes.
+fn is_plain(name: &str) -> bool {
+    let first = name.as_bytes().first().is_some_and(|byte| !byte.is_ascii_digit());
+    first && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+impl fmt::Debug for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Labels being changed.
+#[derive(Clone, Debug, Default)]
+pub struct LabelsBuilder {
+    /// Sorted by name.
+    pairs: Vec<(String, String)>,
+}
+
+impl LabelsBuilder {
+    /// Sets a label; an empty value removes it.
+    pub fn set(&mut self, name: &str, value: &str) -> &mut Self {
+        match self.pairs.binary_search_by(|pair| pair.0.as_str().cmp(name)) {
+            Ok(at) if value.is_empty() => {
+                self.pairs.remove(at);
+            }
+            Ok(at) => value.clone_into(&mut self.pairs[at].1),
+            Err(_) if value.is_empty() => {}
+            Err(at) => self.pairs.insert(at, (name.to_owned(), value.to_owned())),
+        }
+        self
+    }
+
+    /// Removes a label.
+    pub fn remove(&mut self, name: &str) -> &mut Self {
+        self.set(name, "")
+    }
+
+    /// The value so far, or nothing.
+    #[must_use]
+    pub fn get(&self, name: &str) -> &str {
+        let found = self.pairs.binary_search_by(|pair| pair.0.as_str().cmp(name));
+        found.map_or("", |at| self.pairs[at].1.as_str())
+    }
+
+    /// The labels.
+    #[must_use]
+    pub fn build(&self) -> Labels {
+        Labels::from_sorted(self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_are_sorted_and_compare_by_content() {
+        let a = Labels::from_pairs([("b", "2"), ("a", "1"), ("c", "")]);
+        let b = Labels::from_pairs([("a", "1"), ("b", "2")]);
+        assert_eq!(a, b);
+        assert_eq!(a.hash64(), b.hash64());
+        assert_eq!(a.to_string(), r#"{a="1", b="2"}"#);
+        assert!(a < a.with("c", "3"));
+        assert!(a < Labels::from_pairs([("a", "10")]));
+        assert_ne!(Labels::from_pairs([("a", "bc")]), Labels::from_pairs([("ab", "c")]));
+    }
+
+    #[test]
+    fn parts_of_a_set() {
+        let labels = Labels::from_pairs([(METRIC_NAME, "up"), ("job", "a"), ("zone", "z")]);
+        assert_eq!(labels.metric_name(), "up");
+        assert_eq!(labels.without(&["zone", METRIC_NAME]).to_string(), r#"{job="a"}"#);
+        assert_eq!(labels.only(&["zone", "none"]).to_string(), r#"{zone="z"}"#);
+        assert_eq!(labels.with("job", ""), labels.without(&["job"]));
+        assert_eq!(labels.get("none"), "");
+        assert!(Labels::empty().is_empty());
+    }
+}

@@ -1,0 +1,94 @@
+//! What a query reads: samples of series in columns, and where they come from.
+//!
+//! Floats lie contiguously, because nearly all series have nothing else and loops over them should stay in cache.
+//! Histograms lie beside them, each with its own time: a series may change from one kind to the other.
+
+use std::sync::Arc;
+
+use crate::budget::Budget;
+use crate::error::ExecError;
+use crate::histogram::FloatHistogram;
+use crate::labels::Labels;
+use crate::matcher::Matcher;
+
+/// The NaN that marks that a series ended, told from every other NaN by its bits.
+pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
+
+/// Whether the value marks the end of a series.
+#[must_use]
+pub fn is_stale(value: f64) -> bool {
+    value.to_bits() == STALE_NAN_BITS
+}
+
+/// The value that marks the end of a series.
+#[must_use]
+pub fn stale_nan() -> f64 {
+    f64::from_bits(STALE_NAN_BITS)
+}
+
+/// The samples of one series in a window, times ascending.
+#[derive(Clone, Debug, Default)]
+pub struct SeriesSamples {
+    /// The series.
+    pub labels: Labels,
+    /// Of each float, milliseconds since the epoch.
+    pub timestamps: Vec<i64>,
+    /// The floats, stale markers among them.
+    pub values: Vec<f64>,
+    /// When what each float counts began, in milliseconds; zero where unknown. Empty or as long as `values`.
+    pub start_timestamps: Vec<i64>,
+    /// Histograms with their times; a stale marker is one whose sum is [`STALE_NAN_BITS`].
+    pub histograms: Vec<(i64, Arc<FloatHistogram>)>,
+    /// Like `start_timestamps`, for `histograms`.
+    pub histogram_start_timestamps: Vec<i64>,
+}
+
+impl SeriesSamples {
+    /// How many samples.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.values.len() + self.histograms.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty() && self.histograms.is_empty()
+    }
+}
+
+/// What the asker will do with the series: a source may use it to read less, and need not.
+#[derive(Clone, Debug, Default)]
+pub struct SelectHints {
+    /// The function or aggregation around the selector, or nothing.
+    pub func: String,
+    /// The step of the query in milliseconds, zero in an instant query.
+    pub step_ms: i64,
+    /// The range of the selector in milliseconds, zero without one.
+    pub range_ms: i64,
+    /// The labels of the aggregation around it.
+    pub grouping: Vec<String>,
+    /// Whether `grouping` is kept (`by`) instead of dropped.
+    pub by: bool,
+}
+
+/// Which series, and when.
+#[derive(Clone, Debug, Default)]
+pub struct SelectRequest {
+    /// All must match.
+    pub matchers: Vec<Matcher>,
+    /// The first millisecond.
+    pub start_ms: i64,
+    /// The last millisecond; it belongs to the window.
+    pub end_ms: i64,
+    /// What for.
+    pub hints: SelectHints,
+}
+
+/// Where samples come from.
+///
+/// The implementations are the store's snapshot and, in tests and tools, memory.
+pub trait SeriesSource: Sync {
+    /// The samples of all series that match, sorted by labels. Series without samples in the window may be left out.
+    fn select(&self, request: &SelectRequest, budget: &Budget) -> Result<Vec<SeriesSamples>, ExecError>;
+}
