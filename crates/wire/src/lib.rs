@@ -14,6 +14,7 @@ mod compression;
 mod decode;
 mod error;
 pub mod otlp;
+pub mod prometheus;
 mod rejection;
 pub mod response;
 pub mod trace_context;

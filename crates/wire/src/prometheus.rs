@@ -1,0 +1,3 @@
+//! Prometheus' formats: the only place that knows them.
+
+pub mod exposition;
