@@ -4,9 +4,13 @@
 //! Trees are finite and shallow: the parser refuses what is nested deeper than `parse::DEPTH_MAX`, so
 //! code that walks a tree may recurse.
 
+mod operator;
+
 use std::fmt;
 
 pub use crate::signature::{Function, Signature};
+pub use operator::{AggregateOp, BinaryOp};
+pub use throughline_exec::Matcher;
 
 /// The bytes `start..end` of the query text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -215,43 +219,6 @@ impl StringLiteral {
     }
 }
 
-/// How a matcher compares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MatchOp {
-    /// `=`
-    Equal,
-    /// `!=`
-    NotEqual,
-    /// `=~`
-    Regex,
-    /// `!~`
-    NotRegex,
-}
-
-impl MatchOp {
-    /// As it is written.
-    #[must_use]
-    pub fn symbol(self) -> &'static str {
-        match self {
-            MatchOp::Equal => "=",
-            MatchOp::NotEqual => "!=",
-            MatchOp::Regex => "=~",
-            MatchOp::NotRegex => "!~",
-        }
-    }
-}
-
-/// `job=~"a|b"`; the expression's syntax has been checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LabelMatcher {
-    /// The label.
-    pub name: String,
-    /// How.
-    pub op: MatchOp,
-    /// The value or the regular expression.
-    pub value: String,
-}
-
 /// The time that `@` fixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
@@ -343,7 +310,7 @@ pub struct VectorSelector {
     /// The metric name where it stands before the braces. A quoted name inside them is only a matcher.
     pub name: Option<String>,
     /// All matchers in the order of the text; that of `name` is the last.
-    pub matchers: Vec<LabelMatcher>,
+    pub matchers: Vec<Matcher>,
     /// The offset as written; positive looks back.
     pub offset: Duration,
     /// The fixed time.
@@ -395,94 +362,6 @@ pub struct Call {
     pub span: Span,
 }
 
-/// The aggregations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AggregateOp {
-    /// `sum`
-    Sum,
-    /// `avg`
-    Avg,
-    /// `count`
-    Count,
-    /// `min`
-    Min,
-    /// `max`
-    Max,
-    /// `group`
-    Group,
-    /// `stddev`
-    Stddev,
-    /// `stdvar`
-    Stdvar,
-    /// `topk`
-    Topk,
-    /// `bottomk`
-    Bottomk,
-    /// `count_values`
-    CountValues,
-    /// `quantile`
-    Quantile,
-    /// `limitk`
-    Limitk,
-    /// `limit_ratio`
-    LimitRatio,
-}
-
-impl AggregateOp {
-    /// All, in the order of the documentation.
-    pub const ALL: [AggregateOp; 14] = [
-        AggregateOp::Sum,
-        AggregateOp::Avg,
-        AggregateOp::Count,
-        AggregateOp::Min,
-        AggregateOp::Max,
-        AggregateOp::Group,
-        AggregateOp::Stddev,
-        AggregateOp::Stdvar,
-        AggregateOp::Topk,
-        AggregateOp::Bottomk,
-        AggregateOp::CountValues,
-        AggregateOp::Quantile,
-        AggregateOp::Limitk,
-        AggregateOp::LimitRatio,
-    ];
-
-    /// As it is written.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            AggregateOp::Sum => "sum",
-            AggregateOp::Avg => "avg",
-            AggregateOp::Count => "count",
-            AggregateOp::Min => "min",
-            AggregateOp::Max => "max",
-            AggregateOp::Group => "group",
-            AggregateOp::Stddev => "stddev",
-            AggregateOp::Stdvar => "stdvar",
-            AggregateOp::Topk => "topk",
-            AggregateOp::Bottomk => "bottomk",
-            AggregateOp::CountValues => "count_values",
-            AggregateOp::Quantile => "quantile",
-            AggregateOp::Limitk => "limitk",
-            AggregateOp::LimitRatio => "limit_ratio",
-        }
-    }
-
-    /// The type of the parameter of those that have one.
-    #[must_use]
-    pub fn param_type(self) -> Option<ValueType> {
-        match self {
-            AggregateOp::CountValues => Some(ValueType::Text),
-            AggregateOp::Topk
-            | AggregateOp::Bottomk
-            | AggregateOp::Quantile
-            | AggregateOp::Limitk
-            | AggregateOp::LimitRatio => Some(ValueType::Scalar),
-            _ => None,
-        }
-    }
-}
-
 /// `sum by (job) (x)`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Aggregate {
@@ -498,116 +377,6 @@ pub struct Aggregate {
     pub without: bool,
     /// Where it stands.
     pub span: Span,
-}
-
-/// The binary operators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum BinaryOp {
-    /// `+`
-    Add,
-    /// `-`
-    Sub,
-    /// `*`
-    Mul,
-    /// `/`
-    Div,
-    /// `%`
-    Mod,
-    /// `^`
-    Pow,
-    /// `atan2`
-    Atan2,
-    /// `==`
-    Equal,
-    /// `!=`
-    NotEqual,
-    /// `>`
-    Greater,
-    /// `<`
-    Less,
-    /// `>=`
-    GreaterOrEqual,
-    /// `<=`
-    LessOrEqual,
-    /// `</`: drops a histogram's buckets above
-    TrimUpper,
-    /// `>/`: drops a histogram's buckets below
-    TrimLower,
-    /// `and`
-    And,
-    /// `or`
-    Or,
-    /// `unless`
-    Unless,
-}
-
-impl BinaryOp {
-    /// All of them.
-    pub const ALL: [BinaryOp; 18] = [
-        BinaryOp::Add,
-        BinaryOp::Sub,
-        BinaryOp::Mul,
-        BinaryOp::Div,
-        BinaryOp::Mod,
-        BinaryOp::Pow,
-        BinaryOp::Atan2,
-        BinaryOp::Equal,
-        BinaryOp::NotEqual,
-        BinaryOp::Greater,
-        BinaryOp::Less,
-        BinaryOp::GreaterOrEqual,
-        BinaryOp::LessOrEqual,
-        BinaryOp::TrimUpper,
-        BinaryOp::TrimLower,
-        BinaryOp::And,
-        BinaryOp::Or,
-        BinaryOp::Unless,
-    ];
-
-    /// As it is written.
-    #[must_use]
-    pub fn symbol(self) -> &'static str {
-        match self {
-            BinaryOp::Add => "+",
-            BinaryOp::Sub => "-",
-            BinaryOp::Mul => "*",
-            BinaryOp::Div => "/",
-            BinaryOp::Mod => "%",
-            BinaryOp::Pow => "^",
-            BinaryOp::Atan2 => "atan2",
-            BinaryOp::Equal => "==",
-            BinaryOp::NotEqual => "!=",
-            BinaryOp::Greater => ">",
-            BinaryOp::Less => "<",
-            BinaryOp::GreaterOrEqual => ">=",
-            BinaryOp::LessOrEqual => "<=",
-            BinaryOp::TrimUpper => "</",
-            BinaryOp::TrimLower => ">/",
-            BinaryOp::And => "and",
-            BinaryOp::Or => "or",
-            BinaryOp::Unless => "unless",
-        }
-    }
-
-    /// Whether it compares; only then `bool` may follow.
-    #[must_use]
-    pub fn is_comparison(self) -> bool {
-        matches!(
-            self,
-            BinaryOp::Equal
-                | BinaryOp::NotEqual
-                | BinaryOp::Greater
-                | BinaryOp::Less
-                | BinaryOp::GreaterOrEqual
-                | BinaryOp::LessOrEqual
-        )
-    }
-
-    /// Whether it works on sets of series.
-    #[must_use]
-    pub fn is_set(self) -> bool {
-        matches!(self, BinaryOp::And | BinaryOp::Or | BinaryOp::Unless)
-    }
 }
 
 /// How many series of each side meet.
