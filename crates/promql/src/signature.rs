@@ -184,6 +184,8 @@ pub enum Function {
     Sqrt,
     /// `start`
     Start,
+    /// `start_timestamp`
+    StartTimestamp,
     /// `stddev_over_time`
     StddevOverTime,
     /// `stdvar_over_time`
@@ -339,6 +341,7 @@ pub const SIGNATURES: &[Signature] = &[
     of(Function::SortDesc, "sort_desc", &[Vector], Arity::Exact, Vector),
     of(Function::Sqrt, "sqrt", &[Vector], Arity::Exact, Vector),
     experimental(of(Function::Start, "start", &[], Arity::Exact, Scalar)),
+    experimental(of(Function::StartTimestamp, "start_timestamp", &[Vector], Arity::Exact, Vector)),
     of(Function::StddevOverTime, "stddev_over_time", &[Matrix], Arity::Exact, Vector),
     of(Function::StdvarOverTime, "stdvar_over_time", &[Matrix], Arity::Exact, Vector),
     experimental(of(Function::Step, "step", &[], Arity::Exact, Scalar)),
