@@ -2,7 +2,8 @@
 //!
 //! Nothing is trusted that a body says about its size: output is produced in steps and counted, and decompression
 //! stops at the first byte over the limit. gzip bodies may have several members (RFC 1952, section 2.2), zstd bodies
-//! several frames.
+//! several frames. snappy is the block format, which is not made for streams: it declares its length, which is only
+//! believed as far as the bytes that are here can reach.
 
 use std::borrow::Cow;
 use std::io::{self, Read};
@@ -19,6 +20,8 @@ pub enum Compression {
     Gzip = 1,
     /// `zstd`.
     Zstd = 2,
+    /// `snappy`, the block format: of Prometheus' remote write alone.
+    Snappy = 3,
 }
 
 impl Compression {
@@ -33,6 +36,7 @@ impl Compression {
             0 => Some(Compression::Identity),
             1 => Some(Compression::Gzip),
             2 => Some(Compression::Zstd),
+            3 => Some(Compression::Snappy),
             _ => None,
         }
     }
@@ -43,10 +47,11 @@ impl Compression {
             Compression::Identity => "identity",
             Compression::Gzip => "gzip",
             Compression::Zstd => "zstd",
+            Compression::Snappy => "snappy",
         }
     }
 
-    /// The compression of that name.
+    /// The compression of that name, of those that OTLP has.
     pub fn from_name(name: &str) -> Option<Compression> {
         [Compression::Identity, Compression::Gzip, Compression::Zstd]
             .into_iter()
@@ -81,7 +86,24 @@ pub fn decompress(
             reader.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|e| malformed(compression, &e))?;
             read_bounded(reader, compression, body.len(), limit_bytes).map(Cow::Owned)
         }
+        Compression::Snappy => unsnap(body, limit_bytes).map(Cow::Owned),
     }
+}
+
+/// What a byte of snappy can become at most: a copy of up to 64 bytes takes three.
+const SNAPPY_RATIO_MAX: usize = 22;
+
+fn unsnap(body: &[u8], limit_bytes: usize) -> Result<Vec<u8>, DecodeError> {
+    let malformed =
+        |detail: String| DecodeError::Compression { encoding: Compression::Snappy.name(), detail };
+    let declared = snap::raw::decompress_len(body).map_err(|error| malformed(error.to_string()))?;
+    if declared > body.len().saturating_mul(SNAPPY_RATIO_MAX) {
+        return Err(malformed(format!("{} bytes cannot become the declared {declared}", body.len())));
+    }
+    if declared > limit_bytes {
+        return Err(DecodeError::TooLarge { limit_bytes });
+    }
+    snap::raw::Decoder::new().decompress_vec(body).map_err(|error| malformed(error.to_string()))
 }
 
 fn read_bounded(

@@ -2,6 +2,7 @@
 
 use throughline_model::{Batch, Signal};
 
+use crate::prometheus::write::Version;
 use crate::{DecodeError, Rejection};
 
 /// How a request's messages are written.
@@ -12,6 +13,10 @@ pub enum Encoding {
     Protobuf = 0,
     /// `application/json`.
     Json = 1,
+    /// Prometheus' remote write 1.0: `prometheus.WriteRequest`.
+    RemoteWrite1 = 2,
+    /// Prometheus' remote write 2.0: `io.prometheus.write.v2.Request`.
+    RemoteWrite2 = 3,
 }
 
 impl Encoding {
@@ -25,6 +30,8 @@ impl Encoding {
         match code {
             0 => Some(Encoding::Protobuf),
             1 => Some(Encoding::Json),
+            2 => Some(Encoding::RemoteWrite1),
+            3 => Some(Encoding::RemoteWrite2),
             _ => None,
         }
     }
@@ -122,6 +129,8 @@ impl Decoder {
                 let message = crate::otlp::json::to_protobuf(signal, body)?;
                 crate::otlp::decode(signal, &message, context, &mut self.state)
             }
+            Encoding::RemoteWrite1 => crate::prometheus::write::decode(Version::V1, body, context),
+            Encoding::RemoteWrite2 => crate::prometheus::write::decode(Version::V2, body, context),
         }
     }
 }

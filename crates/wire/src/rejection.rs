@@ -25,11 +25,15 @@ pub enum RejectReason {
     TooManyItems = 6,
     /// A metric without aggregation temporality, a histogram whose counts and bounds disagree, and the like.
     InvalidMetric = 7,
+    /// Labels without a metric's name, with an empty name, or with a name twice.
+    InvalidLabels = 8,
+    /// Another value for a time that the series has in the same request.
+    DuplicateTime = 9,
 }
 
 impl RejectReason {
     /// All reasons, by code.
-    pub const ALL: [RejectReason; 8] = [
+    pub const ALL: [RejectReason; 10] = [
         RejectReason::InvalidId,
         RejectReason::InvalidUtf8,
         RejectReason::TooNew,
@@ -38,6 +42,8 @@ impl RejectReason {
         RejectReason::TooLarge,
         RejectReason::TooManyItems,
         RejectReason::InvalidMetric,
+        RejectReason::InvalidLabels,
+        RejectReason::DuplicateTime,
     ];
 
     /// The reason as a label of the ledger.
@@ -51,6 +57,8 @@ impl RejectReason {
             RejectReason::TooLarge => "too_large",
             RejectReason::TooManyItems => "too_many_items",
             RejectReason::InvalidMetric => "invalid_metric",
+            RejectReason::InvalidLabels => "invalid_labels",
+            RejectReason::DuplicateTime => "duplicate_time",
         }
     }
 
