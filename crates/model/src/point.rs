@@ -194,3 +194,116 @@ impl Histogram {
         out
     }
 }
+
+/// Buckets of one sign of an exponential histogram.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ExponentialBuckets {
+    /// The index of the first bucket: bucket `i` holds values above `base^i`, up to `base^(i+1)`.
+    pub offset: i32,
+    /// How many values fell into each bucket.
+    pub counts: Vec<u64>,
+}
+
+/// An exponential histogram point: OTLP's `ExponentialHistogramDataPoint`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ExponentialHistogram {
+    /// The number of values.
+    pub count: u64,
+    /// Their sum, where it was recorded.
+    pub sum: Option<f64>,
+    /// The base of the buckets is 2^(2^-scale).
+    pub scale: i32,
+    /// How many values fell into the zero bucket.
+    pub zero_count: u64,
+    /// The zero bucket's half width.
+    pub zero_threshold: f64,
+    /// Buckets of positive values.
+    pub positive: ExponentialBuckets,
+    /// Buckets of negative values.
+    pub negative: ExponentialBuckets,
+}
+
+/// Protobuf's `sint32`.
+fn zigzag(n: u64) -> i32 {
+    ((n >> 1) as i32) ^ -((n & 1) as i32)
+}
+
+impl ExponentialHistogram {
+    /// Reads a payload.
+    pub fn decode(payload: &[u8]) -> Result<ExponentialHistogram, Malformed> {
+        let mut reader = Reader::new(payload);
+        let mut point = ExponentialHistogram::default();
+        while let Some((number, field)) = reader.next_field()? {
+            match (number, field) {
+                (4, Field::Fixed64(n)) => point.count = n,
+                (5, Field::Fixed64(bits)) => point.sum = Some(f64::from_bits(bits)),
+                (6, Field::Varint(n)) => point.scale = zigzag(n),
+                (7, Field::Fixed64(n)) => point.zero_count = n,
+                (8, Field::Bytes(message)) => point.positive = ExponentialBuckets::decode(message)?,
+                (9, Field::Bytes(message)) => point.negative = ExponentialBuckets::decode(message)?,
+                (14, Field::Fixed64(bits)) => point.zero_threshold = f64::from_bits(bits),
+                _ => {}
+            }
+        }
+        Ok(point)
+    }
+}
+
+impl ExponentialBuckets {
+    fn decode(message: &[u8]) -> Result<ExponentialBuckets, Malformed> {
+        let mut reader = Reader::new(message);
+        let mut buckets = ExponentialBuckets::default();
+        while let Some((number, field)) = reader.next_field()? {
+            match (number, field) {
+                (1, Field::Varint(n)) => buckets.offset = zigzag(n),
+                (2, Field::Varint(n)) => buckets.counts.push(n),
+                (2, Field::Bytes(packed)) => {
+                    let mut packed = Reader::new(packed);
+                    while !packed.rest().is_empty() {
+                        buckets.counts.push(packed.varint()?);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(buckets)
+    }
+}
+
+/// A summary point: OTLP's `SummaryDataPoint`. Its count and sum have the numbers of a [`Histogram`]'s.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Summary {
+    /// The number of values.
+    pub count: u64,
+    /// Their sum.
+    pub sum: f64,
+    /// Quantiles from 0 to 1 with their values.
+    pub quantiles: Vec<(f64, f64)>,
+}
+
+impl Summary {
+    /// Reads a payload.
+    pub fn decode(payload: &[u8]) -> Result<Summary, Malformed> {
+        let mut reader = Reader::new(payload);
+        let mut point = Summary::default();
+        while let Some((number, field)) = reader.next_field()? {
+            match (number, field) {
+                (4, Field::Fixed64(n)) => point.count = n,
+                (5, Field::Fixed64(bits)) => point.sum = f64::from_bits(bits),
+                (6, Field::Bytes(message)) => {
+                    let (mut reader, mut pair) = (Reader::new(message), (0.0, 0.0));
+                    while let Some((number, field)) = reader.next_field()? {
+                        match (number, field) {
+                            (1, Field::Fixed64(bits)) => pair.0 = f64::from_bits(bits),
+                            (2, Field::Fixed64(bits)) => pair.1 = f64::from_bits(bits),
+                            _ => {}
+                        }
+                    }
+                    point.quantiles.push(pair);
+                }
+                _ => {}
+            }
+        }
+        Ok(point)
+    }
+}

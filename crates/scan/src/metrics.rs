@@ -1,0 +1,21 @@
+//! Stored metrics as Prometheus series.
+//!
+//! Reading order: [`translate`] (what a stored series is in Prometheus), [`index`] (which series there are), [`select`]
+//! (their samples), [`listing`] (labels, series, metadata), [`exemplars`].
+
+mod delta;
+mod exemplars;
+mod expand;
+mod index;
+mod listing;
+pub mod name;
+mod native;
+mod select;
+pub mod translate;
+
+pub use exemplars::{ExemplarSeries, FoundExemplar};
+pub use index::MetricIndex;
+pub use listing::{LabelValueCounts, Listing};
+pub use name::Strategy;
+pub use select::MetricSource;
+pub use translate::{Metadata, Translation};

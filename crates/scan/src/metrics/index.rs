@@ -1,0 +1,347 @@
+//! Which Prometheus series there are: of every stored series seen so far its families, and postings over their labels.
+//!
+//! The index is filled as queries meet parts of a snapshot: a block's series are read once, a memtable's as they come.
+//! A stored series is known by its fingerprint, so it is translated once, however many blocks hold it. When most of
+//! what is known belongs to parts that are gone, the index starts anew.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+
+use ahash::AHashMap as HashMap;
+use serde_json::{Map, Value as Json};
+use throughline_exec::Matcher;
+use throughline_model::point::PointKind;
+use throughline_store::snapshot::parts::{MetricPart, PartKey, RunBounds};
+use throughline_store::{Error, SeriesEntry, Snapshot, TimeRange};
+
+use super::translate::{Family, Form, Metadata, Translation};
+
+/// Stored series that no part needs any more and that are kept before the index starts anew.
+const IDLE_SERIES_MAX: usize = 100_000;
+
+/// OTLP's code of delta temporality.
+const DELTA: u8 = 1;
+
+/// The index; shared by all queries.
+pub struct MetricIndex {
+    translation: Translation,
+    tables: RwLock<Tables>,
+}
+
+/// What is known of a stored series.
+struct Entry {
+    families: Box<[u32]>,
+    name: Arc<str>,
+    metadata: Metadata,
+}
+
+/// A family and the stored series that its samples come from.
+pub(super) struct FamilyEntry {
+    pub(super) family: Family,
+    pub(super) entries: Vec<u32>,
+    /// Whether points are increments that are to be summed up.
+    pub(super) is_delta: bool,
+}
+
+/// A part's series in terms of the index.
+pub(super) struct PartRows {
+    /// Holds on to the part's first series, so that its address is not used again.
+    _first: Option<Arc<SeriesEntry>>,
+    /// The index's entry of each row.
+    rows: Vec<u32>,
+    /// `(entry, row)`, sorted.
+    by_entry: Vec<(u32, u32)>,
+    runs: OnceLock<Arc<[RunBounds]>>,
+}
+
+#[derive(Default)]
+pub(super) struct Tables {
+    entries: Vec<Entry>,
+    by_fingerprint: HashMap<[u8; 16], u32>,
+    families: Vec<FamilyEntry>,
+    by_family: HashMap<Family, u32>,
+    /// Label name, label value, families that have it, ascending.
+    postings: BTreeMap<Box<str>, BTreeMap<Box<str>, Vec<u32>>>,
+    /// Resources by their text, with the family of their `target_info`.
+    resources: HashMap<Arc<str>, (Arc<Map<String, Json>>, Option<u32>)>,
+    parts: HashMap<PartKey, Arc<PartRows>>,
+}
+
+/// A part of a snapshot with what the index knows of it.
+#[derive(Clone)]
+pub(super) struct KnownPart {
+    pub(super) part: MetricPart,
+    pub(super) rows: Arc<PartRows>,
+}
+
+impl MetricIndex {
+    /// An empty index.
+    pub fn new(translation: Translation) -> MetricIndex {
+        MetricIndex { translation, tables: RwLock::default() }
+    }
+
+    /// Hands out the parts of a snapshot that may hold anything of the range, and the tables that know their series.
+    /// What could not be read is named in `partial` and left out.
+    pub(super) fn over<R>(
+        &self,
+        snapshot: &Snapshot,
+        range: TimeRange,
+        partial: &mut Vec<String>,
+        ask: impl FnOnce(&Tables, &[KnownPart]) -> R,
+    ) -> R {
+        let parts = snapshot.metric_parts(range);
+        {
+            let tables = self.read();
+            if let Some(known) = tables.known(&parts) {
+                return ask(&tables, &known);
+            }
+        }
+        let all = snapshot.metric_parts(TimeRange::ALL);
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        tables.forget(&all);
+        let mut known = Vec::with_capacity(parts.len());
+        for part in parts {
+            match tables.learn(&part, &self.translation) {
+                Ok(rows) => known.push(KnownPart { part, rows }),
+                Err(error) => partial.push(error.to_string()),
+            }
+        }
+        ask(&tables, &known)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Tables> {
+        // Tables are changed by appending; a panic in between leaves entries that nothing points at.
+        self.tables.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tables {
+    /// The parts, where all are known to their last series.
+    fn known(&self, parts: &[MetricPart]) -> Option<Vec<KnownPart>> {
+        let known = |part: &MetricPart| {
+            let rows = self.parts.get(&part.key()).filter(|rows| rows.rows.len() >= part.series_count())?;
+            Some(KnownPart { part: part.clone(), rows: rows.clone() })
+        };
+        parts.iter().map(known).collect()
+    }
+
+    /// Drops parts that the snapshot has no more, and everything when little of it is still needed.
+    fn forget(&mut self, all: &[MetricPart]) {
+        let keys: Vec<PartKey> = all.iter().map(MetricPart::key).collect();
+        self.parts.retain(|key, _| keys.contains(key));
+        let needed = self.parts.values().map(|part| part.rows.len()).max().unwrap_or_default();
+        if self.entries.len() > 2 * needed + IDLE_SERIES_MAX {
+            *self = Tables::default();
+        }
+    }
+
+    fn learn(&mut self, part: &MetricPart, translation: &Translation) -> Result<Arc<PartRows>, Error> {
+        let key = part.key();
+        let known = self.parts.get(&key);
+        if let Some(rows) = known.filter(|rows| rows.rows.len() >= part.series_count()) {
+            return Ok(rows.clone());
+        }
+        let (mut rows, mut first) = known.map(|k| (k.rows.clone(), k._first.clone())).unwrap_or_default();
+        let series = part.series_from(rows.len())?;
+        if first.is_none() && matches!(key, PartKey::Memtable(_)) {
+            first = series.first().cloned();
+        }
+        rows.extend(series.iter().map(|series| self.entry(series, translation)));
+        let mut by_entry: Vec<(u32, u32)> =
+            rows.iter().enumerate().map(|(row, entry)| (*entry, row as u32)).collect();
+        by_entry.sort_unstable();
+        let rows = Arc::new(PartRows { _first: first, rows, by_entry, runs: OnceLock::new() });
+        self.parts.insert(key, rows.clone());
+        Ok(rows)
+    }
+
+    fn entry(&mut self, series: &SeriesEntry, translation: &Translation) -> u32 {
+        if let Some(known) = self.by_fingerprint.get(&series.fingerprint) {
+            return *known;
+        }
+        let entry = self.entries.len() as u32;
+        let verbatim = matches!(series.kind, PointKind::Sample | PointKind::NativeHistogram);
+        let (resource, target_info) =
+            if verbatim { Default::default() } else { self.resource(&series.resource, translation) };
+        let translated = translation.series(series, &resource);
+        let is_delta = series.temporality == DELTA;
+        let mut families: Vec<u32> =
+            translated.families.into_iter().map(|family| self.family(family, is_delta)).collect();
+        families.extend(target_info);
+        for family in &families {
+            if let Some(family) = self.families.get_mut(*family as usize) {
+                family.entries.push(entry);
+            }
+        }
+        self.entries.push(Entry {
+            families: families.into(),
+            name: translated.name.into(),
+            metadata: translated.metadata,
+        });
+        self.by_fingerprint.insert(series.fingerprint, entry);
+        entry
+    }
+
+    fn resource(
+        &mut self,
+        text: &Arc<str>,
+        translation: &Translation,
+    ) -> (Arc<Map<String, Json>>, Option<u32>) {
+        if let Some(known) = self.resources.get(text) {
+            return known.clone();
+        }
+        let parsed: Map<String, Json> = serde_json::from_str(text).unwrap_or_default();
+        let target_info = translation.target_info(&parsed).map(|family| self.family(family, false));
+        let known = (Arc::new(parsed), target_info);
+        self.resources.insert(text.clone(), known.clone());
+        known
+    }
+
+    fn family(&mut self, family: Family, is_delta: bool) -> u32 {
+        if let Some(known) = self.by_family.get(&family) {
+            return *known;
+        }
+        let number = self.families.len() as u32;
+        for (name, value) in family.labels.iter() {
+            if !self.postings.contains_key(name) {
+                self.postings.insert(name.into(), BTreeMap::new());
+            }
+            let Some(values) = self.postings.get_mut(name) else { continue };
+            match values.get_mut(value) {
+                Some(list) => list.push(number),
+                None => {
+                    values.insert(value.into(), vec![number]);
+                }
+            }
+        }
+        self.by_family.insert(family.clone(), number);
+        self.families.push(FamilyEntry { family, entries: Vec::new(), is_delta });
+        number
+    }
+
+    pub(super) fn get(&self, family: u32) -> Option<&FamilyEntry> {
+        self.families.get(family as usize)
+    }
+
+    /// The families whose labels match, ascending. Matchers of a label that tells the series of a family apart (`le`,
+    /// `quantile`) are left to whoever makes those series.
+    pub(super) fn matching(&self, matchers: &[Matcher]) -> Vec<u32> {
+        let is_dynamic = |name: &str| name == "le" || name == "quantile";
+        let mut lists: Vec<Vec<u32>> = Vec::new();
+        for matcher in matchers.iter().filter(|m| !m.matches("") && !is_dynamic(m.name())) {
+            lists.push(self.postings_of(matcher));
+        }
+        lists.sort_by_key(Vec::len);
+        let mut lists = lists.into_iter();
+        let mut families = match lists.next() {
+            Some(shortest) => shortest,
+            None => (0..self.families.len() as u32).collect(),
+        };
+        for list in lists {
+            families.retain(|family| list.binary_search(family).is_ok());
+        }
+        let rest: Vec<&Matcher> = matchers.iter().filter(|m| m.matches("") || is_dynamic(m.name())).collect();
+        if !rest.is_empty() {
+            families.retain(|family| self.get(*family).is_some_and(|entry| entry.family.may_match(&rest)));
+        }
+        families
+    }
+
+    /// The families that have a value of the label that matches, ascending.
+    fn postings_of(&self, matcher: &Matcher) -> Vec<u32> {
+        let Some(values) = self.postings.get(matcher.name()) else { return Vec::new() };
+        if let Some(accepted) = matcher.accepted_values() {
+            let mut lists = accepted.iter().filter_map(|value| values.get(*value));
+            let mut out = lists.next().cloned().unwrap_or_default();
+            lists.for_each(|list| out.extend(list));
+            out.sort_unstable();
+            out.dedup();
+            return out;
+        }
+        let matching = values.iter().filter(|(value, _)| matcher.matches(value));
+        let mut out: Vec<u32> = matching.flat_map(|(_, list)| list.iter().copied()).collect();
+        out.sort_unstable();
+        out
+    }
+
+    /// Names of labels and their values with families, for listings.
+    pub(super) fn postings(&self) -> &BTreeMap<Box<str>, BTreeMap<Box<str>, Vec<u32>>> {
+        &self.postings
+    }
+
+    /// The families that a part holds, as a set.
+    pub(super) fn families_of(&self, parts: &[KnownPart]) -> Vec<bool> {
+        let mut present = vec![false; self.families.len()];
+        for part in parts {
+            let entries = part.rows.rows.iter().filter_map(|entry| self.entries.get(*entry as usize));
+            for family in entries.flat_map(|entry| entry.families.iter()) {
+                if let Some(place) = present.get_mut(*family as usize) {
+                    *place = true;
+                }
+            }
+        }
+        present
+    }
+
+    /// Metadata by metric name, of what the parts hold.
+    pub(super) fn metadata(&self, parts: &[KnownPart]) -> BTreeMap<Arc<str>, Vec<Metadata>> {
+        let mut out: BTreeMap<Arc<str>, Vec<Metadata>> = BTreeMap::new();
+        for part in parts {
+            for entry in part.rows.rows.iter().filter_map(|entry| self.entries.get(*entry as usize)) {
+                let of_name = match out.get_mut(&entry.name) {
+                    Some(list) => list,
+                    None => out.entry(entry.name.clone()).or_default(),
+                };
+                if !of_name.contains(&entry.metadata) {
+                    of_name.push(entry.metadata.clone());
+                }
+            }
+        }
+        out
+    }
+}
+
+impl Family {
+    /// Whether some series of the family matches, as far as its labels tell.
+    fn may_match(&self, matchers: &[&Matcher]) -> bool {
+        let dynamic = self.form.dynamic_label();
+        matchers.iter().all(|matcher| dynamic == Some(matcher.name()) || matcher.matches_labels(&self.labels))
+    }
+}
+
+impl KnownPart {
+    /// The row of an entry in the part.
+    pub(super) fn row_of(&self, entry: u32) -> Option<u32> {
+        let by_entry = &self.rows.by_entry;
+        let at = by_entry.binary_search_by_key(&entry, |(entry, _)| *entry).ok()?;
+        by_entry.get(at).map(|(_, row)| *row)
+    }
+
+    /// The part's runs; a block's are read once.
+    pub(super) fn runs(&self) -> Result<Arc<[RunBounds]>, Error> {
+        if let MetricPart::Memtable(_) = self.part {
+            return self.part.runs().map(Arc::from);
+        }
+        if let Some(runs) = self.rows.runs.get() {
+            return Ok(runs.clone());
+        }
+        let runs: Arc<[RunBounds]> = self.part.runs()?.into();
+        Ok(self.rows.runs.get_or_init(|| runs).clone())
+    }
+}
+
+/// The rows of a `target_info` family that are looked at: its times are those of a few series of the resource.
+const TARGET_INFO_ROWS: usize = 4;
+
+impl FamilyEntry {
+    /// The rows of the part that the family's samples come from, ascending.
+    pub(super) fn rows_in(&self, part: &KnownPart) -> Vec<u32> {
+        let rows = self.entries.iter().filter_map(|entry| part.row_of(*entry));
+        let mut rows: Vec<u32> = match self.family.form {
+            Form::TargetInfo => rows.take(TARGET_INFO_ROWS).collect(),
+            _ => rows.collect(),
+        };
+        rows.sort_unstable();
+        rows
+    }
+}

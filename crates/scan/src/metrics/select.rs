@@ -1,0 +1,344 @@
+//! The samples of matching series: which runs to read, what to take from them, and how the pieces fit together.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ahash::AHashMap as HashMap;
+use throughline_exec::{Budget, ExecError, Labels, Matcher, SelectRequest, SeriesSamples, SeriesSource};
+use throughline_store::snapshot::parts::{MetricPart, PointWant, RunBounds};
+use throughline_store::{Snapshot, TimeRange};
+
+use super::delta;
+use super::expand::{Expansion, Piece, number_text};
+use super::index::{KnownPart, MetricIndex, Tables};
+use super::translate::{Family, Form};
+
+/// Points that a second thread is worth.
+const PARALLEL_POINTS: usize = 50_000;
+
+/// Threads that read for one query: as many as the machine we aim at has cores.
+const THREADS: usize = 2;
+
+const NS_PER_MS: i64 = 1_000_000;
+
+/// A snapshot's metrics as Prometheus series.
+pub struct MetricSource {
+    pub(super) snapshot: Snapshot,
+    pub(super) index: Arc<MetricIndex>,
+    /// Why answers may be incomplete; collected over all questions.
+    pub(super) partial: Mutex<Vec<String>>,
+    start_times: bool,
+}
+
+/// A family that takes part in a query.
+struct Selected {
+    family: Family,
+    is_delta: bool,
+}
+
+/// One run to read, with `(row, selected family)` sorted by row.
+struct Task {
+    part: MetricPart,
+    run: RunBounds,
+    uses: Uses,
+}
+
+/// `(row, selected family)`
+type Uses = Vec<(u32, u32)>;
+
+/// What a question reads.
+struct Plan {
+    /// Where reading starts: before the question's own start where increments are summed up.
+    start_ms: i64,
+    selected: Vec<Selected>,
+    tasks: Vec<Task>,
+}
+
+/// A piece of a selected family, in the order of parts and runs.
+struct Found {
+    selected: u32,
+    order: usize,
+    piece: Piece,
+}
+
+/// The window as the store has it.
+pub(super) fn range_of(start_ms: i64, end_ms: i64) -> TimeRange {
+    TimeRange {
+        start: start_ms.saturating_mul(NS_PER_MS),
+        end: end_ms.saturating_add(1).saturating_mul(NS_PER_MS),
+    }
+}
+
+impl MetricSource {
+    /// The metrics of a snapshot.
+    pub fn new(snapshot: Snapshot, index: Arc<MetricIndex>) -> MetricSource {
+        let partial = Mutex::new(snapshot.missing().to_vec());
+        MetricSource { snapshot, index, partial, start_times: false }
+    }
+
+    /// Hands out start timestamps too.
+    pub fn with_start_times(mut self) -> MetricSource {
+        self.start_times = true;
+        self
+    }
+
+    /// Why the answers so far may be incomplete.
+    pub fn partial(&self) -> Vec<String> {
+        let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        partial.sort_unstable();
+        partial.dedup();
+        partial
+    }
+
+    pub(super) fn note(&self, reasons: Vec<String>) {
+        self.partial.lock().unwrap_or_else(PoisonError::into_inner).extend(reasons);
+    }
+
+    /// Asks the tables about the parts that may hold anything of the window.
+    pub(super) fn over<R>(&self, range: TimeRange, ask: impl FnOnce(&Tables, &[KnownPart]) -> R) -> R {
+        let mut partial = Vec::new();
+        let answer = self.index.over(&self.snapshot, range, &mut partial, ask);
+        self.note(partial);
+        answer
+    }
+
+    /// The families that match, and of each part the rows that they need.
+    fn choose(&self, request: &SelectRequest, start_ms: i64) -> (Vec<Selected>, Vec<(KnownPart, Uses)>) {
+        self.over(range_of(start_ms, request.end_ms), |tables, parts| {
+            let mut selected: Vec<Selected> = Vec::new();
+            let mut uses: Vec<Uses> = vec![Uses::new(); parts.len()];
+            for entry in tables.matching(&request.matchers).iter().filter_map(|family| tables.get(*family)) {
+                let number = selected.len() as u32;
+                selected.push(Selected { family: entry.family.clone(), is_delta: entry.is_delta });
+                for (part, uses) in parts.iter().zip(&mut uses) {
+                    uses.extend(entry.rows_in(part).into_iter().map(|row| (row, number)));
+                }
+            }
+            (selected, parts.iter().cloned().zip(uses).collect())
+        })
+    }
+
+    fn plan(&self, request: &SelectRequest, budget: &Budget) -> Result<Plan, ExecError> {
+        let mut start_ms = request.start_ms;
+        let (mut selected, mut parts) = self.choose(request, start_ms);
+        if selected.iter().any(|selected| selected.is_delta) {
+            // Increments are summed up from the start of their window, so that sums do not depend on the question.
+            start_ms = delta::window_start_ms(start_ms);
+            (selected, parts) = self.choose(request, start_ms);
+        }
+        budget.take_series(selected.len() as u64)?;
+        let range = range_of(start_ms, request.end_ms);
+        let mut tasks = Vec::new();
+        for (part, mut uses) in parts {
+            budget.check()?;
+            uses.sort_unstable();
+            let runs = match part.runs() {
+                Ok(runs) if !uses.is_empty() => runs,
+                Ok(_) => continue,
+                Err(error) => {
+                    self.note(vec![error.to_string()]);
+                    continue;
+                }
+            };
+            for run in runs.iter().filter(|run| range.overlaps(run.min_time, run.max_time)) {
+                let from = uses.partition_point(|(row, _)| *row < run.series.start);
+                let to = uses.partition_point(|(row, _)| *row < run.series.end);
+                if let Some(uses) = uses.get(from..to).filter(|uses| !uses.is_empty()) {
+                    tasks.push(Task { part: part.part.clone(), run: run.clone(), uses: uses.to_vec() });
+                }
+            }
+        }
+        Ok(Plan { start_ms, selected, tasks })
+    }
+
+    /// Reads the tasks, on several threads where that is worth it.
+    fn read(&self, request: &SelectRequest, plan: &Plan, budget: &Budget) -> Result<Vec<Found>, ExecError> {
+        let tasks = &plan.tasks;
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut found = Vec::new();
+            loop {
+                let order = next.fetch_add(1, Ordering::Relaxed);
+                let Some(task) = tasks.get(order) else { return Ok(found) };
+                budget.check()?;
+                self.read_task(request, plan, task, order, &mut found);
+                let samples: usize = found.iter().map(|found: &Found| found.piece.samples.len()).sum();
+                budget.note_samples_read(samples as u64);
+            }
+        };
+        let series: usize = tasks.iter().map(|task| task.uses.len()).sum();
+        let points =
+            series.saturating_mul((request.end_ms.saturating_sub(plan.start_ms) / 15_000).max(1) as usize);
+        if tasks.len() < 2 || points < PARALLEL_POINTS {
+            return work();
+        }
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (1..THREADS).map(|_| scope.spawn(work)).collect();
+            let mut found = work()?;
+            for thread in threads {
+                let panicked = |_| ExecError::Source { reason: "a reading thread failed".to_owned() };
+                found.extend(thread.join().map_err(panicked)??);
+            }
+            found.sort_by_key(|found| found.order);
+            Ok(found)
+        })
+    }
+
+    fn read_task(
+        &self,
+        request: &SelectRequest,
+        plan: &Plan,
+        task: &Task,
+        order: usize,
+        found: &mut Vec<Found>,
+    ) {
+        let Plan { start_ms, selected, .. } = plan;
+        let mut wanted: Vec<u32> = task.uses.iter().map(|(row, _)| *row).collect();
+        wanted.dedup();
+        let payloads = task.uses.iter().any(|(_, number)| {
+            let selected = selected.get(*number as usize);
+            selected.is_some_and(|s| !matches!(s.family.form, Form::Value | Form::TargetInfo))
+        });
+        let want = PointWant { start_times: self.start_times, payloads };
+        let range = range_of(*start_ms, request.end_ms);
+        let columns = match task.part.read_run(&task.run, &wanted, range, want) {
+            Ok(columns) => columns,
+            Err(error) => return self.note(vec![error.to_string()]),
+        };
+        for (row, points) in &columns.series {
+            let from = task.uses.partition_point(|(used, _)| used < row);
+            let uses = task.uses.get(from..).unwrap_or_default();
+            for (_, number) in uses.iter().take_while(|(used, _)| used == row) {
+                let Some(selected) = selected.get(*number as usize) else { continue };
+                let dynamic = selected.family.form.dynamic_label();
+                let matchers: Vec<&Matcher> =
+                    request.matchers.iter().filter(|matcher| Some(matcher.name()) == dynamic).collect();
+                let expansion = Expansion {
+                    family: &selected.family,
+                    matchers: &matchers,
+                    start_ms: *start_ms,
+                    end_ms: request.end_ms,
+                    start_times: self.start_times,
+                };
+                let pieces = expansion.pieces(&columns, points);
+                found.extend(pieces.into_iter().map(|piece| Found { selected: *number, order, piece }));
+            }
+        }
+    }
+}
+
+impl SeriesSource for MetricSource {
+    fn select(&self, request: &SelectRequest, budget: &Budget) -> Result<Vec<SeriesSamples>, ExecError> {
+        let plan = self.plan(request, budget)?;
+        let found = self.read(request, &plan, budget)?;
+        let mut by_series: HashMap<(u32, Option<u64>), Vec<SeriesSamples>> =
+            HashMap::with_capacity(found.len());
+        for Found { selected, piece, .. } in found {
+            by_series.entry((selected, piece.dynamic)).or_default().push(piece.samples);
+        }
+        let mut out: Vec<SeriesSamples> = Vec::with_capacity(by_series.len());
+        for ((number, dynamic), pieces) in by_series {
+            let Some(of) = plan.selected.get(number as usize) else { continue };
+            let mut samples = join(pieces);
+            if of.is_delta {
+                delta::accumulate(&mut samples);
+                delta::cut_before(&mut samples, request.start_ms);
+            }
+            samples.labels = series_labels(&of.family, dynamic);
+            if !samples.is_empty() {
+                out.push(samples);
+            }
+        }
+        out.sort_by(|a, b| a.labels.cmp(&b.labels));
+        // Stored series that differ in what Prometheus does not see are one series.
+        if out.windows(2).any(|pair| matches!(pair, [a, b] if a.labels == b.labels)) {
+            out = join_equal(out);
+        }
+        Ok(out)
+    }
+}
+
+/// The labels of one series of a family.
+pub(super) fn series_labels(family: &Family, dynamic: Option<u64>) -> Labels {
+    match (family.form.dynamic_label(), dynamic) {
+        (Some(name), Some(bits)) => family.labels.with(name, &number_text(f64::from_bits(bits))),
+        _ => family.labels.clone(),
+    }
+}
+
+fn join_equal(series: Vec<SeriesSamples>) -> Vec<SeriesSamples> {
+    let mut out: Vec<SeriesSamples> = Vec::with_capacity(series.len());
+    for next in series {
+        match out.last_mut() {
+            Some(last) if last.labels == next.labels => {
+                let labels = next.labels.clone();
+                *last = join(vec![std::mem::take(last), next]);
+                last.labels = labels;
+            }
+            _ => out.push(next),
+        }
+    }
+    out
+}
+
+/// Puts pieces of one series together in time order; of equal times the later piece counts.
+pub(super) fn join(mut pieces: Vec<SeriesSamples>) -> SeriesSamples {
+    if pieces.len() == 1 {
+        return pieces.pop().unwrap_or_default();
+    }
+    let in_order = pieces.windows(2).all(|pair| match pair {
+        [a, b] => {
+            is_before(&a.timestamps, &b.timestamps) && a.histograms.is_empty() && b.histograms.is_empty()
+        }
+        _ => true,
+    });
+    let mut out = SeriesSamples::default();
+    if in_order {
+        for piece in pieces {
+            out.timestamps.extend(piece.timestamps);
+            out.values.extend(piece.values);
+            out.start_timestamps.extend(piece.start_timestamps);
+        }
+        return out;
+    }
+    let mut floats: Vec<(i64, usize, f64, i64)> = Vec::new();
+    let mut histograms: Vec<(i64, usize, _, i64)> = Vec::new();
+    let (mut has_starts, mut has_histogram_starts) = (false, false);
+    for (order, piece) in pieces.into_iter().enumerate() {
+        has_starts |= !piece.start_timestamps.is_empty();
+        has_histogram_starts |= !piece.histogram_start_timestamps.is_empty();
+        for (at, (time, value)) in piece.timestamps.iter().zip(&piece.values).enumerate() {
+            floats.push((*time, order, *value, piece.start_timestamps.get(at).copied().unwrap_or_default()));
+        }
+        for (at, (time, histogram)) in piece.histograms.into_iter().enumerate() {
+            let start = piece.histogram_start_timestamps.get(at).copied().unwrap_or_default();
+            histograms.push((time, order, histogram, start));
+        }
+    }
+    // Later pieces first among equal times, so that they stay.
+    floats.sort_by_key(|(time, order, ..)| (*time, std::cmp::Reverse(*order)));
+    floats.dedup_by_key(|(time, ..)| *time);
+    histograms.sort_by_key(|(time, order, ..)| (*time, std::cmp::Reverse(*order)));
+    histograms.dedup_by_key(|(time, ..)| *time);
+    for (time, _, value, start) in floats {
+        out.timestamps.push(time);
+        out.values.push(value);
+        if has_starts {
+            out.start_timestamps.push(start);
+        }
+    }
+    for (time, _, histogram, start) in histograms {
+        out.histograms.push((time, histogram));
+        if has_histogram_starts {
+            out.histogram_start_timestamps.push(start);
+        }
+    }
+    out
+}
+
+fn is_before(a: &[i64], b: &[i64]) -> bool {
+    match (a.last(), b.first()) {
+        (Some(last), Some(first)) => last < first,
+        _ => true,
+    }
+}
