@@ -8,7 +8,7 @@
 mod columns;
 mod schema;
 
-use arrow_array::RecordBatch;
+use arrow_array::{Array as _, RecordBatch};
 
 pub use columns::{
     ExemplarRow, LogBatchBuilder, LogRow, MetricBatchBuilder, PointRow, ResourceIndex, ScopeIndex, SeriesRow,
@@ -208,6 +208,30 @@ impl Batch {
             Batch::Logs(logs) => logs.rows.num_rows(),
             Batch::Metrics(metrics) => metrics.points.num_rows(),
         }
+    }
+
+    /// The number of exemplars.
+    pub fn exemplars(&self) -> usize {
+        match self {
+            Batch::Metrics(metrics) => metrics.exemplars.num_rows(),
+            Batch::Spans(_) | Batch::Logs(_) => 0,
+        }
+    }
+
+    /// How many data points are more than a number.
+    pub fn payloads(&self) -> usize {
+        match self {
+            Batch::Metrics(metrics) => {
+                let payloads = metrics.points.column(point::PAYLOAD);
+                payloads.len() - payloads.null_count()
+            }
+            Batch::Spans(_) | Batch::Logs(_) => 0,
+        }
+    }
+
+    /// Whether there is nothing to store: exemplars may come without data points.
+    pub fn is_empty(&self) -> bool {
+        self.items() == 0 && self.exemplars() == 0
     }
 
     /// Which signal it is of.

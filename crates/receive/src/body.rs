@@ -4,12 +4,12 @@
 //! a refusal: a body that says it is too large need not be read. It never sizes an allocation or a reservation
 //! beyond the first step; both grow with what has really come.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::admission::Reservation;
@@ -41,22 +41,33 @@ pub(crate) struct ReadBody {
     pub(crate) reservation: Reservation,
 }
 
-/// Reads a body to its end.
-pub(crate) async fn read(service: &Service, body: Incoming, framing: Framing) -> Result<ReadBody, Refusal> {
+/// Reads a body of at most so many bytes, or fewer by configuration, to its end.
+pub(crate) async fn read<B>(
+    service: &Service,
+    body: B,
+    framing: Framing,
+    bytes_max: usize,
+) -> Result<ReadBody, Refusal>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Display,
+{
+    let message_bytes_max = bytes_max.min(service.config.request_bytes_max);
     let bytes_max = match framing {
-        Framing::Whole => service.config.request_bytes_max,
-        Framing::GrpcMessage => service.config.request_bytes_max.saturating_add(GRPC_PREFIX_BYTES),
+        Framing::Whole => message_bytes_max,
+        Framing::GrpcMessage => message_bytes_max.saturating_add(GRPC_PREFIX_BYTES),
     };
     let declared = body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     if declared.is_some_and(|bytes| bytes > bytes_max) {
-        return Err(Refusal::too_large(service.config.request_bytes_max));
+        return Err(Refusal::too_large(message_bytes_max));
     }
     if declared.is_some_and(|bytes| !service.in_flight.has_room_for_body(bytes)) {
         return Err(service.busy());
     }
     let first_step = declared.unwrap_or(FIRST_STEP_BYTES).min(FIRST_STEP_BYTES);
     let reservation = service.in_flight.reserve(REQUEST_BYTES + first_step).ok_or_else(|| service.busy())?;
-    let mut reading = Reading { service, reservation, pieces: Pieces::default(), bytes_max, framing };
+    let mut reading =
+        Reading { service, reservation, pieces: Pieces::default(), bytes_max, message_bytes_max, framing };
     let mut pace = Pace::new(service.config.body_check_interval, service.config.body_bytes_per_second_min);
     let mut body = std::pin::pin!(body);
     loop {
@@ -85,6 +96,8 @@ struct Reading<'a> {
     reservation: Reservation,
     pieces: Pieces,
     bytes_max: usize,
+    /// The same without a prefix.
+    message_bytes_max: usize,
     framing: Framing,
 }
 
@@ -92,7 +105,7 @@ impl Reading<'_> {
     fn push(&mut self, data: Bytes) -> Result<(), Refusal> {
         let bytes = self.pieces.len() + data.len();
         if bytes > self.bytes_max {
-            return Err(Refusal::too_large(self.service.config.request_bytes_max));
+            return Err(Refusal::too_large(self.message_bytes_max));
         }
         // Reserve for as much again as has come: the next piece is then covered before it is read.
         let ahead = bytes.saturating_mul(2).min(self.bytes_max).max(bytes) + REQUEST_BYTES;
@@ -102,9 +115,9 @@ impl Reading<'_> {
         self.pieces.push(data);
         if self.framing == Framing::GrpcMessage
             && let Some(declared) = self.pieces.start().and_then(grpc_message_bytes)
-            && declared > self.service.config.request_bytes_max
+            && declared > self.message_bytes_max
         {
-            return Err(Refusal::too_large(self.service.config.request_bytes_max));
+            return Err(Refusal::too_large(self.message_bytes_max));
         }
         Ok(())
     }

@@ -63,7 +63,6 @@ struct Worker {
     queue: Arc<Queue>,
     store: Store,
     in_flight: Arc<InFlight>,
-    request_bytes_max: usize,
     limits: DecodeLimits,
 }
 
@@ -81,7 +80,6 @@ impl Pool {
                 queue: Arc::clone(&queue),
                 store: store.clone(),
                 in_flight: Arc::clone(in_flight),
-                request_bytes_max: config.request_bytes_max,
                 limits: config.decode_limits,
             };
             let thread = std::thread::Builder::new().name(format!("decode-{n}"));
@@ -162,9 +160,9 @@ impl Worker {
             Ok(decoded) => decoded,
             Err(refusal) => return answer(reply, Err(refusal)),
         };
-        let ExportRequest { signal, encoding, compression, body, reservation } = request;
+        let ExportRequest { signal, encoding, compression, body, reservation, .. } = request;
         let accepted = accepted(&decoded, signal);
-        if accepted.items == 0 && accepted.rejected == 0 {
+        if decoded.batch.is_empty() && accepted.rejected == 0 {
             return answer(reply, Ok(accepted));
         }
         let Decoded { batch, rejected } = decoded;
@@ -186,14 +184,13 @@ impl Worker {
         // The room for the decompressed body and, once that is gone, for the batch, which is about as large.
         let guess = match request.compression {
             wire::Compression::Identity => request.body.len(),
-            _ => request.body.len().saturating_mul(COMPRESSION_RATIO).min(self.request_bytes_max),
+            _ => request.body.len().saturating_mul(COMPRESSION_RATIO).min(request.bytes_max),
         };
         if !request.reservation.grow_waiting(guess, PATIENCE) {
             return Err(busy(&self.in_flight));
         }
-        let plain: Cow<'_, [u8]> =
-            wire::decompress(&request.body, request.compression, self.request_bytes_max)
-                .map_err(|error| Refusal::undecodable(&error))?;
+        let plain: Cow<'_, [u8]> = wire::decompress(&request.body, request.compression, request.bytes_max)
+            .map_err(|error| Refusal::undecodable(&error))?;
         request.reservation.shrink_to(body_bytes.saturating_add(plain.len()));
         let context = DecodeContext { received_at, limits: self.limits };
         let decoded = decoder
@@ -211,7 +208,13 @@ fn content_hash(signal: Signal, plain: &[u8]) -> u128 {
 fn accepted(decoded: &Decoded, signal: Signal) -> Accepted {
     let mut message = Rejection::summary(&decoded.rejected, signal);
     truncate(&mut message, PARTIAL_MESSAGE_BYTES_MAX);
-    Accepted { items: decoded.batch.items() as u64, rejected: Rejection::total(&decoded.rejected), message }
+    Accepted {
+        items: decoded.batch.items() as u64,
+        histograms: decoded.batch.payloads() as u64,
+        exemplars: decoded.batch.exemplars() as u64,
+        rejected: Rejection::total(&decoded.rejected),
+        message,
+    }
 }
 
 fn answer(reply: oneshot::Sender<Result<Accepted, Refusal>>, outcome: Result<Accepted, Refusal>) {

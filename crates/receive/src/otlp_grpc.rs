@@ -117,10 +117,12 @@ async fn export(
     request: Request<Incoming>,
 ) -> Result<Accepted, Refusal> {
     let named = service::compression(request.headers(), GRPC_ENCODING)?;
-    let read = body::read(service, request.into_body(), Framing::GrpcMessage).await?;
+    let read = body::read(service, request.into_body(), Framing::GrpcMessage, usize::MAX).await?;
     let (body, compression) = message(read.bytes, named)?;
     let (encoding, reservation) = (Encoding::Protobuf, read.reservation);
-    service.export(scope, ExportRequest { signal, encoding, compression, body, reservation }).await
+    let bytes_max = service.config.request_bytes_max;
+    let request = ExportRequest { signal, encoding, compression, body, reservation, bytes_max };
+    service.export(scope, request).await
 }
 
 /// Takes the one message out of a unary call's body.
@@ -164,8 +166,9 @@ enum Health {
 /// `HealthCheckResponse`: 1 is serving, 2 is not.
 async fn check_health(service: &Service, request: Request<Incoming>) -> Result<Vec<u8>, Health> {
     let named = service::compression(request.headers(), GRPC_ENCODING).map_err(Health::Refused)?;
-    let read =
-        body::read(service, request.into_body(), Framing::GrpcMessage).await.map_err(Health::Refused)?;
+    let read = body::read(service, request.into_body(), Framing::GrpcMessage, usize::MAX)
+        .await
+        .map_err(Health::Refused)?;
     let (body, compression) = message(read.bytes, named).map_err(Health::Refused)?;
     if compression != Compression::Identity {
         return Err(Health::Refused(Refusal::unknown_compression(compression.name())));

@@ -42,10 +42,12 @@ pub(crate) async fn handle(service: &Service, request: Request<Incoming>) -> Res
     let outcome = async {
         let encoding = encoding.ok_or_else(|| unknown_content_type(&content_type))?;
         let compression = service::compression(request.headers(), CONTENT_ENCODING)?;
-        let read = body::read(service, request.into_body(), Framing::Whole).await?;
+        let read = body::read(service, request.into_body(), Framing::Whole, usize::MAX).await?;
         body_was_read = true;
         let (body, reservation) = (read.bytes, read.reservation);
-        service.export(&mut scope, ExportRequest { signal, encoding, compression, body, reservation }).await
+        let bytes_max = service.config.request_bytes_max;
+        let request = ExportRequest { signal, encoding, compression, body, reservation, bytes_max };
+        service.export(&mut scope, request).await
     };
     match outcome.await {
         Ok(accepted) => {

@@ -35,12 +35,18 @@ pub(crate) struct ExportRequest {
     pub(crate) compression: Compression,
     pub(crate) body: Bytes,
     pub(crate) reservation: Reservation,
+    /// The most that the body may be once it is decompressed.
+    pub(crate) bytes_max: usize,
 }
 
 /// A request whose accepted items are durable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Accepted {
     pub(crate) items: u64,
+    /// How many of the items are native histograms that came by remote write.
+    pub(crate) histograms: u64,
+    /// Exemplars of metrics, which are no items.
+    pub(crate) exemplars: u64,
     pub(crate) rejected: u64,
     pub(crate) message: String,
 }

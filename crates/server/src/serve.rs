@@ -8,6 +8,7 @@
 
 mod receiver_metrics;
 mod settings;
+mod writer;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -113,6 +114,7 @@ async fn serve(
         Addresses { grpc: receiver.grpc_addr(), http: receiver.http_addr(), api: listener.local_addr()? };
     let draining = Arc::new(AtomicBool::new(false));
     let router = throughline_api::native(context(config, store, clock, &receiver, addresses, &draining));
+    let router = writer::mount(router, &receiver.metrics_writer());
     let (stop_api, api_stopped) = watch::channel(false);
     let api = axum::serve(listener, router).with_graceful_shutdown(changed(api_stopped));
     let api = tokio::spawn(async move { api.await });

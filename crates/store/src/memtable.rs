@@ -134,7 +134,7 @@ impl Memtable {
 
     /// Takes a batch in; it is visible to views from now on. `received_at` is in nanoseconds since the epoch.
     pub fn insert(&self, batch: Batch, received_at: i64) {
-        if batch.items() == 0 {
+        if batch.is_empty() {
             return;
         }
         self.oldest_at.fetch_min(received_at, Ordering::Relaxed);

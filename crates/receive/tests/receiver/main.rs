@@ -5,6 +5,9 @@ mod client;
 mod connections;
 mod delivery;
 mod hostile;
+#[path = "../../../wire/tests/requests/remote_write.rs"]
+mod messages;
+mod remote_write;
 mod sdk;
 mod server;
 mod status_message;

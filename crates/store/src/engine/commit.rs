@@ -120,7 +120,7 @@ impl Engine {
         for (Queued { write, done, .. }, written) in group.into_iter().zip(written) {
             match written {
                 Written::Stored => {
-                    if write.batch.items() > 0 {
+                    if !write.batch.is_empty() {
                         self.observer.stored(applied.floor.lsn, write.received_at, &write.batch);
                     }
                     apply_write(&mut applied, write);
@@ -162,7 +162,7 @@ fn apply_write(applied: &mut Applied, write: Write) {
     applied.floor.ledger.add_stored(write.signal, stored, &write.rejected);
     applied.floor.total_items += stored + Rejection::total(&write.rejected);
     applied.hashes.push(write.content_hash);
-    if stored > 0 {
+    if !write.batch.is_empty() {
         applied.memtable.insert(write.batch, write.received_at);
     }
 }

@@ -218,7 +218,7 @@ impl Replay<'_> {
                 let stored = batch.items() as u64;
                 applied.floor.ledger.add_stored(frame.signal, stored, &rejected);
                 applied.hashes.push(frame.content_hash);
-                if stored > 0 {
+                if !batch.is_empty() {
                     engine.observer.stored(header.place.lsn, frame.received_at, &batch);
                     applied.memtable.insert(batch, frame.received_at);
                 }
