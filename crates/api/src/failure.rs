@@ -43,6 +43,12 @@ impl Failure {
         Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
     }
 
+    /// The store is not open yet.
+    pub fn starting() -> Failure {
+        let message = "the store is being opened and its log replayed; /readyz says when it is done";
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, "starting", message)
+    }
+
     /// A query took too long.
     pub fn timeout(seconds: u64) -> Failure {
         let message =

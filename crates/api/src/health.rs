@@ -30,6 +30,13 @@ pub(crate) async fn readyz(State(api): State<Api>) -> Result<Response, Failure> 
     Ok((code, Json(body)).into_response())
 }
 
+/// What there is to say of readiness while the store is opened.
+pub(crate) async fn starting() -> Response {
+    let waits = json!({"ready": false, "reasons": ["the store is being opened and its log replayed"]});
+    let body = json!({"ready": false, "write": waits, "read": waits});
+    (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+}
+
 pub(crate) async fn status(State(api): State<Api>) -> Result<Json<Value>, Failure> {
     let context = api.context.clone();
     let answer = move || {

@@ -5,11 +5,14 @@
 //! answered is a [`failure`] that names the parameter, the limit and the way out; what can be answered in part only
 //! says so in `partial`.
 //!
+//! [`listener`] accepts connections, before the store is open too.
+//!
 //! [`ROUTES`] is the whole surface; a golden file in the tests pins it.
 
 pub mod blocking;
 pub mod failure;
 mod health;
+pub mod listener;
 pub mod metrics;
 mod native;
 pub mod params;
@@ -90,6 +93,14 @@ impl Context {
 struct Api {
     context: Context,
     blocking: Blocking,
+}
+
+/// What answers while the store is opened: the process is alive and not ready.
+pub fn starting() -> Router {
+    Router::new()
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::starting))
+        .fallback(|| async { failure::Failure::starting() })
 }
 
 /// The router of the native API, health and metrics.

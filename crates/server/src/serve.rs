@@ -1,7 +1,7 @@
 //! `throughline serve`: the assembly, in start-up order.
 //!
-//! 1. configuration; 2. store (locks the folder, replays the log); 3. receivers and API bind; 4. ready, printed with
-//!    the addresses.
+//! 1. configuration; 2. the API binds: alive, not ready; 3. store (locks the folder, replays the log); 4. receivers bind;
+//! 5. ready, printed with the addresses.
 //!
 //! On SIGTERM or SIGINT: not ready, receivers stop accepting and finish what they have, then the API, then the store
 //! flushes and closes. What is still in flight at a second signal is not acknowledged and so not lost to its sender.
@@ -17,11 +17,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
+use axum::Router;
 use serde_json::json;
+use throughline_api::listener;
 use throughline_receive::Receiver;
 use throughline_store::{Clock, OsDisk, Store, SystemClock};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::cli::{DurabilityArg, ServeArgs};
 use crate::config::{self, Config, Durability, Problem};
@@ -44,10 +47,12 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode> {
         );
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let store = open_store(&config, &clock)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
-    let served = runtime.block_on(serve(&config, &store, &clock, args.until_stdin_closes));
+    // Answers from the runtime's threads while this one opens the store.
+    let api = runtime.block_on(Api::start(config.api_endpoint))?;
+    let store = open_store(&config, &clock)?;
+    let served = runtime.block_on(serve(&config, &store, &clock, api, args.until_stdin_closes));
     // Queries that are still running hold snapshots, not data: they need not end before the store closes.
     runtime.shutdown_background();
     let closed = store.close().context("close the store");
@@ -100,24 +105,41 @@ fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> Result<Store> {
     Ok(store)
 }
 
+/// The native API's socket and what answers on it.
+struct Api {
+    address: SocketAddr,
+    router: watch::Sender<Router>,
+    stop: watch::Sender<bool>,
+    ended: JoinHandle<()>,
+}
+
+impl Api {
+    /// Listens, and answers that the store is being opened.
+    async fn start(endpoint: SocketAddr) -> Result<Api> {
+        let listener = TcpListener::bind(endpoint)
+            .await
+            .with_context(|| format!("listen for the native API on {endpoint}"))?;
+        let address = listener.local_addr()?;
+        let (router, answers) = watch::channel(throughline_api::starting());
+        let (stop, stopped) = watch::channel(false);
+        let ended = tokio::spawn(listener::serve(listener, answers, changed(stopped)));
+        Ok(Api { address, router, stop, ended })
+    }
+}
+
 async fn serve(
     config: &Config,
     store: &Store,
     clock: &Arc<dyn Clock>,
+    api: Api,
     until_stdin_closes: bool,
 ) -> Result<()> {
     let receiver = Receiver::bind(settings::receive(config), store.clone(), Arc::clone(clock))?;
-    let listener = TcpListener::bind(config.api_endpoint)
-        .await
-        .with_context(|| format!("listen for the native API on {}", config.api_endpoint))?;
-    let addresses =
-        Addresses { grpc: receiver.grpc_addr(), http: receiver.http_addr(), api: listener.local_addr()? };
+    let addresses = Addresses { grpc: receiver.grpc_addr(), http: receiver.http_addr(), api: api.address };
     let draining = Arc::new(AtomicBool::new(false));
-    let router = throughline_api::native(context(config, store, clock, &receiver, addresses, &draining));
-    let router = writer::mount(router, &receiver.metrics_writer());
-    let (stop_api, api_stopped) = watch::channel(false);
-    let api = axum::serve(listener, router).with_graceful_shutdown(changed(api_stopped));
-    let api = tokio::spawn(async move { api.await });
+    let context = context(config, store, clock, &receiver, addresses, &draining);
+    let router = writer::mount(throughline_api::native(context), &receiver.metrics_writer());
+    _ = api.router.send_replace(router);
     let signals = signals(until_stdin_closes)?;
     log("info", &addresses.line());
     receiver
@@ -126,8 +148,8 @@ async fn serve(
             draining.store(true, Ordering::Relaxed);
         })
         .await?;
-    stop_api.send_replace(true);
-    if tokio::time::timeout(QUERIES_TIMEOUT, api).await.is_err() {
+    api.stop.send_replace(true);
+    if tokio::time::timeout(QUERIES_TIMEOUT, api.ended).await.is_err() {
         log("warning", "queries were still running and are cut off");
     }
     Ok(())

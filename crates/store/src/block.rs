@@ -13,6 +13,7 @@
 //! `docs/format/block.md` describes the bytes. A block is written by [`crate::flush`] or [`crate::compact`] and becomes
 //! part of the store when the manifest names its [`BlockMeta`].
 
+pub(crate) mod bodies;
 pub(crate) mod build;
 pub(crate) mod checksums;
 pub(crate) mod index;

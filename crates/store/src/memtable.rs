@@ -99,7 +99,8 @@ struct Tables {
     spans: Vec<Arc<MiniBatch>>,
     logs: Vec<Arc<MiniBatch>>,
     metrics: Vec<Arc<MetricMiniBatch>>,
-    series: Vec<Arc<SeriesEntry>>,
+    /// Shared with views, and copied by the first series that is new after one was taken.
+    series: Arc<Vec<Arc<SeriesEntry>>>,
     series_by_fingerprint: HashMap<[u8; 16], u32>,
     /// Texts that many series share: services, resources, scopes and metric names.
     texts: HashMap<Arc<str>, ()>,
@@ -214,7 +215,7 @@ impl Tables {
                     let entry = self.series_entry(rows, row);
                     added += 256 + entry.attributes.len();
                     self.series_by_fingerprint.insert(entry.fingerprint, self.series.len() as u32);
-                    self.series.push(Arc::new(entry));
+                    Arc::make_mut(&mut self.series).push(Arc::new(entry));
                     self.series.len() as u32 - 1
                 }
             };
@@ -273,7 +274,7 @@ pub(crate) struct Contents {
     pub(crate) spans: Vec<Arc<MiniBatch>>,
     pub(crate) logs: Vec<Arc<MiniBatch>>,
     pub(crate) metrics: Vec<Arc<MetricMiniBatch>>,
-    pub(crate) series: Vec<Arc<SeriesEntry>>,
+    pub(crate) series: Arc<Vec<Arc<SeriesEntry>>>,
 }
 
 impl Memtable {

@@ -258,11 +258,19 @@ impl Snapshot {
 
     /// Series with a point in the range.
     pub fn series(&self, query: &SeriesQuery) -> Result<Found<Series>, Error> {
-        let found = self.points(query)?;
-        Ok(Found {
-            items: found.items.into_iter().map(|(series, _)| series).collect(),
-            partial: found.partial,
-        })
+        let mut list = merge::SeriesList::default();
+        let mut partial = self.missing.to_vec();
+        for block in self.blocks.iter().filter(|b| query.range.overlaps(b.min_time(), b.max_time())) {
+            if let Err(error) = block.series_with_points(query, &mut list) {
+                partial.push(error.to_string());
+            }
+        }
+        for memtable in &self.memtables {
+            memtable.series_with_points(query, &mut list);
+        }
+        let (items, cut) = list.finish(query.limit);
+        partial.extend(series_left_out(cut, query.limit));
+        Ok(Found { items, partial })
     }
 
     /// Series and their points in the range, in time order; where two points of a series have the same time, the
@@ -279,10 +287,7 @@ impl Snapshot {
             memtable.points(query, &mut merged);
         }
         let (items, cut) = merged.finish(query.limit);
-        if cut > 0 {
-            partial
-                .push(format!("{cut} series over the limit of {} are left out; ask for more", query.limit));
-        }
+        partial.extend(series_left_out(cut, query.limit));
         Ok(Found { items, partial })
     }
 
@@ -358,4 +363,8 @@ impl Snapshot {
         blocks.sort_by_key(|block| std::cmp::Reverse(block.max_time()));
         blocks
     }
+}
+
+fn series_left_out(cut: usize, limit: usize) -> Option<String> {
+    (cut > 0).then(|| format!("{cut} series over the limit of {limit} are left out; ask for more"))
 }

@@ -46,6 +46,9 @@ pub struct LookupArguments {
     /// How many random traces are looked up
     #[arg(long, default_value_t = 2_000)]
     lookups: usize,
+    /// How often everything is asked; figures are medians
+    #[arg(long, default_value_t = 1)]
+    runs: usize,
     /// Leave out the look-ups during ingest
     #[arg(long)]
     idle_only: bool,
@@ -93,11 +96,22 @@ fn at_size(arguments: &LookupArguments, spans: u64) -> anyhow::Result<Vec<Figure
     let traces = choose(&Generator::new(arguments.common.seed, base_time_ns), spans, arguments.lookups);
     let mut client = Client::new(server.place.query_port);
     let size = format!("{} M spans", spans as f64 / 1e6);
-    let mut figures = ask(&mut client, &traces, base_time_ns, &format!("{size}, idle"))?;
+    let mut ask = |state: &str| {
+        let mut figures: Vec<Figure> = Vec::new();
+        for _ in 0..arguments.runs.max(1) {
+            let run = ask(&mut client, &traces, base_time_ns, &format!("{size}, {state}"))?;
+            match figures.is_empty() {
+                true => figures = run,
+                false => figures.iter_mut().zip(run).for_each(|(all, one)| all.runs.extend(one.runs)),
+            }
+        }
+        anyhow::Ok(figures)
+    };
+    let mut figures = ask("idle")?;
     if !arguments.idle_only {
         let load = Load::start(&server, arguments.common.seed + 1);
         std::thread::sleep(Duration::from_secs(5));
-        figures.extend(ask(&mut client, &traces, base_time_ns, &format!("{size}, full ingest"))?);
+        figures.extend(ask("full ingest")?);
         load.finish()?;
     }
     let place = server.stop()?;

@@ -87,7 +87,8 @@ impl Server {
         write(&config, &configuration(&place, own_settings))?;
         let mut command = Command::new(binary);
         command.arg("serve").arg("--config").arg(&config);
-        let ready = place.query_port;
+        // The last port that it opens: the API answers while the log is replayed.
+        let ready = place.http_port;
         Server::start(command, place, ready)
     }
 

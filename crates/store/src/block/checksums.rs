@@ -237,41 +237,64 @@ impl ChunkReader for CheckedFile {
     }
 }
 
-/// A part of a file that was read at once, for readers that will ask for most of it in pieces.
-pub(crate) struct Window {
+/// Parts of a file that were read at once, for readers that will ask for them in pieces; what lies elsewhere is read
+/// when it is asked for.
+pub(crate) struct Windows {
     file: CheckedFile,
-    start: u64,
-    bytes: Bytes,
+    /// Where each part starts, ascending, and its bytes.
+    parts: Vec<(u64, Bytes)>,
 }
 
-impl Window {
-    pub(crate) fn new(file: &CheckedFile, range: Range<u64>) -> Result<Window, Error> {
-        let bytes = file.read(range.start, (range.end - range.start) as usize)?;
-        Ok(Window { file: file.clone(), start: range.start, bytes })
+impl Windows {
+    /// Reads the ranges, which ascend; those that follow each other closely are read together.
+    pub(crate) fn new(
+        file: &CheckedFile,
+        ranges: impl IntoIterator<Item = Range<u64>>,
+    ) -> Result<Windows, Error> {
+        let mut merged: Vec<Range<u64>> = Vec::new();
+        for range in ranges {
+            match merged.last_mut() {
+                Some(last) if range.start.saturating_sub(last.end) < CHUNK_BYTES as u64 => {
+                    last.end = last.end.max(range.end);
+                }
+                _ => merged.push(range),
+            }
+        }
+        let read = |range: Range<u64>| {
+            let len = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+            Ok((range.start, file.read(range.start, len)?))
+        };
+        Ok(Windows { file: file.clone(), parts: merged.into_iter().map(read).collect::<Result<_, Error>>()? })
+    }
+
+    /// The bytes from an offset to the end of the part that it lies in.
+    fn from(&self, offset: u64) -> Option<Bytes> {
+        let after = self.parts.partition_point(|(start, _)| *start <= offset);
+        let (start, bytes) = self.parts.get(after.checked_sub(1)?)?;
+        let skip = usize::try_from(offset - start).ok()?;
+        (skip < bytes.len()).then(|| bytes.slice(skip..))
     }
 }
 
-impl Length for Window {
+impl Length for Windows {
     fn len(&self) -> u64 {
         self.file.bytes()
     }
 }
 
-impl ChunkReader for Window {
+impl ChunkReader for Windows {
     type T = bytes::buf::Reader<Bytes>;
 
     fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
-        match start.checked_sub(self.start) {
-            Some(skip) if skip < self.bytes.len() as u64 => Ok(self.bytes.slice(skip as usize..).reader()),
-            _ => self.file.get_read(start),
+        match self.from(start) {
+            Some(rest) => Ok(rest.reader()),
+            None => self.file.get_read(start),
         }
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
-        match start.checked_sub(self.start) {
-            Some(skip) if skip.saturating_add(length as u64) <= self.bytes.len() as u64 => {
-                Ok(self.bytes.slice(skip as usize..skip as usize + length))
-            }
+        match self.from(start) {
+            Some(rest) if length <= rest.len() => Ok(rest.slice(..length)),
             _ => self.file.get_bytes(start, length),
         }
     }

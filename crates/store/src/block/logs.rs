@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use arrow_array::builder::FixedSizeBinaryBuilder;
+use arrow_array::cast::AsArray as _;
 use arrow_array::types::UInt8Type;
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
 use throughline_model::batch::{
@@ -14,6 +15,7 @@ use throughline_model::batch::{
 };
 use throughline_model::{SpanId, TraceId};
 
+use super::bodies::split_column;
 use super::shred::{AttributeColumns, Shredder};
 use super::spans::RowRef;
 use super::tables::LOG_GROUP_ROWS;
@@ -144,13 +146,16 @@ impl LogSources {
                 self.rows(record.at).map(|(rows, row)| column_binary(rows, log::ATTRIBUTES).value(row));
             shredder.push(list.unwrap_or_default());
         }
+        let bodies = gather(log::BODY)?;
+        let (patterns, slots) = split_column(bodies.as_string());
         let (attributes, attribute_columns) = shredder.finish();
         let mut out: Vec<ArrayRef> = vec![
             gather(log::TIME)?,
             self.observed_delays(part),
             gather(log::SEVERITY_NUMBER)?,
             gather(log::SEVERITY_TEXT)?,
-            gather(log::BODY)?,
+            Arc::new(patterns),
+            Arc::new(slots),
             gather(log::BODY_KIND)?,
             Arc::new(part.iter().map(|record| record.trace_row).collect::<UInt32Array>()),
             Arc::new(part.iter().map(|record| record.span_row).collect::<UInt32Array>()),

@@ -29,7 +29,7 @@ pub fn index(bytes: &[u8]) -> Result<usize, Error> {
             found += reader.postings(row)?.logs.len();
         }
         found += reader.postings(n as u32).map(|postings| postings.exemplars.len()).unwrap_or_default();
-        found += reader.tokens(n as usize)?.map_or(0, |filter| filter.len());
+        found += usize::from(reader.may_contain_tokens(n as usize, &[n, n << 32])?);
     }
     Ok(found + reader.all_postings()?.len())
 }

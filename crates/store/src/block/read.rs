@@ -2,8 +2,11 @@
 
 mod columns;
 mod footers;
+mod log_search;
 mod metrics;
+mod pages;
 mod search;
+mod services;
 mod table;
 mod trace;
 

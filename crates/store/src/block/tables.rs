@@ -25,14 +25,14 @@ use crate::error::Error;
 /// Rows of a row group of spans: a whole trace costs one group's dictionaries (performance figures, section B).
 pub(crate) const SPAN_GROUP_ROWS: usize = 8_192;
 
-/// Rows of a row group of the trace table: a look-up compares one id in it.
-pub(crate) const TRACE_GROUP_ROWS: usize = 8_192;
+/// Rows of a row group of the trace table: a look-up compares one id in it, and reads 16 bytes for each of these rows.
+pub(crate) const TRACE_GROUP_ROWS: usize = 1_024;
 
 /// Rows of a row group of logs.
 pub(crate) const LOG_GROUP_ROWS: usize = 65_536;
 
 /// Rows of a page of logs: what a look-up of one line decodes.
-const LOG_PAGE_ROWS: usize = 2_048;
+pub(crate) const LOG_PAGE_ROWS: usize = 2_048;
 
 /// Rows of a row group of exemplars and series.
 const SMALL_GROUP_ROWS: usize = 16_384;
@@ -103,7 +103,7 @@ impl Table {
                 let base = base.set_max_row_group_row_count(Some(LOG_GROUP_ROWS));
                 let base = base.set_data_page_row_count_limit(LOG_PAGE_ROWS);
                 let base = base.set_write_batch_size(LOG_PAGE_ROWS);
-                let base = plain(raw(base, "span_id"), "body");
+                let base = plain(raw(base, "span_id"), "slots");
                 let base = packed(base, &["time", "observed_delay_ns", "trace_row"]);
                 let base =
                     small(base, &["severity_number", "severity_text", "body_kind", "span_row", "flags"]);
@@ -189,7 +189,7 @@ pub(crate) fn time_type() -> DataType {
     DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
 }
 
-fn dictionary_type() -> DataType {
+pub(crate) fn dictionary_type() -> DataType {
     DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
 }
 
@@ -261,7 +261,8 @@ pub(crate) fn logs_schema(attributes: impl Iterator<Item = Field>) -> SchemaRef 
         ("observed_delay_ns", DataType::Int64, false),
         ("severity_number", DataType::UInt8, false),
         ("severity_text", DataType::Utf8, true),
-        ("body", DataType::Utf8, false),
+        ("pattern", DataType::Utf8, false),
+        ("slots", DataType::Utf8, true),
         ("body_kind", DataType::UInt8, false),
         ("trace_row", DataType::UInt32, true),
         ("span_row", DataType::UInt32, true),

@@ -196,8 +196,11 @@ impl Output<'_> {
         }
         let rows = RecordBatch::try_new(self.schema.clone(), columns).map_err(arrow_error)?;
         let of_rows = Columns::new(&rows);
+        let mut body = String::new();
         for row in 0..rows.num_rows() {
-            self.tokens.add(of_rows.text("body", row).unwrap_or_default());
+            body.clear();
+            of_rows.body(row, &mut body);
+            self.tokens.add(&body);
         }
         self.table.write(&rows)?;
         self.n_rows += rows.num_rows();

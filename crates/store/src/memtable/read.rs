@@ -1,16 +1,20 @@
 //! Questions to a memtable: look-ups by the sorted fingerprints, everything else by a scan over the columns.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use arrow_array::types::{Float64Type, Int64Type, UInt8Type, UInt32Type};
 use arrow_array::{Array, RecordBatch, StringArray};
 use throughline_model::attribute;
 use throughline_model::batch::{
-    column_binary, column_dictionary, column_fixed, column_number, column_text, column_time, log, point, span,
+    column_binary, column_dictionary, column_fixed, column_number, column_text, column_time, exemplar, log,
+    point, span,
 };
 use throughline_model::record::{Exemplar, LogRecord, Point};
 use throughline_model::{Signal, TraceId};
 
 use super::{Contents, MiniBatch, SeriesEntry};
-use crate::snapshot::merge::{SeriesPoints, Services, TraceHits};
+use crate::snapshot::merge::{SeriesList, SeriesPoints, Services, TraceHits};
 use crate::snapshot::{
     LogQuery, SeriesQuery, TimeRange, TraceData, TraceQuery, Want, exemplar_row, log_row, series_record,
     span_row,
@@ -89,11 +93,13 @@ impl MemtableView {
 
     /// Whether anything of the trace is here.
     pub(crate) fn knows(&self, id: TraceId) -> bool {
-        let mut data = TraceData::default();
-        self.has_spans(id) || {
-            self.trace(id, Want { spans: false, logs: true, exemplars: true }, &mut data);
-            !data.logs.is_empty() || !data.exemplars.is_empty()
-        }
+        let fingerprint = id.fingerprint();
+        let in_mini = |mini: &MiniBatch, position: usize| {
+            mini.rows_of(fingerprint).any(|row| id_is(&mini.rows, position, row, id))
+        };
+        self.has_spans(id)
+            || self.contents.logs.iter().any(|mini| in_mini(mini, log::TRACE_ID))
+            || self.contents.metrics.iter().any(|metrics| in_mini(&metrics.exemplars, exemplar::TRACE_ID))
     }
 
     pub(crate) fn trace(&self, id: TraceId, want: Want, data: &mut TraceData) {
@@ -112,7 +118,6 @@ impl MemtableView {
             }
         }
         if want.exemplars {
-            use throughline_model::batch::exemplar;
             for metrics in &self.contents.metrics {
                 let mini = &metrics.exemplars;
                 for row in mini.rows_of(fingerprint).filter(|r| id_is(&mini.rows, exemplar::TRACE_ID, *r, id))
@@ -156,27 +161,56 @@ impl MemtableView {
     }
 
     pub(crate) fn search_logs(&self, query: &LogQuery, found: &mut Vec<LogRecord>) {
-        for mini in
-            self.contents.logs.iter().filter(|mini| query.range.overlaps(mini.min_time, mini.max_time))
-        {
+        // The newest so far: a heap whose top is the oldest of them. Records are made of what remains at the end.
+        let mut newest: BinaryHeap<Reverse<(i64, usize, usize)>> = BinaryHeap::new();
+        for (number, mini) in self.contents.logs.iter().enumerate() {
+            let is_old = newest.len() >= query.limit
+                && newest.peek().is_some_and(|Reverse((oldest, ..))| mini.max_time < *oldest);
+            if is_old || !query.range.overlaps(mini.min_time, mini.max_time) {
+                continue;
+            }
             let rows = &mini.rows;
             let services = wanted_keys(rows, log::SERVICE, query.service.as_deref());
             let times = column_time(rows, log::TIME).values();
             let severities = column_number::<UInt8Type>(rows, log::SEVERITY_NUMBER).values();
             let bodies = column_text(rows, log::BODY);
-            let mut hits: Vec<usize> = Vec::new();
+            let finder = query.contains.as_deref().map(memchr::memmem::Finder::new);
             for (row, (time, severity)) in times.iter().zip(severities).enumerate() {
                 let hit = query.range.contains(*time)
                     && *severity >= query.min_severity
                     && has_key(rows, log::SERVICE, row, &services)
-                    && query.contains.as_deref().is_none_or(|text| bodies.value(row).contains(text));
+                    && finder.as_ref().is_none_or(|text| text.find(bodies.value(row).as_bytes()).is_some());
                 if hit {
-                    hits.push(row);
+                    newest.push(Reverse((*time, number, row)));
+                    if newest.len() > query.limit {
+                        newest.pop();
+                    }
                 }
             }
-            // Only the newest of each mini-batch can be among the newest of all.
-            hits.sort_by_key(|row| std::cmp::Reverse(times.get(*row).copied()));
-            found.extend(hits.into_iter().take(query.limit).map(|row| log_row(rows, row)));
+        }
+        let mini = |number: usize| self.contents.logs.get(number);
+        let hits = newest.into_iter();
+        found.extend(hits.filter_map(|Reverse((_, number, row))| Some(log_row(&mini(number)?.rows, row))));
+    }
+
+    /// Adds the series that have a point in the range.
+    pub(crate) fn series_with_points(&self, query: &SeriesQuery, list: &mut SeriesList) {
+        let mut wanted: Vec<bool> = self.contents.series.iter().map(|series| series.matches(query)).collect();
+        for metrics in &self.contents.metrics {
+            let mini = &metrics.points;
+            if !query.range.overlaps(mini.min_time, mini.max_time) {
+                continue;
+            }
+            let of_row = column_number::<UInt32Type>(&mini.rows, point::SERIES).values();
+            let times = column_time(&mini.rows, point::TIME).values();
+            for (batch_series, _) in of_row.iter().zip(times).filter(|(_, time)| query.range.contains(**time))
+            {
+                let Some(index) = metrics.series.get(*batch_series as usize) else { continue };
+                if let Some(is_wanted) = wanted.get_mut(*index as usize).filter(|is_wanted| **is_wanted) {
+                    *is_wanted = false;
+                    list.extend(self.contents.series.get(*index as usize).map(|series| (**series).clone()));
+                }
+            }
         }
     }
 
@@ -202,7 +236,6 @@ impl MemtableView {
     }
 
     pub(crate) fn exemplars(&self, query: &SeriesQuery, found: &mut Vec<Exemplar>) {
-        use throughline_model::batch::exemplar;
         for metrics in &self.contents.metrics {
             let mini = &metrics.exemplars;
             if !query.range.overlaps(mini.min_time, mini.max_time) {
@@ -245,7 +278,7 @@ impl MemtableView {
                 services.with(service, |summary| summary.log_count += 1);
             }
         }
-        for series in &self.contents.series {
+        for series in self.contents.series.iter() {
             services.series(&series.service, &series.fingerprint);
         }
     }

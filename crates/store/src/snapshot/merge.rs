@@ -5,13 +5,15 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ahash::{AHashMap as HashMap, AHashSet as HashSet};
 use throughline_model::TraceId;
 use throughline_model::record::{Exemplar, LogRecord, Point, Series, TraceSummary};
 use throughline_model::trace::{Analyser, Analysis, SpanTiming};
 
-use super::{ServiceSummary, TraceData};
+use super::{ServiceSummary, TraceData, series_record};
+use crate::memtable::SeriesEntry;
 
 /// At most so many operations are listed of one service; the rest is still counted in its spans.
 const OPERATIONS_MAX: usize = 1_000;
@@ -175,6 +177,32 @@ impl SeriesPoints {
             points.reverse();
         }
         (items, cut)
+    }
+}
+
+/// Metric, service and fingerprint.
+type SeriesOrder = (Arc<str>, Arc<str>, [u8; 16]);
+
+/// Series as they come together from memtables and blocks.
+#[derive(Default)]
+pub(crate) struct SeriesList {
+    by_order: BTreeMap<SeriesOrder, SeriesEntry>,
+}
+
+impl Extend<SeriesEntry> for SeriesList {
+    fn extend<T: IntoIterator<Item = SeriesEntry>>(&mut self, series: T) {
+        for entry in series {
+            let key = (entry.metric.clone(), entry.service.clone(), entry.fingerprint);
+            self.by_order.entry(key).or_insert(entry);
+        }
+    }
+}
+
+impl SeriesList {
+    /// The series by metric, service and fingerprint, and how many are over the limit.
+    pub(crate) fn finish(self, limit: usize) -> (Vec<Series>, usize) {
+        let cut = self.by_order.len().saturating_sub(limit);
+        (self.by_order.values().take(limit).map(series_record).collect(), cut)
     }
 }
 

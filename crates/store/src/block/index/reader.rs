@@ -5,7 +5,7 @@ use throughline_model::protobuf::Reader;
 use xorf::{BinaryFuse8, BinaryFuse8Ref, DmaSerializable, Filter, FilterRef};
 
 use super::format::{HEADER_BYTES, MAGIC, Section, VERSION, bucket_of};
-use super::{GROUP_TRACES, TracePostings};
+use super::{GROUP_TRACES, TracePostings, tokens};
 use crate::block::checksums::CheckedFile;
 use crate::error::Error;
 
@@ -118,13 +118,20 @@ impl IndexReader {
         Ok(out)
     }
 
-    /// The token filter of a row group of logs; `None` where there is none.
-    pub(crate) fn tokens(&self, row_group: usize) -> Result<Option<Bytes>, Error> {
-        if row_group + 1 >= self.tokens_directory.len() / 4 {
-            return Ok(None);
+    /// Whether a row group of logs may hold all of the tokens; `false` is certain. Only the parts of the filter that
+    /// the tokens touch are read.
+    pub(crate) fn may_contain_tokens(&self, row_group: usize, hashes: &[u64]) -> Result<bool, Error> {
+        if hashes.is_empty() || row_group + 1 >= self.tokens_directory.len() / 4 {
+            return Ok(true);
         }
         let (from, to) = self.span(&self.tokens_directory, row_group)?;
-        self.part(Section::Tokens, from, to - from).map(Some)
+        for place in hashes.iter().flat_map(|hash| tokens::places(*hash, to - from)) {
+            let byte = self.part(Section::Tokens, from + place.byte, 1)?;
+            if byte.first().is_some_and(|byte| byte & place.bit == 0) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn span(&self, directory: &Bytes, at: usize) -> Result<(usize, usize), Error> {

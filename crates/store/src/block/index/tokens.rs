@@ -91,12 +91,17 @@ fn nothing_recent() -> Vec<u64> {
     (0..RECENT as u64).map(|slot| slot ^ 1).collect()
 }
 
-/// Whether a token may be in a filter; `false` is certain.
-pub(crate) fn may_contain(filter: &[u8], hash: u64) -> bool {
-    let n_bits = filter.len() as u64 * 8;
-    !n_bits.is_power_of_two()
-        || bits_of(hash, n_bits)
-            .all(|bit| filter.get((bit / 8) as usize).is_some_and(|b| b >> (bit % 8) & 1 == 1))
+/// One bit of a filter.
+pub(crate) struct Place {
+    pub(crate) byte: usize,
+    pub(crate) bit: u8,
+}
+
+/// The bits of a filter of so many bytes that are set if it holds a token; none where that is no length of a filter.
+pub(crate) fn places(hash: u64, n_bytes: usize) -> impl Iterator<Item = Place> {
+    let n_bits = n_bytes as u64 * 8;
+    let bits = n_bits.is_power_of_two().then(|| bits_of(hash, n_bits));
+    bits.into_iter().flatten().map(|bit| Place { byte: (bit / 8) as usize, bit: 1 << (bit % 8) })
 }
 
 /// The bits of a token among a power of two: folding a filter in half drops the highest bit of each.

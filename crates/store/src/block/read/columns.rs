@@ -8,6 +8,7 @@ use arrow_array::{
 use serde_json::{Map, Value as Json};
 use throughline_model::{SpanId, TraceId};
 
+use crate::block::bodies::assemble;
 use crate::block::shred::COLUMN_PREFIX;
 use crate::snapshot::json_map;
 
@@ -37,6 +38,11 @@ impl<'a> Columns<'a> {
 
     pub(crate) fn owned(&self, name: &str, row: usize) -> String {
         self.text(name, row).unwrap_or_default().to_owned()
+    }
+
+    /// Writes the body of a log record after what `into` has.
+    pub(crate) fn body(&self, row: usize, into: &mut String) {
+        assemble(self.text("pattern", row).unwrap_or_default(), self.text("slots", row), into);
     }
 
     pub(crate) fn map(&self, name: &str, row: usize) -> Map<String, Json> {

@@ -13,7 +13,7 @@ use crate::block::Table;
 use crate::block::samples::Run;
 use crate::error::Error;
 use crate::memtable::SeriesEntry;
-use crate::snapshot::merge::SeriesPoints;
+use crate::snapshot::merge::{SeriesList, SeriesPoints};
 use crate::snapshot::parts::{PartExemplar, RunBounds};
 use crate::snapshot::{SeriesQuery, TimeRange, json_map, series_record};
 
@@ -103,6 +103,29 @@ impl Block {
                 Ok(())
             },
         )
+    }
+
+    /// Adds the series that have a point in the range; points are read only of runs that lie partly within.
+    pub(crate) fn series_with_points(&self, query: &SeriesQuery, list: &mut SeriesList) -> Result<(), Error> {
+        let series = self.matching_series(query)?;
+        for bounds in self.run_bounds()? {
+            let mut wanted = series.range(bounds.series.clone()).peekable();
+            if wanted.peek().is_none() || !query.range.overlaps(bounds.min_time, bounds.max_time) {
+                continue;
+            }
+            if query.range.contains(bounds.min_time) && query.range.contains(bounds.max_time) {
+                list.extend(wanted.map(|(_, entry)| entry.clone()));
+                continue;
+            }
+            let run = self.run(bounds.run)?;
+            let points = run.points(true)?;
+            for (row, range) in run.series() {
+                let (Some(entry), Some(points)) = (series.get(&row), points.get(range)) else { continue };
+                let is_within = points.iter().any(|point| query.range.contains(point.time));
+                list.extend(is_within.then(|| entry.clone()));
+            }
+        }
+        Ok(())
     }
 
     /// Calls `visit` with each run whose bounds `wanted` accepts; the others are not read.

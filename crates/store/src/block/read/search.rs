@@ -1,28 +1,22 @@
-//! Scans over spans and logs: row groups are skipped by their statistics, rows by the columns of the query, and only
-//! what remains is read whole.
-
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+//! Searches for traces: row groups of spans are skipped by their statistics, rows by the columns of the query.
 
 use arrow_array::RecordBatch;
 use arrow_array::types::{Int64Type, UInt8Type, UInt32Type};
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
-use throughline_model::record::LogRecord;
 
 use super::{Block, Columns};
 use crate::block::Table;
-use crate::block::index::tokens;
 use crate::error::Error;
-use crate::snapshot::merge::{Services, TraceHits};
-use crate::snapshot::{LogQuery, TimeRange, TraceQuery};
+use crate::snapshot::TraceQuery;
+use crate::snapshot::merge::TraceHits;
 
 /// The least and the greatest value of a column in a row group, where they were kept.
-fn bounds<'a>(group: &'a RowGroupMetaData, column: &str) -> Option<&'a Statistics> {
+pub(super) fn bounds<'a>(group: &'a RowGroupMetaData, column: &str) -> Option<&'a Statistics> {
     group.columns().iter().find(|chunk| chunk.column_path().string() == column)?.statistics()
 }
 
-fn overlaps_text(group: &RowGroupMetaData, column: &str, wanted: Option<&str>) -> bool {
+pub(super) fn overlaps_text(group: &RowGroupMetaData, column: &str, wanted: Option<&str>) -> bool {
     let Some(wanted) = wanted else { return true };
     match bounds(group, column) {
         Some(Statistics::ByteArray(stats)) => {
@@ -34,7 +28,7 @@ fn overlaps_text(group: &RowGroupMetaData, column: &str, wanted: Option<&str>) -
     }
 }
 
-fn overlaps_number(group: &RowGroupMetaData, column: &str, least: i64, greatest: i64) -> bool {
+pub(super) fn overlaps_number(group: &RowGroupMetaData, column: &str, least: i64, greatest: i64) -> bool {
     match bounds(group, column) {
         Some(Statistics::Int64(stats)) => {
             stats.min_opt().is_none_or(|min| *min <= greatest)
@@ -49,7 +43,7 @@ fn overlaps_number(group: &RowGroupMetaData, column: &str, least: i64, greatest:
 }
 
 /// For each row of a text column, whether it is the wanted one.
-fn text_is(columns: &Columns<'_>, name: &str, wanted: &str) -> Vec<bool> {
+pub(super) fn text_is(columns: &Columns<'_>, name: &str, wanted: &str) -> Vec<bool> {
     if let Some((keys, values)) = columns.dictionary(name) {
         let wanted: Vec<bool> = values.iter().map(|value| value == Some(wanted)).collect();
         return (0..keys.len())
@@ -62,7 +56,7 @@ fn text_is(columns: &Columns<'_>, name: &str, wanted: &str) -> Vec<bool> {
         .unwrap_or_default()
 }
 
-fn and(mask: &mut [bool], other: impl IntoIterator<Item = bool>) {
+pub(super) fn and(mask: &mut [bool], other: impl IntoIterator<Item = bool>) {
     mask.iter_mut().zip(other).for_each(|(keep, other)| *keep &= other);
 }
 
@@ -143,128 +137,4 @@ impl Block {
         }
         Ok(())
     }
-
-    pub(crate) fn search_logs(&self, query: &LogQuery, found: &mut Vec<LogRecord>) -> Result<(), Error> {
-        let table = self.table(Table::Logs)?;
-        let needles = query.contains.as_deref().map(whole_tokens).unwrap_or_default();
-        let mut wanted = vec!["time"];
-        wanted.extend(query.service.as_ref().map(|_| "service"));
-        wanted.extend((query.min_severity > 0).then_some("severity_number"));
-        wanted.extend(query.contains.as_ref().map(|_| "body"));
-        // The newest so far: a heap whose top is the oldest of them.
-        let mut newest: BinaryHeap<Reverse<(i64, u32)>> = BinaryHeap::new();
-        for group in 0..table.groups() {
-            let meta = table.group(group);
-            let may_match = overlaps_text(meta, "service", query.service.as_deref())
-                && overlaps_number(meta, "time", query.range.start, query.range.end.saturating_sub(1))
-                && overlaps_number(meta, "severity_number", i64::from(query.min_severity), i64::MAX)
-                && self.may_contain_tokens(group, &needles)?;
-            if !may_match {
-                continue;
-            }
-            for rows in table.read_group(group, None, Some(&wanted))? {
-                let columns = Columns::new(&rows);
-                let Some(times) = columns.times("time") else { continue };
-                let mut mask: Vec<bool> =
-                    times.values().iter().map(|time| query.range.contains(*time)).collect();
-                if let Some(service) = &query.service {
-                    and(&mut mask, text_is(&columns, "service", service));
-                }
-                if let Some(severities) = columns.numbers::<UInt8Type>("severity_number") {
-                    and(
-                        &mut mask,
-                        severities.values().iter().map(|severity| *severity >= query.min_severity),
-                    );
-                }
-                if let (Some(text), Some(bodies)) = (&query.contains, columns.texts("body")) {
-                    let finder = memchr::memmem::Finder::new(text);
-                    let keeps = mask.clone();
-                    let hits = keeps
-                        .iter()
-                        .enumerate()
-                        .map(|(row, keep)| *keep && finder.find(bodies.value(row).as_bytes()).is_some());
-                    and(&mut mask, hits);
-                }
-                let first = table.first_row(group) as u32;
-                for (row, time) in
-                    times.values().iter().enumerate().filter(|(row, _)| mask.get(*row) == Some(&true))
-                {
-                    newest.push(Reverse((*time, first + row as u32)));
-                    if newest.len() > query.limit {
-                        newest.pop();
-                    }
-                }
-            }
-        }
-        let mut rows: Vec<u32> = newest.into_iter().map(|Reverse((_, row))| row).collect();
-        rows.sort_unstable();
-        found.extend(self.logs(&rows)?);
-        Ok(())
-    }
-
-    fn may_contain_tokens(&self, group: usize, hashes: &[u64]) -> Result<bool, Error> {
-        if hashes.is_empty() {
-            return Ok(true);
-        }
-        Ok(match self.index().tokens(group)? {
-            Some(filter) => hashes.iter().all(|hash| tokens::may_contain(&filter, *hash)),
-            None => true,
-        })
-    }
-
-    pub(crate) fn services(&self, range: TimeRange, services: &mut Services) -> Result<(), Error> {
-        let spans = self.table(Table::Spans)?;
-        for group in 0..spans.groups() {
-            for rows in
-                spans.read_group(group, None, Some(&["service", "name", "start_time", "status_code"]))?
-            {
-                let columns = Columns::new(&rows);
-                for row in (0..rows.num_rows()).filter(|row| range.contains(columns.time("start_time", *row)))
-                {
-                    let service = columns.text("service", row).unwrap_or_default();
-                    let is_error = columns.u8("status_code", row) == 2;
-                    services.with(service, |summary| {
-                        summary.span_count += 1;
-                        summary.error_count += u64::from(is_error);
-                    });
-                    services.operation(service, columns.text("name", row).unwrap_or_default());
-                }
-            }
-        }
-        let logs = self.table(Table::Logs)?;
-        for group in 0..logs.groups() {
-            for rows in logs.read_group(group, None, Some(&["service", "time"]))? {
-                let columns = Columns::new(&rows);
-                for row in (0..rows.num_rows()).filter(|row| range.contains(columns.time("time", *row))) {
-                    services.with(columns.text("service", row).unwrap_or_default(), |summary| {
-                        summary.log_count += 1
-                    });
-                }
-            }
-        }
-        let series = self.table(Table::Series)?;
-        for group in 0..series.groups() {
-            for rows in series.read_group(group, None, Some(&["service", "fingerprint"]))? {
-                let columns = Columns::new(&rows);
-                for row in 0..rows.num_rows() {
-                    let fingerprint = columns.bytes("fingerprint", row).unwrap_or_default();
-                    services.series(columns.text("service", row).unwrap_or_default(), fingerprint);
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The hashes of the tokens that a body must hold if it holds the text: those that the text does not cut off.
-fn whole_tokens(text: &str) -> Vec<u64> {
-    let is_token = |byte: &u8| !byte.is_ascii() || byte.is_ascii_alphanumeric() || *byte == b'_';
-    let bytes = text.as_bytes();
-    let from = bytes.iter().position(|byte| !is_token(byte)).unwrap_or(bytes.len());
-    let to = bytes.iter().rposition(|byte| !is_token(byte)).unwrap_or(0);
-    let mut hashes = Vec::new();
-    if let Some(inner) = text.get(from..to.max(from)) {
-        tokens::each_token(inner, |hash| hashes.push(hash));
-    }
-    hashes
 }

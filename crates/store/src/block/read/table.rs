@@ -1,28 +1,38 @@
 //! Reads rows of one table: by number, or a row group at a time.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use parquet::arrow::ProjectionMask;
+use arrow_schema::{FieldRef, Fields};
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection, RowSelector,
 };
+use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::file::metadata::{PageIndexPolicy, RowGroupMetaData};
-use parquet::file::reader::ChunkReader;
 
+use super::pages::GroupPages;
 use crate::block::Table;
-use crate::block::checksums::{CheckedFile, Window};
-use crate::block::tables::columns_error;
+use crate::block::checksums::{CheckedFile, Windows};
+use crate::block::tables::{columns_error, dictionary_type};
 use crate::error::Error;
 
-/// A row group is read at once where it is at most so large; beyond, column by column.
-const WINDOW_BYTES_MAX: u64 = 1 << 20;
+/// A column chunk that is wanted whole is read at once where it is at most so large; beyond, page by page.
+const CHUNK_BYTES_MAX: u64 = 4 << 20;
+
+/// A column chunk of which a few rows are wanted is read at once where it is at most so large: as many bytes as
+/// the checksums of a dictionary and a page make a reader read anyway.
+const SMALL_CHUNK_BYTES: u64 = 64 << 10;
 
 /// An open table.
 pub(crate) struct TableReader {
     table: Table,
     file: CheckedFile,
     metadata: ArrowReaderMetadata,
+    /// All columns, as they are decoded.
+    levels: FieldLevels,
+    /// The fields as they are decoded where columns are chosen.
+    scan_fields: Fields,
     /// The first row of each row group, and the number of rows at the end.
     first_rows: Vec<u64>,
 }
@@ -39,7 +49,11 @@ impl TableReader {
             let before = first_rows.last().copied().unwrap_or_default();
             first_rows.push(before + group.num_rows().max(0) as u64);
         }
-        Ok(TableReader { table, file, metadata, first_rows })
+        let fields = metadata.schema().fields();
+        let levels = levels_of(&metadata, ProjectionMask::all(), fields)
+            .map_err(|error| columns_error(table, "open", error))?;
+        let scan_fields = fields.iter().map(scanned).collect();
+        Ok(TableReader { table, file, metadata, levels, scan_fields, first_rows })
     }
 
     /// The bytes that the decoded footer holds.
@@ -124,44 +138,61 @@ impl TableReader {
         ranges: Option<Vec<Range<usize>>>,
         columns: Option<&[&str]>,
     ) -> Result<Vec<RecordBatch>, Error> {
-        match (self.window_of(group, ranges.is_some()), columns) {
-            (Some(range), None) => self.decode(Window::new(&self.file, range)?, group, ranges, columns),
-            _ => self.decode(self.file.clone(), group, ranges, columns),
-        }
+        let schema = self.metadata.metadata().file_metadata().schema_descr();
+        let mask = columns.map(|names| ProjectionMask::columns(schema, names.iter().copied()));
+        let windows = self.windows(group, ranges.is_some(), mask.as_ref())?;
+        self.decode(windows, group, ranges, mask)
     }
 
-    /// The bytes of a row group, where reading them at once is worth it. With an offset index only the pages of the
-    /// rows are read, so a selection of rows does without.
-    fn window_of(&self, group: usize, is_selection: bool) -> Option<Range<u64>> {
-        if is_selection && self.metadata.metadata().page_index().is_some() {
-            return None;
-        }
-        let columns = self.group(group).columns();
-        let start = columns.iter().map(|column| column.byte_range().0).min()?;
-        let end = columns.iter().map(|column| column.byte_range()).map(|(from, len)| from + len).max()?;
-        (end - start <= WINDOW_BYTES_MAX).then_some(start..end)
-    }
-
-    fn decode<R: ChunkReader + 'static>(
+    /// The column chunks that are read at once. With an offset index the pages of the wanted rows can be read alone.
+    fn windows(
         &self,
-        source: R,
+        group: usize,
+        is_selection: bool,
+        mask: Option<&ProjectionMask>,
+    ) -> Result<Windows, Error> {
+        let has_index = self.metadata.metadata().page_index().is_some();
+        let bytes_max = if is_selection && has_index { SMALL_CHUNK_BYTES } else { CHUNK_BYTES_MAX };
+        let chunks = self.group(group).columns().iter().enumerate();
+        let mut ranges: Vec<Range<u64>> = chunks
+            .filter(|(leaf, _)| mask.is_none_or(|mask| mask.leaf_included(*leaf)))
+            .map(|(_, chunk)| chunk.byte_range())
+            .filter(|(_, len)| *len <= bytes_max)
+            .map(|(start, len)| start..start.saturating_add(len))
+            .collect();
+        ranges.sort_unstable_by_key(|range| range.start);
+        Windows::new(&self.file, ranges)
+    }
+
+    fn decode(
+        &self,
+        source: Windows,
         group: usize,
         ranges: Option<Vec<Range<usize>>>,
-        columns: Option<&[&str]>,
+        mask: Option<ProjectionMask>,
     ) -> Result<Vec<RecordBatch>, Error> {
         let n_rows = self.group(group).num_rows().max(0) as usize;
-        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source, self.metadata.clone())
-            .with_row_groups(vec![group])
-            .with_batch_size(n_rows.max(1));
-        if let Some(names) = columns {
-            let mask = ProjectionMask::columns(builder.parquet_schema(), names.iter().copied());
-            builder = builder.with_projection(mask);
-        }
-        if let Some(ranges) = ranges {
-            builder = builder.with_row_selection(selection(&ranges, n_rows));
-        }
         let wrap = |error| columns_error(self.table, "read", error);
-        let reader = builder.build().map_err(wrap)?;
+        let chosen;
+        let levels = match mask {
+            None => &self.levels,
+            Some(mask) => {
+                chosen = levels_of(&self.metadata, mask, &self.scan_fields).map_err(wrap)?;
+                &chosen
+            }
+        };
+        // Room is made in every column for as many rows as are asked for, so that should not be all of them.
+        let n_wanted = ranges.as_ref().map_or(n_rows, |ranges| ranges.iter().map(Range::len).sum());
+        let pages =
+            GroupPages { source: Arc::new(source), metadata: Arc::clone(self.metadata.metadata()), group };
+        let selection = ranges.map(|ranges| selection(&ranges, n_rows));
+        let reader = ParquetRecordBatchReader::try_new_with_row_groups(
+            levels,
+            &pages,
+            n_wanted.clamp(1, n_rows.max(1)),
+            selection,
+        )
+        .map_err(wrap)?;
         reader
             .map(|rows| {
                 rows.map_err(|error| {
@@ -170,6 +201,23 @@ impl TableReader {
                 })
             })
             .collect()
+    }
+}
+
+fn levels_of(
+    metadata: &ArrowReaderMetadata,
+    mask: ProjectionMask,
+    fields: &Fields,
+) -> parquet::errors::Result<FieldLevels> {
+    let schema = metadata.metadata().file_metadata().schema_descr();
+    parquet_to_arrow_field_levels(schema, mask, Some(fields))
+}
+
+/// Names of spans and patterns of log bodies repeat: a scan looks at the few that there are.
+fn scanned(field: &FieldRef) -> FieldRef {
+    match field.name().as_str() {
+        "name" | "pattern" => Arc::new(field.as_ref().clone().with_data_type(dictionary_type())),
+        _ => Arc::clone(field),
     }
 }
 

@@ -208,12 +208,14 @@ fn log_of(
     row: usize,
 ) -> LogRecord {
     let time = columns.time("time", row);
+    let mut body = String::new();
+    columns.body(row, &mut body);
     LogRecord {
         time,
         observed_time: time.wrapping_add(columns.i64("observed_delay_ns", row)),
         severity_number: columns.u8("severity_number", row),
         severity_text: columns.owned("severity_text", row),
-        body: body_json(columns.owned("body", row), columns.u8("body_kind", row)),
+        body: body_json(body, columns.u8("body_kind", row)),
         trace_id,
         span_id,
         flags: columns.u32("flags", row).unwrap_or_default(),

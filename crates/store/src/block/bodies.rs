@@ -1,0 +1,158 @@
+//! Bodies of log records as patterns and slots: the text that repeats, and the words of it that do not.
+//!
+//! A *slot* is a run of ASCII letters and digits that has a digit; where it is digits and then a unit (letters of which the
+//! first is no hexadecimal digit: `26ms`), the digits alone. The *pattern* is the body with [`PLACEHOLDER`] in place of each slot.
+//! Splitting looks at nothing but the body, so the same line has the same pattern in every block, and putting both together
+//! again is a matter of walking over two texts. Patterns are few, and a dictionary stores each once; of a line
+//! remains what is new in it.
+
+use arrow_array::builder::StringBuilder;
+use arrow_array::{Array, StringArray};
+
+/// What stands in a pattern for a slot. A body that has it is its own pattern and has no slots.
+pub(crate) const PLACEHOLDER: &str = "{}";
+
+/// What stands between slots, which have letters and digits alone.
+pub(crate) const SEPARATOR: char = ' ';
+
+/// Splits bodies; keeps its working memory.
+#[derive(Default)]
+pub(crate) struct Splitter {
+    pattern: String,
+    slots: String,
+}
+
+/// The end of the slot that begins with a run of letters and digits, if it does; else where the run ends.
+enum Run {
+    Slot(usize),
+    Word(usize),
+}
+
+fn run_at(bytes: &[u8]) -> Run {
+    let len = bytes.iter().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(bytes.len());
+    let run = bytes.get(..len).unwrap_or_default();
+    if !run.iter().any(u8::is_ascii_digit) {
+        return Run::Word(len);
+    }
+    let digits = run.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(len);
+    let unit = run.get(digits..).unwrap_or_default();
+    let is_unit = digits > 0
+        && unit.first().is_some_and(|byte| !byte.is_ascii_hexdigit())
+        && unit.iter().all(u8::is_ascii_alphabetic);
+    Run::Slot(if is_unit { digits } else { len })
+}
+
+impl Splitter {
+    /// The pattern of a body and its slots; no slots where the body is its own pattern.
+    pub(crate) fn split<'a>(&'a mut self, body: &'a str) -> (&'a str, Option<&'a str>) {
+        if body.contains(PLACEHOLDER) {
+            return (body, None);
+        }
+        self.pattern.clear();
+        self.slots.clear();
+        let bytes = body.as_bytes();
+        // Slots begin and end at ASCII, so every cut is at the bound of a character.
+        let part = |from: usize, to: usize| body.get(from..to).unwrap_or_default();
+        let (mut at, mut copied) = (0, 0);
+        while let Some(byte) = bytes.get(at) {
+            if !byte.is_ascii_alphanumeric() {
+                at += 1;
+                continue;
+            }
+            match run_at(bytes.get(at..).unwrap_or_default()) {
+                Run::Word(len) => at += len,
+                Run::Slot(len) => {
+                    self.pattern.push_str(part(copied, at));
+                    self.pattern.push_str(PLACEHOLDER);
+                    if !self.slots.is_empty() {
+                        self.slots.push(SEPARATOR);
+                    }
+                    self.slots.push_str(part(at, at + len));
+                    at += len;
+                    copied = at;
+                    // A unit belongs to the pattern, whatever it looks like by itself.
+                    at += bytes.iter().skip(at).take_while(|byte| byte.is_ascii_alphabetic()).count();
+                }
+            }
+        }
+        if copied == 0 {
+            return (body, None);
+        }
+        self.pattern.push_str(part(copied, bytes.len()));
+        (&self.pattern, Some(&self.slots))
+    }
+}
+
+/// Splits a column of bodies into patterns and slots.
+pub(crate) fn split_column(bodies: &StringArray) -> (StringArray, StringArray) {
+    let mut splitter = Splitter::default();
+    let mut patterns = StringBuilder::new();
+    let mut slots = StringBuilder::new();
+    for row in 0..bodies.len() {
+        let (pattern, of_row) = splitter.split(bodies.value(row));
+        patterns.append_value(pattern);
+        slots.append_option(of_row);
+    }
+    (patterns.finish(), slots.finish())
+}
+
+/// Writes the body of a pattern and its slots after what `into` has.
+pub(crate) fn assemble(pattern: &str, slots: Option<&str>, into: &mut String) {
+    let Some(slots) = slots else { return into.push_str(pattern) };
+    let mut slots = slots.split(SEPARATOR);
+    let mut parts = pattern.split(PLACEHOLDER);
+    into.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        into.push_str(slots.next().unwrap_or_default());
+        into.push_str(part);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(body: &str) -> (String, Option<String>) {
+        let mut splitter = Splitter::default();
+        let (pattern, slots) = splitter.split(body);
+        let mut again = String::new();
+        assemble(pattern, slots, &mut again);
+        assert_eq!(again, body);
+        (pattern.to_owned(), slots.map(str::to_owned))
+    }
+
+    fn pair(pattern: &str, slots: &str) -> (String, Option<String>) {
+        (pattern.to_owned(), Some(slots.to_owned()))
+    }
+
+    #[test]
+    fn words_with_digits_are_slots() {
+        assert_eq!(
+            split("GET /orders/4711 for u-000042 took 8.26ms, id 2f91282ec0c1"),
+            pair("GET /orders/{} for u-{} took {}.{}ms, id {}", "4711 000042 8 26 2f91282ec0c1")
+        );
+        assert_eq!(split("10.4.1.125:8080"), pair("{}.{}.{}.{}:{}", "10 4 1 125 8080"));
+        assert_eq!(split("5s 5GiB 12ab x1y2z3"), pair("{}s {}GiB {} {}", "5 5 12ab x1y2z3"));
+        assert_eq!(split("Grüße an 3 Größen"), pair("Grüße an {} Größen", "3"));
+        assert_eq!(split("nothing to see"), ("nothing to see".to_owned(), None));
+        assert_eq!(split("a {} of 3"), ("a {} of 3".to_owned(), None));
+        assert_eq!(split(""), (String::new(), None));
+        assert_eq!(split("a{7}b"), pair("a{{}}b", "7"));
+    }
+
+    #[test]
+    fn every_text_comes_back() {
+        let alphabet: Vec<char> = "a1{} gZ_ü\u{0}".chars().collect();
+        let mut state = 1u64;
+        for _ in 0..50_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let mut bits = state >> 8;
+            let mut body = String::new();
+            for _ in 0..(state >> 4) % 12 {
+                body.push(alphabet[(bits % alphabet.len() as u64) as usize]);
+                bits /= alphabet.len() as u64;
+            }
+            split(&body);
+        }
+    }
+}
