@@ -16,6 +16,7 @@ pub mod listener;
 pub mod metrics;
 mod native;
 pub mod params;
+pub mod states;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
