@@ -3,6 +3,8 @@
 //! 1. The text is rewritten where the `regex` crate reads it otherwise than RE2 ([`translate`]).
 //! 2. It is parsed; what turns out to be a set of texts, a prefix or a suffix is matched without a regex engine.
 //! 3. Everything else is compiled within a size limit.
+//!
+//! [`AnchoredRegex`] is for those who need the groups of a match.
 
 use std::sync::Arc;
 
@@ -58,12 +60,7 @@ impl Pattern {
         if let Some(form) = simple_form(&hir) {
             return Ok(Pattern(Arc::new(form)));
         }
-        let program = RegexBuilder::new(&format!("^(?s:{translated})$"))
-            .size_limit(PROGRAM_BYTES_MAX)
-            .dfa_size_limit(PROGRAM_BYTES_MAX)
-            .nest_limit(DEPTH_MAX + 2)
-            .build()
-            .map_err(|error| failed(compile_reason(&error)))?;
+        let program = compile(&translated).map_err(failed)?;
         Ok(Pattern(Arc::new(Form::Program(program))))
     }
 
@@ -84,6 +81,40 @@ impl Pattern {
             _ => None,
         }
     }
+}
+
+/// A compiled expression of RE2's syntax that matches whole texts, with its groups.
+#[derive(Clone, Debug)]
+pub struct AnchoredRegex(Regex);
+
+impl AnchoredRegex {
+    /// Compiles the expression.
+    pub fn new(pattern: &str) -> Result<AnchoredRegex, MatcherError> {
+        let failed = |reason: String| MatcherError::Regex { pattern: shorten(pattern), reason };
+        if pattern.len() > PATTERN_BYTES_MAX {
+            return Err(failed(format!("longer than {PATTERN_BYTES_MAX} bytes")));
+        }
+        let program = translate(pattern).and_then(|translated| compile(&translated));
+        Ok(AnchoredRegex(program.map_err(failed)?))
+    }
+
+    /// If the whole text matches, the template with `$1`, `${1}` and `$name` replaced by the groups.
+    #[must_use]
+    pub fn expand(&self, text: &str, template: &str) -> Option<String> {
+        let groups = self.0.captures(text)?;
+        let mut expanded = String::new();
+        groups.expand(template, &mut expanded);
+        Some(expanded)
+    }
+}
+
+fn compile(translated: &str) -> Result<Regex, String> {
+    RegexBuilder::new(&format!("^(?s:{translated})$"))
+        .size_limit(PROGRAM_BYTES_MAX)
+        .dfa_size_limit(PROGRAM_BYTES_MAX)
+        .nest_limit(DEPTH_MAX + 2)
+        .build()
+        .map_err(|error| compile_reason(&error))
 }
 
 /// For messages: nobody reads a kilobyte of expression in an error.

@@ -105,6 +105,10 @@ impl FloatHistogram {
             if bucket.lower >= value {
                 return Some(below);
             }
+            if bucket.upper > value && bucket.lower == f64::NEG_INFINITY {
+                // Nothing can be interpolated in a bucket without end.
+                return Some(below + bucket.count);
+            }
             if bucket.upper > value {
                 return Some(below + bucket.count * share_below(&bucket, value, self.is_custom()));
             }

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use super::{Buckets, CounterResetHint, FloatHistogram};
 
 impl fmt::Display for FloatHistogram {
-    /// `{count:4, sum:5, (0.5,1]:1, (1,2]:3}`
+    /// `{count:4, sum:5, (0.5,1]:1, (1,2]:3}`, which `count_values` makes label values of
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{{count:{}, sum:{}", format_float(self.count), format_float(self.sum))?;
         let mut buckets: Vec<_> = self.negative_buckets().collect();
@@ -25,7 +25,7 @@ impl fmt::Display for FloatHistogram {
 }
 
 impl FloatHistogram {
-    /// `{{schema:1 count:4 sum:5 buckets:[1 3]}}`, the form of test scripts; `count_values` makes label values of it.
+    /// `{{schema:1 count:4 sum:5 buckets:[1 3]}}`, the form of test scripts.
     #[must_use]
     pub fn expression(&self) -> String {
         let mut parts = Vec::new();

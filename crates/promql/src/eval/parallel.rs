@@ -1,0 +1,52 @@
+//! Work on many series at once.
+
+/// From how many samples on a second thread is worth its start.
+const SAMPLES_PER_THREAD: usize = 20_000;
+
+/// Maps all items in order, on several threads if `weight` (samples of one item) times items is large.
+pub(crate) fn map_parallel<T: Send, R: Send>(
+    items: Vec<T>,
+    threads: usize,
+    weight: usize,
+    map: impl Fn(T) -> R + Sync,
+) -> Vec<R> {
+    let samples = items.len().saturating_mul(weight.max(1));
+    let threads = threads.min(samples / SAMPLES_PER_THREAD).min(items.len()).max(1);
+    if threads == 1 {
+        return items.into_iter().map(map).collect();
+    }
+    let size = items.len().div_ceil(threads);
+    let mut rest = items;
+    let mut chunks = Vec::with_capacity(threads);
+    while rest.len() > size {
+        let tail = rest.split_off(rest.len() - size);
+        chunks.push(tail);
+    }
+    let map = &map;
+    let run = |chunk: Vec<T>| chunk.into_iter().map(map).collect::<Vec<R>>();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = chunks.into_iter().rev().map(|chunk| scope.spawn(move || run(chunk))).collect();
+        let mut mapped = run(rest);
+        for worker in workers {
+            match worker.join() {
+                Ok(part) => mapped.extend(part),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        mapped
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_is_kept() {
+        for (count, threads) in [(0, 4), (1, 4), (10, 3), (11, 4), (100, 7)] {
+            let items: Vec<usize> = (0..count).collect();
+            let mapped = map_parallel(items.clone(), threads, 1_000_000, |item| item * 2);
+            assert_eq!(mapped, items.iter().map(|item| item * 2).collect::<Vec<_>>());
+        }
+    }
+}
