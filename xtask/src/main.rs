@@ -1,6 +1,7 @@
 //! `cargo xtask`: what the project needs besides building: checks, benchmarks, fault campaigns.
 
 mod bench;
+mod conformance;
 mod send;
 mod tidy;
 mod torture;
@@ -27,6 +28,9 @@ enum Command {
     /// Measure the release server
     #[command(subcommand)]
     Bench(Box<bench::Bench>),
+    /// Run a suite of another project
+    #[command(subcommand)]
+    Conformance(conformance::Conformance),
     /// Run a fault campaign
     #[command(subcommand)]
     Torture(torture::Torture),
@@ -38,6 +42,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Tidy { bless } => tidy::run(bless),
         Command::Bench(bench) => bench::run(&bench),
+        Command::Conformance(conformance) => conformance::run(&conformance),
         Command::Torture(torture) => torture::run(&torture),
         Command::Send(arguments) => send::run(&arguments),
     };

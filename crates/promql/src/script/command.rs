@@ -1,0 +1,279 @@
+//! The commands of a script.
+
+use super::points::{SeriesLine, series_line};
+use crate::lexer::number::duration_ms;
+use crate::lexer::unquote;
+
+/// A script that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {reason}")]
+pub struct ScriptError {
+    /// From one.
+    pub line: usize,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// One command.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Drops all series.
+    Clear,
+    /// Adds samples.
+    Load {
+        /// Between two points.
+        step_ms: i64,
+        /// Whether classic histograms become native ones as well.
+        with_custom_buckets: bool,
+        /// What to add.
+        series: Vec<SeriesLine>,
+    },
+    /// Asks a query.
+    Eval(Box<Eval>),
+}
+
+/// When a query is evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// The first time.
+    pub start_ms: i64,
+    /// The last time at most.
+    pub end_ms: i64,
+    /// Between two times; zero in an instant query.
+    pub step_ms: i64,
+}
+
+/// A query and what it should answer.
+#[derive(Clone, Debug)]
+pub struct Eval {
+    /// The line of the command, from one.
+    pub line: usize,
+    /// The text of the query.
+    pub query: String,
+    /// When.
+    pub times: Times,
+    /// The series, in order.
+    pub series: Vec<SeriesLine>,
+    /// A number instead.
+    pub scalar: Option<f64>,
+    /// A text instead.
+    pub text: Option<String>,
+    /// The times of the points of a range selector's answer.
+    pub range: Option<Times>,
+    /// Whether the order of the series counts.
+    pub ordered: bool,
+    /// What must be said besides.
+    pub said: Said,
+}
+
+/// What is expected to be said about a query. Each list says whether anything is expected, and what.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    /// Errors.
+    pub fail: Vec<Message>,
+    /// Warnings.
+    pub warn: Vec<Message>,
+    /// Infos.
+    pub info: Vec<Message>,
+    /// No warnings.
+    pub no_warn: bool,
+    /// No infos.
+    pub no_info: bool,
+}
+
+/// What a message should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Anything.
+    Any,
+    /// Just this.
+    Text(String),
+    /// Something like this.
+    Regex(String),
+}
+
+/// Reads a script.
+pub fn commands(text: &str) -> Result<Vec<Command>, ScriptError> {
+    let mut lines = text.lines().enumerate().map(|(at, line)| {
+        let line = line.trim();
+        (at + 1, if line.starts_with('#') { "" } else { line })
+    });
+    let mut commands = Vec::new();
+    while let Some((line, command)) = lines.next() {
+        if command.is_empty() {
+            continue;
+        }
+        // What belongs to a command ends at an empty line or a comment.
+        let fail = |reason: String| ScriptError { line, reason };
+        if command == "clear" {
+            commands.push(Command::Clear);
+        } else if command.starts_with("load") {
+            let block = lines.by_ref().take_while(|(_, line)| !line.is_empty());
+            commands.push(
+                load(command, block)
+                    .map_err(|(at, reason)| ScriptError { line: at.unwrap_or(line), reason })?,
+            );
+        } else if command.starts_with("eval") {
+            let mut eval = head(line, command).map_err(fail)?;
+            for (at, said) in lines.by_ref().take_while(|(_, line)| !line.is_empty()) {
+                expectation(&mut eval, said).map_err(|reason| ScriptError { line: at, reason })?;
+            }
+            commands.push(Command::Eval(Box::new(eval)));
+        } else {
+            return Err(fail(format!("unknown command {command:?}")));
+        }
+    }
+    Ok(commands)
+}
+
+type LineError = (Option<usize>, String);
+
+fn load<'a>(command: &str, block: impl Iterator<Item = (usize, &'a str)>) -> Result<Command, LineError> {
+    let (word, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
+    let with_custom_buckets = match word {
+        "load" => false,
+        "load_with_nhcb" => true,
+        _ => return Err((None, format!("unknown command {word:?}"))),
+    };
+    let step_ms = time_ms(rest).map_err(|reason| (None, reason))?;
+    let mut series = Vec::new();
+    for (at, line) in block {
+        series.push(series_line(line).map_err(|reason| (Some(at), reason))?);
+    }
+    Ok(Command::Load { step_ms, with_custom_buckets, series })
+}
+
+/// `eval instant at T QUERY` or `eval range from T to T step D QUERY`
+fn head(line: usize, command: &str) -> Result<Eval, String> {
+    let mut words = Words { rest: command };
+    let kind = words.next();
+    let mut said = Said::default();
+    let mut ordered = false;
+    match kind.strip_prefix("eval").unwrap_or(kind) {
+        "" => {}
+        "_fail" => said.fail.push(Message::Any),
+        "_warn" => said.warn.push(Message::Any),
+        "_info" => said.info.push(Message::Any),
+        "_ordered" => ordered = true,
+        _ => return Err(format!("unknown command {kind:?}")),
+    }
+    let times = match words.next() {
+        "instant" => {
+            words.expect("at")?;
+            let at = time_ms(words.next())?;
+            Times { start_ms: at, end_ms: at, step_ms: 0 }
+        }
+        "range" => times(&mut words)?,
+        other => return Err(format!("expected \"instant\" or \"range\", got {other:?}")),
+    };
+    Ok(Eval {
+        line,
+        query: words.rest.trim().to_owned(),
+        times,
+        series: Vec::new(),
+        scalar: None,
+        text: None,
+        range: None,
+        ordered,
+        said,
+    })
+}
+
+/// `from T to T step D`
+fn times(words: &mut Words<'_>) -> Result<Times, String> {
+    words.expect("from")?;
+    let start_ms = time_ms(words.next())?;
+    words.expect("to")?;
+    let end_ms = time_ms(words.next())?;
+    words.expect("step")?;
+    let step_ms = time_ms(words.next())?;
+    if step_ms <= 0 || end_ms < start_ms {
+        return Err("a range goes forward in positive steps".to_owned());
+    }
+    Ok(Times { start_ms, end_ms, step_ms })
+}
+
+fn expectation(eval: &mut Eval, line: &str) -> Result<(), String> {
+    let mut words = Words { rest: line };
+    match words.next() {
+        "expect" => return expect(eval, &mut words),
+        "expected_fail_message" => {
+            eval.said.fail = vec![Message::Text(words.rest.trim().to_owned())];
+            return Ok(());
+        }
+        "expected_fail_regexp" => {
+            eval.said.fail = vec![Message::Regex(words.rest.trim().to_owned())];
+            return Ok(());
+        }
+        _ => {}
+    }
+    if let Ok(value) = line.parse::<f64>() {
+        eval.scalar = Some(value);
+        return Ok(());
+    }
+    eval.series.push(series_line(line)?);
+    Ok(())
+}
+
+fn expect(eval: &mut Eval, words: &mut Words<'_>) -> Result<(), String> {
+    let kind = words.next();
+    let rest = words.rest.trim();
+    let message = if rest.is_empty() {
+        Message::Any
+    } else if let Some(text) = rest.strip_prefix("msg:") {
+        Message::Text(text.trim().to_owned())
+    } else if let Some(regex) = rest.strip_prefix("regex:") {
+        Message::Regex(regex.trim().to_owned())
+    } else {
+        Message::Any
+    };
+    match kind {
+        "fail" => eval.said.fail.push(message),
+        "warn" => eval.said.warn.push(message),
+        "info" => eval.said.info.push(message),
+        "no_warn" => eval.said.no_warn = true,
+        "no_info" => eval.said.no_info = true,
+        "ordered" => eval.ordered = true,
+        "string" if rest.len() >= 2 => {
+            eval.text = Some(String::from_utf8_lossy(&unquote(rest)).into_owned());
+        }
+        "range" => {
+            words.expect("vector")?;
+            eval.range = Some(times(words)?);
+        }
+        _ => return Err(format!("unknown expectation {kind:?}")),
+    }
+    Ok(())
+}
+
+/// A time or a duration: with units, or in seconds.
+fn time_ms(text: &str) -> Result<i64, String> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Ok((seconds * 1_000.0).round() as i64);
+    }
+    let (negative, length) = match text.strip_prefix('-') {
+        Some(length) => (true, length),
+        None => (false, text),
+    };
+    let ms = i64::try_from(duration_ms(length)?).unwrap_or(i64::MAX);
+    Ok(if negative { -ms } else { ms })
+}
+
+struct Words<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Words<'a> {
+    fn next(&mut self) -> &'a str {
+        let rest = self.rest.trim_start();
+        let (word, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+        self.rest = rest;
+        word
+    }
+
+    fn expect(&mut self, wanted: &str) -> Result<(), String> {
+        let word = self.next();
+        if word == wanted { Ok(()) } else { Err(format!("expected {wanted:?}, got {word:?}")) }
+    }
+}

@@ -1,0 +1,69 @@
+//! The language as scripts: those of the project beside this file, and Prometheus's own where they are present.
+
+use std::path::{Path, PathBuf};
+
+use throughline_promql::eval::Engine;
+use throughline_promql::script;
+
+/// Runs every script of a folder; the failures as text, and how many queries there were.
+fn run(folder: &Path) -> (Vec<String>, usize) {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
+        .expect("a folder of scripts")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "test"))
+        .collect();
+    paths.sort();
+    let mut failures = Vec::new();
+    let mut present = 0;
+    for path in paths {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).expect("a script");
+        let outcomes =
+            script::run(&text, &Engine::default()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        present += outcomes.len();
+        for outcome in outcomes {
+            if let Some(failure) = outcome.failure {
+                failures.push(format!("{name}:{}: {}\n    {failure}", outcome.line, outcome.query));
+            }
+        }
+    }
+    (failures, present)
+}
+
+#[test]
+fn own_scripts_pass() {
+    let (failures, present) = run(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases"));
+    assert!(present > 0);
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn the_suite_passes_where_it_is_present() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/conformance/promql");
+    if !folder.is_dir() {
+        eprintln!("SKIPPED: no conformance suite at {}", folder.display());
+        return;
+    }
+    let (failures, present) = run(&folder);
+    assert!(failures.is_empty(), "{} of {present} fail:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn scripts_that_cannot_be_read_name_the_line() {
+    let refused =
+        |text: &str| script::run(text, &Engine::default()).map(drop).map_err(|error| error.to_string());
+    assert_eq!(refused("clear\nfoo"), Err("line 2: unknown command \"foo\"".to_owned()));
+    assert!(refused("load 1m\n  a 1 2x\n").is_err_and(|error| error.starts_with("line 2: ")));
+    assert!(refused("eval instant at 5m\n").is_ok(), "an empty query is a query that fails");
+}
+
+#[test]
+fn failures_say_what_was_expected() {
+    let text =
+        "load 1m\n  a{b=\"1\"} 1\n  a{b=\"2\"} 2\n\neval instant at 0 a\n  a{b=\"1\"} 3\n  a{b=\"3\"} 1\n";
+    let outcomes = script::run(text, &Engine::default()).expect("a script");
+    let failure = outcomes.first().and_then(|outcome| outcome.failure.clone()).expect("a failure");
+    for part in ["expected 3", "unexpected {__name__=\"a\", b=\"2\"}", "missing {__name__=\"a\", b=\"3\"}"] {
+        assert!(failure.contains(part), "{failure}");
+    }
+}
