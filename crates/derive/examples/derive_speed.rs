@@ -22,14 +22,16 @@ fn main() {
     };
     let context = DecodeContext { received_at: BASE as i64, limits: DecodeLimits::with_retention(1 << 62) };
     let mut decoder = Decoder::new();
-    let mut decode = |body: &[u8]| {
-        match decoder.decode(Signal::Traces, Encoding::Protobuf, body, &context).expect("decodes").batch {
-            Batch::Spans(batch) => batch,
-            _ => unreachable!("traces become spans"),
-        }
+    let mut decode = |body: &[u8]| match decoder
+        .decode(Signal::Traces, Encoding::Protobuf, body, &context)
+        .expect("decodes")
+        .batch
+    {
+        Batch::Spans(batch) => batch,
+        _ => unreachable!("traces become spans"),
     };
-    let requests = Generator::new(42, BASE).traces(*spans);
-    let batches: Vec<SpanBatch> = requests.map(|request| decode(&request.body)).collect();
+    let generator = Generator::new(42, BASE);
+    let batches: Vec<SpanBatch> = generator.traces(*spans).map(|request| decode(&request.body)).collect();
     let without_graph = DeriveConfig { service_graph: None, ..DeriveConfig::default() };
     for (name, config) in [("span metrics", without_graph), ("with service graph", DeriveConfig::default())] {
         let mut best = f64::MAX;
@@ -47,7 +49,12 @@ fn main() {
         }
         println!("{name}: {best:.1} ns a span, {} series", last.red.table.len());
         if let Some(graph) = &last.graph {
-            println!("{} edges, {:?}, {} sides wait", graph.table.len(), graph.counts, graph.pairing.len());
+            println!(
+                "{} edges, {:?}, {} sides wait",
+                graph.table.len(),
+                graph.counts,
+                graph.pairing.waiting()
+            );
         }
     }
 }

@@ -148,10 +148,13 @@ fn encode_series<V>(series: &Series<V>, values: &[f64], histograms: &[&Histogram
     out
 }
 
-/// A series as it was, without what is special about its values, and its values and histograms in order.
-fn decode_series(message: &[u8]) -> Result<(Series<()>, Vec<f64>, Vec<Histogram>), Unusable> {
-    let mut series = Series { key: Arc::new([]), born_at: 0, seen_at: 0, is_written: false, value: () };
-    let (mut values, mut histograms) = (Vec::new(), Vec::new());
+/// A series as it was written: its numbers and histograms in order.
+type Raw = Series<(Vec<f64>, Vec<Histogram>)>;
+
+fn decode_series(message: &[u8]) -> Result<Raw, Unusable> {
+    let value = (Vec::new(), Vec::new());
+    let mut series = Series { key: Arc::new([]), born_at: 0, seen_at: 0, is_written: false, value };
+    let (values, histograms) = &mut series.value;
     let mut reader = Reader::new(message);
     while let Some((number, field)) = reader.next_field()? {
         match (number, field) {
@@ -169,11 +172,11 @@ fn decode_series(message: &[u8]) -> Result<(Series<()>, Vec<f64>, Vec<Histogram>
             _ => {}
         }
     }
-    Ok((series, values, histograms))
+    Ok(series)
 }
 
-fn with_value<V>(series: Series<()>, value: V) -> Series<V> {
-    let Series { key, born_at, seen_at, is_written, value: () } = series;
+fn with_value<V>(raw: Raw, value: V) -> Series<V> {
+    let Raw { key, born_at, seen_at, is_written, .. } = raw;
     Series { key, born_at, seen_at, is_written, value }
 }
 
@@ -183,28 +186,31 @@ fn fitting(histogram: Option<Histogram>, bounds: &Bounds) -> Result<Histogram, U
 }
 
 fn add_red(deriver: &mut Deriver, message: &[u8]) -> Result<(), Unusable> {
-    let (series, values, histograms) = decode_series(message)?;
-    let bytes = values.first().copied().unwrap_or_default();
+    let mut raw = decode_series(message)?;
+    let (numbers, histograms) = std::mem::take(&mut raw.value);
+    let bytes = numbers.first().copied().unwrap_or_default();
     let latency = fitting(histograms.into_iter().next(), &deriver.red.bounds)?;
-    deriver.red.table.add(with_value(series, Red { bytes, latency }));
+    deriver.red.table.add(with_value(raw, Red { bytes, latency }));
     Ok(())
 }
 
 fn add_edge(deriver: &mut Deriver, message: &[u8]) -> Result<(), Unusable> {
     let Some(graph) = &mut deriver.graph else { return Ok(()) };
-    let (series, values, histograms) = decode_series(message)?;
-    let failed = values.first().copied().unwrap_or_default();
+    let mut raw = decode_series(message)?;
+    let (numbers, histograms) = std::mem::take(&mut raw.value);
+    let failed = numbers.first().copied().unwrap_or_default();
     let mut histograms = histograms.into_iter();
     let server = fitting(histograms.next(), &graph.bounds)?;
     let client = fitting(histograms.next(), &graph.bounds)?;
-    graph.table.add(with_value(series, Edge { failed, server, client }));
+    graph.table.add(with_value(raw, Edge { failed, server, client }));
     Ok(())
 }
 
 fn add_unpaired(deriver: &mut Deriver, message: &[u8]) -> Result<(), Unusable> {
     let Some(graph) = &mut deriver.graph else { return Ok(()) };
-    let (series, values, _) = decode_series(message)?;
-    graph.unpaired.add(with_value(series, values.first().copied().unwrap_or_default()));
+    let raw = decode_series(message)?;
+    let count = raw.value.0.first().copied().unwrap_or_default();
+    graph.unpaired.add(with_value(raw, count));
     Ok(())
 }
 
@@ -212,8 +218,9 @@ fn add_unpaired(deriver: &mut Deriver, message: &[u8]) -> Result<(), Unusable> {
 
 fn encode_half(key: &EdgeKey, half: &Half) -> Vec<u8> {
     let mut out = Vec::new();
-    put_bytes(&mut out, 1, &key.trace_id.to_be_bytes());
-    put_fixed64(&mut out, 2, key.span_id);
+    let (trace_id, span_id) = key.ids();
+    put_bytes(&mut out, 1, &trace_id);
+    put_bytes(&mut out, 2, &span_id);
     let flags = [half.is_client, half.is_messaging, half.failed];
     put_number(&mut out, 3, flags.iter().enumerate().map(|(bit, is)| u64::from(*is) << bit).sum());
     put_fixed64(&mut out, 4, half.arrived_at as u64);
@@ -223,15 +230,15 @@ fn encode_half(key: &EdgeKey, half: &Half) -> Vec<u8> {
     if let Some(peer) = &half.peer {
         put_bytes(&mut out, 8, peer.as_bytes());
     }
-    if !half.dimensions.is_empty() {
-        put_bytes(&mut out, 9, &half.dimensions);
+    if let Some(dimensions) = &half.dimensions {
+        put_bytes(&mut out, 9, dimensions);
     }
     out
 }
 
 fn add_half(deriver: &mut Deriver, message: &[u8]) -> Result<(), Unusable> {
     let Some(graph) = &mut deriver.graph else { return Ok(()) };
-    let mut key = EdgeKey { trace_id: 0, span_id: 0 };
+    let (mut trace_id, mut span_id) = ([0; 16], [0; 8]);
     let mut half = Half {
         is_client: false,
         is_messaging: false,
@@ -241,14 +248,14 @@ fn add_half(deriver: &mut Deriver, message: &[u8]) -> Result<(), Unusable> {
         weight: 1.0,
         service: "".into(),
         peer: None,
-        dimensions: Arc::new([]),
+        dimensions: None,
     };
     let mut reader = Reader::new(message);
     let text = |field: Field<'_>| Arc::from(std::str::from_utf8(field.bytes()).unwrap_or_default());
     while let Some((number, field)) = reader.next_field()? {
         match number {
-            1 => key.trace_id = u128::from_be_bytes(field.bytes().try_into().unwrap_or_default()),
-            2 => key.span_id = field.number(),
+            1 => trace_id = field.bytes().try_into().unwrap_or_default(),
+            2 => span_id = field.bytes().try_into().unwrap_or_default(),
             3 => {
                 let is = |bit: u32| field.number() >> bit & 1 != 0;
                 (half.is_client, half.is_messaging, half.failed) = (is(0), is(1), is(2));
@@ -258,10 +265,10 @@ fn add_half(deriver: &mut Deriver, message: &[u8]) -> Result<(), Unusable> {
             6 => half.weight = f64::from_bits(field.number()),
             7 => half.service = text(field),
             8 => half.peer = Some(text(field)),
-            9 => half.dimensions = field.bytes().into(),
+            9 => half.dimensions = Some(field.bytes().into()),
             _ => {}
         }
     }
-    graph.pairing.meet(key, half);
+    graph.pairing.wait(EdgeKey::new(trace_id, span_id), half);
     Ok(())
 }

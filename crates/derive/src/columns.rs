@@ -2,7 +2,8 @@
 
 use arrow_array::types::{Float64Type, Int32Type, UInt8Type};
 use arrow_array::{
-    Array, BinaryArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int64Array, StringArray, UInt8Array,
+    Array, BinaryArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int64Array, StringArray,
+    UInt8Array,
 };
 use throughline_model::SpanBatch;
 use throughline_model::batch::{

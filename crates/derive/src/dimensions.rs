@@ -1,5 +1,6 @@
 //! Attributes that become labels: their values for one span, as part of a series' key.
 
+use ahash::AHashSet;
 use serde_json::Value as Json;
 use throughline_model::attribute::{self, RawValue, Value};
 
@@ -27,8 +28,10 @@ pub struct Dimensions {
 pub struct OfResources(Vec<Vec<Option<String>>>);
 
 impl Dimensions {
-    /// Dimensions in their order.
-    pub fn new(list: Vec<Dimension>, precedence: Precedence) -> Dimensions {
+    /// Dimensions in their order; one whose label an earlier one has already is left out.
+    pub fn new(mut list: Vec<Dimension>, precedence: Precedence) -> Dimensions {
+        let mut labels = AHashSet::new();
+        list.retain(|dimension| labels.insert(label_name(&dimension.name)));
         Dimensions { list, precedence }
     }
 
@@ -50,7 +53,7 @@ impl Dimensions {
         let of_one = |text: &str| {
             let json: Json = serde_json::from_str(text).unwrap_or(Json::Null);
             let values = self.list.iter().map(|dimension| match json.get(&dimension.name)? {
-                Json::String(text) => Some(label_value(text).to_owned()),
+                Json::String(text) => Some(label_value(text).to_owned()).filter(|text| !text.is_empty()),
                 Json::Null => None,
                 other => Some(label_value(&other.to_string()).to_owned()),
             });
@@ -105,11 +108,12 @@ fn write_attribute(key: &mut Vec<u8>, list: &[u8], name: &str) -> bool {
 
 fn attribute_text(list: &[u8], name: &[u8]) -> Option<String> {
     let (_, value) = attribute::iter_raw(list).find(|(key, _)| *key == name)?;
-    text_of(value)
+    // An empty label is the same as none, and so is an empty attribute.
+    text_of(value).filter(|text| !text.is_empty())
 }
 
 /// A value as a label has it; `None` where nothing is set.
-pub fn text_of(value: RawValue<'_>) -> Option<String> {
+fn text_of(value: RawValue<'_>) -> Option<String> {
     match value {
         RawValue::Text(text) => std::str::from_utf8(text).ok().map(str::to_owned),
         RawValue::Int(number) => Some(number.to_string()),

@@ -14,9 +14,9 @@ use ahash::AHashSet;
 
 use crate::columns::{CLIENT, CONSUMER, ERROR, PRODUCER, SERVER, Spans};
 use crate::config::{Dimension, GraphConfig};
-use crate::dimensions::{Dimensions, OfResources, Precedence};
+use crate::dimensions::{Dimensions, Precedence};
 use crate::histogram::{Bounds, Histogram, Ids};
-use crate::pairing::{EdgeKey, Half, Met, Pairing};
+use crate::pairing::{EdgeKey, Half, Other, Pairing};
 use crate::peers::Peers;
 use crate::table::{SEPARATOR, Table};
 
@@ -97,18 +97,31 @@ pub struct ServiceGraph {
     key: Vec<u8>,
 }
 
-/// A request between two services.
-struct Request<'a> {
-    connection: Connection,
-    client: &'a str,
-    server: &'a str,
-    client_dimensions: &'a [u8],
-    server_dimensions: &'a [u8],
+/// One side of a request, as far as it is counted.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    service: &'a str,
+    dimensions: &'a [u8],
     failed: bool,
-    client_ns: u64,
-    server_ns: u64,
+    duration_ns: u64,
     weight: f64,
-    ids: Ids,
+}
+
+impl<'a> Side<'a> {
+    fn of(half: &'a Half) -> Side<'a> {
+        Side {
+            service: &half.service,
+            dimensions: half.dimensions.as_deref().unwrap_or_default(),
+            failed: half.failed,
+            duration_ns: half.duration_ns,
+            weight: half.weight,
+        }
+    }
+
+    /// Of somebody who sent no span: all that is known of it is its name, and what the other side saw.
+    fn unseen(service: &'a str, dimensions: &'a [u8], other: &Side<'_>) -> Side<'a> {
+        Side { service, dimensions, ..*other }
+    }
 }
 
 impl ServiceGraph {
@@ -137,158 +150,129 @@ impl ServiceGraph {
     /// Looks every span of two sides through.
     pub fn observe(&mut self, spans: &Spans<'_>, now: i64) {
         let resources = self.dimensions.of_resources(spans);
-        let mut services: Vec<Option<Arc<str>>> = vec![None; spans.services().len()];
+        let mut dimensions = Vec::new();
         for row in 0..spans.len() {
             let kind = spans.kind(row);
             if !matches!(kind, SERVER | CLIENT | PRODUCER | CONSUMER) {
                 continue;
             }
-            let is_client = matches!(kind, CLIENT | PRODUCER);
-            let span_id = if is_client { Some(spans.span_id(row)) } else { spans.parent_span_id(row) };
-            let Some(service) = services.get_mut(spans.service_code(row)) else { continue };
-            let service = service.get_or_insert_with(|| shared(&mut self.names, spans.service(row))).clone();
-            let half = Half {
-                is_client,
-                is_messaging: matches!(kind, PRODUCER | CONSUMER),
+            dimensions.clear();
+            self.dimensions.write(spans, row, &resources, &mut dimensions);
+            let side = Side {
+                service: spans.service(row),
+                dimensions: &dimensions,
                 failed: spans.status(row) == ERROR,
-                arrived_at: now,
                 duration_ns: spans.duration_ns(row),
                 weight: spans.weight(row),
-                service,
-                peer: None,
-                dimensions: self.dimensions_of(spans, row, &resources),
             };
-            match span_id {
+            let is_client = matches!(kind, CLIENT | PRODUCER);
+            let id = if is_client { Some(spans.span_id(row)) } else { spans.parent_span_id(row) };
+            match id {
                 Some(id) => {
-                    let trace_id = u128::from_be_bytes(spans.trace_id(row));
-                    let key = EdgeKey { trace_id, span_id: u64::from_be_bytes(id) };
-                    self.side(key, half, spans.attributes(row), now);
+                    let key = EdgeKey::new(spans.trace_id(row), id);
+                    self.side(key, kind, side, spans.attributes(row), now);
                 }
-                None => self.from_outside(&half, spans, row, now),
+                None => self.outside(kind, side, spans, row, now),
             }
         }
     }
 
-    fn dimensions_of(&mut self, spans: &Spans<'_>, row: usize, resources: &OfResources) -> Arc<[u8]> {
-        if self.dimensions.is_empty() {
-            return self.no_dimensions.clone();
-        }
-        let mut values = Vec::new();
-        self.dimensions.write(spans, row, resources, &mut values);
-        values.into()
-    }
-
-    fn side(&mut self, key: EdgeKey, mut half: Half, attributes: &[u8], now: i64) {
-        if half.is_client
-            && let Some(peer) = self.peers.find(attributes)
-        {
-            if peer.is_database {
-                return self.to_virtual_node(&key, &half, &peer.name, Connection::Database, now);
-            }
-            half.peer = Some(shared(&mut self.names, &peer.name));
-        }
-        match self.pairing.meet(key, half) {
-            Met::Waits => {}
-            Met::Full => self.counts.dropped += 1,
-            Met::Twice(half) => self.count_unpaired(&half, now),
-            Met::Pair(this, other) => {
+    fn side(&mut self, key: EdgeKey, kind: u8, side: Side<'_>, attributes: &[u8], now: i64) {
+        let is_client = matches!(kind, CLIENT | PRODUCER);
+        let is_messaging = matches!(kind, PRODUCER | CONSUMER);
+        match self.pairing.meet(key, is_client) {
+            Other::Nowhere => {}
+            Other::Twice => return self.count_unpaired(is_client, is_messaging, side, now),
+            Other::Here(other) => {
                 self.counts.paired += 1;
-                let (client, server) = if this.is_client { (this, other) } else { (other, this) };
-                let is_messaging = client.is_messaging || server.is_messaging;
-                let connection =
-                    if is_messaging { Connection::MessagingSystem } else { Connection::Direct };
-                let request = Request {
-                    connection,
-                    client: &client.service,
-                    server: &server.service,
-                    client_dimensions: &client.dimensions,
-                    server_dimensions: &server.dimensions,
-                    failed: client.failed || server.failed,
-                    client_ns: client.duration_ns,
-                    server_ns: server.duration_ns,
-                    weight: client.weight.max(server.weight),
-                    ids: ids_of(&key),
-                };
-                self.count(&request, now);
+                let is_messaging = is_messaging || other.is_messaging;
+                let connection = if is_messaging { Connection::MessagingSystem } else { Connection::Direct };
+                let other = Side::of(&other);
+                let (client, server) = if is_client { (side, other) } else { (other, side) };
+                return self.count(connection, client, server, key.ids(), now);
             }
+        }
+        let peer = if is_client { self.peers.find(attributes) } else { None };
+        let mut shared_peer = None;
+        if let Some(peer) = peer {
+            if peer.is_database {
+                return self.virtual_request(Connection::Database, side, peer.name, key.ids(), now);
+            }
+            shared_peer = Some(shared(&mut self.names, peer.name));
+        }
+        let half = Half {
+            is_client,
+            is_messaging,
+            failed: side.failed,
+            arrived_at: now,
+            duration_ns: side.duration_ns,
+            weight: side.weight,
+            service: shared(&mut self.names, side.service),
+            peer: shared_peer,
+            dimensions: (!side.dimensions.is_empty()).then(|| side.dimensions.into()),
+        };
+        if !self.pairing.wait(key, half) {
+            self.counts.dropped += 1;
         }
     }
 
     /// A span of a server or consumer that nobody called.
-    fn from_outside(&mut self, half: &Half, spans: &Spans<'_>, row: usize, now: i64) {
-        let peer = if half.is_messaging { self.peers.find(spans.attributes(row)) } else { None };
+    fn outside(&mut self, kind: u8, server: Side<'_>, spans: &Spans<'_>, row: usize, now: i64) {
+        let peer = if kind == CONSUMER { self.peers.find(spans.attributes(row)) } else { None };
+        let name = peer.as_ref().map_or(USER, |peer| peer.name);
         let no_dimensions = self.no_dimensions.clone();
-        let request = Request {
-            connection: Connection::VirtualNode,
-            client: peer.as_ref().map_or(USER, |peer| &peer.name),
-            server: &half.service,
-            client_dimensions: &no_dimensions,
-            server_dimensions: &half.dimensions,
-            failed: half.failed,
-            client_ns: half.duration_ns,
-            server_ns: half.duration_ns,
-            weight: half.weight,
-            ids: (spans.trace_id(row), spans.span_id(row)),
-        };
-        self.count(&request, now);
+        let client = Side::unseen(name, &no_dimensions, &server);
+        let ids = (spans.trace_id(row), spans.span_id(row));
+        self.count(Connection::VirtualNode, client, server, ids, now);
     }
 
-    fn to_virtual_node(&mut self, key: &EdgeKey, half: &Half, server: &str, connection: Connection, now: i64) {
+    fn virtual_request(&mut self, connection: Connection, client: Side<'_>, name: &str, ids: Ids, now: i64) {
         let no_dimensions = self.no_dimensions.clone();
-        let request = Request {
-            connection,
-            client: &half.service,
-            server,
-            client_dimensions: &half.dimensions,
-            server_dimensions: &no_dimensions,
-            failed: half.failed,
-            client_ns: half.duration_ns,
-            server_ns: half.duration_ns,
-            weight: half.weight,
-            ids: ids_of(key),
-        };
-        self.count(&request, now);
+        let server = Side::unseen(name, &no_dimensions, &client);
+        self.count(connection, client, server, ids, now);
     }
 
-    fn count(&mut self, request: &Request<'_>, now: i64) {
+    fn count(&mut self, connection: Connection, client: Side<'_>, server: Side<'_>, ids: Ids, now: i64) {
         let key = &mut self.key;
         key.clear();
-        key.extend([request.connection as u8, 0]);
-        key.extend_from_slice(request.client.as_bytes());
+        key.extend([connection as u8, 0]);
+        key.extend_from_slice(client.service.as_bytes());
         key.push(SEPARATOR);
-        key.extend_from_slice(request.server.as_bytes());
-        key.extend_from_slice(request.client_dimensions);
-        key.extend_from_slice(request.server_dimensions);
+        key.extend_from_slice(server.service.as_bytes());
+        key.extend_from_slice(client.dimensions);
+        key.extend_from_slice(server.dimensions);
         let bounds = &self.bounds;
         let new = || Edge { failed: 0.0, server: Histogram::new(bounds), client: Histogram::new(bounds) };
         let edge = self.table.entry(key, now, new);
-        if request.failed {
-            edge.failed += request.weight;
+        let weight = client.weight.max(server.weight);
+        if client.failed || server.failed {
+            edge.failed += weight;
         }
-        edge.server.observe(bounds, request.server_ns, request.weight, now, || request.ids);
-        edge.client.observe(bounds, request.client_ns, request.weight, now, || request.ids);
+        edge.server.observe(bounds, server.duration_ns, weight, now, || ids);
+        edge.client.observe(bounds, client.duration_ns, weight, now, || ids);
     }
 
-    fn count_unpaired(&mut self, half: &Half, now: i64) {
+    fn count_unpaired(&mut self, is_client: bool, is_messaging: bool, side: Side<'_>, now: i64) {
         self.counts.unpaired += 1;
-        let connection = if half.is_messaging { Connection::MessagingSystem } else { Connection::Direct };
-        let (client, server) = if half.is_client { (&*half.service, "") } else { ("", &*half.service) };
+        let connection = if is_messaging { Connection::MessagingSystem } else { Connection::Direct };
+        let (client, server) = if is_client { (side.service, "") } else { ("", side.service) };
         let key = &mut self.key;
         key.clear();
         key.extend([connection as u8, 0]);
         key.extend_from_slice(client.as_bytes());
         key.push(SEPARATOR);
         key.extend_from_slice(server.as_bytes());
-        *self.unpaired.entry(key, now, || 0.0) += half.weight;
+        *self.unpaired.entry(key, now, || 0.0) += side.weight;
     }
 
     /// Ends the wait of those that came too long ago.
     pub fn expire(&mut self, now: i64) {
         while let Some((key, half)) = self.pairing.expired(now.saturating_sub(self.wait_ns)) {
             self.counts.expired += 1;
+            let side = Side::of(&half);
             match &half.peer {
-                Some(peer) => self.to_virtual_node(&key, &half, peer, Connection::VirtualNode, now),
-                None => self.count_unpaired(&half, now),
+                Some(peer) => self.virtual_request(Connection::VirtualNode, side, peer, key.ids(), now),
+                None => self.count_unpaired(half.is_client, half.is_messaging, side, now),
             }
         }
     }
@@ -313,10 +297,6 @@ impl ServiceGraph {
         let of_side = |side: &'static str| self.dimensions.labels().map(move |name| format!("{side}_{name}"));
         own.chain(sides.into_iter().flat_map(of_side)).collect()
     }
-}
-
-fn ids_of(key: &EdgeKey) -> Ids {
-    (key.trace_id.to_be_bytes(), key.span_id.to_be_bytes())
 }
 
 /// One copy of a name for all that carry it.

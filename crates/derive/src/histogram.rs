@@ -78,7 +78,14 @@ impl Histogram {
 
     /// Counts a span that stands for `weight` of them.
     #[inline]
-    pub fn observe(&mut self, bounds: &Bounds, duration_ns: u64, weight: f64, at: i64, ids: impl FnOnce() -> Ids) {
+    pub fn observe(
+        &mut self,
+        bounds: &Bounds,
+        duration_ns: u64,
+        weight: f64,
+        at: i64,
+        ids: impl FnOnce() -> Ids,
+    ) {
         let index = bounds.ns.partition_point(|bound| *bound < duration_ns);
         self.sum += duration_ns as f64 / 1e9 * weight;
         let Some(bucket) = self.buckets.get_mut(index) else { return };

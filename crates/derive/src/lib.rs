@@ -12,6 +12,7 @@
 pub mod checkpoint;
 mod columns;
 pub mod config;
+pub mod derivation;
 pub mod deriver;
 mod dimensions;
 pub mod graph;
@@ -19,7 +20,11 @@ pub mod histogram;
 pub mod pairing;
 mod peers;
 pub mod red;
+pub mod samples;
+pub mod status;
 pub mod table;
 
 pub use config::{DeriveConfig, Dimension, GraphConfig};
+pub use derivation::{Derivation, Running};
 pub use deriver::Deriver;
+pub use status::Status;

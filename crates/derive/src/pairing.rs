@@ -3,6 +3,7 @@
 //! Slots are linked in the order of arrival, so that a side that is found leaves without a search, and the room that is
 //! taken is that of the sides that wait.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use ahash::AHashMap;
@@ -11,9 +12,23 @@ use ahash::AHashMap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EdgeKey {
     /// The trace.
-    pub trace_id: u128,
+    pub trace_id: [u64; 2],
     /// The span of the client or producer.
     pub span_id: u64,
+}
+
+impl EdgeKey {
+    /// From ids as spans carry them.
+    pub fn new(trace_id: [u8; 16], span_id: [u8; 8]) -> EdgeKey {
+        let trace_id = u128::from_be_bytes(trace_id);
+        EdgeKey { trace_id: [(trace_id >> 64) as u64, trace_id as u64], span_id: u64::from_be_bytes(span_id) }
+    }
+
+    /// The ids as spans carry them.
+    pub fn ids(&self) -> ([u8; 16], [u8; 8]) {
+        let [high, low] = self.trace_id.map(u128::from);
+        ((high << 64 | low).to_be_bytes(), self.span_id.to_be_bytes())
+    }
 }
 
 /// One side of a request.
@@ -35,21 +50,19 @@ pub struct Half {
     pub service: Arc<str>,
     /// What its span says of the other side.
     pub peer: Option<Arc<str>>,
-    /// Its labels, as a part of the edge's key.
-    pub dimensions: Arc<[u8]>,
+    /// Its labels, as a part of the edge's key, where the user wants any.
+    pub dimensions: Option<Arc<[u8]>>,
 }
 
-/// What became of a side.
+/// What there is of the other side.
 #[derive(Debug, PartialEq)]
-pub enum Met {
-    /// This side, and the other one, which was there.
-    Pair(Half, Half),
-    /// It waits.
-    Waits,
-    /// A side of the same kind as this one waits already.
-    Twice(Half),
-    /// There is no room.
-    Full,
+pub enum Other {
+    /// It waited; now it does not any more.
+    Here(Half),
+    /// A side of the same kind waits already.
+    Twice,
+    /// Nothing.
+    Nowhere,
 }
 
 const NONE: u32 = u32::MAX;
@@ -82,24 +95,26 @@ impl Pairing {
     }
 
     /// How many wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.index.len()
     }
 
-    /// Takes the other side out, or lets this one wait. `arrived_at` never goes back.
-    pub fn meet(&mut self, key: EdgeKey, half: Half) -> Met {
-        if let Some(slot) = self.index.get(&key).copied() {
-            let is_other = self.slots.get(slot as usize).and_then(|slot| slot.half.as_ref());
-            if is_other.is_some_and(|other| other.is_client == half.is_client) {
-                return Met::Twice(half);
-            }
-            return match self.take(slot) {
-                Some((_, other)) => Met::Pair(half, other),
-                None => Met::Full,
-            };
+    /// Takes the other side out.
+    pub fn meet(&mut self, key: EdgeKey, is_client: bool) -> Other {
+        let Entry::Occupied(entry) = self.index.entry(key) else { return Other::Nowhere };
+        let slot = *entry.get();
+        let other = self.slots.get(slot as usize).and_then(|slot| slot.half.as_ref());
+        if other.is_some_and(|other| other.is_client == is_client) {
+            return Other::Twice;
         }
+        entry.remove();
+        self.unlink(slot).map_or(Other::Nowhere, |(_, half)| Other::Here(half))
+    }
+
+    /// Lets a side wait that met nobody; false if there is no room. `arrived_at` never goes back.
+    pub fn wait(&mut self, key: EdgeKey, half: Half) -> bool {
         if self.index.len() >= self.limit {
-            return Met::Full;
+            return false;
         }
         let new = Slot { key, half: Some(half), older: self.youngest, younger: NONE };
         let slot = match self.free.pop() {
@@ -118,7 +133,7 @@ impl Pairing {
         }
         self.youngest = slot;
         self.index.insert(key, slot);
-        Met::Waits
+        true
     }
 
     /// Takes the oldest out, if it came before this time.
@@ -127,10 +142,12 @@ impl Pairing {
         if oldest.arrived_at >= before {
             return None;
         }
-        self.take(self.oldest)
+        let (key, half) = self.unlink(self.oldest)?;
+        self.index.remove(&key);
+        Some((key, half))
     }
 
-    fn take(&mut self, at: u32) -> Option<(EdgeKey, Half)> {
+    fn unlink(&mut self, at: u32) -> Option<(EdgeKey, Half)> {
         let slot = self.slots.get_mut(at as usize)?;
         let (key, half, older, younger) = (slot.key, slot.half.take()?, slot.older, slot.younger);
         match self.slots.get_mut(older as usize) {
@@ -141,7 +158,6 @@ impl Pairing {
             Some(slot) => slot.older = older,
             None => self.youngest = older,
         }
-        self.index.remove(&key);
         self.free.push(at);
         Some((key, half))
     }
@@ -168,7 +184,7 @@ mod tests {
     use super::*;
 
     fn key(n: u64) -> EdgeKey {
-        EdgeKey { trace_id: 1, span_id: n }
+        EdgeKey::new([1; 16], n.to_be_bytes())
     }
 
     fn half(is_client: bool, arrived_at: i64) -> Half {
@@ -181,39 +197,41 @@ mod tests {
             weight: 1.0,
             service: "shop".into(),
             peer: None,
-            dimensions: Arc::new([]),
+            dimensions: None,
         }
     }
 
     #[test]
     fn sides_meet_once_in_either_order() {
         let mut pairing = Pairing::new(2);
-        assert_eq!(pairing.meet(key(1), half(true, 1)), Met::Waits);
-        assert_eq!(pairing.meet(key(1), half(true, 2)), Met::Twice(half(true, 2)));
-        assert_eq!(pairing.meet(key(2), half(false, 2)), Met::Waits);
-        assert_eq!(pairing.meet(key(3), half(false, 3)), Met::Full);
-        assert_eq!(pairing.meet(key(1), half(false, 3)), Met::Pair(half(false, 3), half(true, 1)));
-        assert_eq!(pairing.meet(key(2), half(true, 3)), Met::Pair(half(true, 3), half(false, 2)));
-        assert_eq!((pairing.len(), pairing.iter().count()), (0, 0));
-        assert_eq!(pairing.meet(key(1), half(false, 4)), Met::Waits);
+        assert_eq!(pairing.meet(key(1), true), Other::Nowhere);
+        assert!(pairing.wait(key(1), half(true, 1)));
+        assert_eq!(pairing.meet(key(1), true), Other::Twice);
+        assert!(pairing.wait(key(2), half(false, 2)));
+        assert!(!pairing.wait(key(3), half(false, 3)));
+        assert_eq!(pairing.meet(key(1), false), Other::Here(half(true, 1)));
+        assert_eq!(pairing.meet(key(2), true), Other::Here(half(false, 2)));
+        assert_eq!((pairing.waiting(), pairing.iter().count()), (0, 0));
+        assert_eq!(pairing.meet(key(1), false), Other::Nowhere);
+        assert_eq!(key(5).ids(), ([1; 16], 5u64.to_be_bytes()));
     }
 
     #[test]
     fn the_oldest_go_first_whoever_left_before() {
         let mut pairing = Pairing::new(100);
         for n in 0..10 {
-            pairing.meet(key(n), half(true, n as i64));
+            pairing.wait(key(n), half(true, n as i64));
         }
         for n in [0, 4, 9] {
-            pairing.meet(key(n), half(false, 10));
+            pairing.meet(key(n), false);
         }
-        pairing.meet(key(4), half(true, 11));
+        pairing.wait(key(4), half(true, 11));
         let order: Vec<u64> = pairing.iter().map(|(key, _)| key.span_id).collect();
         assert_eq!(order, [1, 2, 3, 5, 6, 7, 8, 4]);
         let mut expired = Vec::new();
         while let Some((key, _)) = pairing.expired(7) {
             expired.push(key.span_id);
         }
-        assert_eq!((expired, pairing.len()), (vec![1, 2, 3, 5, 6], 3));
+        assert_eq!((expired, pairing.waiting()), (vec![1, 2, 3, 5, 6], 3));
     }
 }

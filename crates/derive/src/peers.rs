@@ -1,9 +1,9 @@
 //! What a span says of the other side of its request, where that sends no spans itself.
 
 use throughline_model::attribute::{self, RawValue};
+use throughline_model::protobuf::Reader;
 
 use crate::config::label_value;
-use crate::dimensions::text_of;
 
 /// Attributes that only a client of a database sets; the first that is there names it.
 const DATABASE: [&str; 4] = ["db.namespace", "db.name", "db.system.name", "db.system"];
@@ -12,9 +12,9 @@ const EXPLICIT: &str = "peer.service";
 
 /// The other side of a request.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Peer {
+pub struct Peer<'a> {
     /// Its name.
-    pub name: String,
+    pub name: &'a str,
     /// Whether it is a database, which never sends spans.
     pub is_database: bool,
 }
@@ -24,8 +24,8 @@ pub struct Peer {
 pub struct Peers {
     /// Those of a database first; within each part the first that is there counts.
     wanted: Vec<Vec<u8>>,
-    /// A bit for every length that a wanted key has: most keys are told apart by it.
-    lengths: u64,
+    /// A bit for the length and the first byte of every wanted key: most others are told apart by it.
+    known: u64,
 }
 
 impl Peers {
@@ -33,41 +33,68 @@ impl Peers {
     pub fn new(peer_attributes: &[String]) -> Peers {
         let keys = DATABASE.into_iter().chain(peer_attributes.iter().map(String::as_str));
         let wanted: Vec<Vec<u8>> = keys.map(|key| key.as_bytes().to_vec()).collect();
-        let lengths = wanted.iter().fold(0, |bits, key| bits | length_bit(key));
-        Peers { wanted, lengths }
+        let known = wanted.iter().fold(0, |bits, key| bits | bit(key));
+        Peers { wanted, known }
     }
 
     /// Looks a span's attribute list through.
-    pub fn find(&self, list: &[u8]) -> Option<Peer> {
+    pub fn find<'a>(&self, list: &'a [u8]) -> Option<Peer<'a>> {
         let (mut database, mut peer) = (None, None);
-        for (key, value) in attribute::iter_raw(list) {
-            if self.lengths & length_bit(key) == 0 {
+        let mut rest = list;
+        while let Some((entry, after)) = split_entry(rest) {
+            rest = after;
+            if usual_key(entry).is_some_and(|key| self.known & bit(key) == 0) {
                 continue;
             }
+            let Some((key, RawValue::Text(text))) = attribute::iter_raw(entry).next() else { continue };
             let Some(rank) = self.wanted.iter().position(|wanted| wanted == key) else { continue };
             let best = if rank < DATABASE.len() { &mut database } else { &mut peer };
-            if best.is_none_or(|(best, _)| rank < best) && names(value) {
-                *best = Some((rank, value));
+            if best.is_none_or(|(best, _)| rank < best)
+                && let Some(name) = name_of(text)
+            {
+                *best = Some((rank, name));
             }
         }
         let is_explicit =
-            |(rank, _): &(usize, RawValue<'_>)| self.wanted.get(*rank).is_some_and(|key| key == EXPLICIT.as_bytes());
-        let (_, value) = peer.filter(is_explicit).or(database).or(peer)?;
-        let name = label_value(&text_of(value)?).to_owned();
+            |(rank, _): &(usize, &str)| self.wanted.get(*rank).is_some_and(|key| key == EXPLICIT.as_bytes());
+        let (_, name) = peer.filter(is_explicit).or(database).or(peer)?;
         Some(Peer { name, is_database: database.is_some() })
     }
 }
 
-fn length_bit(key: &[u8]) -> u64 {
-    1 << (key.len() & 63)
+/// The first entry of an attribute list, with its length before it, and what follows.
+#[inline]
+fn split_entry(list: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut reader = Reader::new(list);
+    let message = if list.is_empty() { None } else { reader.delimited().ok() };
+    message?;
+    list.split_at_checked(list.len() - reader.rest().len())
 }
 
-/// Whether a value can name somebody: the numbers of Redis' databases cannot.
-fn names(value: RawValue<'_>) -> bool {
-    match value {
-        RawValue::Text(text) => !text.iter().all(u8::is_ascii_digit),
-        _ => false,
+/// The key of an entry that is written as every SDK does, if it and its length are short.
+#[inline]
+fn usual_key(entry: &[u8]) -> Option<&[u8]> {
+    const KEY: u8 = 0x0a;
+    match entry {
+        [0..=0x7f, KEY, len, rest @ ..] | [0x80..=0xff, 0..=0x7f, KEY, len, rest @ ..] if *len < 0x80 => {
+            rest.get(..usize::from(*len))
+        }
+        _ => None,
     }
+}
+
+#[inline]
+fn bit(key: &[u8]) -> u64 {
+    let first = usize::from(key.first().copied().unwrap_or_default());
+    1 << ((key.len() * 7 + first) & 63)
+}
+
+/// A text that can name somebody: the numbers of Redis' databases cannot.
+fn name_of(text: &[u8]) -> Option<&str> {
+    if text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(text).ok().map(label_value)
 }
 
 #[cfg(test)]
@@ -88,7 +115,7 @@ mod tests {
             list.extend(message);
         }
         let peers = Peers::new(&GraphConfig::default().peer_attributes);
-        peers.find(&list).map(|peer| (peer.name, peer.is_database))
+        peers.find(&list).map(|peer| (peer.name.to_owned(), peer.is_database))
     }
 
     #[test]

@@ -104,9 +104,12 @@ impl<V> Table<V> {
         self.overflow.take_if(|series| series.seen_at < unseen_since);
     }
 
-    /// The clock was set back: nothing was seen later than now.
+    /// The clock was set back: nothing was made or seen later than now.
     pub fn set_back(&mut self, now: i64) {
-        self.iter_mut().for_each(|series| series.seen_at = series.seen_at.min(now));
+        for series in self.iter_mut() {
+            series.born_at = series.born_at.min(now);
+            series.seen_at = series.seen_at.min(now);
+        }
     }
 
     /// All series, the overflow series last.
