@@ -6,7 +6,9 @@
 mod corpus;
 mod ingest;
 mod lookup;
+mod metrics;
 mod peer;
+pub mod samples;
 pub mod server;
 mod table;
 
@@ -28,6 +30,8 @@ pub enum Bench {
     Ingest(ingest::IngestArguments),
     /// Questions: traces by id and searches, at several sizes, idle and during ingest
     Lookup(lookup::LookupArguments),
+    /// Samples in by remote write: CPU, memory, bytes on disk, at several numbers of series
+    Metrics(metrics::MetricsArguments),
 }
 
 /// What both have.
@@ -73,6 +77,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
     let (figures, common) = match bench {
         Bench::Ingest(arguments) => (ingest::run(arguments)?, arguments.common()),
         Bench::Lookup(arguments) => (lookup::run(arguments)?, arguments.common()),
+        Bench::Metrics(arguments) => (metrics::run(arguments)?, arguments.common()),
     };
     println!("durability of Throughline: {}", common.durability);
     table::print(&figures);

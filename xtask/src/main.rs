@@ -3,6 +3,7 @@
 mod bench;
 mod conformance;
 mod send;
+mod send_samples;
 mod tidy;
 mod torture;
 
@@ -36,6 +37,8 @@ enum Command {
     Torture(torture::Torture),
     /// Send telemetry to a server over OTLP and print a report as JSON
     Send(Box<send::SendArguments>),
+    /// Send samples to a server by remote write and print a report as JSON
+    SendSamples(send_samples::SendSamplesArguments),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Conformance(conformance) => conformance::run(&conformance),
         Command::Torture(torture) => torture::run(&torture),
         Command::Send(arguments) => send::run(&arguments),
+        Command::SendSamples(arguments) => send_samples::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

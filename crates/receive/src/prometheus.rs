@@ -123,7 +123,10 @@ fn form<B>(request: &Request<B>) -> Result<(Encoding, Compression), Refusal> {
             PROTOBUF => Encoding::Protobuf,
             "application/json" => Encoding::Json,
             _ => {
-                return Err(unknown_content_type(&content_type, "application/x-protobuf or application/json"));
+                return Err(unknown_content_type(
+                    &content_type,
+                    "application/x-protobuf or application/json",
+                ));
             }
         };
         return Ok((encoding, service::compression(headers, CONTENT_ENCODING)?));
