@@ -137,4 +137,3 @@ pub struct ActiveTarget {
     /// How long it may take, milliseconds.
     pub timeout_ms: i64,
 }
-

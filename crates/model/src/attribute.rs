@@ -254,6 +254,17 @@ pub fn push_encoded(list: &mut Vec<u8>, key_value: &[u8]) {
     list.extend_from_slice(key_value);
 }
 
+/// Appends a list entry with a text.
+pub fn push_text(list: &mut Vec<u8>, key: &str, text: &str) {
+    let field_bytes = |bytes: usize| 1 + protobuf::varint_bytes(bytes) + bytes;
+    let any_bytes = field_bytes(text.len());
+    protobuf::put_varint(list, (field_bytes(key.len()) + field_bytes(any_bytes)) as u64);
+    protobuf::put_bytes(list, 1, key.as_bytes());
+    protobuf::put_varint(list, 2 << 3 | 2);
+    protobuf::put_varint(list, any_bytes as u64);
+    protobuf::put_bytes(list, 1, text.as_bytes());
+}
+
 /// Appends a list entry.
 pub fn push(list: &mut Vec<u8>, key: &str, value: Value<'_>) {
     let mut any = Vec::new();

@@ -6,6 +6,7 @@
 //! The constants in [`span`], [`log`], [`series`], [`point`] and [`exemplar`] are column positions.
 
 mod columns;
+mod samples;
 mod schema;
 
 use arrow_array::{Array as _, RecordBatch};
@@ -14,6 +15,7 @@ pub use columns::{
     ExemplarRow, LogBatchBuilder, LogRow, MetricBatchBuilder, PointRow, ResourceIndex, ScopeIndex, SeriesRow,
     SpanBatchBuilder, SpanRow,
 };
+pub use samples::{LabelledRow, SampleBatchBuilder};
 pub use schema::{
     column_binary, column_dictionary, column_fixed, column_number, column_text, column_time, exemplar_schema,
     log_schema, point_schema, series_schema, span_schema,
@@ -105,7 +107,7 @@ pub mod series {
     /// `FixedSizeBinary(16)`: a hash of everything that tells this series from others, independent of the order of
     /// attributes.
     pub const FINGERPRINT: usize = 0;
-    /// `Utf8`: the instrument's name as OTLP has it; of a Prometheus series `__name__`.
+    /// `Utf8`: the instrument's name as OTLP has it; empty for a Prometheus series, whose labels have it.
     pub const METRIC: usize = 1;
     /// `UInt8`: a [`crate::point::PointKind`].
     pub const KIND: usize = 2;
@@ -123,8 +125,8 @@ pub mod series {
     pub const RESOURCE: usize = 8;
     /// `Dictionary(Int32, Utf8)`, as for spans.
     pub const SCOPE: usize = 9;
-    /// `Binary`: the points' attributes, an attribute list; of a Prometheus series all labels but `__name__`, texts by
-    /// name.
+    /// `Binary`: the points' attributes, an attribute list; of a Prometheus series all labels as they came, a
+    /// label list ([`crate::label`]).
     pub const ATTRIBUTES: usize = 10;
     /// `UInt8`: a [`crate::point::MetricType`]; it does not tell series apart.
     pub const METRIC_TYPE: usize = 11;

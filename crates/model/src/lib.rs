@@ -7,6 +7,7 @@
 pub mod attribute;
 pub mod batch;
 pub mod id;
+pub mod label;
 pub mod link;
 pub mod native_histogram;
 pub mod point;

@@ -20,7 +20,7 @@ use throughline_model::batch::{
     column_time, exemplar, log, point, series, span,
 };
 use throughline_model::point::{MetricType, PointKind};
-use throughline_model::{Signal, TraceId};
+use throughline_model::{Signal, TraceId, label};
 
 pub use read::MemtableView;
 
@@ -232,6 +232,17 @@ impl Tables {
     }
 
     fn series_entry(&mut self, rows: &RecordBatch, row: usize) -> SeriesEntry {
+        let mut entry = self.series_as_stored(rows, row);
+        if entry.kind.is_prometheus() {
+            // The batch has the labels as they came: they are taken apart once, here.
+            let named = label::named(&entry.attributes);
+            (entry.metric, entry.service) = (self.text(named.metric), self.text(named.service));
+            entry.attributes = named.attributes;
+        }
+        entry
+    }
+
+    fn series_as_stored(&mut self, rows: &RecordBatch, row: usize) -> SeriesEntry {
         let monotonic: Option<&BooleanArray> = rows.column(series::MONOTONIC).as_any().downcast_ref();
         let fingerprint = column_fixed(rows, series::FINGERPRINT).value(row);
         SeriesEntry {

@@ -100,10 +100,11 @@ pub struct Decoded {
 }
 
 /// Decodes requests one after another and keeps, within bounds, what they have in common: the JSON of resources and
-/// scopes. Each decoding thread has its own.
+/// scopes, and which labels are good. Each decoding thread has its own.
 #[derive(Default)]
 pub struct Decoder {
     state: crate::otlp::Memory,
+    series: crate::prometheus::write::Memory,
 }
 
 impl Decoder {
@@ -129,8 +130,12 @@ impl Decoder {
                 let message = crate::otlp::json::to_protobuf(signal, body)?;
                 crate::otlp::decode(signal, &message, context, &mut self.state)
             }
-            Encoding::RemoteWrite1 => crate::prometheus::write::decode(Version::V1, body, context),
-            Encoding::RemoteWrite2 => crate::prometheus::write::decode(Version::V2, body, context),
+            Encoding::RemoteWrite1 => {
+                crate::prometheus::write::decode(Version::V1, body, context, &mut self.series)
+            }
+            Encoding::RemoteWrite2 => {
+                crate::prometheus::write::decode(Version::V2, body, context, &mut self.series)
+            }
         }
     }
 }

@@ -8,12 +8,11 @@ use arrow_array::{Array, Float64Array};
 use messages::{Histogram, histogram, v1, v2};
 use prost::Message as _;
 use throughline_model::batch::{
-    column_binary, column_dictionary, column_fixed, column_number, column_text, column_time, exemplar, point,
-    series,
+    column_binary, column_fixed, column_number, column_text, column_time, exemplar, point, series,
 };
 use throughline_model::native_histogram::NativeHistogram;
 use throughline_model::point::{MetricType, PointKind, STALE_BITS};
-use throughline_model::{Batch, MetricBatch, Signal, attribute};
+use throughline_model::{Batch, MetricBatch, Signal, attribute, label};
 use throughline_wire::prometheus::write::{Exemplar, RequestBuilder, Sample, Series};
 use throughline_wire::{DecodeContext, DecodeLimits, Decoded, Encoding, RejectReason, decode};
 
@@ -49,15 +48,15 @@ fn values(batch: &MetricBatch) -> Vec<(u32, i64, f64)> {
 /// The series as `metric{name=value,…}`, its kind and its service.
 fn series_text(batch: &MetricBatch, row: usize) -> (String, PointKind, String) {
     let list = column_binary(&batch.series, series::ATTRIBUTES).value(row);
-    let labels: Vec<String> =
-        attribute::iter(list).map(|(name, value)| format!("{name}={}", value.to_text())).collect();
-    let services = column_dictionary(&batch.series, series::SERVICE);
-    let texts: &arrow_array::StringArray = services.values().as_any().downcast_ref().expect("good");
+    let named = label::named(list);
+    let labels: Vec<String> = attribute::iter(&named.attributes)
+        .map(|(name, value)| format!("{name}={}", value.to_text()))
+        .collect();
     let kind = column_number::<UInt8Type>(&batch.series, series::KIND).value(row);
     (
-        format!("{}{{{}}}", column_text(&batch.series, series::METRIC).value(row), labels.join(",")),
+        format!("{}{{{}}}", named.metric, labels.join(",")),
         PointKind::from_code(kind),
-        texts.value(services.key(row).expect("good")).to_owned(),
+        named.service.to_owned(),
     )
 }
 
@@ -132,7 +131,7 @@ fn bad_series_are_refused_and_the_others_kept() {
     check_refused(one_series(&[("job", "a")], &two), labels, 2, "timeseries[0]: the series has no label");
     check_refused(one_series(&[("__name__", "m"), ("", "x")], &two), labels, 2, "no name");
     check_refused(one_series(&[("__name__", "m"), ("a", "1"), ("a", "2")], &two), labels, 2, "twice");
-    check_refused(one_series(&[("__name__", "")], &[]), labels, 1, "no label __name__");
+    check_refused(one_series(&[("__name__", "")], &two), labels, 2, "no label __name__");
     let mut bytes = one_series(UP, &two);
     bytes.labels[1].value = vec![0xff];
     check_refused(bytes, RejectReason::InvalidUtf8, 2, "not valid UTF-8");
@@ -318,4 +317,26 @@ fn requests_that_are_built_here_come_back() {
     assert!(payload.is_null(0));
     assert_eq!(NativeHistogram::decode(payload.value(1)), Ok(read));
     assert_eq!(column_text(&batch.series, series::DESCRIPTION).value(0), "H.");
+}
+
+/// What a decoder remembers changes nothing.
+#[test]
+fn an_old_decoder_decodes_like_a_new_one() {
+    let all_old = one_series(&[("__name__", "gone")], &[(5, 1.0)]);
+    let unsorted = one_series(&[("job", "j"), ("__name__", "u")], &[(NOW_MS, 1.0)]);
+    let bad = one_series(&[("job", "j")], &[(NOW_MS, 1.0)]);
+    let first = request(vec![one_series(UP, &[(NOW_MS, 1.0)]), all_old.clone(), bad.clone()]);
+    let second = request(vec![bad, all_old, unsorted.clone(), one_series(UP, &[(NOW_MS, 2.0)]), unsorted]);
+    let mut decoder = throughline_wire::Decoder::new();
+    for message in [&first, &second, &first, &second] {
+        let body = message.encode_to_vec();
+        let old = decoder.decode(Signal::Metrics, Encoding::RemoteWrite1, &body, &context()).expect("good");
+        let new = decode_v1(message);
+        assert_eq!(old.rejected, new.rejected);
+        assert_eq!(metrics(&old).series, metrics(&new).series);
+        assert_eq!(metrics(&old).points, metrics(&new).points);
+        assert!(
+            (0..metrics(&old).series.num_rows()).all(|row| series_text(metrics(&old), row).0 != "gone{}")
+        );
+    }
 }

@@ -92,11 +92,11 @@ impl Origins {
     }
 }
 
-fn times(values: Vec<i64>) -> ArrayRef {
+pub(super) fn times(values: Vec<i64>) -> ArrayRef {
     Arc::new(TimestampNanosecondArray::from(values).with_timezone("UTC"))
 }
 
-fn assemble(schema: SchemaRef, columns: Vec<ArrayRef>) -> RecordBatch {
+pub(super) fn assemble(schema: SchemaRef, columns: Vec<ArrayRef>) -> RecordBatch {
     RecordBatch::try_new(schema, columns).expect("builders follow their schema")
 }
 
@@ -423,7 +423,7 @@ struct PointColumns {
 }
 
 #[derive(Default)]
-struct ExemplarColumns {
+pub(super) struct ExemplarColumns {
     series: Vec<u32>,
     time: Vec<i64>,
     value: Vec<f64>,
@@ -436,12 +436,7 @@ struct ExemplarColumns {
 impl MetricBatchBuilder {
     /// An empty builder.
     pub fn new() -> MetricBatchBuilder {
-        let exemplars = ExemplarColumns {
-            trace_id: FixedColumn::nullable(),
-            span_id: FixedColumn::nullable(),
-            ..Default::default()
-        };
-        MetricBatchBuilder { exemplars, ..Default::default() }
+        MetricBatchBuilder { exemplars: ExemplarColumns::new(), ..Default::default() }
     }
 
     /// Registers a resource: its service name and its attributes as a JSON object.
@@ -484,14 +479,7 @@ impl MetricBatchBuilder {
 
     /// Appends an exemplar.
     pub fn push_exemplar(&mut self, row: &ExemplarRow<'_>) {
-        let columns = &mut self.exemplars;
-        columns.series.push(row.series);
-        columns.time.push(row.time);
-        columns.value.push(row.value);
-        columns.trace_id.push(row.trace_id.as_ref().map(|id| &id.0));
-        columns.span_id.push(row.span_id.as_ref().map(|id| &id.0));
-        columns.trace_id_original.append_option(some_text(row.trace_id_original));
-        columns.attributes.append_value(row.attributes);
+        self.exemplars.push(row);
     }
 
     /// The number of data points so far.
@@ -550,7 +538,29 @@ impl PointColumns {
 }
 
 impl ExemplarColumns {
-    fn finish(mut self) -> RecordBatch {
+    pub(super) fn new() -> ExemplarColumns {
+        ExemplarColumns {
+            trace_id: FixedColumn::nullable(),
+            span_id: FixedColumn::nullable(),
+            ..Default::default()
+        }
+    }
+
+    pub(super) fn push(&mut self, row: &ExemplarRow<'_>) {
+        self.series.push(row.series);
+        self.time.push(row.time);
+        self.value.push(row.value);
+        self.trace_id.push(row.trace_id.as_ref().map(|id| &id.0));
+        self.span_id.push(row.span_id.as_ref().map(|id| &id.0));
+        self.trace_id_original.append_option(some_text(row.trace_id_original));
+        self.attributes.append_value(row.attributes);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.value.len()
+    }
+
+    pub(super) fn finish(mut self) -> RecordBatch {
         let columns: Vec<ArrayRef> = vec![
             Arc::new(UInt32Array::from(self.series)),
             times(self.time),

@@ -1,47 +1,52 @@
-//! The labels of one series: checked, sorted and hashed.
+//! The labels of one series or exemplar: checked, sorted and written as a label list.
 //!
-//! The fingerprint of a series is the hash of its labels as remote write 1.0 encodes them when they are sorted, so that a
-//! series is the same one whichever way it comes.
+//! The fingerprint of a series is the hash of its label list ([`throughline_model::label`]), so that a series is the same
+//! one whichever way it comes.
 
-use throughline_model::attribute::{self, Value};
-use throughline_model::point::PointKind;
-use throughline_model::protobuf::{put_bytes, put_varint};
-use xxhash_rust::xxh3::xxh3_128;
+use throughline_model::label::{self, METRIC_NAME};
+use throughline_model::protobuf::{Field, Malformed, Reader};
 
 use super::refusal::Refusal;
 use crate::DecodeLimits;
 
-const NAME: &[u8] = b"__name__";
-
-/// The labels of one series, borrowed from the request. Reused from series to series.
+/// Labels, borrowed from a request.
 #[derive(Default)]
 pub(crate) struct Labels<'a> {
     pairs: Vec<(&'a [u8], &'a [u8])>,
-    /// The pairs as `Label` messages, each after tag and length.
-    encoded: Vec<u8>,
 }
 
 impl<'a> Labels<'a> {
-    /// Starts the next series.
-    pub fn clear(&mut self) {
-        self.pairs.clear();
-    }
-
-    /// Adds a label. An empty value is the same as none.
-    #[inline]
-    pub fn push(&mut self, name: &'a [u8], value: &'a [u8]) {
-        if !value.is_empty() {
-            self.pairs.push((name, value));
+    /// Reads the `Label` messages of a message of remote write 1.0: field 1 of a series, of an exemplar and of a list.
+    pub fn read(message: &'a [u8]) -> Result<Labels<'a>, Malformed> {
+        let mut labels = Labels::default();
+        let mut reader = Reader::new(message);
+        while let Some((number, field)) = reader.next_field()? {
+            let (1, Field::Bytes(label)) = (number, field) else { continue };
+            let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
+            let mut fields = Reader::new(label);
+            while let Some((number, field)) = fields.next_field()? {
+                match (number, field) {
+                    (1, Field::Bytes(bytes)) => name = bytes,
+                    (2, Field::Bytes(bytes)) => value = bytes,
+                    _ => {}
+                }
+            }
+            // An empty value is the same as none.
+            if !value.is_empty() {
+                labels.pairs.push((name, value));
+            }
         }
+        Ok(labels)
     }
 
     /// Sorts and checks the labels of a series.
     pub fn check_series(&mut self, limits: &DecodeLimits) -> Result<(), Refusal> {
         self.check(limits)?;
-        if self.value(NAME).is_empty() {
-            return Err(Refusal::NoMetricName);
+        let name = METRIC_NAME.as_bytes();
+        match self.pairs.binary_search_by(|(other, _)| (*other).cmp(name)) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Refusal::NoMetricName),
         }
-        Ok(())
     }
 
     /// Sorts and checks labels that need no name of a metric: those of an exemplar.
@@ -72,56 +77,9 @@ impl<'a> Labels<'a> {
         Ok(())
     }
 
-    /// The fingerprint of the series of this kind.
-    pub fn fingerprint(&mut self, kind: PointKind) -> u128 {
-        self.encoded.clear();
-        for (name, value) in &self.pairs {
-            let bytes = name.len() + value.len() + 2 + varint_bytes(name.len()) + varint_bytes(value.len());
-            self.encoded.push(1 << 3 | 2);
-            put_varint(&mut self.encoded, bytes as u64);
-            put_bytes(&mut self.encoded, 1, name);
-            put_bytes(&mut self.encoded, 2, value);
-        }
-        // A series may have numbers and histograms: those are two series here.
-        xxh3_128(&self.encoded) ^ u128::from(kind == PointKind::NativeHistogram)
-    }
-
-    /// The label's value; empty where there is none.
-    fn value(&self, name: &[u8]) -> &'a [u8] {
-        let found = self.pairs.binary_search_by(|(other, _)| (*other).cmp(name)).ok();
-        found.and_then(|at| self.pairs.get(at)).map_or(&[], |(_, value)| value)
-    }
-
-    /// The label's text, once the labels are checked.
-    fn text(&self, name: &[u8]) -> &'a str {
-        std::str::from_utf8(self.value(name)).unwrap_or_default()
-    }
-
-    /// The metric's name.
-    pub fn metric(&self) -> &'a str {
-        self.text(NAME)
-    }
-
-    /// The service that the labels name.
-    pub fn service(&self) -> &'a str {
-        let named = [&b"service_name"[..], b"service"].map(|name| self.text(name));
-        let job = self.text(b"job");
-        named
-            .into_iter()
-            .find(|name| !name.is_empty())
-            .unwrap_or(job.split_once('/').map_or(job, |(_, name)| name))
-    }
-
-    /// Writes all labels but the metric's name as an attribute list.
-    pub fn write_attributes(&self, list: &mut Vec<u8>) {
+    /// Writes the labels as a label list.
+    pub fn write(&self, list: &mut Vec<u8>) {
         list.clear();
-        for (name, value) in self.pairs.iter().filter(|(name, _)| *name != NAME) {
-            let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).unwrap_or_default();
-            attribute::push(list, text(name), Value::Str(text(value)));
-        }
+        self.pairs.iter().for_each(|(name, value)| label::push(list, name, value));
     }
-}
-
-fn varint_bytes(number: usize) -> usize {
-    (1..10).find(|bytes| number < 1 << (7 * bytes)).unwrap_or(10)
 }

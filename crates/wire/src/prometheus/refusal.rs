@@ -16,6 +16,7 @@ pub(crate) enum Refusal {
     FirstSymbol,
     LabelCount { count: usize, limit: usize },
     LabelBytes { bytes: usize, limit: usize },
+    TextBytes { limit: usize },
     TooNew { time_ms: i64, received_at: i64, limit_ns: i64 },
     TooOld { time_ms: i64, received_at: i64, limit_ns: i64 },
     DuplicateTime { time_ms: i64 },
@@ -74,7 +75,9 @@ impl Refusal {
             | Refusal::SymbolReference { .. }
             | Refusal::OddReferences { .. } => RejectReason::InvalidLabels,
             Refusal::NotUtf8 => RejectReason::InvalidUtf8,
-            Refusal::LabelCount { .. } | Refusal::LabelBytes { .. } => RejectReason::TooLarge,
+            Refusal::LabelCount { .. } | Refusal::LabelBytes { .. } | Refusal::TextBytes { .. } => {
+                RejectReason::TooLarge
+            }
             Refusal::TooNew { .. } => RejectReason::TooNew,
             Refusal::TooOld { .. } => RejectReason::TooOld,
             Refusal::DuplicateTime { .. } => RejectReason::DuplicateTime,
@@ -103,6 +106,9 @@ impl fmt::Display for Refusal {
             }
             Refusal::LabelBytes { bytes, limit } => {
                 write!(f, "a label has {bytes} bytes, limit {limit} (throughline.limits.attribute_size)")
+            }
+            Refusal::TextBytes { limit } => {
+                write!(f, "the labels of the request come to more than {limit} bytes; send less at a time")
             }
             Refusal::TooNew { time_ms, received_at, limit_ns } => write!(
                 f,

@@ -1,16 +1,28 @@
-//! Takes checked series, samples, histograms and exemplars into a batch.
+//! Takes series, samples, histograms and exemplars into a batch.
+//!
+//! Most series of a request were in an earlier one: [`Memory`] knows the hashes of label lists that were found good, and
+//! such a list is neither taken apart nor checked again. What is remembered changes how fast a request is decoded and
+//! never what it becomes.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
-use throughline_model::batch::{
-    ExemplarRow, MetricBatchBuilder, PointRow, ResourceIndex, ScopeIndex, SeriesRow,
-};
+use throughline_model::batch::{ExemplarRow, LabelledRow, SampleBatchBuilder};
 use throughline_model::point::{MetricType, PointKind};
-use throughline_model::{Batch, MetricBatch};
+use throughline_model::protobuf::Malformed;
+use throughline_model::{Batch, label};
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::labels::Labels;
 use super::refusal::{NS_PER_MS, Refusal};
-use crate::{DecodeContext, trace_context};
+use crate::{DecodeContext, DecodeLimits, trace_context};
+
+/// Label lists that are remembered at most: twice the series of a large installation, and some 40 MB.
+const KNOWN_MAX: usize = 1 << 20;
+
+/// The bytes of labels and texts that one request may come to, those of references counted each time: a request of
+/// ordinary series is a fraction of it, and a column counts its bytes in 31 bits.
+const TEXT_BYTES_MAX: usize = 256 << 20;
 
 /// What a sender says of a metric.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,127 +32,221 @@ pub(crate) struct Metadata<'a> {
     pub unit: &'a str,
 }
 
-/// A series of the batch.
-#[derive(Clone, Copy)]
+/// The hash of a label list is its own hash.
+#[derive(Default)]
+struct Unhashed(u64);
+
+impl Hasher for Unhashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let start = bytes.first_chunk::<8>().copied().unwrap_or_default();
+        self.0 = u64::from_ne_bytes(start);
+    }
+
+    fn write_u128(&mut self, number: u128) {
+        self.0 = number as u64;
+    }
+}
+
+/// A label list that was found good.
 struct Known {
+    /// The request that had it last.
+    request: u32,
+    /// Its row in that request's batch.
     row: u32,
-    /// The latest time that it has here; what comes before it may be there twice.
-    latest_ms: i64,
+}
+
+/// What is remembered from one request to the next.
+#[derive(Default)]
+pub(crate) struct Memory {
+    known: HashMap<u128, Known, BuildHasherDefault<Unhashed>>,
+    request: u32,
+    limits: Option<DecodeLimits>,
+    list: Vec<u8>,
+}
+
+impl Memory {
+    fn begin(&mut self, limits: &DecodeLimits) {
+        self.request = self.request.wrapping_add(1);
+        // A number that comes round again could be that of an old row.
+        if self.known.len() > KNOWN_MAX || self.limits != Some(*limits) || self.request == 0 {
+            self.known.clear();
+            (self.request, self.limits) = (1, Some(*limits));
+        }
+    }
+}
+
+/// A place in a batch.
+#[derive(Clone, Copy)]
+pub(crate) struct Mark {
+    series: usize,
+    items: usize,
 }
 
 /// The batch that a request becomes.
 pub(crate) struct Sink<'a> {
-    builder: MetricBatchBuilder,
+    builder: SampleBatchBuilder,
     context: &'a DecodeContext,
-    series: HashMap<u128, Known>,
-    services: HashMap<&'a str, ResourceIndex>,
-    scope: ScopeIndex,
-    /// Times and values so far, from the first sample on that is not later than the one before.
+    memory: &'a mut Memory,
+    /// Of each series the latest time; what comes before it may be there twice.
+    latest_ms: Vec<i64>,
+    /// Values by series and time, from the first point on that is not later than the one before.
     times: Option<HashMap<(u32, i64), u64>>,
-    points: Vec<(u32, i64, u64)>,
-    attributes: Vec<u8>,
+    text_bytes: usize,
 }
 
 impl<'a> Sink<'a> {
-    pub fn new(context: &'a DecodeContext, body_bytes: usize) -> Sink<'a> {
-        let mut builder = MetricBatchBuilder::new();
-        let scope = builder.add_scope("");
+    pub fn new(context: &'a DecodeContext, memory: &'a mut Memory, body_bytes: usize) -> Sink<'a> {
+        memory.begin(&context.limits);
+        // A series takes a hundred bytes or more; the estimates are bounded by bytes that are here.
+        let n_series = (body_bytes / 100).min(16_384);
         Sink {
-            builder,
+            builder: SampleBatchBuilder::with_capacity(n_series, body_bytes.min(4 << 20)),
             context,
-            // A series takes a hundred bytes or more; the estimate is bounded by bytes that are here.
-            series: HashMap::with_capacity((body_bytes / 128).min(4_096)),
-            services: HashMap::new(),
-            scope,
+            memory,
+            latest_ms: Vec::with_capacity(n_series),
             times: None,
-            points: Vec::new(),
-            attributes: Vec::new(),
+            text_bytes: 0,
         }
     }
 
-    /// The fingerprint of the series of this kind, which is registered with its first sample.
-    pub fn series(&mut self, labels: &mut Labels<'a>, kind: PointKind, metadata: &Metadata<'_>) -> u128 {
-        let fingerprint = labels.fingerprint(kind);
-        if self.series.contains_key(&fingerprint) {
-            return fingerprint;
+    /// Counts bytes of text against what one request may come to.
+    #[inline]
+    pub fn count_text(&mut self, bytes: usize) -> Result<(), Refusal> {
+        self.text_bytes = self.text_bytes.saturating_add(bytes);
+        if self.text_bytes > TEXT_BYTES_MAX {
+            return Err(Refusal::TextBytes { limit: TEXT_BYTES_MAX });
         }
-        let service = labels.service();
-        let builder = &mut self.builder;
-        let resource = *self.services.entry(service).or_insert_with(|| builder.add_resource(service, ""));
-        labels.write_attributes(&mut self.attributes);
-        let row = builder.push_series(&SeriesRow {
-            resource,
-            scope: self.scope,
+        Ok(())
+    }
+
+    /// The row of the series of this kind with these labels: `Label` messages as field 1, in any order.
+    #[inline]
+    pub fn series(
+        &mut self,
+        list: &[u8],
+        kind: PointKind,
+        metadata: &Metadata<'_>,
+    ) -> Result<Result<u32, Refusal>, Malformed> {
+        let fingerprint = fingerprint(list, kind);
+        if let Some(row) = self.known_row(fingerprint, list, kind, metadata) {
+            return Ok(row);
+        }
+        let mut labels = Labels::read(list)?;
+        if let Err(refusal) = labels.check_series(&self.context.limits) {
+            return Ok(Err(refusal));
+        }
+        let mut sorted = std::mem::take(&mut self.memory.list);
+        labels.write(&mut sorted);
+        let fingerprint = self::fingerprint(&sorted, kind);
+        let never = Known { request: 0, row: 0 };
+        self.memory.known.entry(fingerprint).or_insert(never);
+        let row = self.known_row(fingerprint, &sorted, kind, metadata);
+        self.memory.list = sorted;
+        Ok(row.unwrap_or(Err(Refusal::NoSample)))
+    }
+
+    /// The row of a series whose label list is known to be good.
+    #[inline]
+    fn known_row(
+        &mut self,
+        fingerprint: u128,
+        list: &[u8],
+        kind: PointKind,
+        metadata: &Metadata<'_>,
+    ) -> Option<Result<u32, Refusal>> {
+        let known = self.memory.known.get_mut(&fingerprint)?;
+        if known.request == self.memory.request {
+            return Some(Ok(known.row));
+        }
+        self.text_bytes += list.len() + metadata.help.len() + metadata.unit.len();
+        if self.text_bytes > TEXT_BYTES_MAX {
+            return Some(Err(Refusal::TextBytes { limit: TEXT_BYTES_MAX }));
+        }
+        let row = self.builder.push_series(&LabelledRow {
             fingerprint: fingerprint.to_be_bytes(),
-            metric: labels.metric(),
+            labels: list,
             kind,
             unit: metadata.unit,
             description: metadata.help,
-            temporality: 0,
-            monotonic: false,
-            attributes: &self.attributes,
             metric_type: metadata.metric_type,
         });
-        self.series.insert(fingerprint, Known { row, latest_ms: i64::MIN });
-        fingerprint
+        *known = Known { request: self.memory.request, row };
+        self.latest_ms.push(i64::MIN);
+        Some(Ok(row))
     }
 
     /// Adds a sample, or a histogram with its payload.
+    #[inline]
     pub fn point(
         &mut self,
-        series: u128,
+        series: u32,
         time_ms: i64,
         start_ms: i64,
         value: f64,
         payload: Option<&[u8]>,
     ) -> Result<(), Refusal> {
         let time = self.check_time(time_ms)?;
-        let Some(known) = self.series.get_mut(&series) else { return Err(Refusal::NoSample) };
-        let row = known.row;
-        if time_ms > known.latest_ms {
-            known.latest_ms = time_ms;
-            if let Some(times) = &mut self.times {
-                times.insert((row, time_ms), value.to_bits());
-            }
-        } else {
-            let points = &self.points;
-            let times = self.times.get_or_insert_with(|| {
-                points.iter().map(|(row, time_ms, bits)| ((*row, *time_ms), *bits)).collect()
-            });
-            let bits = *times.entry((row, time_ms)).or_insert(value.to_bits());
-            // An equal one is the same sample: it is written twice, and read once.
-            if bits != value.to_bits() {
-                return Err(Refusal::DuplicateTime { time_ms });
-            }
+        match self.latest_ms.get_mut(series as usize) {
+            Some(latest_ms) if time_ms > *latest_ms && self.times.is_none() => *latest_ms = time_ms,
+            _ => self.check_value(series, time, value)?,
         }
-        if self.times.is_none() {
-            self.points.push((row, time_ms, value.to_bits()));
-        }
-        let start_time = start_ms.saturating_mul(NS_PER_MS).max(0);
-        self.builder.push_point(&PointRow { series: row, time, start_time, value, flags: 0, payload });
+        let start_time = if start_ms == 0 { 0 } else { start_ms.saturating_mul(NS_PER_MS).max(0) };
+        self.builder.push_point(series, time, start_time, value, payload);
         Ok(())
     }
 
-    /// Adds an exemplar, whose labels are checked.
-    pub fn exemplar(
-        &mut self,
-        series: u128,
-        labels: &Labels<'_>,
-        time_ms: i64,
-        value: f64,
-    ) -> Result<(), Refusal> {
+    /// Checks that a time has one value. An equal one is the same sample: it is written twice, and read once.
+    #[cold]
+    fn check_value(&mut self, series: u32, time: i64, value: f64) -> Result<(), Refusal> {
+        let builder = &self.builder;
+        let so_far = || builder.points().map(|(series, time, value)| ((series, time), value.to_bits()));
+        let times = self.times.get_or_insert_with(|| so_far().collect());
+        if *times.entry((series, time)).or_insert(value.to_bits()) == value.to_bits() {
+            return Ok(());
+        }
+        Err(Refusal::DuplicateTime { time_ms: time / NS_PER_MS })
+    }
+
+    /// Where the batch stands.
+    #[inline]
+    pub fn mark(&self) -> Mark {
+        Mark { series: self.latest_ms.len(), items: self.builder.items() }
+    }
+
+    /// Takes back the series that were added since and that nothing is of: all their samples were refused.
+    #[inline]
+    pub fn drop_unused(&mut self, mark: Mark) {
+        if self.builder.items() == mark.items && self.latest_ms.len() > mark.series {
+            self.latest_ms.truncate(mark.series);
+            for fingerprint in self.builder.truncate_series(mark.series) {
+                self.memory.known.remove(&u128::from_be_bytes(fingerprint));
+            }
+        }
+    }
+
+    /// Adds an exemplar with its label list, which is checked.
+    pub fn exemplar(&mut self, series: u32, list: &[u8], time_ms: i64, value: f64) -> Result<(), Refusal> {
         let time = self.check_time(time_ms)?;
-        let Some(known) = self.series.get(&series) else { return Err(Refusal::NoSample) };
-        labels.write_attributes(&mut self.attributes);
-        let found = trace_context::from_attributes(&self.attributes).unwrap_or_default();
+        let limit = self.context.limits.items_per_request;
+        if self.builder.exemplars() >= limit {
+            return Err(Refusal::ItemCount { limit });
+        }
+        let mut attributes = Vec::with_capacity(list.len() + 16);
+        label::iter(list)
+            .for_each(|(name, text)| throughline_model::attribute::push_text(&mut attributes, name, text));
+        let found = trace_context::from_attributes(&attributes).unwrap_or_default();
         self.builder.push_exemplar(&ExemplarRow {
-            series: known.row,
+            series,
             time,
             value,
             trace_id: found.trace_id,
             span_id: found.span_id,
             trace_id_original: &found.original,
-            attributes: &self.attributes,
+            attributes: &attributes,
         });
         Ok(())
     }
@@ -160,7 +266,12 @@ impl<'a> Sink<'a> {
     }
 
     pub fn finish(self) -> Batch {
-        let batch: MetricBatch = self.builder.finish();
-        Batch::Metrics(batch)
+        Batch::Metrics(self.builder.finish())
     }
+}
+
+/// A series may have numbers and histograms: those are two series here.
+#[inline]
+fn fingerprint(list: &[u8], kind: PointKind) -> u128 {
+    xxh3_128(list) ^ u128::from(kind == PointKind::NativeHistogram)
 }

@@ -15,6 +15,7 @@ use throughline_model::protobuf::{Field, Malformed, Reader};
 
 use super::labels::Labels;
 use super::refusal::{Refusal, Tally};
+pub(crate) use super::sink::Memory;
 use super::sink::{Metadata, Sink};
 use crate::{DecodeContext, DecodeError, Decoded};
 
@@ -30,13 +31,17 @@ pub enum Version {
 }
 
 /// Decodes one decompressed request.
-pub fn decode(version: Version, body: &[u8], context: &DecodeContext) -> Result<Decoded, DecodeError> {
+pub(crate) fn decode(
+    version: Version,
+    body: &[u8],
+    context: &DecodeContext,
+    memory: &mut Memory,
+) -> Result<Decoded, DecodeError> {
     let mut walk = Walk {
-        sink: Sink::new(context, body.len()),
+        sink: Sink::new(context, memory, body.len()),
         tally: Tally::new(&context.limits),
         context,
         index: 0,
-        labels: Labels::default(),
         payload: Vec::new(),
     };
     let walked = match version {
@@ -54,7 +59,6 @@ struct Walk<'a> {
     context: &'a DecodeContext,
     /// The series within the request.
     index: usize,
-    labels: Labels<'a>,
     /// The histogram at hand.
     payload: Vec<u8>,
 }
@@ -67,7 +71,7 @@ struct Layout {
 }
 
 /// What a series has, counted before its labels are known to be good.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Contents {
     samples: u64,
     histograms: u64,
@@ -75,72 +79,73 @@ struct Contents {
 }
 
 impl Contents {
-    fn count(message: &[u8], layout: &Layout) -> Result<Contents, Malformed> {
-        let mut contents = Contents::default();
-        let mut reader = Reader::new(message);
-        while let Some((number, field)) = reader.next_field()? {
-            if !matches!(field, Field::Bytes(_)) {
-                continue;
-            }
-            contents.samples += u64::from(number == layout.samples);
-            contents.histograms += u64::from(number == layout.histograms);
-            contents.exemplars += u64::from(number == layout.exemplars);
-        }
-        Ok(contents)
+    #[inline]
+    fn count(&mut self, number: u32, layout: &Layout) {
+        self.samples += u64::from(number == layout.samples);
+        self.histograms += u64::from(number == layout.histograms);
+        self.exemplars += u64::from(number == layout.exemplars);
     }
 }
 
-impl<'a> Walk<'a> {
+impl Walk<'_> {
     /// Refuses a series for its labels.
     #[cold]
-    fn refuse_series(&mut self, message: &[u8], layout: &Layout, refusal: Refusal) -> Result<(), Malformed> {
-        let contents = Contents::count(message, layout)?;
+    fn refuse_series(&mut self, contents: Contents, refusal: Refusal) {
         // A series without samples is counted as one item, so that it shows.
         let count = (contents.samples + contents.histograms).max(1);
         self.tally.refuse(format_args!("timeseries[{}]", self.index), refusal, count);
-        Ok(())
     }
 
-    /// Takes the samples, histograms and exemplars of a series, whose labels are in `self.labels` and checked.
-    /// `exemplar_labels` reads those of an exemplar's message.
+    /// Takes a series: its samples, histograms and exemplars. `write_labels` writes the labels of an exemplar's
+    /// message as `Label` messages.
+    #[inline]
     fn take(
         &mut self,
-        message: &'a [u8],
+        message: &[u8],
+        labels: &[u8],
+        contents: Contents,
         layout: &Layout,
         metadata: &Metadata<'_>,
-        exemplar_labels: impl Fn(&'a [u8], &mut Labels<'a>) -> Result<Result<(), Refusal>, Malformed>,
+        write_labels: impl Fn(&[u8], &mut Vec<u8>, &mut Sink<'_>) -> Result<Result<(), Refusal>, Malformed>,
     ) -> Result<(), Malformed> {
-        let (mut samples, mut histograms) = (None, None);
-        let mut has_exemplars = false;
+        if contents.samples + contents.histograms + contents.exemplars == 0 {
+            self.refuse_series(contents, Refusal::NoSample);
+            return Ok(());
+        }
+        let before = self.sink.mark();
+        let kind = if contents.samples == 0 && contents.histograms > 0 {
+            PointKind::NativeHistogram
+        } else {
+            PointKind::Sample
+        };
+        let first = match self.sink.series(labels, kind, metadata)? {
+            Ok(row) => row,
+            Err(refusal) => {
+                self.refuse_series(contents, refusal);
+                return Ok(());
+            }
+        };
         let mut reader = Reader::new(message);
         while let Some((number, field)) = reader.next_field()? {
             let Field::Bytes(bytes) = field else { continue };
             if number == layout.samples {
-                let series = *samples
-                    .get_or_insert_with(|| self.sink.series(&mut self.labels, PointKind::Sample, metadata));
-                self.sample(bytes, series)?;
+                self.sample(bytes, first)?;
             } else if number == layout.histograms {
-                let series = *histograms.get_or_insert_with(|| {
-                    self.sink.series(&mut self.labels, PointKind::NativeHistogram, metadata)
-                });
-                self.histogram(bytes, series)?;
+                let row = match self.sink.series(labels, PointKind::NativeHistogram, metadata)? {
+                    Ok(row) => row,
+                    Err(_) => first,
+                };
+                self.histogram(bytes, row)?;
             } else if number == layout.exemplars {
-                has_exemplars = true;
+                self.exemplar(bytes, first, &write_labels)?;
             }
         }
-        if has_exemplars {
-            let series = histograms
-                .or(samples)
-                .unwrap_or_else(|| self.sink.series(&mut self.labels, PointKind::Sample, metadata));
-            self.exemplars(message, layout, series, exemplar_labels)?;
-        } else if samples.is_none() && histograms.is_none() {
-            self.tally.refuse(format_args!("timeseries[{}]", self.index), Refusal::NoSample, 1);
-        }
+        self.sink.drop_unused(before);
         Ok(())
     }
 
     #[inline]
-    fn sample(&mut self, message: &[u8], series: u128) -> Result<(), Malformed> {
+    fn sample(&mut self, message: &[u8], series: u32) -> Result<(), Malformed> {
         let (mut value, mut time_ms, mut start_ms) = (0.0, 0, 0);
         let mut reader = Reader::new(message);
         while let Some((number, field)) = reader.next_field()? {
@@ -159,7 +164,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn histogram(&mut self, message: &[u8], series: u128) -> Result<(), Malformed> {
+    fn histogram(&mut self, message: &[u8], series: u32) -> Result<(), Malformed> {
         let taken = match histogram::read(message, &mut self.payload)? {
             Ok(read) => self.tally.admit().and_then(|()| {
                 self.sink.point(series, read.time_ms, read.start_ms, read.sum, Some(&self.payload))
@@ -172,34 +177,30 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn exemplars(
+    fn exemplar(
         &mut self,
-        message: &'a [u8],
-        layout: &Layout,
-        series: u128,
-        read_labels: impl Fn(&'a [u8], &mut Labels<'a>) -> Result<Result<(), Refusal>, Malformed>,
+        message: &[u8],
+        series: u32,
+        write_labels: impl Fn(&[u8], &mut Vec<u8>, &mut Sink<'_>) -> Result<Result<(), Refusal>, Malformed>,
     ) -> Result<(), Malformed> {
-        let mut labels = Labels::default();
-        let mut reader = Reader::new(message);
-        while let Some((number, field)) = reader.next_field()? {
-            let (true, Field::Bytes(exemplar)) = (number == layout.exemplars, field) else { continue };
-            labels.clear();
-            let read = read_labels(exemplar, &mut labels)?;
-            let (mut value, mut time_ms) = (0.0, 0);
-            let mut fields = Reader::new(exemplar);
-            while let Some((number, field)) = fields.next_field()? {
-                match (number, field) {
-                    (2, Field::Fixed64(bits)) => value = f64::from_bits(bits),
-                    (3, Field::Varint(ms)) => time_ms = ms as i64,
-                    _ => {}
-                }
+        let (mut value, mut time_ms) = (0.0, 0);
+        let mut fields = Reader::new(message);
+        while let Some((number, field)) = fields.next_field()? {
+            match (number, field) {
+                (2, Field::Fixed64(bits)) => value = f64::from_bits(bits),
+                (3, Field::Varint(ms)) => time_ms = ms as i64,
+                _ => {}
             }
-            let taken = read
-                .and_then(|()| labels.check(&self.context.limits))
-                .and_then(|()| self.sink.exemplar(series, &labels, time_ms, value));
-            if let Err(refusal) = taken {
-                self.tally.refuse(format_args!("timeseries[{}].exemplars", self.index), refusal, 0);
-            }
+        }
+        let (mut written, mut sorted) = (Vec::new(), Vec::new());
+        let mut taken = write_labels(message, &mut written, &mut self.sink)?;
+        if taken.is_ok() {
+            let mut labels = Labels::read(&written)?;
+            taken = labels.check(&self.context.limits);
+            labels.write(&mut sorted);
+        }
+        if let Err(refusal) = taken.and_then(|()| self.sink.exemplar(series, &sorted, time_ms, value)) {
+            self.tally.refuse(format_args!("timeseries[{}].exemplars", self.index), refusal, 0);
         }
         Ok(())
     }

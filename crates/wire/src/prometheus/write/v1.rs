@@ -2,53 +2,69 @@
 
 use std::collections::HashMap;
 
+use throughline_model::label::METRIC_NAME;
 use throughline_model::point::MetricType;
 use throughline_model::protobuf::{Field, Malformed, Reader};
+use throughline_model::{label, protobuf};
 
-use super::{Layout, Walk};
-use crate::prometheus::labels::Labels;
+use super::{Contents, Layout, Walk};
 use crate::prometheus::sink::Metadata;
 
 const LAYOUT: Layout = Layout { samples: 2, histograms: 4, exemplars: 3 };
+const LABELS: u32 = 1;
 /// The endings that series of one family have beyond its name.
 const ENDINGS: [&str; 7] = ["_total", "_bucket", "_sum", "_count", "_created", "_info", "_gcount"];
 
-pub(super) fn walk<'a>(body: &'a [u8], walk: &mut Walk<'a>) -> Result<(), Malformed> {
+pub(super) fn walk(body: &[u8], walk: &mut Walk<'_>) -> Result<(), Malformed> {
     let families = families(body)?;
+    let mut gathered = Vec::new();
     let mut reader = Reader::new(body);
     while let Some((number, field)) = reader.next_field()? {
         let (1, Field::Bytes(message)) = (number, field) else { continue };
-        walk.labels.clear();
-        push_labels(message, &mut walk.labels)?;
-        match walk.labels.check_series(&walk.context.limits) {
-            Ok(()) => {
-                let metadata = metadata_of(walk.labels.metric(), &families);
-                walk.take(message, &LAYOUT, &metadata, |exemplar, labels| {
-                    push_labels(exemplar, labels).map(Ok)
-                })?;
-            }
-            Err(refusal) => walk.refuse_series(message, &LAYOUT, refusal)?,
-        }
+        let (labels, contents) = split(message, &mut gathered)?;
+        let metadata = if families.is_empty() { Metadata::default() } else { metadata_of(labels, &families) };
+        walk.take(message, labels, contents, &LAYOUT, &metadata, |exemplar, written, _| {
+            written.clear();
+            gather_labels(exemplar, written).map(Ok)
+        })?;
         walk.index += 1;
     }
     Ok(())
 }
 
-/// Labels are field 1 of a series and of an exemplar.
-fn push_labels<'a>(message: &'a [u8], labels: &mut Labels<'a>) -> Result<(), Malformed> {
+/// The labels of a series as one run of `Label` messages, and what else it has. They come first in every encoding that
+/// is in use; otherwise they are gathered.
+#[inline]
+fn split<'a>(message: &'a [u8], gathered: &'a mut Vec<u8>) -> Result<(&'a [u8], Contents), Malformed> {
+    let mut contents = Contents::default();
+    let (mut labels_end, mut rest_began, mut scattered) = (0, false, false);
     let mut reader = Reader::new(message);
     while let Some((number, field)) = reader.next_field()? {
-        let (1, Field::Bytes(label)) = (number, field) else { continue };
-        let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
-        let mut fields = Reader::new(label);
-        while let Some((number, field)) = fields.next_field()? {
-            match (number, field) {
-                (1, Field::Bytes(bytes)) => name = bytes,
-                (2, Field::Bytes(bytes)) => value = bytes,
-                _ => {}
-            }
+        if !matches!(field, Field::Bytes(_)) {
+            rest_began = true;
+        } else if number == LABELS {
+            labels_end = message.len() - reader.rest().len();
+            scattered |= rest_began;
+        } else {
+            rest_began = true;
+            contents.count(number, &LAYOUT);
         }
-        labels.push(name, value);
+    }
+    if !scattered {
+        return Ok((message.get(..labels_end).unwrap_or_default(), contents));
+    }
+    gathered.clear();
+    gather_labels(message, gathered)?;
+    Ok((gathered, contents))
+}
+
+/// Labels are field 1 of a series and of an exemplar.
+fn gather_labels(message: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+    let mut reader = Reader::new(message);
+    while let Some((number, field)) = reader.next_field()? {
+        if let (LABELS, Field::Bytes(label)) = (number, field) {
+            protobuf::put_bytes(out, LABELS, label);
+        }
     }
     Ok(())
 }
@@ -75,10 +91,8 @@ fn families(body: &[u8]) -> Result<HashMap<&str, Metadata<'_>>, Malformed> {
     Ok(families)
 }
 
-fn metadata_of<'a>(metric: &str, families: &HashMap<&str, Metadata<'a>>) -> Metadata<'a> {
-    if families.is_empty() {
-        return Metadata::default();
-    }
+fn metadata_of<'a>(labels: &[u8], families: &HashMap<&str, Metadata<'a>>) -> Metadata<'a> {
+    let metric = label::iter(labels).find(|(name, _)| *name == METRIC_NAME).map_or("", |(_, value)| value);
     let family = ENDINGS.iter().find_map(|ending| families.get(metric.strip_suffix(ending)?));
     families.get(metric).or(family).copied().unwrap_or_default()
 }
