@@ -7,15 +7,6 @@ use throughline_template::format;
 
 use crate::alerting::State;
 use crate::group::{Kind, Rule};
-use crate::outbox::{Counts, Receiver};
-
-/// Shows what the rules of a server are doing.
-pub trait Overview: Send + Sync {
-    /// All groups, by file and name.
-    fn groups(&self) -> Vec<GroupStatus>;
-    /// Who is told of alerts, and with what success.
-    fn receivers(&self) -> Vec<(Receiver, Counts)>;
-}
 
 /// A group after its last evaluation. Times are nanoseconds since the epoch.
 #[derive(Clone, Debug)]

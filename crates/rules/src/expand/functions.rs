@@ -64,8 +64,11 @@ fn add_queries<'a>(table: &mut Functions<'a>, surroundings: Surroundings<'a>) {
     });
 }
 
+/// A number as text.
+type Form = fn(f64) -> Result<String, String>;
+
 fn add_numbers<'a>(table: &mut Functions<'a>, surroundings: Surroundings<'a>) {
-    let forms: [(&'static str, fn(f64) -> Result<String, String>); 5] = [
+    let forms: [(&'static str, Form); 5] = [
         ("humanize", |number| Ok(humanize::humanize(number))),
         ("humanize1024", |number| Ok(humanize::humanize1024(number))),
         ("humanizeDuration", |number| Ok(humanize::duration(number))),

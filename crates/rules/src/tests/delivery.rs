@@ -152,7 +152,8 @@ fn what_waits_survives_a_restart() {
 #[test]
 fn payloads() {
     let firing = notification("A", "a", false);
-    let body: Json = serde_json::from_str(&notification::alertmanager_body(&[firing.clone()])).unwrap();
+    let body: Json =
+        serde_json::from_str(&notification::alertmanager_body(std::slice::from_ref(&firing))).unwrap();
     let expected = json!([{
         "labels": {"alertname": "A", "job": "a"},
         "annotations": {"summary": "a is down"},
