@@ -7,8 +7,8 @@ use throughline_model::Signal;
 use throughline_model::native_histogram::{Buckets, NativeHistogram, ResetHint, Span};
 use throughline_model::point::MetricType;
 use throughline_store::{Clock, Store, Write};
-use throughline_wire::prometheus::write::{self as remote_write, RequestBuilder, Series, Version};
-use throughline_wire::{Compression, DecodeContext, DecodeLimits, Encoding};
+use throughline_wire::prometheus::write::{self as remote_write, RequestBuilder, Series};
+use throughline_wire::{Compression, DecodeContext, DecodeLimits, Decoder, Encoding};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::sample::{Number, Sample, Sink};
@@ -33,8 +33,9 @@ impl Sink for StoreSink<'_> {
         let body = request(samples);
         let received_at = self.clock.now();
         let context = DecodeContext { received_at, limits: self.limits };
-        let decoded =
-            remote_write::decode(Version::V2, &body, &context).map_err(|error| error.to_string())?;
+        let decoded = Decoder::new()
+            .decode(Signal::Metrics, Encoding::RemoteWrite2, &body, &context)
+            .map_err(|error| error.to_string())?;
         let refused = decoded.rejected.first().map(|rejection| format!("{rejection:?}"));
         let write = Write {
             signal: Signal::Metrics,
