@@ -131,13 +131,10 @@ fn count_values(
     series: &[StepSeries],
     steps: Steps,
 ) -> Result<Vec<StepSeries>, QueryError> {
-    let label = match aggregate.param.as_deref() {
-        Some(param) => evaluator.string(param)?,
-        None => String::new(),
+    let Some(param) = aggregate.param.as_deref() else {
+        return Err(QueryError::invalid("a label name is missing"));
     };
-    if label.is_empty() {
-        return Err(QueryError::invalid(format!("invalid label name {label:?}")));
-    }
+    let label = evaluator.label_name(param)?;
     let mut with_value = aggregate.clone();
     if !with_value.without {
         with_value.grouping.push(label.clone());

@@ -20,6 +20,10 @@ pub(crate) fn binary(evaluator: &Evaluator<'_>, binary: &Binary, steps: Steps) -
     let operation =
         Operation { op: binary.op, return_bool: binary.return_bool, notes: &evaluator.notes, span };
     match (lhs, rhs) {
+        (Value::Scalar(_), Value::Scalar(_)) if binary.op.is_trim() => {
+            let symbol = binary.op.symbol();
+            Err(QueryError::invalid(format!("operator {symbol:?} not allowed for Scalar operations")))
+        }
         (Value::Scalar(lhs), Value::Scalar(rhs)) => {
             let compute = element::of_floats(binary.op);
             Ok(Value::Scalar(lhs.into_iter().zip(rhs).map(|(a, b)| compute(a, b)).collect()))

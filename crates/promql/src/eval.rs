@@ -225,6 +225,18 @@ impl Evaluator<'_> {
         }
     }
 
+    /// An argument that names a label: any text that is UTF-8 and not empty.
+    pub(crate) fn label_name(&self, expr: &Expr) -> Result<String, QueryError> {
+        let value = match expr.unparenthesized() {
+            Expr::Text(text) => text.value.clone(),
+            other => return Err(wrong_type(other, ValueType::Text)),
+        };
+        match String::from_utf8(value) {
+            Ok(name) if !name.is_empty() => Ok(name),
+            _ => Err(QueryError::invalid(format!("invalid label name {}", expr.unparenthesized()))),
+        }
+    }
+
     /// Counts a result as held.
     pub(crate) fn hold(&self, series: &[StepSeries]) -> Result<u64, QueryError> {
         let weight = series.iter().map(|series| series.column.weight()).sum();

@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use throughline_exec::histogram::format_float;
+
 use super::{Group, groups, note_ignored};
 use crate::annotations::Note;
 use crate::ast::{Aggregate, AggregateOp, Expr};
@@ -16,10 +18,16 @@ pub(super) fn counts(param: &[f64]) -> Result<Vec<usize>, QueryError> {
             return Err(QueryError::invalid("Parameter value is NaN"));
         }
         if *value >= i64::MAX as f64 {
-            return Err(QueryError::invalid(format!("Scalar value {value} overflows int64")));
+            return Err(QueryError::invalid(format!(
+                "Scalar value {} overflows int64",
+                format_float(*value)
+            )));
         }
         if *value <= i64::MIN as f64 {
-            return Err(QueryError::invalid(format!("Scalar value {value} underflows int64")));
+            return Err(QueryError::invalid(format!(
+                "Scalar value {} underflows int64",
+                format_float(*value)
+            )));
         }
         Ok(if *value < 1.0 { 0 } else { *value as usize })
     };

@@ -193,6 +193,12 @@ impl BinaryOp {
         )
     }
 
+    /// Whether it drops buckets of a histogram.
+    #[must_use]
+    pub fn is_trim(self) -> bool {
+        matches!(self, BinaryOp::TrimUpper | BinaryOp::TrimLower)
+    }
+
     /// Whether it works on sets of series.
     #[must_use]
     pub fn is_set(self) -> bool {

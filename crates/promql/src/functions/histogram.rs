@@ -74,7 +74,7 @@ pub(super) fn estimate(
     let (vector_at, questions) = match call.function {
         Function::HistogramQuantile => (1, vec![quantile(0, None)?]),
         Function::HistogramQuantiles => {
-            let label = evaluator.string(argument(call, 1)?)?;
+            let label = evaluator.label_name(argument(call, 1)?)?;
             let questions = (2..call.args.len()).map(|at| quantile(at, Some(label.clone())));
             (0, questions.collect::<Result<_, _>>()?)
         }
