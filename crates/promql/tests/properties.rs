@@ -162,3 +162,36 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_deepest_queries_are_evaluated_on_a_small_stack() {
+    let work = || {
+        let memory = memory();
+        for (start, end, levels) in [
+            ("(", ")", 125),
+            ("-(", ")", 62),
+            ("abs(", ")", 125),
+            ("sum by (a) (", ")", 125),
+            ("topk(2, ", ")", 125),
+            ("1 + (", ")", 62),
+            ("g or (", ")", 62),
+            ("g * on (a) group_left (b) (", ")", 62),
+            ("histogram_quantile(0.5, ", ")", 125),
+            ("label_replace(", ", \"x\", \"$1\", \"a\", \"(.*)\")", 125),
+            ("max_over_time((", ")[2m:1m])", 41),
+            ("info(", ")", 125),
+            ("absent(", ")", 125),
+            ("timestamp(", ")", 125),
+            ("vector(scalar(", "))", 62),
+        ] {
+            let query = format!("{}g{}", start.repeat(levels), end.repeat(levels));
+            let expr = parse(&query).unwrap_or_else(|error| panic!("{query}: {error}"));
+            let engine = Engine::default();
+            let budget = Budget::new(Limits { samples: 1_000_000, ..Limits::NONE }, Cancellation::new());
+            let _ = engine.instant(&query, &expr, 300_000, &memory, &budget);
+            let _ = engine.range(&query, &expr, (0, 300_000, 60_000), &memory, &budget);
+        }
+    };
+    let thread = std::thread::Builder::new().stack_size(512 << 10).spawn(work);
+    thread.expect("a thread").join().expect("no panic");
+}
