@@ -7,6 +7,7 @@ mod counter;
 mod extended;
 mod over_time;
 mod regression;
+mod sliding;
 mod start;
 
 #[cfg(test)]
@@ -33,8 +34,6 @@ pub(crate) struct Window<'a> {
     pub start_ms: i64,
     /// Part of the window.
     pub end_ms: i64,
-    /// The index of the first float within the series.
-    pub first: usize,
     pub times: &'a [i64],
     pub values: &'a [f64],
     /// Empty where unknown.
@@ -145,6 +144,13 @@ fn run(call: &RangeCall<'_>, input: RangeInput, steps: Steps) -> Result<Vec<Step
     let items: Vec<(SeriesSamples, bool)> = input.series.into_iter().zip(input.drop_names).collect();
     let evaluate = |(samples, drop_name): (SeriesSamples, bool)| {
         budget.check()?;
+        let labels = samples.labels.clone();
+        if let Some((column, size_max)) = sliding::column(call, &samples, steps, shift) {
+            budget.take_samples(size_max as u64)?;
+            budget.release_samples(size_max as u64);
+            let drop_name = drop_name || !keeps_name;
+            return Ok((!column.is_empty()).then_some(StepSeries { labels, drop_name, column }));
+        }
         let weight_max = std::cell::Cell::new(0);
         let windows = windows(&samples, steps, range_ms, |time| shift.apply(time))
             .inspect(|window| weight_max.set(weight_max.get().max(window.weight())));
@@ -157,7 +163,7 @@ fn run(call: &RangeCall<'_>, input: RangeInput, steps: Steps) -> Result<Vec<Step
         budget.take_samples(weight_max.get())?;
         budget.release_samples(weight_max.get());
         let drop_name = drop_name || !keeps_name;
-        Ok((!column.is_empty()).then_some(StepSeries { labels: samples.labels, drop_name, column }))
+        Ok((!column.is_empty()).then_some(StepSeries { labels, drop_name, column }))
     };
     let evaluated = map_parallel(items, call.evaluator.options.threads, steps.count, evaluate);
     let found: Result<Vec<Option<StepSeries>>, QueryError> = evaluated.into_iter().collect();
@@ -198,7 +204,6 @@ pub(crate) fn windows<'a>(
             eval_ms,
             start_ms,
             end_ms,
-            first,
             times: &times[first..last],
             values: &samples.values[first..last],
             starts: part(&samples.start_timestamps, first, last),

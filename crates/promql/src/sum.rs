@@ -40,6 +40,9 @@ pub(crate) struct Mean {
 }
 
 impl Mean {
+    /// Of nothing.
+    pub(crate) const NONE: Mean = Mean { sum: Sum { value: 0.0, lost: 0.0 }, count: 0.0, incremental: false };
+
     pub(crate) fn of(first: f64) -> Mean {
         Mean { sum: Sum::of(first), count: 1.0, incremental: false }
     }
@@ -47,6 +50,10 @@ impl Mean {
     #[inline]
     pub(crate) fn add(&mut self, value: f64) {
         self.count += 1.0;
+        if self.count == 1.0 {
+            self.sum = Sum::of(value);
+            return;
+        }
         if !self.incremental {
             let mut sum = self.sum;
             sum.add(value);
@@ -82,6 +89,10 @@ pub(crate) struct Variance {
 }
 
 impl Variance {
+    /// Of nothing.
+    pub(crate) const NONE: Variance =
+        Variance { count: 0.0, mean: Sum { value: 0.0, lost: 0.0 }, squares: Sum { value: 0.0, lost: 0.0 } };
+
     #[inline]
     pub(crate) fn add(&mut self, value: f64) {
         self.count += 1.0;
@@ -95,6 +106,29 @@ impl Variance {
     }
 }
 
+/// Values in order; NaN is below everything.
+pub(crate) fn value_order(a: &f64, b: &f64) -> std::cmp::Ordering {
+    b.is_nan().cmp(&a.is_nan()).then_with(|| a.total_cmp(b))
+}
+
+/// The `q`-quantile of values that are in order.
+pub(crate) fn quantile_of_sorted(q: f64, sorted: &[f64]) -> f64 {
+    if sorted.is_empty() || q.is_nan() {
+        return f64::NAN;
+    }
+    if q < 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    if q > 1.0 {
+        return f64::INFINITY;
+    }
+    let rank = q * (sorted.len() - 1) as f64;
+    let weight = rank - rank.floor();
+    let at = (rank as usize).min(sorted.len() - 1);
+    let next = (at + 1).min(sorted.len() - 1);
+    sorted[at] * (1.0 - weight) + sorted[next] * weight
+}
+
 /// The `q`-quantile of values, which are reordered; between two values it is weighed.
 pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if values.is_empty() || q.is_nan() {
@@ -106,8 +140,7 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    // NaN is below everything.
-    let order = |a: &f64, b: &f64| b.is_nan().cmp(&a.is_nan()).then_with(|| a.total_cmp(b));
+    let order = value_order;
     let rank = q * (values.len() - 1) as f64;
     let lower = rank.floor();
     let weight = rank - lower;

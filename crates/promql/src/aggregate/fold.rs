@@ -18,15 +18,14 @@ use crate::value::{Column, StepSeries, StepSet, Steps};
 
 /// A running value of floats.
 trait Float: Copy + Send {
-    fn of(value: f64) -> Self;
+    /// Before the first value.
+    const START: Self;
     fn add(&mut self, value: f64);
     fn total(self) -> f64;
 }
 
 impl Float for Sum {
-    fn of(value: f64) -> Sum {
-        Sum::of(value)
-    }
+    const START: Sum = Sum { value: 0.0, lost: 0.0 };
     fn add(&mut self, value: f64) {
         self.add(value);
     }
@@ -36,9 +35,7 @@ impl Float for Sum {
 }
 
 impl Float for Mean {
-    fn of(value: f64) -> Mean {
-        Mean::of(value)
-    }
+    const START: Mean = Mean::NONE;
     fn add(&mut self, value: f64) {
         self.add(value);
     }
@@ -48,11 +45,7 @@ impl Float for Mean {
 }
 
 impl Float for Variance {
-    fn of(value: f64) -> Variance {
-        let mut variance = Variance::default();
-        variance.add(value);
-        variance
-    }
+    const START: Variance = Variance::NONE;
     fn add(&mut self, value: f64) {
         self.add(value);
     }
@@ -65,9 +58,7 @@ impl Float for Variance {
 struct Smallest(f64);
 
 impl Float for Smallest {
-    fn of(value: f64) -> Smallest {
-        Smallest(value)
-    }
+    const START: Smallest = Smallest(f64::NAN);
     fn add(&mut self, value: f64) {
         if value < self.0 || self.0.is_nan() {
             self.0 = value;
@@ -82,9 +73,7 @@ impl Float for Smallest {
 struct Greatest(f64);
 
 impl Float for Greatest {
-    fn of(value: f64) -> Greatest {
-        Greatest(value)
-    }
+    const START: Greatest = Greatest(f64::NAN);
     fn add(&mut self, value: f64) {
         if value > self.0 || self.0.is_nan() {
             self.0 = value;
@@ -177,24 +166,21 @@ fn floats<F: Float>(groups: &[Group], series: &[StepSeries], steps: Steps, threa
     columns
 }
 
-/// The values of one group from step `start` to `end`; zero where there are none.
+/// The values of one group from step `start` to `end`; of no meaning where there are none.
 fn fold_part<F: Float>(group: &Group, series: &[StepSeries], start: usize, end: usize) -> Vec<f64> {
-    let mut running: Vec<Option<F>> = vec![None; end - start];
+    let mut running: Vec<F> = vec![F::START; end - start];
     let all = StepSet::all(series.first().map_or(0, |series| series.column.values.len()));
     for at in &group.members {
         let column = &series[*at].column;
-        let is_full = column.present == all;
-        let values = column.values[start..end].iter().zip(&mut running).enumerate();
-        for (offset, (value, running)) in values {
-            if is_full || column.present.has(start + offset) {
-                match running {
-                    Some(running) => running.add(*value),
-                    None => *running = Some(F::of(*value)),
-                }
-            }
+        let values = running.iter_mut().zip(&column.values[start..end]);
+        if column.present == all {
+            values.for_each(|(running, value)| running.add(*value));
+        } else {
+            let present = values.enumerate().filter(|(offset, _)| column.present.has(start + offset));
+            present.for_each(|(_, (running, value))| running.add(*value));
         }
     }
-    running.into_iter().map(|running| running.map_or(0.0, F::total)).collect()
+    running.into_iter().map(F::total).collect()
 }
 
 /// A running value of histograms.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use throughline_exec::{CounterResetHint, FloatHistogram, Matcher, SelectHints, SelectRequest, SeriesSamples, is_stale};
+use throughline_exec::{
+    CounterResetHint, FloatHistogram, Matcher, SelectHints, SelectRequest, SeriesSamples, is_stale,
+};
 
 use super::{Evaluator, QueryError, map_parallel};
 use crate::ast::{self, At, Duration, Expr, Extension, VectorSelector};
@@ -226,7 +228,8 @@ fn without_hint(histogram: &Arc<FloatHistogram>) -> Arc<FloatHistogram> {
 
 /// Leaves out the markers of a series' end.
 fn drop_stale(samples: &mut SeriesSamples) {
-    if samples.values.iter().any(|value| is_stale(*value)) {
+    // Without an early exit, so that several values are compared at once.
+    if samples.values.iter().fold(false, |any, value| any | is_stale(*value)) {
         let fresh: Vec<bool> = samples.values.iter().map(|value| !is_stale(*value)).collect();
         retain_by(&mut samples.timestamps, &fresh);
         retain_by(&mut samples.start_timestamps, &fresh);

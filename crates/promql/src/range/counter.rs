@@ -36,18 +36,6 @@ pub(super) fn rate_column<'a>(
     steps: Steps,
 ) -> Column {
     let is_counter = call.function != Function::Delta;
-    // Where values fall: found once for all windows, most counters never do.
-    let falls: Vec<usize> = if is_counter {
-        let pairs = samples.values.windows(2).enumerate();
-        pairs.filter(|(_, pair)| pair[1] < pair[0]).map(|(at, _)| at + 1).collect()
-    } else {
-        Vec::new()
-    };
-    let has_starts =
-        is_counter && !(samples.start_timestamps.is_empty() && samples.histogram_start_timestamps.is_empty());
-    if samples.histograms.is_empty() && !has_starts {
-        return float_column(call, samples, &falls, windows, steps, is_counter);
-    }
     let labels = &samples.labels;
     fill(windows, steps, |window| {
         if is_mixed(call, labels, window) {
@@ -60,45 +48,6 @@ pub(super) fn rate_column<'a>(
         }?;
         Some(extrapolated(call, window, difference, is_counter))
     })
-}
-
-/// The common case: floats only, nothing known of starts. No sample is looked at twice unless the counter falls.
-fn float_column<'a>(
-    call: &RangeCall<'_>,
-    samples: &SeriesSamples,
-    falls: &[usize],
-    windows: impl Iterator<Item = Window<'a>>,
-    steps: Steps,
-    is_counter: bool,
-) -> Column {
-    let mut column = Column::empty(steps.count);
-    let is_rate = call.function == Function::Rate;
-    let range_seconds = call.range_seconds();
-    let mut seen = false;
-    for window in windows {
-        let count = window.values.len();
-        if count < 2 {
-            continue;
-        }
-        seen = true;
-        let mut increase = window.values[count - 1] - window.values[0];
-        if !falls.is_empty() {
-            let from = falls.partition_point(|at| *at <= window.first);
-            let inside = falls[from..].iter().take_while(|at| **at < window.first + count);
-            inside.for_each(|at| increase += samples.values[at - 1]);
-        }
-        let (first, last) = (window.times[0], window.times[count - 1]);
-        let factor = extrapolation(&window, first, last, count, |sampled| {
-            let from_zero = is_counter && increase > 0.0 && window.values[0] >= 0.0;
-            from_zero.then(|| sampled * (window.values[0] / increase))
-        });
-        let factor = if is_rate { factor / range_seconds } else { factor };
-        column.set_float(window.step, increase * factor);
-    }
-    if seen && is_counter {
-        note_non_counter(call, &samples.labels);
-    }
-    column
 }
 
 /// By how much a difference grows when it is extrapolated from the samples to the window.

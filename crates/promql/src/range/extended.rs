@@ -79,7 +79,6 @@ fn widen<'a>(call: &RangeCall<'_>, samples: &'a SeriesSamples, window: &Window<'
         }
     }
     Window {
-        first,
         times: &times[first..last],
         values: &samples.values[first..last],
         starts: &[],
