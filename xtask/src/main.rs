@@ -2,6 +2,7 @@
 
 mod bench;
 mod conformance;
+mod differential;
 mod send;
 mod send_samples;
 mod tidy;
@@ -32,6 +33,9 @@ enum Command {
     /// Run a suite of another project
     #[command(subcommand)]
     Conformance(conformance::Conformance),
+    /// Compare with the real thing, answer by answer
+    #[command(subcommand)]
+    Differential(differential::Differential),
     /// Run a fault campaign
     #[command(subcommand)]
     Torture(torture::Torture),
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         Command::Tidy { bless } => tidy::run(bless),
         Command::Bench(bench) => bench::run(&bench),
         Command::Conformance(conformance) => conformance::run(&conformance),
+        Command::Differential(differential) => differential::run(&differential),
         Command::Torture(torture) => torture::run(&torture),
         Command::Send(arguments) => send::run(&arguments),
         Command::SendSamples(arguments) => send_samples::run(&arguments),

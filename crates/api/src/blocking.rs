@@ -34,19 +34,29 @@ impl Blocking {
         &self,
         query: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
+        self.run_within(QUERY_TIMEOUT, query).await
+    }
+
+    /// Runs a query when a place is free, and waits so long for its answer.
+    pub async fn run_within<T: Send + 'static, E: From<Failure> + Send + 'static>(
+        &self,
+        wait: Duration,
+        query: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
         let waited = tokio::time::timeout(QUEUE_TIMEOUT, Arc::clone(&self.places).acquire_owned()).await;
-        let Ok(Ok(place)) = waited else { return Err(Failure::busy(QUERIES_MAX)) };
+        let Ok(Ok(place)) = waited else { return Err(Failure::busy(QUERIES_MAX).into()) };
         let task = tokio::task::spawn_blocking(move || {
             let answer = query();
             drop(place);
             answer
         });
-        match tokio::time::timeout(QUERY_TIMEOUT, task).await {
+        match tokio::time::timeout(wait, task).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => {
-                Err(Failure::internal("the query ended without an answer; this is a bug, please report it"))
+                let why = "the query ended without an answer; this is a bug, please report it";
+                Err(Failure::internal(why).into())
             }
-            Err(_) => Err(Failure::timeout(QUERY_TIMEOUT.as_secs())),
+            Err(_) => Err(Failure::timeout(wait.as_secs()).into()),
         }
     }
 }

@@ -61,6 +61,16 @@ impl Failure {
         Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "store", error.to_string())
     }
 
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The sentence for people.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// A bug: the query ended without an answer.
     pub fn internal(message: impl Into<String>) -> Failure {
         Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)

@@ -1,4 +1,4 @@
-//! The native HTTP API: the only place that knows query JSON.
+//! The HTTP APIs, native and Prometheus's: the only place that knows query JSON.
 //!
 //! [`native`] builds the router from a store and what `server` tells of the process. A request becomes typed
 //! parameters ([`params`]), a question to a snapshot on a blocking thread ([`blocking`]), and JSON. What cannot be
@@ -9,6 +9,7 @@
 //!
 //! [`ROUTES`] is the whole surface; a golden file in the tests pins it.
 
+mod asked;
 pub mod blocking;
 pub mod failure;
 mod health;
@@ -16,6 +17,7 @@ pub mod listener;
 pub mod metrics;
 mod native;
 pub mod params;
+pub mod prometheus;
 pub mod states;
 
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use throughline_store::{Clock, Store};
 
 use crate::blocking::Blocking;
 use crate::metrics::Family;
+pub use crate::prometheus::PrometheusContext;
 
 /// Where the native API lies.
 pub const PREFIX: &str = "/api/throughline/v1";
@@ -52,8 +55,8 @@ pub const ROUTES: &[(&str, &str, &str)] = &[
     ),
     (
         "/api/throughline/v1/exemplars",
-        "metric service attribute start end limit",
-        "exemplars with their link states",
+        "metric service attribute query near first per_series start end limit",
+        "exemplars with their link states; of a PromQL query those near a quantile, or the first of a spike",
     ),
     (
         "/api/throughline/v1/series",
@@ -80,6 +83,8 @@ pub struct Context {
     pub families: Arc<dyn Fn() -> Vec<Family> + Send + Sync>,
     /// Set when shutdown begins: the process is not ready any more.
     pub draining: Arc<AtomicBool>,
+    /// What the Prometheus API stands on.
+    pub prometheus: PrometheusContext,
     /// Facts of the process for `status`: version, addresses, data folder.
     pub process: Arc<Json>,
 }
@@ -106,7 +111,9 @@ pub fn starting() -> Router {
 
 /// The router of the native API, health and metrics.
 pub fn native(context: Context) -> Router {
-    let api = Api { context, blocking: Blocking::new() };
+    let blocking = Blocking::new();
+    let prometheus = prometheus::Prometheus::new(&context, blocking.clone());
+    let api = Api { context, blocking };
     let queries = Router::new()
         .route("/traces/{id}", get(native::trace))
         .route("/traces/{id}/logs", get(native::trace_logs))
@@ -125,4 +132,5 @@ pub fn native(context: Context) -> Router {
         .route("/metrics", get(health::metrics))
         .fallback(failure::no_such_route)
         .with_state(api)
+        .merge(prometheus::routes(prometheus))
 }

@@ -16,6 +16,7 @@ use throughline_store::{
 };
 
 use crate::Api;
+use crate::asked;
 use crate::failure::Failure;
 use crate::params::{self, Params};
 
@@ -24,16 +25,16 @@ const TRACES: (usize, usize) = (20, 1_000);
 /// A page by default; about 10 MB of JSON at most.
 const LOGS: (usize, usize) = (100, 10_000);
 /// A dense panel by default.
-const EXEMPLARS: (usize, usize) = (100, 10_000);
+pub(crate) const EXEMPLARS: (usize, usize) = (100, 10_000);
 /// What a metrics browser lists; JSON of about 10 MB at most.
 const SERIES: (usize, usize) = (1_000, 20_000);
 /// Spans in one answer: about 50 MB of JSON.
 const SPANS_MAX: usize = 100_000;
 /// How far searches look back by themselves.
-const HOUR_NS: i64 = 3_600_000_000_000;
+pub(crate) const HOUR_NS: i64 = 3_600_000_000_000;
 
 type Pairs = Query<Vec<(String, String)>>;
-type Answer = Result<Response, Failure>;
+pub(crate) type Answer = Result<Response, Failure>;
 
 impl Api {
     fn params(&self, Query(pairs): Pairs, known: &[&str]) -> Result<Params, Failure> {
@@ -42,7 +43,7 @@ impl Api {
 
     /// Asks a snapshot and writes the answer as JSON, both on a blocking thread: a large answer takes as long to
     /// write as to find.
-    async fn ask<T: Serialize>(
+    pub(crate) async fn ask<T: Serialize>(
         &self,
         question: impl FnOnce(&Snapshot) -> Result<T, Failure> + Send + 'static,
     ) -> Answer {
@@ -258,7 +259,15 @@ struct ExemplarsAnswer {
 }
 
 pub(crate) async fn exemplars(State(api): State<Api>, pairs: Pairs) -> Answer {
-    let params = api.params(pairs, &["metric", "service", "attribute", "start", "end", "limit"])?;
+    let known =
+        ["metric", "service", "attribute", "query", "near", "first", "per_series", "start", "end", "limit"];
+    let params = api.params(pairs, &known)?;
+    if params.text("query").is_some() {
+        return asked::exemplars(&api, &params).await;
+    }
+    if let Some(name) = ["near", "first", "per_series"].into_iter().find(|name| params.text(name).is_some()) {
+        return Err(Failure::parameter(name, format!("{name} needs query, a PromQL expression")));
+    }
     let query = series_query(&params, EXEMPLARS)?;
     api.ask(move |snapshot| {
         let Found { items: exemplars, partial } = snapshot.exemplars(&query)?;

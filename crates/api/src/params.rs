@@ -109,14 +109,23 @@ impl Params {
 
     /// A quantile between 0 and 1, exclusive.
     pub fn quantile(&self) -> Result<Option<f64>, Failure> {
-        let quantile: Option<f64> = self.parse("quantile", "a number between 0 and 1")?;
+        self.fraction("quantile")
+    }
+
+    /// A number between 0 and 1, both excluded.
+    pub fn fraction(&self, name: &str) -> Result<Option<f64>, Failure> {
+        let quantile: Option<f64> = self.parse(name, "a number between 0 and 1")?;
         match quantile {
-            Some(q) if !(q > 0.0 && q < 1.0) => Err(Failure::parameter(
-                "quantile",
-                format!("quantile={q} is not between 0 and 1; p99 is 0.99"),
-            )),
+            Some(q) if !(q > 0.0 && q < 1.0) => {
+                Err(Failure::parameter(name, format!("{name}={q} is not between 0 and 1; p99 is 0.99")))
+            }
             other => Ok(other),
         }
+    }
+
+    /// `true` or `false`; false where absent.
+    pub fn flag(&self, name: &str) -> Result<bool, Failure> {
+        Ok(self.parse(name, "true or false")?.unwrap_or(false))
     }
 
     /// A severity by number (0 to 24) or name; 0 where absent.

@@ -2,112 +2,29 @@
 //!
 //! A change of the surface changes that file, so that it is seen in review. `UPDATE_GOLDEN=1` writes it anew.
 
-#[path = "surface/telemetry.rs"]
-mod telemetry;
-
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use serde_json::{Value, json};
-use throughline_api::{Context, PREFIX, ROUTES};
+use throughline_api::{PREFIX, ROUTES};
 use throughline_model::Signal;
-use throughline_store::{Durability, ManualClock, SimDisk, Store, StoreConfig, Write, WriteError, Written};
-use throughline_wire::{Compression, DecodeContext, DecodeLimits, Encoding};
+use throughline_store::Store;
+use throughline_wire::Encoding;
 
-/// The time at which everything is asked.
-const NOW: i64 = 1_790_000_100_000_000_000;
+use crate::served::{NOW, Served, write};
+use crate::telemetry;
 
 /// Objects whose keys are data, not surface.
 const OPEN_OBJECTS: [&str; 6] =
     ["attributes", "resource", "scope", "series_attributes", "rejected", "process"];
 
-/// A served API over a simulated disk at a fixed time.
-struct Served {
-    base: String,
-    store: Store,
-    draining: Arc<AtomicBool>,
-    _runtime: tokio::runtime::Runtime,
-}
-
-impl Served {
-    fn new() -> Served {
-        let clock = Arc::new(ManualClock::at(NOW));
-        let config = StoreConfig {
-            durability: Durability::Fsync,
-            segment_bytes: 1 << 20,
-            reserve_bytes: Some(1),
-            ..StoreConfig::new("/data".into(), std::time::Duration::from_secs(86_400))
-        };
-        let store = Store::open(config, Arc::new(SimDisk::new(1)), clock.clone()).expect("opened");
-        fill(&store);
-        let draining = Arc::new(AtomicBool::new(false));
-        let router = throughline_api::native(Context {
-            store: store.clone(),
-            clock,
-            families: Arc::new(Vec::new),
-            draining: draining.clone(),
-            process: Arc::new(json!({"version": "test"})),
-        });
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("runtime");
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("bound");
-        let base = format!("http://{}", listener.local_addr().expect("address"));
-        runtime.spawn(async move { axum::serve(listener, router).await });
-        Served { base, store, draining, _runtime: runtime }
-    }
-
-    fn get_text(&self, path: &str) -> (u16, String) {
-        let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build();
-        let agent = ureq::Agent::from(config);
-        let mut response = agent.get(format!("{}{path}", self.base)).call().expect("answered");
-        (response.status().as_u16(), response.body_mut().read_to_string().expect("text"))
-    }
-
-    fn get(&self, path: &str) -> (u16, Value) {
-        let (status, text) = self.get_text(path);
-        (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{path}: {text}")))
-    }
-
-    fn ask(&self, question: &str) -> (u16, Value) {
-        self.get(&format!("{PREFIX}/{question}"))
-    }
-}
-
 /// Writes everything and waits until it is stored.
 fn fill(store: &Store) {
-    write(store, Signal::Traces, &telemetry::traces(NOW));
-    write(store, Signal::Logs, &telemetry::logs(NOW));
-    write(store, Signal::Metrics, &telemetry::metrics(NOW));
-}
-
-fn write(store: &Store, signal: Signal, request: &Value) {
-    let body = request.to_string();
-    let context =
-        DecodeContext { received_at: NOW, limits: DecodeLimits::with_retention(86_400 * 1_000_000_000) };
-    let decoded =
-        throughline_wire::decode(signal, Encoding::Json, body.as_bytes(), &context).expect("decoded");
-    let (sender, receiver) = mpsc::channel::<Result<Written, WriteError>>();
-    let write = Write {
-        signal,
-        encoding: Encoding::Json,
-        compression: Compression::Identity,
-        body: Bytes::from(body),
-        received_at: NOW,
-        content_hash: signal as u128,
-        batch: decoded.batch,
-        rejected: decoded.rejected,
-    };
-    store.submit(write, Box::new(move |done| sender.send(done).expect("awaited")));
-    assert_eq!(receiver.recv().expect("answered"), Ok(Written::Stored));
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.store.close().expect("closed");
-    }
+    let put = |signal, request: Value| write(store, signal, Encoding::Json, request.to_string().into_bytes());
+    put(Signal::Traces, telemetry::traces(NOW));
+    put(Signal::Logs, telemetry::logs(NOW));
+    put(Signal::Metrics, telemetry::metrics(NOW));
 }
 
 /// One line per member: its path and type. Lists are described by all their members together.
@@ -162,7 +79,7 @@ fn question(route: &str) -> String {
 
 #[test]
 fn the_surface_is_as_the_golden_file_has_it() {
-    let served = Served::new();
+    let served = Served::new(fill);
     let mut surface = String::new();
     for (route, parameters, what) in ROUTES {
         let separator = if parameters.is_empty() { "" } else { "?" };
@@ -193,7 +110,7 @@ fn the_surface_is_as_the_golden_file_has_it() {
 
 #[test]
 fn a_trace_is_found_by_its_id_in_any_form() {
-    let served = Served::new();
+    let served = Served::new(fill);
     for form in [
         telemetry::SLOW_TRACE,
         "0x0000000000000000000000000000C0DE",
@@ -211,7 +128,7 @@ fn a_trace_is_found_by_its_id_in_any_form() {
 
 #[test]
 fn a_trace_is_answered_with_the_signals_that_are_asked_for() {
-    let served = Served::new();
+    let served = Served::new(fill);
     let counts = |include: &str| {
         let (status, body) = served.ask(&format!("traces/{}?include={include}", telemetry::SLOW_TRACE));
         assert_eq!((status, &body["link"]["state"]), (200, &json!("resolved")), "{include}");
@@ -239,7 +156,7 @@ fn a_trace_is_answered_with_the_signals_that_are_asked_for() {
 
 #[test]
 fn refusals_name_the_parameter_and_the_way_out() {
-    let served = Served::new();
+    let served = Served::new(fill);
     for (question, parameter) in [
         ("traces?limit=1001", "limit"),
         ("traces?servce=a", "servce"),
@@ -263,7 +180,7 @@ fn refusals_name_the_parameter_and_the_way_out() {
 
 #[test]
 fn logs_are_filtered_by_trace_span_severity_and_text() {
-    let served = Served::new();
+    let served = Served::new(fill);
     let count = |question: &str| served.ask(question).1["logs"].as_array().map(Vec::len);
     let trace = telemetry::SLOW_TRACE;
     assert_eq!(count(&format!("logs?trace={trace}")), Some(2));
@@ -276,7 +193,7 @@ fn logs_are_filtered_by_trace_span_severity_and_text() {
 
 #[test]
 fn a_draining_process_is_alive_and_not_ready() {
-    let served = Served::new();
+    let served = Served::new(fill);
     assert_eq!(served.get("/readyz").0, 200);
     served.draining.store(true, Ordering::Relaxed);
     let (status, body) = served.get("/readyz");

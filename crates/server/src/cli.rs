@@ -102,8 +102,8 @@ pub enum QueryCommand {
     Traces(TracesArgs),
     /// Find log records, or show those of a trace or span
     Logs(LogsArgs),
-    /// Exemplars of a metric, each with the state of its link
-    Exemplars(SeriesArgs),
+    /// Exemplars of a metric or a PromQL expression, each with the state of its link
+    Exemplars(ExemplarsArgs),
     /// Series; with --quantile their curves
     Series(QuantileArgs),
     /// The services that sent anything
@@ -206,6 +206,25 @@ pub struct LogsArgs {
 }
 
 /// `exemplars`.
+#[derive(Args, Debug)]
+pub struct ExemplarsArgs {
+    /// A PromQL expression: its series' exemplars instead of those of --metric
+    #[arg(conflicts_with_all = ["metric", "service", "attribute"])]
+    pub expression: Option<String>,
+    /// Those nearest to this quantile of what the series measured (0.99)
+    #[arg(long, requires = "expression", value_name = "QUANTILE")]
+    pub near: Option<f64>,
+    /// Those since the expression rose most, the first of them first
+    #[arg(long, requires = "expression", conflicts_with = "near")]
+    pub first: bool,
+    /// Only the best of each series
+    #[arg(long, requires = "expression")]
+    pub per_series: bool,
+    #[command(flatten)]
+    pub series: SeriesArgs,
+}
+
+/// Which series.
 #[derive(Args, Debug)]
 pub struct SeriesArgs {
     /// The metric

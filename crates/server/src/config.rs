@@ -9,6 +9,7 @@
 
 mod components;
 mod expand;
+mod query;
 mod section;
 mod tree;
 
@@ -16,6 +17,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use query::{Prometheus, Query};
 pub use section::Problem;
 use section::Section;
 
@@ -36,6 +38,10 @@ pub struct Config {
     pub memtable: Memtable,
     /// How long data is kept.
     pub retention: Retention,
+    /// What one query may use.
+    pub query: Query,
+    /// How OTLP becomes Prometheus series.
+    pub prometheus: Prometheus,
     /// What is worth knowing and no problem.
     pub warnings: Vec<String>,
 }
@@ -128,6 +134,8 @@ impl Default for Config {
                 disk_budget_bytes: None,
                 disk_reserve_bytes: None,
             },
+            query: Query::default(),
+            prometheus: Prometheus::default(),
             warnings: Vec::new(),
         }
     }
@@ -183,6 +191,8 @@ fn read_own(mut own: Section<'_>, config: &mut Config) {
     config.retention.disk_budget_bytes = retention.optional_size("disk_budget", 64 * MIB);
     config.retention.disk_reserve_bytes = retention.optional_size("disk_reserve", MIB);
     retention.finish();
+    query::read_query(own.section("query"), &mut config.query);
+    query::read_prometheus(own.section("prometheus"), &mut config.prometheus);
     own.finish();
 }
 

@@ -13,8 +13,8 @@ use throughline_model::record::{Exemplar, LogRecord, Series, TraceSummary};
 use throughline_store::ServiceSummary;
 
 use crate::cli::{
-    Common, LogsArgs, QuantileArgs, QueryCommand, SeriesArgs, ServicesArgs, TraceArgs, TracesArgs, WalkArgs,
-    Window,
+    Common, ExemplarsArgs, LogsArgs, QuantileArgs, QueryCommand, SeriesArgs, ServicesArgs, TraceArgs,
+    TracesArgs, WalkArgs, Window,
 };
 use crate::client::{Answer, Client, segment};
 use crate::render::table::Table;
@@ -228,8 +228,13 @@ fn series_parameters(args: SeriesArgs) -> (Vec<Parameter<'static>>, Common) {
     (parameters, args.common)
 }
 
-fn exemplars(args: SeriesArgs) -> Result<ExitCode> {
-    let (parameters, common) = series_parameters(args);
+fn exemplars(args: ExemplarsArgs) -> Result<ExitCode> {
+    let (mut parameters, common) = series_parameters(args.series);
+    let flag = |set: bool| set.then(|| "true".to_owned());
+    parameters.push(("query", args.expression));
+    parameters.push(("near", args.near.map(|quantile| quantile.to_string())));
+    parameters.push(("first", flag(args.first)));
+    parameters.push(("per_series", flag(args.per_series)));
     ask(&common, "/exemplars", &parameters, |json, style| {
         let found: Vec<Exemplar> = list(json, "exemplars")?;
         let mut table = Table::new(&["time", "service", "metric", ">value", "trace", "span", "link"]);
@@ -244,6 +249,11 @@ fn exemplars(args: SeriesArgs) -> Result<ExitCode> {
                 exemplar.span_id.map_or_else(String::new, |id| id.to_string()),
                 exemplar.link.as_ref().map_or("-", |link| link.name()).to_owned(),
             ]);
+        }
+        let how =
+            json.get("target").and_then(|target| Some((target.get("value")?, target.get("how")?.as_str()?)));
+        if let Some((value, how)) = how {
+            out(&format!("{} = {how}\n", three_digits(value.as_f64().unwrap_or_default())));
         }
         let some = show_table(&table, found.len(), "no exemplar lies within the window", json, style)?;
         if some {

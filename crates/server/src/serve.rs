@@ -191,10 +191,12 @@ fn context(
         clock: Arc::clone(clock),
         families: Arc::new(families),
         draining: Arc::clone(draining),
+        prometheus: settings::prometheus(config, clock),
         process: Arc::new(json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
             "data_dir": config.data_dir.display().to_string(),
+            "retention": format!("{}s", config.retention.age.as_secs()),
             "otlp_grpc": text(addresses.grpc),
             "otlp_http": text(addresses.http),
             "api": addresses.api.to_string(),

@@ -2,7 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a test of real processes has real files and the time of day")]
 
-#[path = "../../api/tests/surface/telemetry.rs"]
+#[path = "../../api/tests/telemetry.rs"]
 mod telemetry;
 
 use std::io::{BufRead as _, BufReader};

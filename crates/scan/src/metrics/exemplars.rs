@@ -1,6 +1,7 @@
 //! Exemplars of Prometheus series.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use throughline_exec::{Budget, ExecError, Labels, Matcher};
 use throughline_model::record::Exemplar;
@@ -96,10 +97,10 @@ fn exemplars_of_part(
     for found in part.part.exemplars(&wanted, range)? {
         let Some(family) = rows.get(&found.series) else { continue };
         let labels = if family.form == Form::Bucket {
-            if !bounds.contains_key(&found.series) {
-                bounds.insert(found.series, part.bounds_of(found.series, TimeRange::ALL)?);
-            }
-            let bounds = bounds.get(&found.series).map(Vec::as_slice).unwrap_or_default();
+            let bounds = match bounds.entry(found.series) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => place.insert(part.bounds_of(found.series, TimeRange::ALL)?),
+            };
             let bound = bounds.iter().copied().find(|bound| *bound >= found.value).unwrap_or(f64::INFINITY);
             series_labels(family, Some(bound.to_bits()))
         } else {

@@ -28,6 +28,9 @@ pub struct MetricIndex {
     tables: RwLock<Tables>,
 }
 
+/// A resource, parsed, with the family of its `target_info`.
+type KnownResource = (Arc<Map<String, Json>>, Option<u32>);
+
 /// What is known of a stored series.
 struct Entry {
     families: Box<[u32]>,
@@ -63,7 +66,7 @@ pub(super) struct Tables {
     /// Label name, label value, families that have it, ascending.
     postings: BTreeMap<Box<str>, BTreeMap<Box<str>, Vec<u32>>>,
     /// Resources by their text, with the family of their `target_info`.
-    resources: HashMap<Arc<str>, (Arc<Map<String, Json>>, Option<u32>)>,
+    resources: HashMap<Arc<str>, KnownResource>,
     parts: HashMap<PartKey, Arc<PartRows>>,
 }
 
@@ -182,11 +185,7 @@ impl Tables {
         entry
     }
 
-    fn resource(
-        &mut self,
-        text: &Arc<str>,
-        translation: &Translation,
-    ) -> (Arc<Map<String, Json>>, Option<u32>) {
+    fn resource(&mut self, text: &Arc<str>, translation: &Translation) -> KnownResource {
         if let Some(known) = self.resources.get(text) {
             return known.clone();
         }

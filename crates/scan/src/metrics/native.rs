@@ -25,7 +25,7 @@ pub(super) fn stale() -> FloatHistogram {
 pub(super) fn of_exponential(payload: &[u8]) -> Option<FloatHistogram> {
     let point = ExponentialHistogram::decode(payload).ok().filter(|point| point.scale >= SCALE_MIN)?;
     // Buckets finer than the finest schema are merged: an index of scale s is index >> (s - 8) of scale 8.
-    let shift = (point.scale - EXPONENTIAL_SCHEMA_MAX).max(0).min(31);
+    let shift = (point.scale - EXPONENTIAL_SCHEMA_MAX).clamp(0, 31);
     Some(FloatHistogram {
         schema: point.scale.min(EXPONENTIAL_SCHEMA_MAX),
         zero_threshold: if point.zero_threshold > 0.0 { point.zero_threshold } else { ZERO_THRESHOLD },

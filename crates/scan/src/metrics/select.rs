@@ -162,8 +162,6 @@ impl MetricSource {
                 let Some(task) = tasks.get(order) else { return Ok(found) };
                 budget.check()?;
                 self.read_task(request, plan, task, order, &mut found);
-                let samples: usize = found.iter().map(|found: &Found| found.piece.samples.len()).sum();
-                budget.note_samples_read(samples as u64);
             }
         };
         let series: usize = tasks.iter().map(|task| task.uses.len()).sum();

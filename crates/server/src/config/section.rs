@@ -120,6 +120,46 @@ impl<'a> Section<'a> {
         self.scalar(key, default, |text| Ok(text.to_owned()))
     }
 
+    /// A list of texts; empty where there is none.
+    pub fn texts(&mut self, key: &'static str) -> Vec<String> {
+        let Some(node) = self.take(key) else { return Vec::new() };
+        let items = match node.value {
+            Value::Null => return Vec::new(),
+            Value::List(items) => items,
+            other => {
+                self.refuse(key, Some(node.line), format!("expected a list, got {}", other.kind()));
+                return Vec::new();
+            }
+        };
+        let mut out = Vec::with_capacity(items.len());
+        for item in items {
+            match item.value.scalar() {
+                Some(text) => out.push(text.to_string()),
+                None => {
+                    self.refuse(key, Some(item.line), format!("expected text, got {}", item.value.kind()))
+                }
+            }
+        }
+        out
+    }
+
+    /// A map of texts, in the file's order; empty where there is none.
+    pub fn pairs(&mut self, key: &'static str) -> Vec<(String, String)> {
+        let mut out = Vec::new();
+        let mut refused = Vec::new();
+        for (name, node) in self.section(key).take_rest() {
+            match node.value.scalar() {
+                Some(text) => out.push((name.name, text.to_string())),
+                None => refused
+                    .push((node.line, format!("{}: expected text, got {}", name.name, node.value.kind()))),
+            }
+        }
+        for (line, message) in refused {
+            self.refuse(key, Some(line), message);
+        }
+        out
+    }
+
     /// One of several words.
     pub fn choice<T: Copy>(&mut self, key: &'static str, default: T, choices: &[(&str, T)]) -> T {
         self.scalar(key, default, |text| {

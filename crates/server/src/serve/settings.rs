@@ -1,9 +1,15 @@
 //! From the configuration to what store and receiver are told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use throughline_api::PrometheusContext;
+use throughline_api::states::NoStates;
+use throughline_exec::Limits;
+use throughline_promql::Engine;
 use throughline_receive::ReceiveConfig;
-use throughline_store::StoreConfig;
+use throughline_scan::metrics::MetricIndex;
+use throughline_store::{Clock, StoreConfig};
 use throughline_wire::DecodeLimits;
 
 use crate::config::{Config, Durability};
@@ -36,6 +42,27 @@ pub fn receive(config: &Config) -> ReceiveConfig {
         streams_per_connection_max: config.otlp.streams_max,
         decode_limits: decode_limits(config),
         ..ReceiveConfig::loopback(nanoseconds(config.retention.age))
+    }
+}
+
+/// The Prometheus API's settings.
+pub fn prometheus(config: &Config, clock: &Arc<dyn Clock>) -> PrometheusContext {
+    let milliseconds = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    let mut engine = Engine::default();
+    engine.options.lookback_ms = milliseconds(config.query.lookback);
+    PrometheusContext {
+        index: Arc::new(MetricIndex::new(config.prometheus.translation.clone())),
+        engine,
+        limits: Limits {
+            samples: config.query.samples_max,
+            series: config.query.series_max,
+            bytes: config.query.memory_bytes_max,
+            ..Limits::NONE
+        },
+        timeout: config.query.timeout,
+        states: Arc::new(NoStates),
+        external_labels: config.prometheus.external_labels.clone(),
+        started_at_ms: clock.now().div_euclid(1_000_000),
     }
 }
 

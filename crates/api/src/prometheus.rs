@@ -1,0 +1,185 @@
+//! The Prometheus HTTP API, at the root and under `/prometheus`: what stock Grafana, promtool and other servers ask.
+//!
+//! Answers are Prometheus's own, to the status codes and the way numbers are written. What cannot be read in full is
+//! said in `warnings`.
+
+mod compression;
+mod listing;
+mod params;
+mod query;
+mod reply;
+mod states;
+mod status;
+mod tree;
+mod values;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use serde_json::Value as Json;
+use throughline_exec::{Budget, Cancellation, Limits};
+use throughline_promql::Engine;
+use throughline_scan::metrics::{MetricIndex, MetricSource};
+use throughline_store::{Clock, Store, TimeRange};
+
+use self::reply::Refusal;
+use crate::blocking::Blocking;
+use crate::states::StateSource;
+
+/// Where the API lies beside the root.
+pub const PREFIX: &str = "/prometheus";
+
+/// What the Prometheus API stands on.
+#[derive(Clone)]
+pub struct PrometheusContext {
+    /// The index of series, shared with whoever else evaluates PromQL.
+    pub index: Arc<MetricIndex>,
+    /// The evaluator.
+    pub engine: Engine,
+    /// What one query may use.
+    pub limits: Limits,
+    /// How long one query may take, unless it asks for less.
+    pub timeout: Duration,
+    /// Rules, alerts and targets.
+    pub states: Arc<dyn StateSource>,
+    /// Labels that federation adds.
+    pub external_labels: Vec<(String, String)>,
+    /// When the process started, milliseconds since the epoch.
+    pub started_at_ms: i64,
+}
+
+#[derive(Clone)]
+pub(crate) struct Prometheus {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    blocking: Blocking,
+    draining: Arc<AtomicBool>,
+    process: Arc<Json>,
+    context: Arc<PrometheusContext>,
+}
+
+impl std::ops::Deref for Prometheus {
+    type Target = PrometheusContext;
+
+    fn deref(&self) -> &PrometheusContext {
+        &self.context
+    }
+}
+
+/// Stops the query when the client goes away: the future that holds it is dropped.
+struct CancelOnDrop(Cancellation);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+impl Prometheus {
+    pub(crate) fn new(context: &crate::Context, blocking: Blocking) -> Prometheus {
+        Prometheus {
+            store: context.store.clone(),
+            clock: Arc::clone(&context.clock),
+            blocking,
+            draining: Arc::clone(&context.draining),
+            process: Arc::clone(&context.process),
+            context: Arc::new(context.prometheus.clone()),
+        }
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.clock.now().div_euclid(1_000_000)
+    }
+
+    fn timeout_ms(&self) -> i64 {
+        i64::try_from(self.context.timeout.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// The times of the oldest and the newest point, milliseconds since the epoch, as far as parts tell.
+    fn time_bounds_ms(&self) -> (i64, i64) {
+        let parts = self.store.snapshot().metric_parts(TimeRange::ALL);
+        let runs = parts.iter().filter_map(|part| part.runs().ok()).flatten();
+        let bounds =
+            runs.fold((i64::MAX, i64::MIN), |(min, max), run| (min.min(run.min_time), max.max(run.max_time)));
+        (bounds.0.div_euclid(1_000_000), bounds.1.div_euclid(1_000_000))
+    }
+
+    /// Asks a snapshot's metrics on a blocking thread, with the default time limit. Returns why the answer may be
+    /// incomplete, too.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&MetricSource, &Budget) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<(T, Vec<String>), Refusal> {
+        self.ask_within(None, question).await
+    }
+
+    async fn ask_within<T: Send + 'static>(
+        &self,
+        timeout_ms: Option<i64>,
+        question: impl FnOnce(&MetricSource, &Budget) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<(T, Vec<String>), Refusal> {
+        let timeout_ms =
+            timeout_ms.filter(|ms| *ms > 0).map_or(self.timeout_ms(), |ms| ms.min(self.timeout_ms()));
+        let cancellation = Cancellation::new();
+        let _canceled_with_the_request = CancelOnDrop(cancellation.clone());
+        let (store, clock, context) =
+            (self.store.clone(), Arc::clone(&self.clock), Arc::clone(&self.context));
+        let run = move || {
+            let until = clock.now().saturating_add(timeout_ms.saturating_mul(1_000_000));
+            let budget = Budget::new(context.limits, cancellation).with_deadline(move || clock.now() > until);
+            let source = MetricSource::new(store.snapshot(), Arc::clone(&context.index));
+            let answer = question(&source, &budget)?;
+            Ok((answer, source.partial()))
+        };
+        // The budget ends the query in time; waiting a little longer lets it say so itself.
+        let wait = Duration::from_millis(timeout_ms.unsigned_abs()) + Duration::from_secs(5);
+        self.blocking.run_within(wait, run).await
+    }
+}
+
+impl From<crate::failure::Failure> for Refusal {
+    fn from(failure: crate::failure::Failure) -> Refusal {
+        Refusal::shared(&failure)
+    }
+}
+
+/// The routes, relative to the root and to [`PREFIX`].
+pub(crate) fn routes(prometheus: Prometheus) -> Router {
+    let api = Router::new()
+        .route("/query", get(query::query).post(query::query))
+        .route("/query_range", get(query::query_range).post(query::query_range))
+        .route("/query_exemplars", get(query::query_exemplars).post(query::query_exemplars))
+        .route("/format_query", get(query::format_query).post(query::format_query))
+        .route("/parse_query", get(query::parse_query).post(query::parse_query))
+        .route("/series", get(listing::series).post(listing::series))
+        .route("/labels", get(listing::labels).post(listing::labels))
+        .route("/label/{name}/values", get(listing::label_values))
+        .route("/metadata", get(listing::metadata))
+        .route("/targets", get(states::targets))
+        .route("/targets/metadata", get(states::targets_metadata))
+        .route("/rules", get(states::rules))
+        .route("/alerts", get(states::alerts))
+        .route("/alertmanagers", get(states::alertmanagers))
+        .route("/features", get(status::features))
+        .route("/status/buildinfo", get(status::buildinfo))
+        .route("/status/runtimeinfo", get(status::runtimeinfo))
+        .route("/status/flags", get(status::flags))
+        .route("/status/config", get(status::config))
+        .route("/status/tsdb", get(listing::tsdb));
+    let routes = Router::new()
+        .nest("/api/v1", api)
+        .route("/federate", get(status::federate))
+        .route("/version", get(status::version))
+        .route("/-/healthy", get(status::healthy))
+        .route("/-/ready", get(status::ready))
+        .layer(axum::middleware::from_fn(compression::compress))
+        .with_state(prometheus);
+    Router::new().merge(routes.clone()).nest(PREFIX, routes)
+}

@@ -1,0 +1,177 @@
+//! `series`, `labels`, `label/{name}/values`, `metadata` and `status/tsdb`.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use serde_json::{Value as Json, json};
+use throughline_scan::metrics::{LabelValueCounts, Listing};
+
+use super::params::Params;
+use super::query::listed;
+use super::reply::{Notes, Refusal, raw_success};
+use super::{Prometheus, values};
+
+/// Series in one answer where no limit is given: about 100 MB of JSON.
+const SERIES_MAX: usize = 500_000;
+
+/// Entries of each list of `status/tsdb`: by default, and at most.
+const TSDB_LIMIT: (usize, usize) = (10, 10_000);
+
+const TRUNCATED: &str = "results truncated due to limit";
+
+fn listing(params: &Params, needs_selector: bool) -> Result<Listing, Refusal> {
+    let start_ms = params.time_ms("start")?.unwrap_or(i64::MIN);
+    let end_ms = params.time_ms("end")?.unwrap_or(i64::MAX);
+    if end_ms < start_ms {
+        return Err(Refusal::bad_data("end timestamp must not be before start time"));
+    }
+    Ok(Listing { selectors: params.selectors(needs_selector)?, start_ms, end_ms })
+}
+
+/// Cuts a list and says so.
+fn cut(items: &mut Vec<String>, limit: Option<usize>, partial: &mut Vec<String>) {
+    if let Some(limit) = limit.filter(|limit| items.len() > *limit) {
+        items.truncate(limit);
+        partial.push(TRUNCATED.to_owned());
+    }
+}
+
+pub(super) async fn series(
+    State(prometheus): State<Prometheus>,
+    params: Params,
+) -> Result<Response, Refusal> {
+    let listing = listing(&params, true)?;
+    let limit = params.limit()?.unwrap_or(SERIES_MAX);
+    let (mut series, mut partial) =
+        prometheus.ask(move |source, _| Ok(source.series(&listing, limit))).await?;
+    if series.len() > limit {
+        series.truncate(limit);
+        partial.push(TRUNCATED.to_owned());
+    }
+    let mut out = b"[".to_vec();
+    for (at, labels) in series.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        values::put_labels(&mut out, labels);
+    }
+    out.push(b']');
+    Ok(raw_success(&out, &Notes { warnings: partial, ..Notes::default() }))
+}
+
+pub(super) async fn labels(
+    State(prometheus): State<Prometheus>,
+    params: Params,
+) -> Result<Response, Refusal> {
+    let (listing, limit) = (listing(&params, false)?, params.limit()?);
+    let (mut names, mut partial) = prometheus.ask(move |source, _| Ok(source.label_names(&listing))).await?;
+    cut(&mut names, limit, &mut partial);
+    Ok(listed(&names, partial))
+}
+
+pub(super) async fn label_values(
+    State(prometheus): State<Prometheus>,
+    Path(name): Path<String>,
+    params: Params,
+) -> Result<Response, Refusal> {
+    let name = unescaped(&name);
+    if name.is_empty() {
+        return Err(Refusal::bad_data(format!("invalid label name: {name:?}")));
+    }
+    let (listing, limit) = (listing(&params, false)?, params.limit()?);
+    let ask = prometheus.ask(move |source, _| Ok(source.label_values(&name, &listing)));
+    let (mut values, mut partial) = ask.await?;
+    cut(&mut values, limit, &mut partial);
+    Ok(listed(&values, partial))
+}
+
+/// A label name from its form in a path: `U__http_2e_status` is `http.status`.
+fn unescaped(name: &str) -> String {
+    let Some(escaped) = name.strip_prefix("U__") else { return name.to_owned() };
+    let (mut out, mut rest) = (String::new(), escaped);
+    while let Some(at) = rest.find('_') {
+        let (before, after) = rest.split_at(at);
+        out.push_str(before);
+        let after = after.get(1..).unwrap_or_default();
+        if let Some(more) = after.strip_prefix('_') {
+            out.push('_');
+            rest = more;
+            continue;
+        }
+        let code = after.split_once('_').and_then(|(hex, more)| {
+            let code = u32::from_str_radix(hex, 16).ok().and_then(char::from_u32)?;
+            Some((code, more))
+        });
+        // What is no escape was never escaped.
+        let Some((character, more)) = code else { return name.to_owned() };
+        out.push(character);
+        rest = more;
+    }
+    out + rest
+}
+
+pub(super) async fn metadata(
+    State(prometheus): State<Prometheus>,
+    params: Params,
+) -> Result<Response, Refusal> {
+    let limit = params.limit()?.unwrap_or(usize::MAX);
+    let per_metric = params.count("limit_per_metric")?.filter(|n| *n > 0).unwrap_or(usize::MAX);
+    let metric = params.text("metric").filter(|name| !name.is_empty()).map(str::to_owned);
+    let (metadata, partial) = prometheus.ask(|source, _| Ok(source.metadata())).await?;
+    let wanted =
+        metadata.iter().filter(|(name, _)| metric.as_deref().is_none_or(|wanted| wanted == &***name));
+    let data: BTreeMap<&str, Vec<Json>> = wanted
+        .take(limit)
+        .map(|(name, all)| {
+            let all = all
+                .iter()
+                .take(per_metric)
+                .map(|one| json!({ "type": one.metric_type.name(), "help": one.help, "unit": one.unit }));
+            (&**name, all.collect())
+        })
+        .collect();
+    Ok(listed(&data, partial))
+}
+
+pub(super) async fn tsdb(State(prometheus): State<Prometheus>, params: Params) -> Result<Response, Refusal> {
+    let limit = params.count("limit")?.unwrap_or(TSDB_LIMIT.0);
+    if !(1..=TSDB_LIMIT.1).contains(&limit) {
+        return Err(Refusal::bad_data(format!("limit must be between 1 and {}", TSDB_LIMIT.1)));
+    }
+    let (counts, partial) = prometheus.ask(move |source, _| Ok(source.label_value_counts(limit))).await?;
+    let LabelValueCounts { series, pairs, series_by_metric, values_by_label, bytes_by_label, series_by_pair } =
+        counts;
+    let stats = |list: Vec<(String, u64)>| -> Vec<Json> {
+        list.into_iter().map(|(name, value)| json!({ "name": name, "value": value })).collect()
+    };
+    let bounds = prometheus.time_bounds_ms();
+    let data = json!({
+        "headStats": {
+            "numSeries": series,
+            "numLabelPairs": pairs,
+            "chunkCount": 0,
+            "minTime": bounds.0,
+            "maxTime": bounds.1,
+        },
+        "seriesCountByMetricName": stats(series_by_metric),
+        "labelValueCountByLabelName": stats(values_by_label),
+        "memoryInBytesByLabelName": stats(bytes_by_label),
+        "seriesCountByLabelValuePair": stats(series_by_pair),
+    });
+    Ok(listed(&data, partial))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unescaped;
+
+    #[test]
+    fn label_names_in_paths_are_unescaped() {
+        assert_eq!(unescaped("job"), "job");
+        assert_eq!(unescaped("U__http_2e_status"), "http.status");
+        assert_eq!(unescaped("U__a__b"), "a_b");
+        assert_eq!(unescaped("U__broken_zz"), "U__broken_zz");
+        assert_eq!(unescaped("U___e4_ther"), "äther");
+    }
+}

@@ -1,0 +1,198 @@
+//! Parameters of the Prometheus API: from the query string and a form, to typed values.
+//!
+//! Unlike the native API it takes parameters that it does not know: clients send extras.
+
+use axum::body::to_bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{Method, header};
+use throughline_correlate::units::parse_rfc3339;
+use throughline_exec::Matcher;
+
+use super::Prometheus;
+use super::reply::Refusal;
+
+/// A form is a query and a few numbers; a query of more than this is refused.
+const FORM_BYTES_MAX: usize = 4 << 20;
+
+/// The decoded parameters of one request, those of the form first.
+pub(super) struct Params {
+    pairs: Vec<(String, String)>,
+}
+
+impl FromRequest<Prometheus> for Params {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &Prometheus) -> Result<Params, Refusal> {
+        let (parts, body) = request.into_parts();
+        let mut pairs = Vec::new();
+        let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let is_form = content_type.is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+        if parts.method == Method::POST && is_form {
+            let form = to_bytes(body, FORM_BYTES_MAX).await.map_err(|_| {
+                Refusal::bad_data(format!("the form is longer than {FORM_BYTES_MAX} bytes, or broke off"))
+            })?;
+            pairs.extend(decode(&form));
+        }
+        pairs.extend(decode(parts.uri.query().unwrap_or_default().as_bytes()));
+        Ok(Params { pairs })
+    }
+}
+
+fn decode(text: &[u8]) -> impl Iterator<Item = (String, String)> {
+    form_urlencoded::parse(text).map(|(name, value)| (name.into_owned(), value.into_owned()))
+}
+
+impl Params {
+    /// The first value of a parameter.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All values of a parameter.
+    pub(super) fn all(&self, name: &str) -> Vec<&str> {
+        self.pairs.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str()).collect()
+    }
+
+    fn filled(&self, name: &str) -> Option<&str> {
+        self.text(name).filter(|text| !text.is_empty())
+    }
+
+    pub(super) fn flag(&self, name: &str) -> Result<bool, Refusal> {
+        match self.filled(name) {
+            None => Ok(false),
+            Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
+            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
+            Some(text) => Err(Refusal::parameter(name, format!("cannot parse {text:?} to a truth value"))),
+        }
+    }
+
+    /// A whole number that is not negative.
+    pub(super) fn count(&self, name: &str) -> Result<Option<usize>, Refusal> {
+        let Some(text) = self.filled(name) else { return Ok(None) };
+        text.parse()
+            .map(Some)
+            .map_err(|_| Refusal::parameter(name, format!("{text:?} is not a whole number from 0")))
+    }
+
+    /// `limit`: how many items at most; none where there is no limit.
+    pub(super) fn limit(&self) -> Result<Option<usize>, Refusal> {
+        Ok(self.count("limit")?.filter(|limit| *limit > 0))
+    }
+
+    /// A time in milliseconds since the epoch.
+    pub(super) fn time_ms(&self, name: &str) -> Result<Option<i64>, Refusal> {
+        let Some(text) = self.filled(name) else { return Ok(None) };
+        parse_time_ms(text)
+            .map(Some)
+            .ok_or_else(|| Refusal::parameter(name, format!("cannot parse {text:?} to a valid timestamp")))
+    }
+
+    /// A duration in milliseconds.
+    pub(super) fn duration_ms(&self, name: &str) -> Result<Option<i64>, Refusal> {
+        let Some(text) = self.filled(name) else { return Ok(None) };
+        parse_duration_ms(text)
+            .map(Some)
+            .ok_or_else(|| Refusal::parameter(name, format!("cannot parse {text:?} to a valid duration")))
+    }
+
+    /// A parameter that must be there.
+    pub(super) fn required<T>(&self, name: &str, value: Option<T>) -> Result<T, Refusal> {
+        value.ok_or_else(|| {
+            Refusal::parameter(
+                name,
+                format!(
+                    "cannot parse \"\" to a valid {}",
+                    match name {
+                        "step" => "duration",
+                        _ => "timestamp",
+                    }
+                ),
+            )
+        })
+    }
+
+    /// The selectors of `match[]`. Each must have a matcher that the empty value does not match.
+    pub(super) fn selectors(&self, required: bool) -> Result<Vec<Vec<Matcher>>, Refusal> {
+        let texts = self.all("match[]");
+        if required && texts.is_empty() {
+            return Err(Refusal::bad_data("no match[] parameter provided"));
+        }
+        texts.into_iter().map(selector).collect()
+    }
+}
+
+fn selector(text: &str) -> Result<Vec<Matcher>, Refusal> {
+    let refuse = |reason: String| Refusal::parameter("match[]", reason);
+    let parsed =
+        throughline_promql::parse::parse_selector(text).map_err(|error| refuse(error.to_string()))?;
+    let matchers = parsed.matchers;
+    if matchers.iter().all(|matcher| matcher.matches("")) {
+        return Err(Refusal::bad_data("match[] must contain at least one non-empty matcher"));
+    }
+    Ok(matchers)
+}
+
+/// Unix seconds with a fraction, or RFC 3339.
+fn parse_time_ms(text: &str) -> Option<i64> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        // Far times saturate: clients send milliseconds where seconds are meant, and want an empty answer.
+        return seconds.is_finite().then(|| (seconds * 1_000.0).round() as i64);
+    }
+    parse_rfc3339(text).map(|ns| ns.div_euclid(1_000_000))
+}
+
+/// Seconds as a number, or a duration as PromQL writes it.
+pub(super) fn parse_duration_ms(text: &str) -> Option<i64> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        let ms = seconds * 1_000.0;
+        return (ms.is_finite() && ms.abs() <= i64::MAX as f64).then_some(ms as i64);
+    }
+    let mut rest = text;
+    let mut total: i64 = 0;
+    let units = [
+        ("y", 31_536_000_000),
+        ("w", 604_800_000),
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1_000),
+    ];
+    for (unit, ms) in units.into_iter().chain([("ms", 1)]) {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, after) = rest.split_at(digits);
+        let Some(after) = after.strip_prefix(unit) else { continue };
+        // `5ms` is not five minutes and an s.
+        if number.is_empty() || (unit == "m" && after.starts_with('s')) {
+            continue;
+        }
+        total = total.checked_add(number.parse::<i64>().ok()?.checked_mul(ms)?)?;
+        rest = after;
+    }
+    (rest.is_empty() && !text.is_empty()).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_seconds_or_promql() {
+        assert_eq!(parse_duration_ms("15"), Some(15_000));
+        assert_eq!(parse_duration_ms("0.5"), Some(500));
+        assert_eq!(parse_duration_ms("1h30m"), Some(5_400_000));
+        assert_eq!(parse_duration_ms("1m100ms"), Some(60_100));
+        assert_eq!(parse_duration_ms("5ms"), Some(5));
+        assert_eq!(parse_duration_ms("30m1h"), None);
+        assert_eq!(parse_duration_ms("5"), Some(5_000));
+        assert_eq!(parse_duration_ms("h"), None);
+        assert_eq!(parse_duration_ms(""), None);
+    }
+
+    #[test]
+    fn times_are_seconds_or_rfc_3339() {
+        assert_eq!(parse_time_ms("1435781430.781"), Some(1_435_781_430_781));
+        assert_eq!(parse_time_ms("2015-07-01T20:10:30.781Z"), Some(1_435_781_430_781));
+        assert_eq!(parse_time_ms("1e30"), Some(i64::MAX));
+        assert_eq!(parse_time_ms("yesterday"), None);
+    }
+}

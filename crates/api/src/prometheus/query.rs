@@ -1,0 +1,213 @@
+//! `query`, `query_range`, `format_query`, `parse_query` and `query_exemplars`.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use throughline_exec::{Budget, Matcher};
+use throughline_promql::ast::{Expr, ValueType, VectorSelector};
+use throughline_promql::{Engine, QueryResult, parse, print};
+use throughline_scan::metrics::{ExemplarSeries, MetricSource};
+
+use super::params::Params;
+use super::reply::{Notes, Refusal, noted, put_seconds, raw_success, success};
+use super::{Prometheus, tree, values};
+
+/// Points of one series in one answer: enough for a point every minute of a week.
+const STEPS_MAX: i64 = 11_000;
+
+/// Exemplars in one answer; a panel shows some hundreds.
+const EXEMPLARS_MAX: usize = 10_000;
+
+fn parsed(params: &Params) -> Result<(String, Expr), Refusal> {
+    let text = params.text("query").unwrap_or_default().to_owned();
+    match parse(&text) {
+        Ok(expr) => Ok((text, expr)),
+        Err(error) => Err(Refusal::parameter("query", error)),
+    }
+}
+
+fn engine(prometheus: &Prometheus, params: &Params) -> Result<Engine, Refusal> {
+    let mut engine = prometheus.engine;
+    if let Some(lookback) = params.duration_ms("lookback_delta")?.filter(|ms| *ms > 0) {
+        engine.options.lookback_ms = lookback;
+    }
+    Ok(engine)
+}
+
+pub(super) async fn query(State(prometheus): State<Prometheus>, params: Params) -> Result<Response, Refusal> {
+    let limit = params.limit()?;
+    let now_ms = prometheus.now_ms();
+    let time_ms = params.time_ms("time")?.unwrap_or(now_ms);
+    let timeout_ms = params.duration_ms("timeout")?;
+    let engine = engine(&prometheus, &params)?;
+    let (text, expr) = parsed(&params)?;
+    let with_stats = params.text("stats").is_some_and(|stats| !stats.is_empty());
+    let ask = move |source: &MetricSource, budget: &Budget| {
+        let result = engine.instant(&text, &expr, time_ms, source, budget);
+        let result = result.map_err(|error| Refusal::query(&error))?;
+        Ok(written(&result, time_ms, limit, with_stats))
+    };
+    let ((data, mut notes), partial) = prometheus.ask_within(timeout_ms, ask).await?;
+    notes.warnings.extend(partial);
+    Ok(raw_success(&data, &notes))
+}
+
+pub(super) async fn query_range(
+    State(prometheus): State<Prometheus>,
+    params: Params,
+) -> Result<Response, Refusal> {
+    let limit = params.limit()?;
+    let start_ms = params.required("start", params.time_ms("start")?)?;
+    let end_ms = params.required("end", params.time_ms("end")?)?;
+    if end_ms < start_ms {
+        return Err(Refusal::parameter("end", "end timestamp must not be before start time"));
+    }
+    let step_ms = params.required("step", params.duration_ms("step")?)?;
+    if step_ms <= 0 {
+        let reason = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        return Err(Refusal::parameter("step", reason));
+    }
+    if end_ms.saturating_sub(start_ms) / step_ms > STEPS_MAX {
+        return Err(Refusal::bad_data(
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+        ));
+    }
+    let timeout_ms = params.duration_ms("timeout")?;
+    let engine = engine(&prometheus, &params)?;
+    let (text, expr) = parsed(&params)?;
+    if !matches!(expr.value_type(), ValueType::Scalar | ValueType::Vector) {
+        let kind = expr.value_type().documented_name();
+        let reason =
+            format!("invalid expression type {kind:?} for range query, must be Scalar or instant Vector");
+        return Err(Refusal::parameter("query", reason));
+    }
+    let with_stats = params.text("stats").is_some_and(|stats| !stats.is_empty());
+    let ask = move |source: &MetricSource, budget: &Budget| {
+        let result = engine.range(&text, &expr, (start_ms, end_ms, step_ms), source, budget);
+        let result = result.map_err(|error| Refusal::query(&error))?;
+        Ok(written(&result, end_ms, limit, with_stats))
+    };
+    let ((data, mut notes), partial) = prometheus.ask_within(timeout_ms, ask).await?;
+    notes.warnings.extend(partial);
+    Ok(raw_success(&data, &notes))
+}
+
+fn written(result: &QueryResult, time_ms: i64, limit: Option<usize>, with_stats: bool) -> (Vec<u8>, Notes) {
+    let mut notes = Notes { warnings: result.warnings.clone(), infos: result.infos.clone() };
+    let mut out = b"{".to_vec();
+    if values::put_value(&mut out, &result.value, time_ms, limit) {
+        notes.warnings.push("results truncated due to limit".to_owned());
+    }
+    if with_stats {
+        let stats = json!({
+            "timings": {},
+            "samples": {
+                "totalQueryableSamples": result.samples_read,
+                "peakSamples": result.samples_peak,
+            },
+        });
+        out.extend_from_slice(format!(r#","stats":{stats}"#).as_bytes());
+    }
+    out.push(b'}');
+    (out, notes)
+}
+
+pub(super) async fn format_query(params: Params) -> Result<Response, Refusal> {
+    let (_, expr) = parsed(&params)?;
+    Ok(success(&print::pretty(&expr)))
+}
+
+pub(super) async fn parse_query(params: Params) -> Result<Response, Refusal> {
+    let (_, expr) = parsed(&params)?;
+    Ok(success(&tree::node(&expr)))
+}
+
+/// The selectors of an expression, from left to right.
+fn selectors<'a>(expr: &'a Expr, out: &mut Vec<&'a VectorSelector>) {
+    match expr {
+        Expr::Vector(selector) => out.push(selector),
+        Expr::Matrix(matrix) => out.push(&matrix.selector),
+        other => other.children().into_iter().for_each(|child| selectors(child, out)),
+    }
+}
+
+pub(super) async fn query_exemplars(
+    State(prometheus): State<Prometheus>,
+    params: Params,
+) -> Result<Response, Refusal> {
+    let start_ms = params.time_ms("start")?.unwrap_or(i64::MIN);
+    let end_ms = params.time_ms("end")?.unwrap_or(i64::MAX);
+    if end_ms < start_ms {
+        return Err(Refusal::bad_data("end timestamp must not be before start timestamp"));
+    }
+    let (_, expr) = parsed(&params)?;
+    let mut found = Vec::new();
+    selectors(&expr, &mut found);
+    if found.is_empty() {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let matchers: Vec<Vec<Matcher>> = found.into_iter().map(|selector| selector.matchers.clone()).collect();
+    let ask = move |source: &MetricSource, budget: &Budget| {
+        source.exemplars(&matchers, start_ms, end_ms, budget).map_err(|error| Refusal::exec(&error))
+    };
+    let (mut series, partial) = prometheus.ask(ask).await?;
+    let mut notes = Notes { warnings: partial, ..Notes::default() };
+    let over = keep_newest(&mut series);
+    if over > 0 {
+        notes.warnings.push(format!("{over} older exemplars over the limit of {EXEMPLARS_MAX} are left out"));
+    }
+    Ok(raw_success(&exemplar_series(&series), &notes))
+}
+
+/// Drops the oldest exemplars over the limit; returns how many.
+fn keep_newest(series: &mut Vec<ExemplarSeries>) -> usize {
+    let total: usize = series.iter().map(|series| series.exemplars.len()).sum();
+    if total <= EXEMPLARS_MAX {
+        return 0;
+    }
+    let mut times: Vec<i64> = series.iter().flat_map(|s| s.exemplars.iter().map(|e| e.record.time)).collect();
+    times.sort_unstable();
+    let from = times.get(total - EXEMPLARS_MAX).copied().unwrap_or(i64::MIN);
+    series.iter_mut().for_each(|series| series.exemplars.retain(|exemplar| exemplar.record.time >= from));
+    series.retain(|series| !series.exemplars.is_empty());
+    total - series.iter().map(|series| series.exemplars.len()).sum::<usize>()
+}
+
+fn exemplar_series(series: &[ExemplarSeries]) -> Vec<u8> {
+    let mut out = b"[".to_vec();
+    for (at, series) in series.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(br#"{"seriesLabels":"#);
+        values::put_labels(&mut out, &series.labels);
+        out.extend_from_slice(br#","exemplars":["#);
+        for (at, exemplar) in series.exemplars.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(br#"{"labels":{"#);
+            for (at, (name, value)) in exemplar.labels.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                values::put_text(&mut out, name);
+                out.push(b':');
+                values::put_text(&mut out, value);
+            }
+            let value = super::reply::float_text(exemplar.value);
+            out.extend_from_slice(format!(r#"}},"value":"{value}","timestamp":"#).as_bytes());
+            put_seconds(&mut out, exemplar.time_ms);
+            out.push(b'}');
+        }
+        out.extend_from_slice(b"]}");
+    }
+    out.push(b']');
+    out
+}
+
+/// An answer that is no more than data.
+pub(super) fn listed<T: serde::Serialize>(data: &T, partial: Vec<String>) -> Response {
+    noted(data, &Notes { warnings: partial, ..Notes::default() })
+}

@@ -1,0 +1,144 @@
+//! What the server says of itself in Prometheus's terms, and the routes beside the API.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value as Json, json};
+use throughline_exec::{Budget, SelectRequest, SeriesSource, is_stale};
+use throughline_scan::metrics::MetricSource;
+use throughline_wire::prometheus::exposition::write::{Form, Writer};
+
+use super::Prometheus;
+use super::params::Params;
+use super::reply::{Refusal, rfc3339, success};
+
+/// The version of Prometheus whose API and language this is; clients choose features by it.
+const PROMETHEUS_VERSION: &str = "3.14.0";
+
+pub(super) async fn buildinfo() -> Response {
+    success(&json!({
+        "version": PROMETHEUS_VERSION,
+        "revision": concat!("throughline-", env!("CARGO_PKG_VERSION")),
+        "branch": "",
+        "buildUser": "",
+        "buildDate": "",
+        "goVersion": "",
+    }))
+}
+
+pub(super) async fn runtimeinfo(State(prometheus): State<Prometheus>) -> Response {
+    let process = &prometheus.process;
+    let text = |key: &str| process.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    success(&json!({
+        "startTime": rfc3339(prometheus.started_at_ms),
+        "CWD": text("data_dir"),
+        "hostname": "",
+        "serverTime": rfc3339(prometheus.now_ms()),
+        "reloadConfigSuccess": true,
+        "lastConfigTime": rfc3339(prometheus.started_at_ms),
+        "corruptionCount": 0,
+        "goroutineCount": 0,
+        "GOMAXPROCS": threads,
+        "GOMEMLIMIT": 0,
+        "GOGC": "",
+        "GODEBUG": "",
+        "storageRetention": text("retention"),
+    }))
+}
+
+pub(super) async fn flags(State(prometheus): State<Prometheus>) -> Response {
+    let options = prometheus.engine.options;
+    let mut flags: BTreeMap<&str, String> = BTreeMap::new();
+    flags.insert("query.lookback-delta", super::reply::duration_seconds(options.lookback_ms));
+    flags.insert("query.max-samples", prometheus.limits.samples.to_string());
+    flags.insert("query.timeout", super::reply::duration_seconds(prometheus.timeout_ms()));
+    flags.insert("web.enable-otlp-receiver", "true".to_owned());
+    flags.insert("web.enable-remote-write-receiver", "true".to_owned());
+    success(&flags)
+}
+
+pub(super) async fn config(State(prometheus): State<Prometheus>) -> Response {
+    let yaml = prometheus.process.get("config").and_then(Json::as_str).unwrap_or_default();
+    success(&json!({ "yaml": yaml }))
+}
+
+/// What is switched on; names as Prometheus groups them.
+pub(super) async fn features() -> Response {
+    let on = |names: &[&str]| -> BTreeMap<String, bool> {
+        names.iter().map(|name| ((*name).to_owned(), true)).collect()
+    };
+    success(&json!({
+        "api": on(&["exclude_alerts", "label_values_match", "query_stats", "query_warnings", "remote_write_receiver", "otlp_write_receiver"]),
+        "promql": on(&[
+            "anchored", "at_modifier", "bool", "by", "delayed_name_removal", "duration_expr", "fill", "group_left",
+            "group_right", "ignoring", "negative_offset", "offset", "on", "per_query_lookback_delta", "smoothed",
+            "subqueries", "without",
+        ]),
+    }))
+}
+
+pub(super) async fn healthy() -> &'static str {
+    "Throughline is Healthy.\n"
+}
+
+pub(super) async fn ready(State(prometheus): State<Prometheus>) -> Response {
+    if prometheus.is_draining() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "Throughline is stopping.\n").into_response();
+    }
+    "Throughline is Ready.\n".into_response()
+}
+
+pub(super) async fn version() -> Response {
+    success(&json!({ "version": PROMETHEUS_VERSION }))
+}
+
+/// The newest sample of every matching series, in an exposition format.
+pub(super) async fn federate(
+    State(prometheus): State<Prometheus>,
+    headers: HeaderMap,
+    params: Params,
+) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let form = Form::negotiate(accept);
+    let selectors = match params.selectors(true) {
+        Ok(selectors) => selectors,
+        Err(refusal) => return refusal.into_text(),
+    };
+    let now_ms = prometheus.now_ms();
+    let lookback_ms = prometheus.engine.options.lookback_ms;
+    let external = prometheus.external_labels.clone();
+    let ask = move |source: &MetricSource, budget: &Budget| -> Result<Vec<u8>, Refusal> {
+        let mut writer = Writer::new(form);
+        let mut found = Vec::new();
+        for matchers in selectors {
+            let start_ms = now_ms.saturating_sub(lookback_ms);
+            let request = SelectRequest { matchers, start_ms, end_ms: now_ms, ..SelectRequest::default() };
+            found.extend(source.select(&request, budget).map_err(|error| Refusal::exec(&error))?);
+        }
+        found.sort_by(|a, b| (a.labels.metric_name(), &a.labels).cmp(&(b.labels.metric_name(), &b.labels)));
+        found.dedup_by(|a, b| a.labels == b.labels);
+        for series in &found {
+            let newest_float = series.timestamps.last().zip(series.values.last());
+            let Some((time, value)) = newest_float.filter(|(_, value)| !is_stale(**value)) else { continue };
+            let mut labels: Vec<(&str, &str)> = series.labels.iter().collect();
+            for (name, value) in &external {
+                if !labels.iter().any(|(known, _)| known == name) {
+                    labels.push((name, value));
+                }
+            }
+            if !labels.iter().any(|(known, _)| *known == "instance") {
+                labels.push(("instance", ""));
+            }
+            labels.sort_unstable();
+            writer.number(&labels, *value, *time);
+        }
+        Ok(writer.finish())
+    };
+    match prometheus.ask(ask).await {
+        Ok((page, _)) => ([(header::CONTENT_TYPE, form.content_type())], page).into_response(),
+        Err(refusal) => refusal.into_text(),
+    }
+}

@@ -1,0 +1,139 @@
+//! Values of queries as JSON, written straight into bytes: a matrix may have millions of samples.
+
+use throughline_exec::{FloatHistogram, Labels};
+use throughline_promql::value::{QueryValue, RangeSeries, Sample};
+
+use super::reply::{float_text, put_seconds};
+
+/// `resultType` and `result` of a value, as the inside of a JSON object. Returns whether items were left out.
+pub(super) fn put_value(out: &mut Vec<u8>, value: &QueryValue, time_ms: i64, limit: Option<usize>) -> bool {
+    let limit = limit.unwrap_or(usize::MAX);
+    match value {
+        QueryValue::Scalar(number) => {
+            out.extend_from_slice(br#""resultType":"scalar","result":"#);
+            put_pair(out, time_ms, &float_text(*number));
+            false
+        }
+        QueryValue::Text(text) => {
+            out.extend_from_slice(br#""resultType":"string","result":"#);
+            put_pair(out, time_ms, text);
+            false
+        }
+        QueryValue::Vector(samples) => {
+            out.extend_from_slice(br#""resultType":"vector","result":["#);
+            for (at, sample) in samples.iter().take(limit).enumerate() {
+                separate(out, at);
+                out.extend_from_slice(br#"{"metric":"#);
+                put_labels(out, &sample.labels);
+                match &sample.sample {
+                    Sample::Float(value) => {
+                        out.extend_from_slice(br#","value":"#);
+                        put_pair(out, time_ms, &float_text(*value));
+                    }
+                    Sample::Histogram(histogram) => {
+                        out.extend_from_slice(br#","histogram":"#);
+                        put_histogram_pair(out, time_ms, histogram);
+                    }
+                }
+                out.push(b'}');
+            }
+            out.push(b']');
+            samples.len() > limit
+        }
+        QueryValue::Matrix(series) => {
+            out.extend_from_slice(br#""resultType":"matrix","result":["#);
+            for (at, series) in series.iter().take(limit).enumerate() {
+                separate(out, at);
+                put_series(out, series);
+            }
+            out.push(b']');
+            series.len() > limit
+        }
+    }
+}
+
+fn separate(out: &mut Vec<u8>, at: usize) {
+    if at > 0 {
+        out.push(b',');
+    }
+}
+
+fn put_series(out: &mut Vec<u8>, series: &RangeSeries) {
+    out.extend_from_slice(br#"{"metric":"#);
+    put_labels(out, &series.labels);
+    if !series.floats.is_empty() {
+        out.extend_from_slice(br#","values":["#);
+        for (at, (time, value)) in series.floats.iter().enumerate() {
+            separate(out, at);
+            put_pair(out, *time, &float_text(*value));
+        }
+        out.push(b']');
+    }
+    if !series.histograms.is_empty() {
+        out.extend_from_slice(br#","histograms":["#);
+        for (at, (time, histogram)) in series.histograms.iter().enumerate() {
+            separate(out, at);
+            put_histogram_pair(out, *time, histogram);
+        }
+        out.push(b']');
+    }
+    out.push(b'}');
+}
+
+/// A JSON text.
+pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
+    match serde_json::to_vec(text) {
+        Ok(json) => out.extend_from_slice(&json),
+        Err(_) => out.extend_from_slice(b"\"\""),
+    }
+}
+
+pub(super) fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
+    out.push(b'{');
+    for (at, (name, value)) in labels.iter().enumerate() {
+        separate(out, at);
+        put_text(out, name);
+        out.push(b':');
+        put_text(out, value);
+    }
+    out.push(b'}');
+}
+
+fn put_pair(out: &mut Vec<u8>, time_ms: i64, text: &str) {
+    out.push(b'[');
+    put_seconds(out, time_ms);
+    out.push(b',');
+    put_text(out, text);
+    out.push(b']');
+}
+
+/// The number that says which ends of a bucket belong to it.
+fn boundary_rule(lower_inclusive: bool, upper_inclusive: bool) -> u8 {
+    match (lower_inclusive, upper_inclusive) {
+        (false, true) => 0,
+        (true, false) => 1,
+        (false, false) => 2,
+        (true, true) => 3,
+    }
+}
+
+fn put_histogram_pair(out: &mut Vec<u8>, time_ms: i64, histogram: &FloatHistogram) {
+    out.push(b'[');
+    put_seconds(out, time_ms);
+    out.extend_from_slice(
+        format!(r#",{{"count":"{}","sum":"{}""#, float_text(histogram.count), float_text(histogram.sum))
+            .as_bytes(),
+    );
+    let mut buckets = histogram.all_buckets().into_iter().filter(|bucket| bucket.count != 0.0).peekable();
+    if buckets.peek().is_some() {
+        out.extend_from_slice(br#","buckets":["#);
+        for (at, bucket) in buckets.enumerate() {
+            separate(out, at);
+            let rule = boundary_rule(bucket.lower_inclusive, bucket.upper_inclusive);
+            let [lower, upper, count] = [bucket.lower, bucket.upper, bucket.count].map(float_text);
+            out.extend_from_slice(format!(r#"[{rule},"{lower}","{upper}","{count}"]"#).as_bytes());
+        }
+        out.push(b']');
+    }
+    out.extend_from_slice(b"}]");
+}

@@ -1,0 +1,6 @@
+//! The HTTP APIs over real sockets.
+
+mod prometheus;
+mod served;
+mod surface;
+mod telemetry;

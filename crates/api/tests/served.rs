@@ -1,0 +1,112 @@
+//! A served API over a simulated disk, for the tests of this folder.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use throughline_api::states::{NoStates, StateSource};
+use throughline_api::{Context, PREFIX, PrometheusContext};
+use throughline_exec::Limits;
+use throughline_model::Signal;
+use throughline_promql::Engine;
+use throughline_scan::metrics::{MetricIndex, Translation};
+use throughline_store::{Durability, ManualClock, SimDisk, Store, StoreConfig, Write, WriteError, Written};
+use throughline_wire::{Compression, DecodeContext, DecodeLimits, Encoding};
+
+/// The time at which everything is asked.
+pub const NOW: i64 = 1_790_000_100_000_000_000;
+
+/// A served API over a simulated disk at a fixed time.
+pub struct Served {
+    pub base: String,
+    pub store: Store,
+    pub draining: Arc<AtomicBool>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Served {
+    /// Serves a store that `fill` has written to.
+    pub fn new(fill: impl FnOnce(&Store)) -> Served {
+        Served::with_states(fill, Arc::new(NoStates))
+    }
+
+    /// Likewise, with rules and targets.
+    pub fn with_states(fill: impl FnOnce(&Store), states: Arc<dyn StateSource>) -> Served {
+        let clock = Arc::new(ManualClock::at(NOW));
+        let config = StoreConfig {
+            durability: Durability::Fsync,
+            segment_bytes: 1 << 20,
+            reserve_bytes: Some(1),
+            ..StoreConfig::new("/data".into(), std::time::Duration::from_secs(86_400))
+        };
+        let store = Store::open(config, Arc::new(SimDisk::new(1)), clock.clone()).expect("opened");
+        fill(&store);
+        let draining = Arc::new(AtomicBool::new(false));
+        let router = throughline_api::native(Context {
+            store: store.clone(),
+            clock,
+            families: Arc::new(Vec::new),
+            draining: draining.clone(),
+            prometheus: PrometheusContext {
+                index: Arc::new(MetricIndex::new(Translation::default())),
+                engine: Engine::default(),
+                limits: Limits::NONE,
+                timeout: std::time::Duration::from_secs(10),
+                states,
+                external_labels: vec![("cluster".to_owned(), "test".to_owned())],
+                started_at_ms: NOW / 1_000_000,
+            },
+            process: Arc::new(json!({"version": "test"})),
+        });
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("runtime");
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("bound");
+        let base = format!("http://{}", listener.local_addr().expect("address"));
+        runtime.spawn(async move { axum::serve(listener, router).await });
+        Served { base, store, draining, _runtime: runtime }
+    }
+
+    pub fn get_text(&self, path: &str) -> (u16, String) {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build();
+        let agent = ureq::Agent::from(config);
+        let mut response = agent.get(format!("{}{path}", self.base)).call().expect("answered");
+        (response.status().as_u16(), response.body_mut().read_to_string().expect("text"))
+    }
+
+    pub fn get(&self, path: &str) -> (u16, Value) {
+        let (status, text) = self.get_text(path);
+        (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{path}: {text}")))
+    }
+
+    pub fn ask(&self, question: &str) -> (u16, Value) {
+        self.get(&format!("{PREFIX}/{question}"))
+    }
+}
+
+/// Writes a request and waits until it is stored.
+pub fn write(store: &Store, signal: Signal, encoding: Encoding, body: Vec<u8>) {
+    let context =
+        DecodeContext { received_at: NOW, limits: DecodeLimits::with_retention(86_400 * 1_000_000_000) };
+    let decoded = throughline_wire::decode(signal, encoding, &body, &context).expect("decoded");
+    assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);
+    let (sender, receiver) = mpsc::channel::<Result<Written, WriteError>>();
+    let write = Write {
+        signal,
+        encoding,
+        compression: Compression::Identity,
+        body: Bytes::from(body),
+        received_at: NOW,
+        content_hash: signal as u128,
+        batch: decoded.batch,
+        rejected: decoded.rejected,
+    };
+    store.submit(write, Box::new(move |done| sender.send(done).expect("awaited")));
+    assert_eq!(receiver.recv().expect("answered"), Ok(Written::Stored));
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.store.close().expect("closed");
+    }
+}

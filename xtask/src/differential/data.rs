@@ -1,0 +1,247 @@
+//! The samples that queries are asked over: counters with resets, gauges with gaps and NaN, classic and native
+//! histograms, series that end.
+
+use anyhow::Context as _;
+
+/// Between two samples.
+const INTERVAL_MS: i64 = 15_000;
+
+/// Samples of a series: three quarters of an hour, within what Prometheus takes at once.
+const STEPS: i64 = 180;
+
+/// Steps of one request.
+const STEPS_PER_REQUEST: i64 = 20;
+
+const STALE: u64 = 0x7ff0_0000_0000_0002;
+
+/// A function of its input alone.
+pub fn mix(mut n: u64) -> u64 {
+    n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    n ^ (n >> 31)
+}
+
+/// Now, at a full minute.
+#[expect(clippy::disallowed_methods, reason = "servers refuse samples that are far from now")]
+pub fn aligned_now_ms() -> anyhow::Result<i64> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).context("the clock")?;
+    Ok(i64::try_from(now.as_secs() / 60 * 60)? * 1_000)
+}
+
+#[derive(Clone, Copy)]
+enum Shape {
+    Counter,
+    Gauge,
+    Constant,
+    Native,
+}
+
+struct Series {
+    labels: Vec<(&'static str, String)>,
+    shape: Shape,
+    seed: u64,
+}
+
+/// One point.
+enum Point {
+    Float(f64),
+    /// Counts of neighbouring buckets of schema 1, from index 0.
+    Histogram([u64; 4]),
+}
+
+impl Series {
+    fn random(&self, step: i64) -> u64 {
+        mix(self.seed ^ (step as u64).wrapping_mul(0x1_0001))
+    }
+
+    /// How much a counter has counted since its last reset.
+    fn counted(&self, step: i64) -> u64 {
+        let since = (0..=step).rev().find(|step| self.random(*step).is_multiple_of(97)).unwrap_or(0);
+        (since..=step).map(|step| (self.random(step) >> 8) % 50).sum()
+    }
+
+    /// The point of a step, if there is one.
+    fn point(&self, step: i64) -> Option<Point> {
+        let random = self.random(step);
+        if (random >> 40).is_multiple_of(23) {
+            return None;
+        }
+        // A fifth of the series end two thirds of the way.
+        if self.seed.is_multiple_of(5) && step >= STEPS * 2 / 3 {
+            let ends = step == STEPS * 2 / 3 && matches!(self.shape, Shape::Counter | Shape::Gauge);
+            return ends.then(|| Point::Float(f64::from_bits(STALE)));
+        }
+        Some(match self.shape {
+            Shape::Constant => Point::Float(1.0),
+            Shape::Counter => Point::Float(self.counted(step) as f64),
+            Shape::Gauge if random.is_multiple_of(61) => Point::Float(f64::NAN),
+            Shape::Gauge => Point::Float(((random >> 16) % 20_001) as f64 / 100.0 - 100.0),
+            Shape::Native => {
+                let of = |bucket: u64| Series {
+                    labels: Vec::new(),
+                    shape: Shape::Counter,
+                    seed: self.seed ^ bucket,
+                };
+                Point::Histogram([1, 2, 3, 4].map(|bucket| {
+                    let part = of(bucket);
+                    (0..=step).map(|step| (part.random(step) >> 8) % 9).sum()
+                }))
+            }
+        })
+    }
+}
+
+fn all_series(seed: u64) -> Vec<Series> {
+    let mut out: Vec<Series> = Vec::new();
+    let mut add = |name: &str, shape, more: &[(&'static str, &str)]| {
+        for job in ["api", "db", "web"] {
+            for instance in ["i0", "i1", "i2", "i3"] {
+                let mut labels = vec![
+                    ("__name__", name.to_owned()),
+                    ("instance", instance.to_owned()),
+                    ("job", job.to_owned()),
+                ];
+                labels.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+                labels.sort();
+                let text: String = labels.iter().map(|(name, value)| format!("{name}={value},")).collect();
+                let hash = text.bytes().fold(mix(seed), |hash, byte| mix(hash ^ u64::from(byte)));
+                out.push(Series { labels, shape, seed: hash });
+            }
+        }
+    };
+    for (method, code) in [("get", "200"), ("get", "500"), ("post", "200"), ("post", "500")] {
+        add("requests_total", Shape::Counter, &[("method", method), ("code", code)]);
+    }
+    add("busy", Shape::Gauge, &[]);
+    add("load", Shape::Gauge, &[("core", "0")]);
+    add("load", Shape::Gauge, &[("core", "1")]);
+    add("build_info", Shape::Constant, &[("version", "1.2.3")]);
+    add("rpc_seconds", Shape::Native, &[]);
+    out
+}
+
+/// Classic histograms: buckets that agree with each other, as a client library makes them.
+fn classic(seed: u64, step: i64) -> Vec<(Vec<(&'static str, String)>, f64)> {
+    let mut out = Vec::new();
+    for job in ["api", "db"] {
+        for instance in ["i0", "i1"] {
+            let hash = mix(seed ^ mix(u64::from(job.as_bytes()[0]) << 8 | u64::from(instance.as_bytes()[1])));
+            let series = Series { labels: Vec::new(), shape: Shape::Counter, seed: hash };
+            let mut sum = 0;
+            let labels = |name: &str, le: Option<&str>| {
+                let mut labels = vec![
+                    ("__name__", format!("latency_seconds_{name}")),
+                    ("instance", instance.to_owned()),
+                    ("job", job.to_owned()),
+                ];
+                labels.extend(le.map(|le| ("le", le.to_owned())));
+                labels
+            };
+            for (bucket, le) in ["0.1", "0.5", "1", "2.5", "+Inf"].into_iter().enumerate() {
+                sum += (0..=step).map(|step| (series.random(step) >> (8 + bucket)) % 7).sum::<u64>();
+                out.push((labels("bucket", Some(le)), sum as f64));
+            }
+            out.push((labels("count", None), sum as f64));
+            out.push((labels("sum", None), sum as f64 * 0.37));
+        }
+    }
+    out
+}
+
+/// Remote-write 1.0 bodies of everything, oldest first.
+pub fn requests(seed: u64, end_ms: i64) -> anyhow::Result<Vec<Vec<u8>>> {
+    let series = all_series(seed);
+    let mut out = Vec::new();
+    for first in (0..STEPS).step_by(STEPS_PER_REQUEST as usize) {
+        let steps = first..(first + STEPS_PER_REQUEST).min(STEPS);
+        let time = |step: i64| end_ms - (STEPS - 1 - step) * INTERVAL_MS;
+        let mut body = Vec::new();
+        for series in &series {
+            let mut message = labels(&series.labels);
+            for step in steps.clone() {
+                match series.point(step) {
+                    Some(Point::Float(value)) => put_bytes(&mut message, 2, &sample(value, time(step))),
+                    Some(Point::Histogram(counts)) => {
+                        put_bytes(&mut message, 4, &histogram(counts, time(step)))
+                    }
+                    None => {}
+                }
+            }
+            put_bytes(&mut body, 1, &message);
+        }
+        for step in steps {
+            for (names, value) in classic(seed, step) {
+                let mut message = labels(&names);
+                put_bytes(&mut message, 2, &sample(value, time(step)));
+                put_bytes(&mut body, 1, &message);
+            }
+        }
+        out.push(snap::raw::Encoder::new().compress_vec(&body).context("snappy")?);
+    }
+    Ok(out)
+}
+
+fn labels(labels: &[(&'static str, String)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, value) in labels {
+        let mut label = Vec::new();
+        put_bytes(&mut label, 1, name.as_bytes());
+        put_bytes(&mut label, 2, value.as_bytes());
+        put_bytes(&mut out, 1, &label);
+    }
+    out
+}
+
+fn sample(value: f64, time_ms: i64) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_fixed64(&mut out, 1, value);
+    put_number(&mut out, 2, time_ms as u64);
+    out
+}
+
+/// A `Histogram` of integers, schema 1, no zero bucket's width, four positive buckets from index 0.
+fn histogram(counts: [u64; 4], time_ms: i64) -> Vec<u8> {
+    let zigzag = |n: i64| ((n << 1) ^ (n >> 63)) as u64;
+    let mut out = Vec::new();
+    put_number(&mut out, 1, counts.iter().sum());
+    put_fixed64(&mut out, 3, counts.iter().sum::<u64>() as f64 * 1.25);
+    put_number(&mut out, 4, zigzag(1));
+    put_fixed64(&mut out, 5, 1e-128);
+    let mut span = Vec::new();
+    put_number(&mut span, 2, 4);
+    put_bytes(&mut out, 11, &span);
+    let mut deltas = Vec::new();
+    let mut before = 0i64;
+    for count in counts {
+        put_varint(&mut deltas, zigzag(count as i64 - before));
+        before = count as i64;
+    }
+    put_bytes(&mut out, 12, &deltas);
+    put_number(&mut out, 15, time_ms as u64);
+    out
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn put_number(out: &mut Vec<u8>, field: u32, value: u64) {
+    put_varint(out, u64::from(field) << 3);
+    put_varint(out, value);
+}
+
+fn put_fixed64(out: &mut Vec<u8>, field: u32, value: f64) {
+    put_varint(out, u64::from(field) << 3 | 1);
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn put_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
+    put_varint(out, u64::from(field) << 3 | 2);
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
