@@ -169,7 +169,12 @@ impl SampleBatchBuilder {
     }
 
     /// The batch.
-    pub fn finish(self) -> MetricBatch {
+    pub fn finish(mut self) -> MetricBatch {
+        // Points stay in memory as they are until they are in a block; series do not.
+        self.of_series.shrink_to_fit();
+        self.times.shrink_to_fit();
+        self.start_times.shrink_to_fit();
+        self.values.shrink_to_fit();
         let (n_series, n_points) = (self.kinds.len(), self.values.len());
         let nothing = || -> ArrayRef {
             let keys = Int32Array::from(vec![0; n_series]);

@@ -183,7 +183,7 @@ pub fn histogram(timestamp: i64) -> Histogram {
         positive_spans: vec![BucketSpan { offset: 0, length: 2 }, BucketSpan { offset: 4, length: 1 }],
         positive_deltas: vec![2, -1, 2],
         timestamp,
-        start_timestamp: timestamp - 1_000,
+        start_timestamp: timestamp.saturating_sub(1_000),
         ..Default::default()
     }
 }
