@@ -160,7 +160,7 @@ pub fn merge(
     let mut texts = Texts::new();
     let merged = traces::merge(inputs, &mut texts)?;
     builder.traces = merged.entries;
-    let span_ids = spans::write(&mut builder, inputs, &merged.spans, &mut texts)?;
+    let span_ids = spans::write(&mut builder, inputs, &merged.spans)?;
     let rows = TraceRows::new(&builder.traces, span_ids);
     logs::write(&mut builder, inputs, &merged.rows, &rows, &mut texts)?;
     metrics::write(&mut builder, inputs, &merged.rows)?;

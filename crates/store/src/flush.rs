@@ -24,7 +24,7 @@ use crate::block::build::{BlockBuilder, TraceRows, order_traces};
 use crate::block::logs::{LogOrder, LogSources};
 use crate::block::metrics::{ExemplarEntry, MetricsWriter, series_order, write_exemplars};
 use crate::block::spans::{RowRef, SpanOrder, SpanSources};
-use crate::block::tables::{Table, TableWriter, logs_schema, spans_schema};
+use crate::block::tables::{Table, TableWriter, logs_schema, spans_schema, with_dictionaries};
 use crate::block::texts::Texts;
 use crate::block::traces::{Summariser, TraceEntry};
 use crate::disk::Disk;
@@ -71,7 +71,7 @@ pub fn write_blocks(
     let (series, ranks) = sorted_series(&contents);
     let mut parts: HashMap<i64, Part> = HashMap::new();
     let partition = |time: i64| time.div_euclid(options.partition_ns);
-    for group in group_spans(&spans, &mut texts) {
+    for group in group_spans(&spans) {
         parts.entry(partition(group.entry.start)).or_default().groups.push(group);
     }
     for (time, at) in logs.sorted(&texts) {
@@ -130,7 +130,7 @@ fn sorted_series(contents: &Contents) -> (Vec<Arc<SeriesEntry>>, Vec<u32>) {
 }
 
 /// Each trace with its spans by start; a span that was received twice is there once.
-fn group_spans(sources: &SpanSources, texts: &mut Texts) -> Vec<Group> {
+fn group_spans(sources: &SpanSources) -> Vec<Group> {
     let mut summariser = Summariser::default();
     let mut groups = Vec::new();
     let mut facts = Vec::new();
@@ -138,7 +138,7 @@ fn group_spans(sources: &SpanSources, texts: &mut Texts) -> Vec<Group> {
         facts.clear();
         let mut places: Vec<RowRef> = Vec::with_capacity(spans.len());
         for (_, _, at) in spans {
-            if let Some(fact) = sources.facts(*at, texts)
+            if let Some(fact) = sources.facts(*at)
                 && fact.twin_among(&facts).is_none()
             {
                 facts.push(fact);
@@ -221,6 +221,7 @@ impl PartFlush<'_> {
         let columns = self.spans.choose_columns(order);
         let schema = spans_schema(columns.fields());
         let mut table = TableWriter::create(builder.disk, &builder.folder, Table::Spans, 0, schema.clone())?;
+        let schema = with_dictionaries(&schema);
         let mut span_ids = Vec::with_capacity(order.len());
         for rows in self.spans.chunks(order, &columns, self.texts, &schema) {
             let rows = rows?;
@@ -249,6 +250,7 @@ impl PartFlush<'_> {
         let columns = self.logs.choose_columns(&order);
         let schema = logs_schema(columns.fields());
         let mut table = TableWriter::create(builder.disk, &builder.folder, Table::Logs, 0, schema.clone())?;
+        let schema = with_dictionaries(&schema);
         for rows in self.logs.chunks(&order, &columns, self.texts, &schema) {
             table.write(&rows?)?;
         }

@@ -19,7 +19,7 @@ use super::bodies::split_column;
 use super::shred::{AttributeColumns, Shredder};
 use super::spans::RowRef;
 use super::tables::LOG_GROUP_ROWS;
-use super::texts::{TextId, Texts, mapped};
+use super::texts::{TextId, Texts, column_of, gather_column, mapped};
 use super::traces::arrow_error;
 use crate::error::Error;
 use crate::memtable::MiniBatch;
@@ -133,6 +133,7 @@ impl LogSources {
                 self.batches.iter().map(|mini| mini.rows.column(position).as_ref()).collect();
             arrow_select::interleave::interleave(&arrays, &indices).map_err(arrow_error)
         };
+        let text = |position: usize| gather_column(&self.batches, position, &indices);
         let dictionary = |position: usize, keys: &[Vec<TextId>]| -> ArrayRef {
             texts.dictionary(part.iter().map(|record| {
                 let keys = keys.get(record.at.batch as usize).map(Vec::as_slice).unwrap_or_default();
@@ -153,8 +154,8 @@ impl LogSources {
             gather(log::TIME)?,
             self.observed_delays(part),
             gather(log::SEVERITY_NUMBER)?,
-            gather(log::SEVERITY_TEXT)?,
-            Arc::new(patterns),
+            text(log::SEVERITY_TEXT),
+            column_of(patterns.iter()),
             Arc::new(slots),
             gather(log::BODY_KIND)?,
             Arc::new(part.iter().map(|record| record.trace_row).collect::<UInt32Array>()),
@@ -162,12 +163,12 @@ impl LogSources {
             self.unresolved_span_ids(part)?,
             gather(log::FLAGS)?,
             gather(log::TRACE_SOURCE)?,
-            gather(log::TRACE_ID_ORIGINAL)?,
+            text(log::TRACE_ID_ORIGINAL),
             dictionary(log::SERVICE, &self.services),
             dictionary(log::RESOURCE, &self.resources),
             dictionary(log::SCOPE, &self.scopes),
-            gather(log::EVENT_NAME)?,
-            gather(log::DROPPED)?,
+            text(log::EVENT_NAME),
+            text(log::DROPPED),
             attributes,
         ];
         out.extend(attribute_columns);

@@ -8,11 +8,12 @@
 use ahash::AHashMap as HashMap;
 use std::sync::Arc;
 
-use arrow_array::builder::StringBuilder;
-use arrow_array::{ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray};
-use arrow_buffer::{Buffer, NullBuffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
+use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array};
+use arrow_buffer::{NullBuffer, NullBufferBuilder};
 use arrow_schema::{DataType, Field};
 use throughline_model::attribute::{self, RawValue, Value};
+
+use super::texts::TextColumn;
 
 /// What the name of an attribute's column starts with; the key follows.
 pub(crate) const COLUMN_PREFIX: &str = "attributes.";
@@ -103,33 +104,6 @@ impl AttributeColumns {
     }
 }
 
-/// A text column as bytes; it is checked once, whole, when it is finished.
-#[derive(Default)]
-struct TextColumn {
-    bytes: Vec<u8>,
-    /// The end of each row's text.
-    ends: Vec<i32>,
-}
-
-impl TextColumn {
-    fn finish(self, n_rows: usize, nulls: Option<NullBuffer>) -> ArrayRef {
-        let mut offsets = Vec::with_capacity(n_rows + 1);
-        offsets.push(0);
-        offsets.extend_from_slice(&self.ends);
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-        let bytes = Buffer::from_vec(self.bytes);
-        match StringArray::try_new(offsets.clone(), bytes.clone(), nulls.clone()) {
-            Ok(texts) => Arc::new(texts),
-            // The decoder checked the text before; what is damaged since is made readable rather than lost.
-            Err(_) => {
-                let binary = BinaryArray::new(offsets, bytes, nulls);
-                let texts = binary.iter().map(|text| text.map(String::from_utf8_lossy));
-                Arc::new(texts.collect::<StringArray>())
-            }
-        }
-    }
-}
-
 enum Values {
     Text(TextColumn),
     Int(Vec<i64>),
@@ -163,7 +137,7 @@ impl Column {
         }
         self.nulls.append_n_nulls(missing);
         match &mut self.values {
-            Values::Text(column) => column.ends.resize(n_rows, column.bytes.len() as i32),
+            Values::Text(column) => column.pad(n_rows),
             Values::Int(values) => values.resize(n_rows, 0),
             Values::Double(values) => values.resize(n_rows, 0.0),
             Values::Bool(values) => values.resize(n_rows, false),
@@ -188,10 +162,7 @@ impl Column {
             self.n_rows = row + 1;
             self.nulls.append_non_null();
             match (&mut self.values, value) {
-                (Values::Text(column), RawValue::Text(text)) => {
-                    column.bytes.extend_from_slice(text);
-                    column.ends.push(column.bytes.len() as i32);
-                }
+                (Values::Text(column), RawValue::Text(text)) => column.push(text),
                 (Values::Int(values), RawValue::Int(n)) => values.push(*n),
                 (Values::Double(values), RawValue::Double(d)) => values.push(*d),
                 (Values::Bool(values), RawValue::Bool(b)) => values.push(*b),
@@ -205,7 +176,7 @@ impl Column {
         self.pad(n_rows);
         let nulls = self.nulls.finish();
         match self.values {
-            Values::Text(column) => column.finish(n_rows, nulls),
+            Values::Text(column) => column.finish(nulls),
             Values::Int(values) => Arc::new(Int64Array::new(values.into(), nulls)),
             Values::Double(values) => Arc::new(Float64Array::new(values.into(), nulls)),
             Values::Bool(values) => Arc::new(BooleanArray::new(values.into(), nulls)),
@@ -219,7 +190,8 @@ pub(crate) struct Shredder {
     by_key: HashMap<Vec<u8>, usize>,
     /// The column that the n-th attribute of the row before went to: rows often repeat their shape.
     predicted: Vec<usize>,
-    residual: StringBuilder,
+    residual: TextColumn,
+    has_residual: Vec<bool>,
     n_rows: usize,
     /// The row's residual, as JSON without its closing brace.
     rest: String,
@@ -236,7 +208,8 @@ impl Shredder {
                 .map(|(at, (key, _))| (key.clone().into_bytes(), at))
                 .collect(),
             predicted: Vec::new(),
-            residual: StringBuilder::new(),
+            residual: TextColumn::default(),
+            has_residual: Vec::new(),
             n_rows: 0,
             rest: String::new(),
         }
@@ -259,11 +232,12 @@ impl Shredder {
             self.rest.push(':');
             write_json(&mut self.rest, &value);
         }
+        self.has_residual.push(!self.rest.is_empty());
         if self.rest.is_empty() {
-            self.residual.append_null();
+            self.residual.pad(self.n_rows);
         } else {
             self.rest.push('}');
-            self.residual.append_value(&self.rest);
+            self.residual.push(self.rest.as_bytes());
         }
     }
 
@@ -283,10 +257,10 @@ impl Shredder {
     }
 
     /// The residual column and the attributes' columns, in the order of the keys.
-    pub(crate) fn finish(mut self) -> (ArrayRef, Vec<ArrayRef>) {
+    pub(crate) fn finish(self) -> (ArrayRef, Vec<ArrayRef>) {
         let n_rows = self.n_rows;
-        let residual: ArrayRef = Arc::new(self.residual.finish());
-        (residual, self.columns.into_iter().map(|column| column.finish(n_rows)).collect())
+        let nulls = Some(NullBuffer::from(self.has_residual)).filter(|nulls| nulls.null_count() > 0);
+        (self.residual.finish(nulls), self.columns.into_iter().map(|column| column.finish(n_rows)).collect())
     }
 }
 
@@ -302,7 +276,8 @@ fn write_json(out: &mut String, value: &RawValue<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::{Array, Int64Array, StringArray};
+    use arrow_array::types::Int32Type;
+    use arrow_array::{Array, DictionaryArray, Int64Array, StringArray};
 
     use super::*;
 
@@ -329,8 +304,9 @@ mod tests {
         let (residual, values) = shredder.finish();
         let codes: &Int64Array = values[0].as_any().downcast_ref().unwrap();
         assert_eq!(codes.iter().collect::<Vec<_>>(), [Some(200), None, Some(500)]);
-        let residual: &StringArray = residual.as_any().downcast_ref().unwrap();
-        let rest: Vec<Option<&str>> = residual.iter().collect();
+        let residual: &DictionaryArray<Int32Type> = residual.as_any().downcast_ref().unwrap();
+        let residual = residual.downcast_dict::<StringArray>().unwrap();
+        let rest: Vec<Option<&str>> = residual.into_iter().collect();
         assert_eq!(rest, [None, Some(r#"{"code":"odd","path":"/twice"}"#), None]);
         assert_eq!(values[1].null_count(), 1);
     }

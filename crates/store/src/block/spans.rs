@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::{FixedSizeBinaryBuilder, StringBuilder, UInt32Builder};
+use arrow_array::builder::{FixedSizeBinaryBuilder, UInt32Builder};
 use arrow_array::types::{Int64Type, UInt8Type};
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use throughline_model::batch::{
@@ -13,7 +13,7 @@ use throughline_model::{SpanId, TraceId};
 
 use super::shred::{AttributeColumns, Shredder};
 use super::tables::SPAN_GROUP_ROWS;
-use super::texts::{TextId, Texts, mapped};
+use super::texts::{TextId, Texts, column_of, gather_column, mapped};
 use super::traces::{SpanFacts, arrow_error};
 use crate::error::Error;
 use crate::memtable::MiniBatch;
@@ -35,6 +35,8 @@ pub(crate) struct SpanSources {
     services: Vec<Vec<TextId>>,
     resources: Vec<Vec<TextId>>,
     scopes: Vec<Vec<TextId>>,
+    /// The name of each row.
+    names: Vec<Vec<TextId>>,
 }
 
 /// One span in the order of the file.
@@ -52,7 +54,9 @@ impl SpanSources {
             batches.iter().map(|mini| texts.intern_keys(column_dictionary(&mini.rows, position))).collect()
         };
         let (services, resources, scopes) = (keys(span::SERVICE), keys(span::RESOURCE), keys(span::SCOPE));
-        SpanSources { batches, services, resources, scopes }
+        let names =
+            batches.iter().map(|mini| texts.intern_rows(column_text(&mini.rows, span::NAME))).collect();
+        SpanSources { batches, services, resources, scopes, names }
     }
 
     /// Every span: its trace, its start and where it lies, by trace and start.
@@ -70,12 +74,17 @@ impl SpanSources {
         all
     }
 
+    fn name(&self, at: RowRef) -> TextId {
+        let names = self.names.get(at.batch as usize);
+        names.and_then(|names| names.get(at.row as usize)).copied().unwrap_or_default()
+    }
+
     fn rows(&self, at: RowRef) -> Option<(&RecordBatch, usize)> {
         self.batches.get(at.batch as usize).map(|mini| (&mini.rows, at.row as usize))
     }
 
     /// What the summary needs of a span.
-    pub(crate) fn facts(&self, at: RowRef, texts: &mut Texts) -> Option<SpanFacts> {
+    pub(crate) fn facts(&self, at: RowRef) -> Option<SpanFacts> {
         let (rows, row) = self.rows(at)?;
         let parents = column_fixed(rows, span::PARENT_SPAN_ID);
         let services = self.services.get(at.batch as usize)?;
@@ -92,7 +101,7 @@ impl SpanSources {
                 error: column_number::<UInt8Type>(rows, span::STATUS_CODE).value(row) == 2,
             },
             service: mapped(column_dictionary(rows, span::SERVICE), services, row),
-            name: texts.intern(column_text(rows, span::NAME).value(row)),
+            name: self.name(at),
         })
     }
 
@@ -132,6 +141,7 @@ impl SpanSources {
                 self.batches.iter().map(|mini| mini.rows.column(position).as_ref()).collect();
             arrow_select::interleave::interleave(&arrays, &indices).map_err(arrow_error)
         };
+        let text = |position: usize| gather_column(&self.batches, position, &indices);
         let dictionary = |position: usize, keys: &[Vec<TextId>]| -> ArrayRef {
             texts.dictionary(part.iter().map(|span| {
                 let keys = keys.get(span.at.batch as usize).map(Vec::as_slice).unwrap_or_default();
@@ -146,21 +156,21 @@ impl SpanSources {
             gather(span::SPAN_ID)?,
             parent_rows,
             parent_ids,
-            gather(span::NAME)?,
+            texts.dictionary(part.iter().map(|span| self.name(span.at))),
             gather(span::KIND)?,
             gather(span::START_TIME)?,
             gather(span::DURATION)?,
             gather(span::STATUS_CODE)?,
-            gather(span::STATUS_MESSAGE)?,
+            text(span::STATUS_MESSAGE),
             dictionary(span::SERVICE, &self.services),
             dictionary(span::RESOURCE, &self.resources),
             dictionary(span::SCOPE, &self.scopes),
-            gather(span::TRACE_STATE)?,
+            text(span::TRACE_STATE),
             gather(span::FLAGS)?,
             self.json(part, span::EVENTS, events_json),
             self.json(part, span::LINKS, links_json),
             gather(span::ADJUSTED_COUNT)?,
-            gather(span::DROPPED)?,
+            text(span::DROPPED),
             attributes,
         ];
         out.extend(attribute_columns);
@@ -195,17 +205,11 @@ impl SpanSources {
     }
 
     fn json(&self, part: &[SpanOrder], position: usize, convert: fn(&[u8]) -> serde_json::Value) -> ArrayRef {
-        let mut builder = StringBuilder::new();
-        for span in part {
-            let list = self.rows(span.at).and_then(|(rows, row)| {
-                let column = column_binary(rows, position);
-                (!column.is_null(row)).then(|| column.value(row))
-            });
-            match list {
-                Some(list) => builder.append_value(convert(list).to_string()),
-                None => builder.append_null(),
-            }
-        }
-        Arc::new(builder.finish())
+        let text = |span: &SpanOrder| {
+            let (rows, row) = self.rows(span.at)?;
+            let column = column_binary(rows, position);
+            (!column.is_null(row)).then(|| convert(column.value(row)).to_string())
+        };
+        column_of(part.iter().map(text))
     }
 }

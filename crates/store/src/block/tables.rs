@@ -19,6 +19,7 @@ use parquet::file::properties::{
 use parquet::schema::types::ColumnPath;
 
 use super::checksums::{FileSums, FileWriter};
+use super::groups::GroupWriter;
 use crate::disk::Disk;
 use crate::error::Error;
 
@@ -332,12 +333,28 @@ pub(crate) fn exemplars_schema() -> SchemaRef {
     ])))
 }
 
+/// The schema with all texts as dictionaries, but those of columns without one: how rows lie in memory on their way
+/// from or to a file.
+pub(crate) fn with_dictionaries(schema: &SchemaRef) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| match field.data_type() {
+        DataType::Utf8 if field.name() != "slots" => field.as_ref().clone().with_data_type(dictionary_type()),
+        _ => field.as_ref().clone(),
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<Field>>()))
+}
+
 // === writer ===
 
 /// Writes one table of a block.
 pub(crate) struct TableWriter {
     table: Table,
-    writer: ArrowWriter<FileWriter>,
+    writer: Inner,
+}
+
+enum Inner {
+    /// Few rows, or lists in them: the library does all.
+    Arrow(ArrowWriter<FileWriter>),
+    Groups(GroupWriter<FileWriter>),
 }
 
 impl TableWriter {
@@ -349,18 +366,29 @@ impl TableWriter {
         schema: SchemaRef,
     ) -> Result<TableWriter, Error> {
         let file = FileWriter::create(disk, folder, table.file_name())?;
-        let writer = ArrowWriter::try_new(file, schema, Some(table.properties(level)))
-            .map_err(|error| columns_error(table, "create", error))?;
+        let properties = table.properties(level);
+        let writer = match table {
+            Table::Spans | Table::Logs => GroupWriter::new(file, &schema, properties).map(Inner::Groups),
+            _ => ArrowWriter::try_new(file, schema, Some(properties)).map(Inner::Arrow),
+        };
+        let writer = writer.map_err(|error| columns_error(table, "create", error))?;
         Ok(TableWriter { table, writer })
     }
 
     pub(crate) fn write(&mut self, rows: &RecordBatch) -> Result<(), Error> {
-        self.writer.write(rows).map_err(|error| columns_error(self.table, "write", error))
+        let written = match &mut self.writer {
+            Inner::Arrow(writer) => writer.write(rows),
+            Inner::Groups(writer) => writer.write(rows),
+        };
+        written.map_err(|error| columns_error(self.table, "write", error))
     }
 
     pub(crate) fn finish(self) -> Result<FileSums, Error> {
-        let table = self.table;
-        self.writer.into_inner().map_err(|error| columns_error(table, "finish", error))?.finish()
+        let file = match self.writer {
+            Inner::Arrow(writer) => writer.into_inner(),
+            Inner::Groups(writer) => writer.into_inner(),
+        };
+        file.map_err(|error| columns_error(self.table, "finish", error))?.finish()
     }
 }
 

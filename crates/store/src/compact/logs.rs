@@ -14,7 +14,7 @@ use crate::block::Block;
 use crate::block::build::{BlockBuilder, TraceRows};
 use crate::block::index::tokens::TokenFilter;
 use crate::block::read::{Columns, TableReader};
-use crate::block::tables::{LOG_GROUP_ROWS, Table, TableWriter, logs_schema};
+use crate::block::tables::{LOG_GROUP_ROWS, Table, TableWriter, logs_schema, with_dictionaries};
 use crate::block::texts::{TextId, Texts};
 use crate::block::traces::arrow_error;
 use crate::error::Error;
@@ -83,6 +83,8 @@ pub(super) fn write(
     let schemas: Vec<SchemaRef> = tables.iter().map(|table| table.schema().clone()).collect();
     let fields = attribute_fields(&schemas);
     let schema = logs_schema(fields.iter().cloned());
+    let tables: Vec<TableReader> =
+        tables.iter().map(|table| table.with_dictionaries()).collect::<Result<_, _>>()?;
     let mut writer = Output {
         table: TableWriter::create(
             builder.disk,
@@ -91,7 +93,7 @@ pub(super) fn write(
             builder.meta.level,
             schema.clone(),
         )?,
-        schema,
+        schema: with_dictionaries(&schema),
         fields,
         map,
         rows,
@@ -124,12 +126,12 @@ pub(super) fn write(
         input.fill(texts, &ranks)?;
         heap.extend(input.key().map(|key| Reverse((key, number))));
         if piece.indices.len() == PIECE_ROWS {
-            writer.write(builder, std::mem::take(&mut piece), texts)?;
+            writer.write(builder, std::mem::take(&mut piece))?;
             inputs.iter_mut().for_each(|input| input.slot = None);
         }
     }
     if !piece.indices.is_empty() {
-        writer.write(builder, piece, texts)?;
+        writer.write(builder, piece)?;
     }
     writer.finish(builder)
 }
@@ -175,12 +177,7 @@ struct References {
 }
 
 impl Output<'_> {
-    fn write(
-        &mut self,
-        builder: &mut BlockBuilder<'_>,
-        piece: Piece,
-        texts: &mut Texts,
-    ) -> Result<(), Error> {
+    fn write(&mut self, builder: &mut BlockBuilder<'_>, piece: Piece) -> Result<(), Error> {
         let references = self.references(builder, &piece)?;
         let gather = Gather { batches: &piece.batches, indices: &piece.indices };
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
@@ -190,7 +187,6 @@ impl Output<'_> {
                 "span_row" => references.span_rows.clone(),
                 "span_id" => references.span_ids.clone(),
                 "attributes" => gather.residual(&self.fields)?,
-                name @ ("service" | "resource" | "scope") => gather.dictionary(name, texts),
                 name => gather.column(name, field.data_type())?,
             });
         }

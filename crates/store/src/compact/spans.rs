@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use ahash::AHashMap as HashMap;
 use arrow_array::builder::{FixedSizeBinaryBuilder, UInt32Builder};
-use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
+use arrow_array::types::UInt32Type;
+use arrow_array::{Array, ArrayRef, FixedSizeBinaryArray, RecordBatch, UInt32Array, new_null_array};
 use arrow_schema::{DataType, Field, SchemaRef};
 
 use super::traces::SpanFrom;
@@ -16,8 +17,8 @@ use crate::block::Block;
 use crate::block::build::BlockBuilder;
 use crate::block::read::{Columns, TableReader};
 use crate::block::shred::COLUMN_PREFIX;
-use crate::block::tables::{SPAN_GROUP_ROWS, Table, TableWriter, spans_schema};
-use crate::block::texts::{TextId, Texts, mapped};
+use crate::block::tables::{SPAN_GROUP_ROWS, Table, TableWriter, spans_schema, with_dictionaries};
+use crate::block::texts::gather_texts;
 use crate::block::traces::arrow_error;
 use crate::error::Error;
 use crate::flush::id_column;
@@ -52,6 +53,14 @@ pub(super) fn attribute_fields(schemas: &[SchemaRef]) -> Vec<Field> {
     ranked.into_iter().map(|(name, (_, kind))| Field::new(name, kind.clone(), true)).collect()
 }
 
+/// The type of a field's values.
+fn kind_of(field: &Field) -> &DataType {
+    match field.data_type() {
+        DataType::Dictionary(_, values) => values,
+        kind => kind,
+    }
+}
+
 /// Rows of decoded batches, in the order of the output.
 pub(super) struct Gather<'a> {
     pub(super) batches: &'a [RecordBatch],
@@ -61,6 +70,9 @@ pub(super) struct Gather<'a> {
 impl Gather<'_> {
     /// A column of the batches; null where a batch has it not, or of another type.
     pub(super) fn column(&self, name: &str, kind: &DataType) -> Result<ArrayRef, Error> {
+        if matches!(kind, DataType::Dictionary(..)) {
+            return Ok(self.texts(name));
+        }
         let arrays: Vec<ArrayRef> = self
             .batches
             .iter()
@@ -73,26 +85,17 @@ impl Gather<'_> {
         arrow_select::interleave::interleave(&arrays, self.indices).map_err(arrow_error)
     }
 
-    /// A dictionary column, with the texts in use as its values.
-    pub(super) fn dictionary(&self, name: &str, texts: &mut Texts) -> ArrayRef {
-        let columns: Vec<_> = self
-            .batches
-            .iter()
-            .map(|batch| {
-                let (column, _) = Columns::new(batch).dictionary(name)?;
-                Some((column, texts.intern_keys(column)))
-            })
-            .collect();
-        texts.dictionary(self.indices.iter().map(|(batch, row)| match columns.get(*batch) {
-            Some(Some((column, keys))) => mapped(column, keys, *row),
-            _ => TextId::default(),
-        }))
+    /// A column of texts, with those in use as its values.
+    fn texts(&self, name: &str) -> ArrayRef {
+        let arrays: Vec<Option<&dyn Array>> =
+            self.batches.iter().map(|batch| batch.column_by_name(name).map(AsRef::as_ref)).collect();
+        gather_texts(&arrays, self.indices)
     }
 
     /// The residual attributes: those of the inputs, and columns of the inputs that the output does not have.
     pub(super) fn residual(&self, fields: &[Field]) -> Result<ArrayRef, Error> {
         let is_kept = |field: &Field| {
-            fields.iter().any(|kept| kept.name() == field.name() && kept.data_type() == field.data_type())
+            fields.iter().any(|kept| kept.name() == field.name() && kind_of(kept) == kind_of(field))
         };
         let mut spilled = vec![false; self.batches.len()];
         let mut batches = Vec::with_capacity(self.batches.len());
@@ -108,7 +111,7 @@ impl Gather<'_> {
             *spilled = !names.is_empty();
             batches.push(if names.is_empty() { batch.clone() } else { spill(batch, &names)? });
         }
-        Gather { batches: &batches, indices: self.indices }.column("attributes", &DataType::Utf8)
+        Ok(Gather { batches: &batches, indices: self.indices }.texts("attributes"))
     }
 }
 
@@ -146,9 +149,14 @@ impl Input<'_> {
             let found = self.groups.remove(at);
             self.groups.push(found);
         } else {
-            let batches = self.table.read_group(group, None, None)?;
-            let batch =
-                arrow_select::concat::concat_batches(self.table.schema(), &batches).map_err(arrow_error)?;
+            let batches = self.table.read_in_use(group, None)?;
+            let batch = match batches.as_slice() {
+                [batch] => batch.clone(),
+                [first, ..] => {
+                    arrow_select::concat::concat_batches(&first.schema(), &batches).map_err(arrow_error)?
+                }
+                [] => RecordBatch::new_empty(self.table.schema().clone()),
+            };
             if self.groups.len() >= GROUPS_KEPT {
                 self.groups.remove(0);
             }
@@ -164,19 +172,21 @@ pub(super) fn write(
     builder: &mut BlockBuilder<'_>,
     blocks: &[Arc<Block>],
     order: &[SpanFrom],
-    texts: &mut Texts,
 ) -> Result<Vec<[u8; 8]>, Error> {
     let tables: Vec<Arc<TableReader>> =
         blocks.iter().map(|block| block.table(Table::Spans)).collect::<Result<_, _>>()?;
     let schemas: Vec<SchemaRef> = tables.iter().map(|table| table.schema().clone()).collect();
     let fields = attribute_fields(&schemas);
     let schema = spans_schema(fields.iter().cloned());
+    let tables: Vec<TableReader> =
+        tables.iter().map(|table| table.with_dictionaries()).collect::<Result<_, _>>()?;
     let mut inputs: Vec<Input<'_>> = tables.iter().map(|table| Input { table, groups: Vec::new() }).collect();
     let level = builder.meta.level;
     let mut table = TableWriter::create(builder.disk, &builder.folder, Table::Spans, level, schema.clone())?;
+    let schema = with_dictionaries(&schema);
     let mut span_ids = Vec::with_capacity(order.len());
     for part in order.chunks(SPAN_GROUP_ROWS) {
-        let rows = gather(part, &mut inputs, &fields, &schema, texts)?;
+        let rows = gather(part, &mut inputs, &fields, &schema)?;
         span_ids.extend(id_column(&rows, "span_id"));
         table.write(&rows)?;
     }
@@ -190,7 +200,6 @@ fn gather(
     inputs: &mut [Input<'_>],
     fields: &[Field],
     schema: &SchemaRef,
-    texts: &mut Texts,
 ) -> Result<RecordBatch, Error> {
     let mut batches: Vec<RecordBatch> = Vec::new();
     let mut known: HashMap<(u32, usize), usize> = HashMap::new();
@@ -217,7 +226,6 @@ fn gather(
             "parent_row" => parent_rows.clone(),
             "parent_span_id" => parent_ids.clone(),
             "attributes" => gather.residual(fields)?,
-            name @ ("service" | "resource" | "scope") => gather.dictionary(name, texts),
             name => gather.column(name, field.data_type())?,
         });
     }
@@ -228,15 +236,23 @@ fn gather(
 fn parents(part: &[SpanFrom], gather: &Gather<'_>) -> Result<(ArrayRef, ArrayRef), Error> {
     let mut rows = UInt32Builder::with_capacity(part.len());
     let mut ids = FixedSizeBinaryBuilder::with_capacity(part.len(), 8);
+    let sources: Vec<(Option<&UInt32Array>, Option<&FixedSizeBinaryArray>)> = gather
+        .batches
+        .iter()
+        .map(|batch| {
+            let ids = batch.column_by_name("parent_span_id");
+            let ids = ids.and_then(|column| column.as_any().downcast_ref());
+            (Columns::new(batch).numbers::<UInt32Type>("parent_row"), ids)
+        })
+        .collect();
     for (span, (batch, row)) in part.iter().zip(gather.indices) {
-        let columns = gather.batches.get(*batch).map(Columns::new);
-        let known = columns.as_ref().and_then(|columns| columns.u32("parent_row", *row));
+        let (old_rows, old_ids) = sources.get(*batch).copied().unwrap_or_default();
+        let known = old_rows.filter(|rows| !rows.is_null(*row)).map(|rows| rows.value(*row));
         let parent = span.parent.unwrap_or(known);
         rows.append_option(parent);
-        let id = columns.as_ref().and_then(|columns| columns.bytes("parent_span_id", *row));
-        match id {
-            Some(id) if parent.is_none() => ids.append_value(id).map_err(arrow_error)?,
-            _ => ids.append_null(),
+        match old_ids.filter(|ids| parent.is_none() && !ids.is_null(*row)) {
+            Some(old) => ids.append_value(old.value(*row)).map_err(arrow_error)?,
+            None => ids.append_null(),
         }
     }
     Ok((Arc::new(rows.finish()), Arc::new(ids.finish())))

@@ -1,15 +1,17 @@
 //! Merges the trace tables of the inputs, and says where each span of the output comes from.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use ahash::AHashMap as HashMap;
+use arrow_array::types::{Int64Type, UInt32Type};
 use throughline_model::trace::SpanTiming;
 use throughline_model::{SpanId, TraceId};
 
 use crate::block::build::order_traces;
 use crate::block::read::Columns;
-use crate::block::texts::Texts;
+use crate::block::texts::{TextId, Texts, mapped};
 use crate::block::traces::{SpanFacts, Summariser, TraceEntry};
 use crate::block::{Block, Table};
 use crate::error::Error;
@@ -62,107 +64,164 @@ struct Member {
     entry: TraceEntry,
 }
 
-/// A trace of the output with the members that it consists of.
+/// Where the spans of a trace of the output come from.
+enum Spans {
+    /// One after the other in one input.
+    Whole {
+        input: u32,
+        first: u32,
+        count: u32,
+    },
+    Split(Vec<SpanFrom>),
+}
+
+/// A trace of the output.
 struct Group {
     entry: TraceEntry,
-    members: Vec<(u32, u32)>,
-    spans: Vec<SpanFrom>,
+    /// Its members, as a range of the list of all.
+    members: Range<usize>,
+    spans: Spans,
     /// Spans that were received twice: input and row there, and the row within the trace that stays.
     twins: Vec<((u32, u32), u32)>,
 }
 
 pub(super) fn merge(inputs: &[Arc<Block>], texts: &mut Texts) -> Result<Merged, Error> {
-    let mut members = Vec::new();
+    let mut members = Vec::with_capacity(inputs.iter().map(|block| block.meta().rows.traces as usize).sum());
     for (input, block) in inputs.iter().enumerate() {
-        members.extend(read_members(input as u32, block, texts)?);
+        read_members(input as u32, block, texts, &mut members)?;
     }
-    members.sort_by_key(|member| (member.entry.id, member.input));
-    let split = read_split_spans(inputs, &members, texts)?;
+    // Members are large: their places are put in order rather than they.
+    let mut order: Vec<(TraceId, u32)> =
+        members.iter().enumerate().map(|(at, member)| (member.entry.id, at as u32)).collect();
+    order.sort_unstable();
+    let by_trace = || order.chunk_by(|a, b| a.0 == b.0);
+    let split = read_split_spans(inputs, &members, by_trace(), texts)?;
+    let mut rows = row_map(inputs, &members);
     let mut summariser = Summariser::default();
-    let mut groups: Vec<Group> = members
-        .chunk_by(|a, b| a.entry.id == b.entry.id)
-        .map(|members| join(members, &split, &mut summariser))
-        .collect();
-    drop(split);
-    let n_traces: Vec<usize> = inputs.iter().map(|block| block.meta().rows.traces as usize).collect();
-    let mut rows = RowMap {
-        traces: n_traces.iter().map(|n| vec![0; *n]).collect(),
-        first_spans: n_traces.iter().map(|n| vec![0; *n]).collect(),
-        moved: HashMap::new(),
-    };
-    for member in &members {
-        let firsts = rows.first_spans.get_mut(member.input as usize);
-        if let Some(slot) = firsts.and_then(|firsts| firsts.get_mut(member.row as usize)) {
-            *slot = member.entry.postings.first_span;
-        }
+    let mut groups: Vec<Group> = Vec::with_capacity(order.len());
+    let mut from = 0;
+    for places in by_trace() {
+        let mut group = join(&mut members, places, &split, &mut summariser);
+        group.members = from..from + places.len();
+        from = group.members.end;
+        groups.push(group);
     }
-    groups.sort_by_key(|group| (group.entry.start, group.entry.id));
+    drop(split);
+    let mut starts: Vec<(i64, TraceId, u32)> =
+        groups.iter().enumerate().map(|(at, group)| (group.entry.start, group.entry.id, at as u32)).collect();
+    starts.sort_unstable();
     let mut entries: Vec<TraceEntry> = Vec::with_capacity(groups.len());
-    let mut spans = Vec::new();
-    for (trace_row, group) in groups.into_iter().enumerate() {
-        for (input, row) in group.members {
-            let map = rows.traces.get_mut(input as usize);
-            if let Some(slot) = map.and_then(|map| map.get_mut(row as usize)) {
-                *slot = trace_row as u32;
+    let mut spans = Vec::with_capacity(inputs.iter().map(|block| block.meta().rows.spans as usize).sum());
+    for (trace_row, (.., at)) in starts.into_iter().enumerate() {
+        let Some(group) = groups.get_mut(at as usize) else { continue };
+        let trace_row = trace_row as u32;
+        for (_, place) in order.get(group.members.clone()).unwrap_or_default() {
+            let Some(member) = members.get(*place as usize) else { continue };
+            let map = rows.traces.get_mut(member.input as usize);
+            if let Some(slot) = map.and_then(|map| map.get_mut(member.row as usize)) {
+                *slot = trace_row;
             }
         }
-        rows.moved.extend(group.twins);
-        for (in_trace, span) in group.spans.into_iter().enumerate() {
-            if span.parent.is_some() {
-                rows.moved.insert((span.input, span.row), in_trace as u32);
+        rows.moved.extend(group.twins.drain(..));
+        match &group.spans {
+            Spans::Whole { input, first, count } => spans.extend((0..*count).map(|at| SpanFrom {
+                input: *input,
+                row: first + at,
+                trace_row,
+                parent: None,
+            })),
+            Spans::Split(split) => {
+                let places = split.iter().zip(0..);
+                rows.moved.extend(places.map(|(span, in_trace)| ((span.input, span.row), in_trace)));
+                spans.extend(split.iter().map(|span| SpanFrom { trace_row, ..*span }));
             }
-            spans.push(SpanFrom { trace_row: trace_row as u32, ..span });
         }
-        entries.push(group.entry);
+        entries.push(std::mem::replace(&mut group.entry, TraceEntry::referred(TraceId([0; 16]), 0)));
     }
     order_traces(&mut entries);
     Ok(Merged { entries, spans, rows })
 }
 
-fn read_members(input: u32, block: &Block, texts: &mut Texts) -> Result<Vec<Member>, Error> {
+/// The map of the inputs' rows, with nothing known but where each trace's spans start.
+fn row_map(inputs: &[Arc<Block>], members: &[Member]) -> RowMap {
+    let zeros = || inputs.iter().map(|block| vec![0; block.meta().rows.traces as usize]).collect();
+    let mut rows = RowMap { traces: zeros(), first_spans: zeros(), moved: HashMap::new() };
+    for member in members {
+        let firsts = rows.first_spans.get_mut(member.input as usize);
+        if let Some(slot) = firsts.and_then(|firsts| firsts.get_mut(member.row as usize)) {
+            *slot = member.entry.postings.first_span;
+        }
+    }
+    rows
+}
+
+fn read_members(input: u32, block: &Block, texts: &mut Texts, out: &mut Vec<Member>) -> Result<(), Error> {
     let mut postings = block.index().all_postings()?.into_iter();
-    let table = block.table(Table::Traces)?;
-    let mut out = Vec::with_capacity(table.num_rows() as usize);
+    let table = block.table(Table::Traces)?.with_dictionaries()?;
+    let mut number = 0;
     for group in 0..table.groups() {
         for batch in table.read_group(group, None, None)? {
             let columns = Columns::new(&batch);
+            let mut text_column = |name: &str| -> Vec<TextId> {
+                let Some((column, _)) = columns.dictionary(name) else { return Vec::new() };
+                let keys = texts.intern_keys(column);
+                (0..batch.num_rows()).map(|row| mapped(column, &keys, row)).collect()
+            };
+            let names =
+                ["root_service", "root_name", "culprit_service", "culprit_name"].map(&mut text_column);
+            let services = columns.list_items("services");
+            let service_ids = services.map(|(_, values)| texts.intern_rows(values)).unwrap_or_default();
+            let count_of = |name: &str| columns.numbers::<UInt32Type>(name);
+            let counts = ["error_count", "error_log_count", "orphan_count"].map(count_of);
+            let longs = ["duration_ns", "culprit_self_ns"].map(|name| columns.numbers::<Int64Type>(name));
+            let starts = columns.times("start_time");
             for row in 0..batch.num_rows() {
                 let Some(id) = columns.trace_id("trace_id", row) else { continue };
-                let start = columns.time("start_time", row);
+                let start = starts.map(|column| column.value(row)).unwrap_or_default();
                 let mut entry = TraceEntry::referred(id, start);
-                entry.end = start.saturating_add(columns.i64("duration_ns", row));
-                let mut text = |name: &str| texts.intern(columns.text(name, row).unwrap_or_default());
-                entry.root_service = text("root_service");
-                entry.root_name = text("root_name");
-                entry.culprit_service = text("culprit_service");
-                entry.culprit_name = text("culprit_name");
-                entry.services =
-                    columns.list("services", row).iter().map(|name| texts.intern(name)).collect();
-                entry.error_count = columns.u32("error_count", row).unwrap_or_default();
-                entry.error_log_count = columns.u32("error_log_count", row).unwrap_or_default();
-                entry.orphan_count = columns.u32("orphan_count", row).unwrap_or_default();
-                entry.culprit_self_ns = columns.i64("culprit_self_ns", row);
+                let [duration, culprit_self] =
+                    longs.map(|column| column.map(|column| column.value(row)).unwrap_or_default());
+                entry.end = start.saturating_add(duration);
+                entry.culprit_self_ns = culprit_self;
+                let of = |column: &Vec<TextId>| column.get(row).copied().unwrap_or_default();
+                let [root_service, root_name, culprit_service, culprit_name] = &names;
+                (entry.root_service, entry.root_name) = (of(root_service), of(root_name));
+                (entry.culprit_service, entry.culprit_name) = (of(culprit_service), of(culprit_name));
+                let ends = services.and_then(|(list, _)| list.value_offsets().get(row..row + 2));
+                if let Some([from, to]) = ends {
+                    entry.services =
+                        service_ids.get(*from as usize..*to as usize).unwrap_or_default().to_vec();
+                }
+                [entry.error_count, entry.error_log_count, entry.orphan_count] =
+                    counts.map(|column| column.map(|column| column.value(row)).unwrap_or_default());
                 entry.postings = postings.next().unwrap_or_default();
-                out.push(Member { input, row: out.len() as u32, entry });
+                out.push(Member { input, row: number, entry });
+                number += 1;
             }
         }
     }
-    Ok(out)
+    Ok(())
 }
 
-fn is_split(members: &[Member]) -> bool {
-    members.iter().filter(|member| member.entry.postings.span_count > 0).count() > 1
+/// The members at these places.
+fn at<'a>(members: &'a [Member], places: &'a [(TraceId, u32)]) -> impl Iterator<Item = &'a Member> {
+    places.iter().filter_map(|(_, place)| members.get(*place as usize))
+}
+
+fn is_split(members: &[Member], places: &[(TraceId, u32)]) -> bool {
+    places.len() > 1 && at(members, places).filter(|member| member.entry.postings.span_count > 0).count() > 1
 }
 
 /// The spans of traces that lie in several inputs: what a summary needs, by input and row.
-fn read_split_spans(
+fn read_split_spans<'a>(
     inputs: &[Arc<Block>],
     members: &[Member],
+    by_trace: impl Iterator<Item = &'a [(TraceId, u32)]>,
     texts: &mut Texts,
 ) -> Result<HashMap<(u32, u32), SpanFacts>, Error> {
     let mut wanted: Vec<BTreeSet<u32>> = vec![BTreeSet::new(); inputs.len()];
-    for members in members.chunk_by(|a, b| a.entry.id == b.entry.id).filter(|members| is_split(members)) {
-        for member in members {
+    for places in by_trace.filter(|places| is_split(members, places)) {
+        for member in at(members, places) {
             let postings = &member.entry.postings;
             if let Some(rows) = wanted.get_mut(member.input as usize) {
                 rows.extend(postings.first_span..postings.first_span + postings.span_count);
@@ -217,43 +276,55 @@ fn read_split_spans(
     Ok(out)
 }
 
-/// One trace of the output from its members.
-fn join(members: &[Member], split: &HashMap<(u32, u32), SpanFacts>, summariser: &mut Summariser) -> Group {
-    let numbers: Vec<(u32, u32)> = members.iter().map(|member| (member.input, member.row)).collect();
+/// One trace of the output from its members. The entry of one of them may be taken.
+fn join(
+    members: &mut [Member],
+    places: &[(TraceId, u32)],
+    split: &HashMap<(u32, u32), SpanFacts>,
+    summariser: &mut Summariser,
+) -> Group {
     let mut twins = Vec::new();
-    let (mut entry, spans) =
-        if is_split(members) { join_spans(members, split, summariser, &mut twins) } else { whole(members) };
-    entry.error_log_count = members.iter().map(|member| member.entry.error_log_count).sum();
+    let error_log_count = at(members, places).map(|member| member.entry.error_log_count).sum();
+    let (mut entry, spans) = if is_split(members, places) {
+        let (entry, spans) = join_spans(members, places, split, summariser, &mut twins);
+        (entry, Spans::Split(spans))
+    } else {
+        whole(members, places)
+    };
+    entry.error_log_count = error_log_count;
     entry.postings.logs = Vec::new();
     entry.postings.exemplars = Vec::new();
-    Group { entry, members: numbers, spans, twins }
+    Group { entry, members: 0..0, spans, twins }
 }
 
 /// All spans are in one input, or there are none: its summary holds.
-fn whole(members: &[Member]) -> (TraceEntry, Vec<SpanFrom>) {
-    let with_spans = members.iter().find(|member| member.entry.postings.span_count > 0);
-    let Some(base) = with_spans else {
-        let id = members.first().map_or(TraceId([0; 16]), |member| member.entry.id);
-        let start = members.iter().map(|member| member.entry.start).min().unwrap_or_default();
-        let mut entry = TraceEntry::referred(id, start);
-        entry.end = members.iter().map(|member| member.entry.end).max().unwrap_or(start);
-        return (entry, Vec::new());
+fn whole(members: &mut [Member], places: &[(TraceId, u32)]) -> (TraceEntry, Spans) {
+    let id = places.first().map_or(TraceId([0; 16]), |(id, _)| *id);
+    let start = at(members, places).map(|member| member.entry.start).min().unwrap_or_default();
+    let end = at(members, places).map(|member| member.entry.end).max().unwrap_or(start);
+    let mut referred = TraceEntry::referred(id, start);
+    let has_spans = |(_, place): &&(TraceId, u32)| {
+        members.get(*place as usize).is_some_and(|member| member.entry.postings.span_count > 0)
     };
-    let postings = &base.entry.postings;
-    let spans = (0..postings.span_count)
-        .map(|at| SpanFrom { input: base.input, row: postings.first_span + at, trace_row: 0, parent: None })
-        .collect();
-    (base.entry.clone(), spans)
+    let base = places.iter().find(has_spans).map(|(_, place)| *place as usize);
+    let Some(base) = base.and_then(|place| members.get_mut(place)) else {
+        referred.end = end;
+        return (referred, Spans::Split(Vec::new()));
+    };
+    let entry = std::mem::replace(&mut base.entry, referred);
+    let (first, count) = (entry.postings.first_span, entry.postings.span_count);
+    (entry, Spans::Whole { input: base.input, first, count })
 }
 
 fn join_spans(
     members: &[Member],
+    places: &[(TraceId, u32)],
     split: &HashMap<(u32, u32), SpanFacts>,
     summariser: &mut Summariser,
     twins: &mut Vec<((u32, u32), u32)>,
 ) -> (TraceEntry, Vec<SpanFrom>) {
     let mut all: Vec<(SpanFacts, u32, u32)> = Vec::new();
-    for member in members {
+    for member in at(members, places) {
         let postings = &member.entry.postings;
         for row in postings.first_span..postings.first_span + postings.span_count {
             all.extend(split.get(&(member.input, row)).map(|facts| (*facts, member.input, row)));
@@ -271,7 +342,7 @@ fn join_spans(
             }
         }
     }
-    let id = members.first().map_or(TraceId([0; 16]), |member| member.entry.id);
+    let id = places.first().map_or(TraceId([0; 16]), |(id, _)| *id);
     let entry = summariser.summarise(id, &facts);
     for (span, parent) in spans.iter_mut().zip(summariser.parents()) {
         span.parent = Some(*parent);

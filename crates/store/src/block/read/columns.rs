@@ -123,6 +123,12 @@ impl<'a> Columns<'a> {
         texts.map(|texts| texts.iter().flatten().map(str::to_owned).collect()).unwrap_or_default()
     }
 
+    /// A column of lists, and the texts of all of them one after the other.
+    pub(crate) fn list_items(&self, name: &str) -> Option<(&'a ListArray, &'a StringArray)> {
+        let lists: &ListArray = self.column(name)?;
+        Some((lists, lists.values().as_any().downcast_ref()?))
+    }
+
     /// The texts of a list in alphabetical order.
     pub(crate) fn sorted_list(&self, name: &str, row: usize) -> Vec<String> {
         let mut texts = self.list(name, row);
@@ -160,6 +166,10 @@ fn attribute_value(column: &dyn Array, row: usize) -> Option<Json> {
     }
     if let Some(numbers) = any.downcast_ref::<Float64Array>() {
         return Some(throughline_model::attribute::Value::Double(numbers.value(row)).to_json());
+    }
+    if let Some(texts) = any.downcast_ref::<DictionaryArray<Int32Type>>() {
+        let values: &StringArray = texts.values().as_any().downcast_ref()?;
+        return texts.key(row).map(|key| Json::from(values.value(key)));
     }
     any.downcast_ref::<BooleanArray>().map(|flags| Json::from(flags.value(row)))
 }

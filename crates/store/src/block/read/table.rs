@@ -9,12 +9,12 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection, RowSelector,
 };
 use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
-use parquet::file::metadata::{PageIndexPolicy, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, RowGroupMetaData};
 
 use super::pages::GroupPages;
 use crate::block::Table;
 use crate::block::checksums::{CheckedFile, Windows};
-use crate::block::tables::{columns_error, dictionary_type};
+use crate::block::tables::{columns_error, dictionary_type, with_dictionaries};
 use crate::error::Error;
 
 /// A column chunk that is wanted whole is read at once where it is at most so large; beyond, page by page.
@@ -54,6 +54,39 @@ impl TableReader {
             .map_err(|error| columns_error(table, "open", error))?;
         let scan_fields = fields.iter().map(scanned).collect();
         Ok(TableReader { table, file, metadata, levels, scan_fields, first_rows })
+    }
+
+    /// The same table with all texts as dictionaries, for those who hand them on rather than read them.
+    pub(crate) fn with_dictionaries(&self) -> Result<TableReader, Error> {
+        let scan_fields = with_dictionaries(self.schema()).fields().clone();
+        let levels = levels_of(&self.metadata, ProjectionMask::all(), &scan_fields)
+            .map_err(|error| columns_error(self.table, "open", error))?;
+        Ok(TableReader {
+            table: self.table,
+            file: self.file.clone(),
+            metadata: self.metadata.clone(),
+            levels,
+            scan_fields,
+            first_rows: self.first_rows.clone(),
+        })
+    }
+
+    /// Rows of a group, without the columns that are known to be all null.
+    pub(crate) fn read_in_use(
+        &self,
+        group: usize,
+        rows: Option<Range<usize>>,
+    ) -> Result<Vec<RecordBatch>, Error> {
+        let is_null = |column: &ColumnChunkMetaData| {
+            let n_nulls = column.statistics().and_then(|statistics| statistics.null_count_opt());
+            n_nulls.is_some_and(|n_nulls| i64::try_from(n_nulls) == Ok(column.num_values()))
+        };
+        let columns = self.group(group).columns().iter().enumerate();
+        let in_use = columns.filter(|(_, column)| !is_null(column)).map(|(at, _)| at);
+        let schema = self.metadata.metadata().file_metadata().schema_descr();
+        let mask = Some(ProjectionMask::leaves(schema, in_use));
+        let windows = self.windows(group, rows.is_some(), mask.as_ref())?;
+        self.decode(windows, group, rows.map(|rows| vec![rows]), mask)
     }
 
     /// The bytes that the decoded footer holds.
