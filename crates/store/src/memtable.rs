@@ -24,8 +24,9 @@ use throughline_model::{Signal, TraceId, label};
 
 pub use read::MemtableView;
 
-/// Mini-batches under so many rows are put together with their neighbour.
-const SMALL_ROWS: usize = 1_024;
+/// Mini-batches are put together with their neighbour up to so many rows: exporters send 512 by default, and copying
+/// those once more would cost more than it saves a look-up.
+const SMALL_ROWS: usize = 512;
 
 /// Rows of one signal as they were decoded.
 pub(crate) struct MiniBatch {

@@ -4,7 +4,7 @@ use ahash::AHashMap as HashMap;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, BinaryArray, DictionaryArray, Int32Array, StringArray, types::Int32Type};
-use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{Buffer, NullBuffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 
 use throughline_model::batch::column_text;
 
@@ -115,57 +115,116 @@ fn dictionary_of(array: &dyn Array) -> Option<(DictionaryArray<Int32Type>, Strin
     Some((dictionary.clone(), values.clone()))
 }
 
-/// Texts of several arrays, each row named by array and row, as a dictionary of those in use. A text is looked at once
-/// for each array that has it, not for each row. An array of no texts counts as nulls.
-pub(crate) fn gather_texts(arrays: &[Option<&dyn Array>], indices: &[(usize, usize)]) -> ArrayRef {
+/// Rows that follow each other in one array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) array: usize,
+    pub(crate) from: usize,
+    pub(crate) len: usize,
+}
+
+impl Run {
+    /// Rows, each named by array and row, as runs.
+    pub(crate) fn of(indices: &[(usize, usize)]) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for (array, row) in indices {
+            match runs.last_mut() {
+                Some(last) if last.array == *array && last.from + last.len == *row => last.len += 1,
+                _ => runs.push(Run { array: *array, from: *row, len: 1 }),
+            }
+        }
+        runs
+    }
+}
+
+/// The keys of one array and what they become.
+struct Keys<'a> {
+    old: &'a [i32],
+    nulls: Option<&'a NullBuffer>,
+    texts: &'a StringArray,
+    new: Vec<i32>,
+}
+
+/// Texts of several arrays as a dictionary of those in use. A text is looked at once for each array that has it, not for
+/// each row. An array of no texts counts as nulls.
+pub(crate) fn gather_texts(arrays: &[Option<&dyn Array>], runs: &[Run]) -> ArrayRef {
+    let n_rows = runs.iter().map(|run| run.len).sum();
     let with_texts = |array: &Option<&dyn Array>| {
         dictionary_of((*array).filter(|array| array.null_count() < array.len())?)
     };
     let sources: Vec<Option<(DictionaryArray<Int32Type>, StringArray)>> =
         arrays.iter().map(with_texts).collect();
     if sources.iter().all(Option::is_none) {
-        return no_texts(indices.len());
+        return no_texts(n_rows);
     }
-    let columns: Vec<Option<(&[i32], Option<&NullBuffer>)>> = sources
+    let keys_of =
+        |(array, texts): &'_ (DictionaryArray<Int32Type>, StringArray)| (array.keys().clone(), texts.len());
+    let owned: Vec<Option<(Int32Array, usize)>> =
+        sources.iter().map(|source| source.as_ref().map(keys_of)).collect();
+    let mut columns: Vec<Option<Keys<'_>>> = owned
         .iter()
-        .map(|source| {
-            source.as_ref().map(|(array, _)| (array.keys().values().as_ref(), array.keys().nulls()))
+        .zip(&sources)
+        .map(|(keys, source)| {
+            let ((keys, n_texts), (_, texts)) = (keys.as_ref()?, source.as_ref()?);
+            let nulls = keys.nulls().filter(|nulls| nulls.null_count() > 0);
+            Some(Keys { old: keys.values(), nulls, texts, new: vec![UNKNOWN; *n_texts] })
         })
         .collect();
-    let n_texts = |source: &Option<(_, StringArray)>| source.as_ref().map_or(0, |(_, texts)| texts.len());
-    let mut new_keys: Vec<Vec<i32>> = sources.iter().map(|source| vec![UNKNOWN; n_texts(source)]).collect();
-    let is_one = sources.iter().flatten().count() <= 1;
-    let mut known: HashMap<&str, i32> = HashMap::new();
+    let mut known = (columns.iter().flatten().count() > 1).then(HashMap::new);
     let mut values: Vec<&str> = Vec::new();
-    let mut keys: Vec<i32> = Vec::with_capacity(indices.len());
-    let mut present: Vec<bool> = Vec::with_capacity(indices.len());
-    for (array, row) in indices {
-        let old = match columns.get(*array) {
-            Some(Some((_, Some(nulls)))) if nulls.is_null(*row) => None,
-            Some(Some((keys, _))) => keys.get(*row).and_then(|key| usize::try_from(*key).ok()),
-            _ => None,
-        };
-        let slot = old.and_then(|old| new_keys.get_mut(*array)?.get_mut(old));
-        present.push(slot.is_some());
-        let Some(slot) = slot else {
-            keys.push(0);
+    let mut keys: Vec<i32> = Vec::with_capacity(n_rows);
+    let mut nulls = NullBufferBuilder::new(n_rows);
+    for run in runs {
+        let Some(Some(column)) = columns.get_mut(run.array) else {
+            nulls.append_n_nulls(run.len);
+            keys.resize(keys.len() + run.len, 0);
             continue;
         };
-        if *slot == UNKNOWN
-            && let Some((old, (_, texts))) = old.zip(sources.get(*array).and_then(Option::as_ref))
+        let old = column.old.get(run.from..run.from + run.len).unwrap_or_default();
+        match column.nulls.map(|nulls| nulls.slice(run.from, run.len)).filter(|nulls| nulls.null_count() > 0)
         {
-            let text = texts.value(old);
-            let next = values.len() as i32;
-            *slot = if is_one { next } else { *known.entry(text).or_insert(next) };
-            if *slot == next {
-                values.push(text);
+            None => {
+                nulls.append_n_non_nulls(run.len);
+                for key in old {
+                    keys.push(new_key(column.texts, &mut column.new, *key, &mut known, &mut values));
+                }
+            }
+            Some(present) => {
+                nulls.append_buffer(&present);
+                for (key, is_present) in old.iter().zip(&present) {
+                    let new = &mut column.new;
+                    keys.push(if is_present {
+                        new_key(column.texts, new, *key, &mut known, &mut values)
+                    } else {
+                        0
+                    });
+                }
             }
         }
-        keys.push(*slot);
     }
-    let nulls = Some(NullBuffer::from(present)).filter(|nulls| nulls.null_count() > 0);
-    let keys = Int32Array::new(ScalarBuffer::from(keys), nulls);
+    let keys = Int32Array::new(ScalarBuffer::from(keys), nulls.finish());
     Arc::new(DictionaryArray::new(keys, Arc::new(StringArray::from(values))))
+}
+
+/// The new key of an old one. Where only one array has texts they are known to differ, and nobody needs to look.
+#[inline]
+fn new_key<'a>(
+    texts: &'a StringArray,
+    new: &mut [i32],
+    old: i32,
+    known: &mut Option<HashMap<&'a str, i32>>,
+    values: &mut Vec<&'a str>,
+) -> i32 {
+    let Some(slot) = new.get_mut(old as usize) else { return 0 };
+    if *slot == UNKNOWN {
+        let text = texts.value(old as usize);
+        let next = values.len() as i32;
+        *slot = known.as_mut().map_or(next, |known| *known.entry(text).or_insert(next));
+        if *slot == next {
+            values.push(text);
+        }
+    }
+    *slot
 }
 
 /// A column of nulls.
@@ -180,11 +239,14 @@ pub(crate) struct TextColumn {
     bytes: Vec<u8>,
     /// The end of each distinct text.
     ends: Vec<i32>,
-    /// The key of a text by its hash. Texts of equal hash are rare and may be there twice.
-    known: HashMap<u64, i32>,
+    /// Part of a text's hash and its key, at the place that the hash says or after it; at most half of them in use.
+    slots: Vec<(u32, i32)>,
     keys: Vec<i32>,
     last: i32,
 }
+
+/// Slots of a column with its first text.
+const SLOTS_MIN: usize = 64;
 
 impl TextColumn {
     fn text(&self, key: i32) -> Option<&[u8]> {
@@ -196,16 +258,52 @@ impl TextColumn {
     /// Adds a row with a text.
     pub(crate) fn push(&mut self, text: &[u8]) {
         if self.text(self.last) != Some(text) {
-            let next = self.ends.len() as i32;
-            let hash = xxhash_rust::xxh3::xxh3_64(text);
-            let key = *self.known.entry(hash).or_insert(next);
-            self.last = if key < next && self.text(key) == Some(text) { key } else { next };
-            if self.last == next {
-                self.bytes.extend_from_slice(text);
-                self.ends.push(self.bytes.len() as i32);
-            }
+            self.last = self.key_of(text);
         }
         self.keys.push(self.last);
+    }
+
+    fn key_of(&mut self, text: &[u8]) -> i32 {
+        if self.ends.len() * 2 >= self.slots.len() {
+            self.grow();
+        }
+        let hash = xxhash_rust::xxh3::xxh3_64(text);
+        let (mut at, tag) = (hash as usize, (hash >> 32) as u32);
+        let mask = self.slots.len() - 1;
+        loop {
+            match self.slots.get(at & mask) {
+                Some((other, key)) if *key != UNKNOWN => {
+                    if *other == tag && self.text(*key) == Some(text) {
+                        return *key;
+                    }
+                }
+                _ => break,
+            }
+            at = at.wrapping_add(1);
+        }
+        let key = self.ends.len() as i32;
+        self.bytes.extend_from_slice(text);
+        self.ends.push(self.bytes.len() as i32);
+        if let Some(slot) = self.slots.get_mut(at & mask) {
+            *slot = (tag, key);
+        }
+        key
+    }
+
+    fn grow(&mut self) {
+        let n_slots = (self.slots.len() * 4).max(SLOTS_MIN);
+        let mut slots = vec![(0, UNKNOWN); n_slots];
+        for key in 0..self.ends.len() as i32 {
+            let hash = xxhash_rust::xxh3::xxh3_64(self.text(key).unwrap_or_default());
+            let mut at = hash as usize;
+            while slots.get(at & (n_slots - 1)).is_some_and(|(_, key)| *key != UNKNOWN) {
+                at = at.wrapping_add(1);
+            }
+            if let Some(slot) = slots.get_mut(at & (n_slots - 1)) {
+                *slot = ((hash >> 32) as u32, key);
+            }
+        }
+        self.slots = slots;
     }
 
     /// Adds rows without a text until there are so many.

@@ -179,7 +179,7 @@ struct References {
 impl Output<'_> {
     fn write(&mut self, builder: &mut BlockBuilder<'_>, piece: Piece) -> Result<(), Error> {
         let references = self.references(builder, &piece)?;
-        let gather = Gather { batches: &piece.batches, indices: &piece.indices };
+        let gather = Gather::new(&piece.batches, &piece.indices);
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
         for field in self.schema.fields() {
             columns.push(match field.name().as_str() {

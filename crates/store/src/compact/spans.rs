@@ -18,7 +18,7 @@ use crate::block::build::BlockBuilder;
 use crate::block::read::{Columns, TableReader};
 use crate::block::shred::COLUMN_PREFIX;
 use crate::block::tables::{SPAN_GROUP_ROWS, Table, TableWriter, spans_schema, with_dictionaries};
-use crate::block::texts::gather_texts;
+use crate::block::texts::{Run, gather_texts};
 use crate::block::traces::arrow_error;
 use crate::error::Error;
 use crate::flush::id_column;
@@ -26,6 +26,9 @@ use crate::snapshot::json_map;
 
 /// Decoded row groups that are kept of each input.
 const GROUPS_KEPT: usize = 3;
+
+/// Rows that follow each other are copied at once where so many do on average.
+const LONG_RUN_ROWS: usize = 16;
 
 /// At most so many attribute columns in the output; the others go to the residual.
 const ATTRIBUTE_COLUMNS_MAX: usize = 128;
@@ -63,11 +66,16 @@ fn kind_of(field: &Field) -> &DataType {
 
 /// Rows of decoded batches, in the order of the output.
 pub(super) struct Gather<'a> {
-    pub(super) batches: &'a [RecordBatch],
-    pub(super) indices: &'a [(usize, usize)],
+    batches: &'a [RecordBatch],
+    indices: &'a [(usize, usize)],
+    runs: Vec<Run>,
 }
 
-impl Gather<'_> {
+impl<'a> Gather<'a> {
+    pub(super) fn new(batches: &'a [RecordBatch], indices: &'a [(usize, usize)]) -> Gather<'a> {
+        Gather { batches, indices, runs: Run::of(indices) }
+    }
+
     /// A column of the batches; null where a batch has it not, or of another type.
     pub(super) fn column(&self, name: &str, kind: &DataType) -> Result<ArrayRef, Error> {
         if matches!(kind, DataType::Dictionary(..)) {
@@ -81,15 +89,29 @@ impl Gather<'_> {
                 _ => new_null_array(kind, batch.num_rows()),
             })
             .collect();
-        let arrays: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
-        arrow_select::interleave::interleave(&arrays, self.indices).map_err(arrow_error)
+        if self.runs.len() * LONG_RUN_ROWS > self.indices.len() {
+            let arrays: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
+            return arrow_select::interleave::interleave(&arrays, self.indices).map_err(arrow_error);
+        }
+        let slices: Vec<ArrayRef> = self
+            .runs
+            .iter()
+            .filter_map(|run| Some(arrays.get(run.array)?.slice(run.from, run.len)))
+            .collect();
+        match slices.as_slice() {
+            [whole] => Ok(whole.clone()),
+            _ => {
+                let slices: Vec<&dyn Array> = slices.iter().map(AsRef::as_ref).collect();
+                arrow_select::concat::concat(&slices).map_err(arrow_error)
+            }
+        }
     }
 
     /// A column of texts, with those in use as its values.
     fn texts(&self, name: &str) -> ArrayRef {
         let arrays: Vec<Option<&dyn Array>> =
             self.batches.iter().map(|batch| batch.column_by_name(name).map(AsRef::as_ref)).collect();
-        gather_texts(&arrays, self.indices)
+        gather_texts(&arrays, &self.runs)
     }
 
     /// The residual attributes: those of the inputs, and columns of the inputs that the output does not have.
@@ -111,7 +133,7 @@ impl Gather<'_> {
             *spilled = !names.is_empty();
             batches.push(if names.is_empty() { batch.clone() } else { spill(batch, &names)? });
         }
-        Ok(Gather { batches: &batches, indices: self.indices }.texts("attributes"))
+        Ok(Gather::new(&batches, self.indices).texts("attributes"))
     }
 }
 
@@ -217,7 +239,7 @@ fn gather(
         };
         indices.push((at, (u64::from(span.row) - input.table.first_row(group)) as usize));
     }
-    let gather = Gather { batches: &batches, indices: &indices };
+    let gather = Gather::new(&batches, &indices);
     let (parent_rows, parent_ids) = parents(part, &gather)?;
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
     for field in schema.fields() {
