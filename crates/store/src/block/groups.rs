@@ -73,11 +73,11 @@ impl<W: Write + Send> GroupWriter<W> {
         let mut group = self.file.next_row_group()?;
         for column in &mut self.columns {
             let mut pieces = std::mem::take(&mut column.pieces);
-            if column.takes_dictionary && pieces.iter().all(|piece| text_chunk::is_texts(piece.as_ref())) {
-                if let Some((bytes, close)) = text_chunk::encode(&pieces, &column.options, &mut self.codec)? {
-                    group.append_column(&bytes, close)?;
-                    continue;
-                }
+            if column.takes_dictionary
+                && let Some((bytes, close)) = text_chunk::encode(&pieces, &column.options, &mut self.codec)?
+            {
+                group.append_column(&bytes, close)?;
+                continue;
             }
             for piece in &mut pieces {
                 *piece = text_chunk::spell_out(piece)?;
@@ -125,4 +125,91 @@ fn column<W: Write + Send>(file: &SerializedFileWriter<W>, at: usize, field: &Ar
         ArrowWriter::try_new(sink(), alone, Some(properties.as_ref().clone()))?.into_serialized_writer()?;
     drop(of_one);
     Ok(Column { field: field.as_ref().clone(), factory, options, takes_dictionary, pieces: Vec::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::types::Int32Type;
+    use arrow_array::{Array, DictionaryArray, Int64Array, StringArray};
+    use arrow_schema::DataType;
+    use bytes::Bytes;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use parquet::basic::ZstdLevel;
+
+    use super::*;
+    use crate::block::tables::with_dictionaries;
+    use crate::block::texts::column_of;
+
+    type Rows = Vec<(Option<String>, String, i64)>;
+
+    fn schema() -> SchemaRef {
+        let text = |name, nullable| Field::new(name, DataType::Utf8, nullable);
+        Arc::new(Schema::new(vec![
+            text("a", true),
+            text("b", false),
+            Field::new("n", DataType::Int64, false),
+        ]))
+    }
+
+    fn batch(rows: &[(Option<String>, String, i64)]) -> RecordBatch {
+        let columns: Vec<ArrayRef> = vec![
+            column_of(rows.iter().map(|(a, ..)| a.as_deref())),
+            column_of(rows.iter().map(|(_, b, _)| Some(b))),
+            Arc::new(rows.iter().map(|(.., n)| *n).collect::<Int64Array>()),
+        ];
+        RecordBatch::try_new(with_dictionaries(&schema()), columns).unwrap()
+    }
+
+    fn read(bytes: Bytes) -> Rows {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap();
+        let mut out = Vec::new();
+        for rows in reader.map(Result::unwrap) {
+            let texts = |at: usize| rows.column(at).as_any().downcast_ref::<StringArray>().unwrap();
+            let numbers = rows.column(2).as_any().downcast_ref::<Int64Array>().unwrap();
+            for row in 0..rows.num_rows() {
+                let a = (!texts(0).is_null(row)).then(|| texts(0).value(row).to_owned());
+                out.push((a, texts(1).value(row).to_owned(), numbers.value(row)));
+            }
+        }
+        out
+    }
+
+    fn check(rows: &Rows, piece_rows: usize, compression: Compression) {
+        let properties = WriterProperties::builder()
+            .set_compression(compression)
+            .set_max_row_group_row_count(Some(1_000))
+            .set_data_page_row_count_limit(300)
+            .build();
+        let mut writer = GroupWriter::new(Vec::new(), &schema(), properties).unwrap();
+        rows.chunks(piece_rows).for_each(|piece| writer.write(&batch(piece)).unwrap());
+        assert_eq!(&read(Bytes::from(writer.into_inner().unwrap())), rows);
+    }
+
+    #[test]
+    fn texts_come_back() {
+        let some = |n: i64, of: i64| (n % of != 0).then(|| format!("text {}", n * n % of));
+        let wide = "w".repeat(3_000);
+        let mixed: Rows = (0..2_500).map(|n| (some(n, 17), format!("b{}", n / 40), n)).collect();
+        let unique: Rows = (0..1_100).map(|n| (some(n, 2_000), format!("{n}"), n)).collect();
+        let empty: Rows = (0..1_300).map(|n| (None, String::new(), n)).collect();
+        let large: Rows = (0..1_000).map(|n| (some(n, 3), format!("{n}{wide}"), n)).collect();
+        for rows in [&mixed, &unique, &empty, &large, &Rows::new()] {
+            for piece_rows in [1, 333, 1_000, 10_000] {
+                for compression in
+                    [Compression::UNCOMPRESSED, Compression::LZ4_RAW, Compression::ZSTD(ZstdLevel::default())]
+                {
+                    if piece_rows > 1 || rows.len() < 1_200 {
+                        check(rows, piece_rows, compression);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn arrays_have_each_text_once() {
+        let column = column_of((0..1_000).map(|n| Some(format!("{}", n % 200))));
+        let dictionary: &DictionaryArray<Int32Type> = column.as_any().downcast_ref().unwrap();
+        assert_eq!(dictionary.values().len(), 200);
+    }
 }

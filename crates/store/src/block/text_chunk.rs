@@ -72,11 +72,6 @@ struct Texts<'a> {
     bytes: usize,
 }
 
-/// Whether an array is one that [`encode`] takes.
-pub(super) fn is_texts(array: &dyn Array) -> bool {
-    typed(array).is_some()
-}
-
 fn typed(array: &dyn Array) -> Option<(&DictionaryArray<Int32Type>, &StringArray)> {
     let dictionary: &DictionaryArray<Int32Type> = array.as_any().downcast_ref()?;
     Some((dictionary, dictionary.values().as_any().downcast_ref()?))
@@ -163,7 +158,7 @@ struct DataPage {
     keys: Vec<u8>,
 }
 
-/// Encodes a chunk of these arrays; `None` where the library's encodings suit the texts better.
+/// Encodes a chunk of these arrays; `None` where they are no texts, or the library's encodings suit them better.
 pub(super) fn encode(
     pieces: &[ArrayRef],
     options: &ChunkOptions,

@@ -5,8 +5,11 @@ use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use arrow_array::builder::{FixedSizeBinaryBuilder, UInt32Builder};
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::types::UInt32Type;
+use arrow_array::{Array, ArrayRef, FixedSizeBinaryArray, RecordBatch, UInt32Array};
 use arrow_schema::{Field, SchemaRef};
+
+use throughline_model::SpanId;
 
 use super::spans::{Gather, attribute_fields};
 use super::traces::RowMap;
@@ -15,7 +18,7 @@ use crate::block::build::{BlockBuilder, TraceRows};
 use crate::block::index::tokens::TokenFilter;
 use crate::block::read::{Columns, TableReader};
 use crate::block::tables::{LOG_GROUP_ROWS, Table, TableWriter, logs_schema, with_dictionaries};
-use crate::block::texts::{TextId, Texts};
+use crate::block::texts::{TextId, Texts, mapped};
 use crate::block::traces::arrow_error;
 use crate::error::Error;
 
@@ -41,15 +44,27 @@ impl Input<'_> {
             return Ok(());
         }
         let to = (self.next_row + PIECE_ROWS as u64).min(self.table.num_rows());
-        let batches = self.table.read_range(self.next_row as u32..to as u32, None)?;
-        let batch =
-            arrow_select::concat::concat_batches(self.table.schema(), &batches).map_err(arrow_error)?;
+        let group = self.table.group_of(self.next_row);
+        let first = self.table.first_row(group);
+        let to = to.min(self.table.first_row(group + 1));
+        let range = (self.next_row - first) as usize..(to - first) as usize;
+        let batches = self.table.read_in_use(group, Some(range))?;
+        let batch = match batches.as_slice() {
+            [batch] => batch.clone(),
+            [first, ..] => {
+                arrow_select::concat::concat_batches(&first.schema(), &batches).map_err(arrow_error)?
+            }
+            [] => return Ok(()),
+        };
         let columns = Columns::new(&batch);
+        let services = columns.dictionary("service").map(|(column, _)| (column, texts.intern_keys(column)));
+        let rank = |row: usize| {
+            let (column, keys) = services.as_ref()?;
+            ranks.get(mapped(column, keys, row) as usize).copied()
+        };
+        let times = columns.times("time");
         self.keys = (0..batch.num_rows())
-            .map(|row| {
-                let service = texts.intern(columns.text("service", row).unwrap_or_default());
-                (ranks.get(service as usize).copied().unwrap_or(u32::MAX), columns.time("time", row))
-            })
+            .map(|row| (rank(row).unwrap_or(u32::MAX), times.map_or(0, |times| times.value(row))))
             .collect();
         (self.next_row, self.at, self.slot) = (to, 0, None);
         self.batch = Some(batch);
@@ -176,6 +191,26 @@ struct References {
     span_ids: ArrayRef,
 }
 
+/// The references of the records of a batch, as its input has them.
+#[derive(Clone, Copy, Default)]
+struct OldReferences<'a> {
+    trace_rows: Option<&'a UInt32Array>,
+    span_rows: Option<&'a UInt32Array>,
+    span_ids: Option<&'a FixedSizeBinaryArray>,
+}
+
+impl<'a> OldReferences<'a> {
+    fn new(batch: &'a RecordBatch) -> OldReferences<'a> {
+        let columns = Columns::new(batch);
+        let ids = batch.column_by_name("span_id");
+        OldReferences {
+            trace_rows: columns.numbers::<UInt32Type>("trace_row"),
+            span_rows: columns.numbers::<UInt32Type>("span_row"),
+            span_ids: ids.and_then(|column| column.as_any().downcast_ref()),
+        }
+    }
+}
+
 impl Output<'_> {
     fn write(&mut self, builder: &mut BlockBuilder<'_>, piece: Piece) -> Result<(), Error> {
         let references = self.references(builder, &piece)?;
@@ -215,13 +250,17 @@ impl Output<'_> {
         let mut trace_rows = UInt32Builder::with_capacity(n);
         let mut span_rows = UInt32Builder::with_capacity(n);
         let mut span_ids = FixedSizeBinaryBuilder::with_capacity(n, 8);
+        let sources: Vec<OldReferences<'_>> = piece.batches.iter().map(OldReferences::new).collect();
         for (at, (slot, row)) in piece.indices.iter().enumerate() {
-            let columns = piece.batches.get(*slot).map(Columns::new);
+            let source = sources.get(*slot).copied().unwrap_or_default();
             let input = piece.inputs.get(*slot).copied().unwrap_or_default();
-            let old_trace = columns.as_ref().and_then(|columns| columns.u32("trace_row", *row));
+            let number = |column: Option<&UInt32Array>| {
+                column.filter(|column| !column.is_null(*row)).map(|column| column.value(*row))
+            };
+            let (old_trace, old_span) = (number(source.trace_rows), number(source.span_rows));
             let trace = old_trace.and_then(|old| self.map.trace(input, old));
-            let old_span = columns.as_ref().and_then(|columns| columns.u32("span_row", *row));
-            let id = columns.as_ref().and_then(|columns| columns.span_id("span_id", *row));
+            let ids = source.span_ids.filter(|ids| !ids.is_null(*row));
+            let id = ids.and_then(|ids| SpanId::from_slice(ids.value(*row)));
             let span = match (old_trace, old_span, trace, id) {
                 (Some(old_trace), Some(old_span), ..) => self.map.span(input, old_trace, old_span),
                 (_, None, Some(trace), Some(id)) => self.rows.span(trace, id),
