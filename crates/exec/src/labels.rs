@@ -11,6 +11,8 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 use xxhash_rust::xxh64::xxh64;
 
+use crate::quote::quote;
+
 /// The label that holds the name of a metric.
 pub const METRIC_NAME: &str = "__name__";
 
@@ -222,9 +224,9 @@ impl fmt::Display for Labels {
         for (at, (name, value)) in self.iter().enumerate() {
             let comma = if at > 0 { ", " } else { "" };
             if is_plain(name) {
-                write!(f, "{comma}{name}={value:?}")?;
+                write!(f, "{comma}{name}={}", quote(value.as_bytes()))?;
             } else {
-                write!(f, "{comma}{name:?}={value:?}")?;
+                write!(f, "{comma}{}={}", quote(name.as_bytes()), quote(value.as_bytes()))?;
             }
         }
         f.write_str("}")

@@ -10,6 +10,7 @@ mod pattern;
 mod series;
 
 pub mod histogram;
+pub mod quote;
 
 pub use budget::{Budget, Cancellation, Limits};
 pub use error::{ExecError, Limit};

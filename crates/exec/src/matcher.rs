@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::labels::Labels;
 use crate::pattern::Pattern;
+use crate::quote::quote;
 
 /// How a matcher compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -124,7 +125,7 @@ impl fmt::Display for Matcher {
             MatchOp::Regex => "=~",
             MatchOp::NotRegex => "!~",
         };
-        write!(f, "{}{op}{:?}", self.name, self.value)
+        write!(f, "{}{op}{}", self.name, quote(self.value.as_bytes()))
     }
 }
 

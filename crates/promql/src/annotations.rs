@@ -86,7 +86,8 @@ impl Note<'_> {
                 format_float(capped)
             ),
             Note::BadBucketLabel { value, metric } => format!(
-                "bucket label \"le\" is missing or has a malformed value of {value:?}{}",
+                "bucket label \"le\" is missing or has a malformed value of {}{}",
+                quoted(value),
                 of_metric(metric)
             ),
             Note::MixedRange(metric) => {
@@ -97,10 +98,10 @@ impl Note<'_> {
                 format!("vector contains a mix of classic and native histograms{}", of_metric(metric))
             }
             Note::NotCounter(metric) => {
-                format!("this native histogram metric is not a counter: {metric:?}")
+                format!("this native histogram metric is not a counter: {}", quoted(metric))
             }
             Note::NotGauge(metric) => {
-                format!("this native histogram metric is not a gauge: {metric:?}")
+                format!("this native histogram metric is not a gauge: {}", quoted(metric))
             }
             Note::MixedSchemas(metric) => format!(
                 "vector contains a mix of histograms with exponential and custom buckets schemas{}",
@@ -113,7 +114,8 @@ impl Note<'_> {
                 format!("conflicting counter resets during histogram {during}")
             }
             Note::StartOverlap(metric) => format!(
-                "sample has start time that overlaps with previous sample timestamp for metric {metric:?}"
+                "sample has start time that overlaps with previous sample timestamp for metric {}",
+                quoted(metric)
             ),
             Note::SortOfRange => {
                 "sort is ineffective for range queries since results are always ordered by labels".to_owned()
@@ -125,11 +127,14 @@ impl Note<'_> {
     fn info_text(self) -> String {
         match self {
             Note::PossibleNonCounter(metric) => format!(
-                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {metric:?}"
+                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}",
+                quoted(metric)
             ),
             Note::PossibleNonCounterType { metric, kind } => format!(
                 "metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", \
-                 got {kind:?}: {metric:?}"
+                 got {}: {}",
+                quoted(kind),
+                quoted(metric)
             ),
             Note::IncompatibleTypes { lhs, op, rhs } => {
                 format!("incompatible sample types encountered for binary operator {op:?}: {lhs} {op} {rhs}")
@@ -159,8 +164,12 @@ impl Note<'_> {
     }
 }
 
+fn quoted(text: &str) -> String {
+    throughline_exec::quote::quote(text.as_bytes())
+}
+
 fn of_metric(metric: &str) -> String {
-    if metric.is_empty() { String::new() } else { format!(" for metric name {metric:?}") }
+    if metric.is_empty() { String::new() } else { format!(" for metric name {}", quoted(metric)) }
 }
 
 /// How far the counts of classic buckets had to be repaired.

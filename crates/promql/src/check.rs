@@ -11,8 +11,8 @@ use crate::ast::{
     VectorSelector,
 };
 use crate::parse::ParseError;
-use crate::quote::quote;
 use crate::signature::Arity;
+use throughline_exec::quote::quote;
 
 /// Checks the tree of `query` and settles what types decide: how set operators match, and that nothing is
 /// matched where a side is no vector.

@@ -11,7 +11,7 @@ pub use text::unquote;
 
 use crate::ast::Span;
 use crate::parse::ParseError;
-use crate::quote::quote_char;
+use throughline_exec::quote::quote_char;
 
 /// Longest query, in bytes. A query written by people is shorter than 2 KiB, a generated one than 20 KiB.
 pub const QUERY_BYTES_MAX: usize = 64 << 10;

@@ -16,7 +16,6 @@ mod functions;
 pub mod lexer;
 pub mod parse;
 pub mod print;
-pub mod quote;
 mod range;
 pub mod script;
 pub mod signature;

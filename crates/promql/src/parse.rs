@@ -10,7 +10,7 @@ mod selector;
 use crate::ast::{Expr, Position, Span, VectorSelector};
 use crate::check;
 use crate::lexer::{self, Keyword, Kind, Token};
-use crate::quote::quote;
+use throughline_exec::quote::quote;
 
 /// Greatest nesting of a query, operator chains included. The evaluator recurses this deep on a small stack.
 pub const DEPTH_MAX: usize = 128;

@@ -14,7 +14,7 @@ use crate::ast::{
 };
 use crate::lexer::is_plain_label;
 use crate::lexer::number::format_duration_ms;
-use crate::quote::quote;
+use throughline_exec::quote::quote;
 
 impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -125,6 +125,12 @@ fn without_dropped_names(mut series: Vec<StepSeries>) -> Result<Vec<StepSeries>,
 
 fn over_time(series: &StepSeries, steps: Steps) -> RangeSeries {
     let mut found = RangeSeries { labels: series.labels.clone(), ..RangeSeries::default() };
+    let column = &series.column;
+    if column.histograms.is_empty() {
+        found.floats.reserve_exact(column.present.len());
+        found.floats.extend(column.present.iter().map(|step| (steps.at(step), column.values[step])));
+        return found;
+    }
     for (step, sample) in series.column.samples() {
         match sample {
             Sample::Float(value) => found.floats.push((steps.at(step), value)),

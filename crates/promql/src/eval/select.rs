@@ -255,6 +255,9 @@ fn instant_column(
     lookback_ms: i64,
     output: SelectorOutput,
 ) -> Column {
+    if samples.histograms.is_empty() && output == SelectorOutput::Value {
+        return float_column(samples, steps, shift, lookback_ms);
+    }
     let mut column = Column::empty(steps.count);
     let (mut floats, mut histograms) = (0, 0);
     for step in 0..steps.count {
@@ -298,6 +301,24 @@ fn instant_column(
             SelectorOutput::StartTimestamp => {
                 column.set_float(step, start.copied().unwrap_or(0) as f64 / 1000.0);
             }
+        }
+    }
+    column
+}
+
+/// [`instant_column`] for the common case: values of a series of floats alone.
+fn float_column(samples: &SeriesSamples, steps: Steps, shift: TimeShift, lookback_ms: i64) -> Column {
+    let mut column = Column::empty(steps.count);
+    let (times, values) = (&samples.timestamps, &samples.values);
+    let mut next = 0;
+    for step in 0..steps.count {
+        let time = shift.apply(steps.at(step));
+        while times.get(next).is_some_and(|at| *at <= time) {
+            next += 1;
+        }
+        let Some(last) = next.checked_sub(1) else { continue };
+        if times[last] > time.saturating_sub(lookback_ms) && !is_stale(values[last]) {
+            column.set_float(step, values[last]);
         }
     }
     column

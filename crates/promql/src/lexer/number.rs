@@ -28,7 +28,7 @@ impl Lexer<'_> {
         // The character that does not fit is shown as well.
         let shown = self.query[self.at..].chars().next().map_or(0, char::len_utf8);
         let text = &self.query[self.start..self.at + shown];
-        Err(format!("bad number or duration syntax: {}", crate::quote::quote(text.as_bytes())))
+        Err(format!("bad number or duration syntax: {}", throughline_exec::quote::quote(text.as_bytes())))
     }
 
     /// Takes what can be a number; whether it is one.
@@ -113,7 +113,8 @@ pub fn number(text: &str) -> Option<f64> {
 
 /// The milliseconds of a duration such as `1h30m`.
 pub fn duration_ms(text: &str) -> Result<u64, String> {
-    let invalid = || format!("not a valid duration string: {}", crate::quote::quote(text.as_bytes()));
+    let invalid =
+        || format!("not a valid duration string: {}", throughline_exec::quote::quote(text.as_bytes()));
     let mut rest = text;
     let mut units = UNITS.iter();
     let mut total: u64 = 0;

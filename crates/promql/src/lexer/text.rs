@@ -78,7 +78,9 @@ fn escape(rest: &str) -> Lexed<(Escaped, usize)> {
         'x' => return digits(&rest[1..], 2, 16).map(|value| (Escaped::Byte(value as u8), 3)),
         'u' => return code_point(&rest[1..], 4),
         'U' => return code_point(&rest[1..], 8),
-        other => return Err(format!("unknown escape sequence {}", crate::quote::code_point(other))),
+        other => {
+            return Err(format!("unknown escape sequence {}", throughline_exec::quote::code_point(other)));
+        }
     };
     Ok((Escaped::Byte(simple), 1))
 }
@@ -96,7 +98,7 @@ fn digits(rest: &str, count: usize, radix: u32) -> Lexed<u32> {
     for _ in 0..count {
         let char = chars.next().ok_or("escape sequence not terminated")?;
         let digit = char.to_digit(radix).ok_or_else(|| {
-            format!("illegal character {} in escape sequence", crate::quote::code_point(char))
+            format!("illegal character {} in escape sequence", throughline_exec::quote::code_point(char))
         })?;
         value = value * u64::from(radix) + u64::from(digit);
     }

@@ -6,7 +6,7 @@ use crate::ast::{
     Paren, Span, StringLiteral, Unary,
 };
 use crate::lexer::{Keyword, Kind, is_plain_label, unquote};
-use crate::quote::quote;
+use throughline_exec::quote::quote;
 
 /// Binding power of a sign: as that of a product, so that only a power binds more tightly.
 const SIGN: u8 = 5;

@@ -243,7 +243,8 @@ impl Parser<'_> {
             let ms = number::duration_ms(text).map_err(|message| self.error(token.span, message))?;
             ms as f64 / 1_000.0
         } else {
-            let message = || format!("error parsing number: {}", crate::quote::quote(text.as_bytes()));
+            let message =
+                || format!("error parsing number: {}", throughline_exec::quote::quote(text.as_bytes()));
             number::number(text).ok_or_else(|| self.error(token.span, message()))?
         };
         Ok(crate::ast::NumberLiteral { value, duration, span: token.span })
