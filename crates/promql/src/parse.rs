@@ -7,13 +7,16 @@ mod duration;
 mod expr;
 mod selector;
 
-use crate::ast::{Expr, Position, Span, VectorSelector};
+use crate::ast::{Expr, Matcher, Position, Span, VectorSelector};
 use crate::check;
 use crate::lexer::{self, Keyword, Kind, Token};
 use throughline_exec::quote::quote;
 
 /// Greatest nesting of a query, operator chains included. The evaluator recurses this deep on a small stack.
 pub const DEPTH_MAX: usize = 128;
+
+/// Most different regular expressions of a query: each may cost a millisecond and a megabyte to compile.
+pub const REGEXES_MAX: usize = 256;
 
 /// A query that is none: where it stops making sense, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,12 +80,14 @@ struct Parser<'a> {
     lexical: Option<ParseError>,
     at: usize,
     depth: usize,
+    /// The regular expressions so far: generated queries repeat theirs.
+    regexes: Vec<Matcher>,
 }
 
 impl<'a> Parser<'a> {
     fn new(query: &'a str) -> Parsed<Self> {
         let (tokens, lexical) = lexer::tokens(query)?;
-        Ok(Parser { query, tokens, lexical, at: 0, depth: 0 })
+        Ok(Parser { query, tokens, lexical, at: 0, depth: 0, regexes: Vec::new() })
     }
 
     /// The token in hand; at the end of the list, its end.

@@ -2,7 +2,7 @@
 
 use throughline_exec::{METRIC_NAME, MatchOp};
 
-use super::{Parsed, Parser, Tree};
+use super::{Parsed, Parser, REGEXES_MAX, Tree};
 use crate::ast::{At, Duration, Expr, Extension, Matcher, MatrixSelector, Span, Subquery, VectorSelector};
 use crate::lexer::{Keyword, Kind, Token};
 use crate::lexer::{number, unquote};
@@ -79,7 +79,25 @@ impl Parser<'_> {
         self.advance();
         let value = self.expect(Kind::Text, context, "string")?;
         let text = self.string(value)?;
-        Matcher::new(name, op, text).map_err(|error| self.error(label.span.to(value.span), error.to_string()))
+        let span = label.span.to(value.span);
+        if matches!(op, MatchOp::Equal | MatchOp::NotEqual) {
+            return Matcher::new(name, op, text).map_err(|error| self.error(span, error.to_string()));
+        }
+        self.regex(name, op, text, span)
+    }
+
+    fn regex(&mut self, name: String, op: MatchOp, text: String, span: Span) -> Parsed<Matcher> {
+        let same = |known: &&Matcher| known.op() == op && known.value() == text && known.name() == name;
+        if let Some(known) = self.regexes.iter().find(same) {
+            return Ok(known.clone());
+        }
+        if self.regexes.len() == REGEXES_MAX {
+            let message = format!("query has more than {REGEXES_MAX} different regular expressions");
+            return Err(self.error(span, message));
+        }
+        let matcher = Matcher::new(name, op, text).map_err(|error| self.error(span, error.to_string()))?;
+        self.regexes.push(matcher.clone());
+        Ok(matcher)
     }
 
     /// What a token in quotes says.

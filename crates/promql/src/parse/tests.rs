@@ -256,6 +256,13 @@ fn large_queries_are_refused() {
     assert!(parse(&many).is_ok(), "ten thousand alternatives are fine");
     let long = format!("x{{a=\"{}\"}}", "x".repeat(70_000));
     assert!(refused(&long).contains("longer than 65536 bytes"));
+    let regexes = |count: usize, different: bool| {
+        let regex = |n: usize| format!("a=~\"x{}.*y\"", if different { n } else { 0 });
+        format!("x{{{}}}", (0..count).map(regex).collect::<Vec<_>>().join(","))
+    };
+    assert!(parse(&regexes(256, true)).is_ok());
+    assert!(parse(&regexes(2_000, false)).is_ok());
+    assert!(refused(&regexes(257, true)).contains("more than 256 different regular expressions"));
     let tokens = format!("label_join(a{})", ",\"\"".repeat(10_000));
     assert!(refused(&tokens).contains("more than 10000 tokens"));
 }
