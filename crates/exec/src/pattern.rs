@@ -98,6 +98,12 @@ impl AnchoredRegex {
         Ok(AnchoredRegex(program.map_err(failed)?))
     }
 
+    /// Whether the whole text matches.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+
     /// If the whole text matches, the template with `$1`, `${1}` and `$name` replaced by the groups.
     #[must_use]
     pub fn expand(&self, text: &str, template: &str) -> Option<String> {

@@ -2,7 +2,7 @@
 //!
 //! 1. [`tree`]: text to values with lines;
 //! 2. [`expand`]: environment variables;
-//! 3. [`section`] and [`components`]: values to settings, collecting every problem.
+//! 3. [`section`], [`components`] and [`prometheus`]: values to settings, collecting every problem.
 //!
 //! What a Collector may configure and this version cannot do yet is
 //! refused by name, never ignored.
@@ -10,6 +10,7 @@
 mod components;
 mod expand;
 mod query;
+mod prometheus;
 mod section;
 mod tree;
 
@@ -18,11 +19,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use query::{Prometheus, Query};
+pub use prometheus::Scraping;
 pub use section::Problem;
 use section::Section;
 
 /// Everything that can be configured, with its default where the file says nothing.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The folder of the store.
     pub data_dir: PathBuf,
@@ -42,6 +44,8 @@ pub struct Config {
     pub query: Query,
     /// How OTLP becomes Prometheus series.
     pub prometheus: Prometheus,
+    /// The `prometheus` receiver.
+    pub scraping: Scraping,
     /// What is worth knowing and no problem.
     pub warnings: Vec<String>,
 }
@@ -136,6 +140,7 @@ impl Default for Config {
             },
             query: Query::default(),
             prometheus: Prometheus::default(),
+            scraping: Scraping::default(),
             warnings: Vec::new(),
         }
     }

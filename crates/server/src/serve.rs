@@ -7,6 +7,7 @@
 //! flushes and closes. What is still in flight at a second signal is not acknowledged and so not lost to its sender.
 
 mod receiver_metrics;
+mod scraping;
 mod settings;
 mod writer;
 
@@ -21,6 +22,7 @@ use axum::Router;
 use serde_json::json;
 use throughline_api::listener;
 use throughline_receive::Receiver;
+use throughline_scrape::{Observer, Scraper};
 use throughline_store::{Clock, OsDisk, Store, SystemClock};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -137,7 +139,8 @@ async fn serve(
     let receiver = Receiver::bind(settings::receive(config), store.clone(), Arc::clone(clock))?;
     let addresses = Addresses { grpc: receiver.grpc_addr(), http: receiver.http_addr(), api: api.address };
     let draining = Arc::new(AtomicBool::new(false));
-    let context = context(config, store, clock, &receiver, addresses, &draining);
+    let scraper = Scraper::start(settings::scrape(config), store.clone(), Arc::clone(clock));
+    let context = context(config, store, clock, &receiver, &scraper.observer(), addresses, &draining);
     let router = writer::mount(throughline_api::native(context), &receiver.metrics_writer());
     _ = api.router.send_replace(router);
     let signals = signals(until_stdin_closes)?;
@@ -148,6 +151,7 @@ async fn serve(
             draining.store(true, Ordering::Relaxed);
         })
         .await?;
+    scraper.stop().await;
     api.stop.send_replace(true);
     if tokio::time::timeout(QUERIES_TIMEOUT, api.ended).await.is_err() {
         log("warning", "queries were still running and are cut off");
@@ -176,12 +180,14 @@ fn context(
     store: &Store,
     clock: &Arc<dyn Clock>,
     receiver: &Receiver,
+    scraper: &Observer,
     addresses: Addresses,
     draining: &Arc<AtomicBool>,
 ) -> throughline_api::Context {
-    let stats = receiver.stats();
+    let (stats, observer) = (receiver.stats(), scraper.clone());
     let families = move || {
         let mut families = receiver_metrics::families(&stats.read());
+        families.extend(scraping::families(&observer.stats()));
         families.extend(process::families());
         families
     };
@@ -190,6 +196,7 @@ fn context(
         store: store.clone(),
         clock: Arc::clone(clock),
         families: Arc::new(families),
+        states: Arc::new(scraping::States { scraper: scraper.clone() }),
         draining: Arc::clone(draining),
         prometheus: settings::prometheus(config, clock),
         process: Arc::new(json!({

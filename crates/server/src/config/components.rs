@@ -1,9 +1,9 @@
-//! The Collector's part of the file: components and pipelines. Here the `otlp` receiver works; every other component
-//! is refused by its name, with the Collector's words where it has some.
+//! The Collector's part of the file: components and pipelines. Here the `otlp` and `prometheus` receivers work; every other
+//! component is refused by its name, with the Collector's words where it has some.
 
 use std::collections::BTreeMap;
 
-use super::Config;
+use super::{Config, prometheus};
 use super::section::{Problem, Section, closest};
 use super::tree::{Key, Node, Value};
 
@@ -31,13 +31,19 @@ fn read_receivers(mut section: Section<'_>, config: &mut Config) -> BTreeMap<Str
     let mut found: BTreeMap<String, u64> = BTreeMap::new();
     for (key, node) in section.take_rest() {
         let Some(kind) = checked_id(&mut section, &key) else { continue };
-        if kind != "otlp" {
+        if kind == "prometheus" {
+            let mut problems = Vec::new();
+            let path = section.path_of(&key.name);
+            prometheus::read(&path, node, &mut config.scraping, &mut problems);
+            section.extend(problems);
+        } else if kind != "otlp" {
             let message = format!(
-                "unknown type: {kind:?} for id: {:?} (valid values: [otlp]); the {kind} receiver is not supported yet",
+                "unknown type: {kind:?} for id: {:?} (valid values: [otlp prometheus]); the {kind} receiver is not \
+                 supported yet",
                 key.name
             );
             section.refuse(&key.name, Some(key.line), message);
-        } else if let Some((other, _)) = found.first_key_value() {
+        } else if let Some(other) = found.keys().find(|id| is_otlp(id)) {
             let message = format!("a second otlp receiver beside {other:?} is not supported yet");
             section.refuse(&key.name, Some(key.line), message);
         } else {
@@ -47,6 +53,10 @@ fn read_receivers(mut section: Section<'_>, config: &mut Config) -> BTreeMap<Str
     }
     section.finish();
     found
+}
+
+fn is_otlp(id: &str) -> bool {
+    id.split('/').next().is_some_and(|kind| kind.trim() == "otlp")
 }
 
 /// A present protocol is on, an absent one is off; without `protocols` both are on.
@@ -107,7 +117,7 @@ fn read_protocols(path: &str, node: Node, config: &mut Config, problems: &mut Ve
 }
 
 /// Keys that a Collector knows and that do nothing here yet.
-fn refuse_known(section: &mut Section<'_>, keys: &[&'static str]) {
+pub fn refuse_known(section: &mut Section<'_>, keys: &[&'static str]) {
     for key in keys {
         if let Some(node) = section.take(key) {
             section.refuse(key, Some(node.line), "not supported yet; leave it out");

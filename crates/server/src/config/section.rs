@@ -95,7 +95,8 @@ impl<'a> Section<'a> {
         self.problems.extend(problems);
     }
 
-    fn scalar<T>(
+    /// A value that `read` makes something of.
+    pub fn scalar<T>(
         &mut self,
         key: &'static str,
         default: T,
@@ -122,15 +123,7 @@ impl<'a> Section<'a> {
 
     /// A list of texts; empty where there is none.
     pub fn texts(&mut self, key: &'static str) -> Vec<String> {
-        let Some(node) = self.take(key) else { return Vec::new() };
-        let items = match node.value {
-            Value::Null => return Vec::new(),
-            Value::List(items) => items,
-            other => {
-                self.refuse(key, Some(node.line), format!("expected a list, got {}", other.kind()));
-                return Vec::new();
-            }
-        };
+        let items = self.list(key);
         let mut out = Vec::with_capacity(items.len());
         for item in items {
             match item.value.scalar() {
@@ -158,6 +151,55 @@ impl<'a> Section<'a> {
             self.refuse(key, Some(line), message);
         }
         out
+    }
+
+    /// Text, or nothing where there is none.
+    pub fn optional_text(&mut self, key: &'static str) -> Option<String> {
+        self.scalar(key, None, |text| Ok(Some(text.to_owned())))
+    }
+
+    /// A boolean.
+    pub fn flag(&mut self, key: &'static str, default: bool) -> bool {
+        self.choice(key, default, &[("true", true), ("false", false)])
+    }
+
+    /// The map below a key, where there is one.
+    pub fn optional_section(&mut self, key: &'static str) -> Option<Section<'_>> {
+        let node = self.take(key)?;
+        let path = self.path_of(key);
+        Some(Section::new(&path, Some(node), self.problems))
+    }
+
+    /// The items of a list; none where there is none.
+    pub fn list(&mut self, key: &'static str) -> Vec<Node> {
+        let Some(node) = self.take(key) else { return Vec::new() };
+        match node.value {
+            Value::Null => Vec::new(),
+            Value::List(items) => items,
+            other => {
+                self.refuse(key, Some(node.line), format!("expected a list, got {}", other.kind()));
+                Vec::new()
+            }
+        }
+    }
+
+    /// A list of texts, where there is one.
+    pub fn optional_texts(&mut self, key: &'static str) -> Option<Vec<String>> {
+        let is_there = self.entries.iter().any(|(known, node)| known.name == key && node.value != Value::Null);
+        let texts = self.texts(key);
+        is_there.then_some(texts)
+    }
+
+    /// Refuses keys that are left and for which there is a message.
+    pub fn refuse_keys(&mut self, message: impl Fn(&str) -> Option<String>) {
+        let (refused, kept) =
+            std::mem::take(&mut self.entries).into_iter().partition(|(key, _)| message(&key.name).is_some());
+        self.entries = kept;
+        let refused: Vec<(Key, Node)> = refused;
+        for (key, _) in refused {
+            let text = message(&key.name).unwrap_or_default();
+            self.refuse(&key.name, Some(key.line), text);
+        }
     }
 
     /// One of several words.

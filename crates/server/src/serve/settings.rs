@@ -1,5 +1,6 @@
 //! From the configuration to what store and receiver are told.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use throughline_exec::Limits;
 use throughline_promql::Engine;
 use throughline_receive::ReceiveConfig;
 use throughline_scan::metrics::MetricIndex;
+use throughline_scrape::ScrapeConfig;
 use throughline_store::{Clock, StoreConfig};
 use throughline_wire::DecodeLimits;
 
@@ -63,6 +65,19 @@ pub fn prometheus(config: &Config, clock: &Arc<dyn Clock>) -> PrometheusContext 
         states: Arc::new(NoStates),
         external_labels: config.prometheus.external_labels.clone(),
         started_at_ms: clock.now().div_euclid(1_000_000),
+    }
+}
+
+/// The scraper's settings.
+pub fn scrape(config: &Config) -> ScrapeConfig {
+    let mut seed = DefaultHasher::new();
+    config.data_dir.hash(&mut seed);
+    ScrapeConfig {
+        jobs: config.scraping.jobs.clone(),
+        external_labels: config.scraping.external_labels.clone(),
+        decode_limits: decode_limits(config),
+        seed: seed.finish(),
+        warn: Box::new(|text| super::log("warning", text)),
     }
 }
 
