@@ -38,7 +38,7 @@ fn check(labels: &'static str, rules: &[&str], expected: &str) {
 #[test]
 fn replace() {
     check("a=foo b=bar", &["replace a f(.*) d ch${1}-ch${1}"], "a=foo b=bar d=choo-choo");
-    check("a=foo b=bar", &["replace a,b (.*);(.*) c $2_$1"], "a=foo b=bar c=bar_");
+    check("a=foo b=bar", &["replace a,b (.*);(.*) c $2_$1"], "a=foo b=bar c=foo");
     check("a=foo b=bar", &["replace a,b (.*);(.*) c ${2}_$1"], "a=foo b=bar c=bar_foo");
     check("a=foo", &["replace a oo c x"], "a=foo");
     check("a=foo", &["replace a .* a -", "replace a (.*) b $1"], "a=foo b=foo");

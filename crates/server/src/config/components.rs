@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Config, prometheus};
 use super::section::{Problem, Section, closest};
 use super::tree::{Key, Node, Value};
+use super::{Config, prometheus};
 
 /// The signals that a pipeline may be of.
 const SIGNALS: [&str; 3] = ["traces", "metrics", "logs"];
