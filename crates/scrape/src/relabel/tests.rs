@@ -41,7 +41,7 @@ fn replace() {
     check("a=foo b=bar", &["replace a,b (.*);(.*) c $2_$1"], "a=foo b=bar c=foo");
     check("a=foo b=bar", &["replace a,b (.*);(.*) c ${2}_$1"], "a=foo b=bar c=bar_foo");
     check("a=foo", &["replace a oo c x"], "a=foo");
-    check("a=foo", &["replace a .* a -", "replace a (.*) b $1"], "a=foo b=foo");
+    check("a=foo", &["replace a .* a -", "replace a (.*) b $1"], "");
     check("a=foo", &["replace a (f).* a $2"], "");
     check("a=foo b=x", &["replace a (?P<first>.).* ${first}_x 1"], "a=foo b=x f_x=1");
     check("a=foo", &["replace - - env prod"], "a=foo env=prod");
