@@ -153,7 +153,10 @@ impl Scrape<'_> {
 
     /// A sample's labels with those of its target.
     fn labels<'e>(&'e self, entry: &'e Entry<'_>) -> Result<LabelSet<'e>, String> {
-        let own = entry.labels.iter().map(|(name, value)| (borrow(name), borrow(value)));
+        let own = entry
+            .labels
+            .iter()
+            .map(|(name, value)| (Cow::Borrowed(name.as_ref()), Cow::Borrowed(value.as_ref())));
         let mut labels =
             LabelSet::from_pairs(own).map_err(|name| format!("label {name:?} is there twice"))?;
         if self.job.honor.labels {
@@ -214,10 +217,6 @@ impl Scrape<'_> {
 /// Zero is no limit.
 fn exceeds(value: usize, limit: usize) -> bool {
     limit > 0 && value > limit
-}
-
-fn borrow<'e>(text: &'e Cow<'_, str>) -> Cow<'e, str> {
-    Cow::Borrowed(text.as_ref())
 }
 
 fn entry_has(entry: &Entry<'_>, label: &str) -> bool {
