@@ -9,8 +9,8 @@
 
 mod components;
 mod expand;
-mod query;
 mod prometheus;
+mod query;
 mod section;
 mod tree;
 
@@ -18,8 +18,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use query::{Prometheus, Query};
 pub use prometheus::Scraping;
+pub use query::{Prometheus, Query};
 pub use section::Problem;
 use section::Section;
 

@@ -196,9 +196,11 @@ fn context(
         store: store.clone(),
         clock: Arc::clone(clock),
         families: Arc::new(families),
-        states: Arc::new(scraping::States { scraper: scraper.clone() }),
         draining: Arc::clone(draining),
-        prometheus: settings::prometheus(config, clock),
+        prometheus: throughline_api::PrometheusContext {
+            states: Arc::new(scraping::States { scraper: scraper.clone() }),
+            ..settings::prometheus(config, clock)
+        },
         process: Arc::new(json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),

@@ -185,7 +185,8 @@ impl<'a> Section<'a> {
 
     /// A list of texts, where there is one.
     pub fn optional_texts(&mut self, key: &'static str) -> Option<Vec<String>> {
-        let is_there = self.entries.iter().any(|(known, node)| known.name == key && node.value != Value::Null);
+        let is_there =
+            self.entries.iter().any(|(known, node)| known.name == key && node.value != Value::Null);
         let texts = self.texts(key);
         is_there.then_some(texts)
     }
