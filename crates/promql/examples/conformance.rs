@@ -52,11 +52,8 @@ fn scripts(folder: &Path) -> Vec<PathBuf> {
 /// Runs one script; how many of its queries passed, and how many there are.
 fn report(path: &Path, verbose: bool) -> (usize, usize) {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let outcomes = std::fs::read_to_string(path)
-        .map_err(|error| error.to_string())
-        .and_then(|text| script::run(&text, &Engine::default()).map_err(|error| error.to_string()));
-    let outcomes = match outcomes {
-        Ok(outcomes) => outcomes,
+    let outcomes = match std::fs::read_to_string(path) {
+        Ok(text) => script::run(&text, &Engine::default()),
         Err(error) => {
             println!("    0 of     1  {name}: {error}");
             return (0, 1);

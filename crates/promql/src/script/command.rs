@@ -92,53 +92,63 @@ pub enum Message {
     Regex(String),
 }
 
-/// Reads a script.
-pub fn commands(text: &str) -> Result<Vec<Command>, ScriptError> {
+/// Reads a script. What cannot be read is in its place among the commands, so that the rest can be run.
+pub fn commands(text: &str) -> Vec<Result<Command, ScriptError>> {
     let mut lines = text.lines().enumerate().map(|(at, line)| {
         let line = line.trim();
         (at + 1, if line.starts_with('#') { "" } else { line })
     });
     let mut commands = Vec::new();
     while let Some((line, command)) = lines.next() {
+        // What belongs to a command ends at an empty line or a comment.
+        let block = lines.by_ref().take_while(|(_, line)| !line.is_empty());
         if command.is_empty() {
             continue;
         }
-        // What belongs to a command ends at an empty line or a comment.
-        let fail = |reason: String| ScriptError { line, reason };
         if command == "clear" {
-            commands.push(Command::Clear);
+            commands.push(Ok(Command::Clear));
         } else if command.starts_with("load") {
-            let block = lines.by_ref().take_while(|(_, line)| !line.is_empty());
-            commands.push(
-                load(command, block)
-                    .map_err(|(at, reason)| ScriptError { line: at.unwrap_or(line), reason })?,
-            );
+            commands.push(load(line, command, block));
         } else if command.starts_with("eval") {
-            let mut eval = head(line, command).map_err(fail)?;
-            for (at, said) in lines.by_ref().take_while(|(_, line)| !line.is_empty()) {
-                expectation(&mut eval, said).map_err(|reason| ScriptError { line: at, reason })?;
-            }
-            commands.push(Command::Eval(Box::new(eval)));
+            commands.push(eval(line, command, block));
         } else {
-            return Err(fail(format!("unknown command {command:?}")));
+            commands.push(Err(ScriptError { line, reason: format!("unknown command {command:?}") }));
         }
     }
-    Ok(commands)
+    commands
 }
 
-type LineError = (Option<usize>, String);
+fn eval<'a>(
+    line: usize,
+    command: &str,
+    block: impl Iterator<Item = (usize, &'a str)>,
+) -> Result<Command, ScriptError> {
+    // All of the block is taken, whether or not it can be read.
+    let said: Vec<_> = block.collect();
+    let mut eval = head(line, command).map_err(|reason| ScriptError { line, reason })?;
+    for (line, text) in said {
+        expectation(&mut eval, text).map_err(|reason| ScriptError { line, reason })?;
+    }
+    Ok(Command::Eval(Box::new(eval)))
+}
 
-fn load<'a>(command: &str, block: impl Iterator<Item = (usize, &'a str)>) -> Result<Command, LineError> {
+fn load<'a>(
+    line: usize,
+    command: &str,
+    block: impl Iterator<Item = (usize, &'a str)>,
+) -> Result<Command, ScriptError> {
+    let lines: Vec<_> = block.collect();
+    let fail = |reason: String| ScriptError { line, reason };
     let (word, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
     let with_custom_buckets = match word {
         "load" => false,
         "load_with_nhcb" => true,
-        _ => return Err((None, format!("unknown command {word:?}"))),
+        _ => return Err(fail(format!("unknown command {word:?}"))),
     };
-    let step_ms = time_ms(rest).map_err(|reason| (None, reason))?;
+    let step_ms = time_ms(rest).map_err(fail)?;
     let mut series = Vec::new();
-    for (at, line) in block {
-        series.push(series_line(line).map_err(|reason| (Some(at), reason))?);
+    for (line, text) in lines {
+        series.push(series_line(text).map_err(|reason| ScriptError { line, reason })?);
     }
     Ok(Command::Load { step_ms, with_custom_buckets, series })
 }

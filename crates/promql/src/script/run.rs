@@ -2,7 +2,7 @@
 
 use throughline_exec::{Budget, Cancellation, Limits};
 
-use super::command::{Command, Eval, Message, ScriptError, commands};
+use super::command::{Command, Eval, Message, commands};
 use super::memory::MemorySeries;
 use super::{classic, compare};
 use crate::ast::{At, Expr, Function};
@@ -25,26 +25,31 @@ pub struct Outcome {
     pub failure: Option<String>,
 }
 
-/// Runs a script.
-pub fn run(text: &str, engine: &Engine) -> Result<Vec<Outcome>, ScriptError> {
+/// Runs a script. What cannot be read of it fails; the rest is run.
+pub fn run(text: &str, engine: &Engine) -> Vec<Outcome> {
     let mut memory = MemorySeries::default();
     let mut outcomes = Vec::new();
-    for command in commands(text)? {
+    for command in commands(text) {
         match command {
-            Command::Clear => memory.clear(),
-            Command::Load { step_ms, with_custom_buckets, series } => {
+            Ok(Command::Clear) => memory.clear(),
+            Ok(Command::Load { step_ms, with_custom_buckets, series }) => {
                 memory.load(step_ms, &series);
                 if with_custom_buckets {
                     classic::load(&mut memory, step_ms, &series);
                 }
             }
-            Command::Eval(eval) => {
+            Ok(Command::Eval(eval)) => {
                 let failure = Run { eval: &eval, memory: &memory, engine }.all().err();
                 outcomes.push(Outcome { line: eval.line, query: eval.query, failure });
             }
+            Err(error) => outcomes.push(Outcome {
+                line: error.line,
+                query: String::new(),
+                failure: Some(format!("cannot be read: {}", error.reason)),
+            }),
         }
     }
-    Ok(outcomes)
+    outcomes
 }
 
 struct Run<'a> {
