@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use xxhash_rust::xxh3::xxh3_64;
 use xxhash_rust::xxh64::xxh64;
@@ -32,7 +32,9 @@ impl Labels {
     /// No labels.
     #[must_use]
     pub fn empty() -> Labels {
-        Labels::from_sorted(std::iter::empty::<(&str, &str)>())
+        static EMPTY: LazyLock<Labels> =
+            LazyLock::new(|| Labels::from_sorted(std::iter::empty::<(&str, &str)>()));
+        EMPTY.clone()
     }
 
     /// From pairs in any order; of a name that comes twice the last counts, and empty values are no labels.

@@ -181,6 +181,7 @@ impl Evaluator<'_> {
     /// Evaluates anything but a range vector.
     pub(crate) fn eval(&self, expr: &Expr, steps: Steps) -> Result<Value, QueryError> {
         self.budget.check()?;
+        self.check_room(1, steps)?;
         if steps.count > 1 && invariant::is_worth_once(expr) {
             let once = self.eval_at(expr, Steps::single(steps.start_ms))?;
             return Ok(repeat(once, steps.count));
@@ -241,11 +242,22 @@ impl Evaluator<'_> {
     pub(crate) fn hold(&self, series: &[StepSeries]) -> Result<u64, QueryError> {
         let weight = series.iter().map(|series| series.column.weight()).sum();
         self.budget.take_samples(weight)?;
+        self.budget.take_bytes(bytes(series))?;
         Ok(weight)
+    }
+
+    /// Fails if there is no memory for so many more columns, before any of them is made.
+    pub(crate) fn check_room(&self, series: usize, steps: Steps) -> Result<(), QueryError> {
+        let column_bytes = (steps.count as u64).saturating_mul(size_of::<f64>() as u64);
+        let bytes = column_bytes.saturating_mul(series as u64);
+        let taken = self.budget.take_bytes(bytes);
+        self.budget.release_bytes(bytes);
+        Ok(taken?)
     }
 
     pub(crate) fn release(&self, series: &[StepSeries]) {
         self.budget.release_samples(series.iter().map(|series| series.column.weight()).sum());
+        self.budget.release_bytes(bytes(series));
     }
 
     /// Maps every series of a vector, several at once if there are many. Empty columns are left out.
@@ -262,6 +274,12 @@ impl Evaluator<'_> {
         self.hold(&kept)?;
         Ok(kept)
     }
+}
+
+/// What columns take in memory; histograms are counted as samples.
+fn bytes(series: &[StepSeries]) -> u64 {
+    let floats: usize = series.iter().map(|series| series.column.values.len()).sum();
+    (floats * size_of::<f64>()) as u64
 }
 
 fn wrong_type(expr: &Expr, expected: ValueType) -> QueryError {

@@ -141,6 +141,7 @@ fn run(call: &RangeCall<'_>, input: RangeInput, steps: Steps) -> Result<Vec<Step
     let keeps_name = matches!(call.function, Function::LastOverTime | Function::FirstOverTime);
     let budget = call.evaluator.budget;
     let (shift, range_ms) = (input.shift, input.range_ms);
+    call.evaluator.check_room(input.series.len(), steps)?;
     let items: Vec<(SeriesSamples, bool)> = input.series.into_iter().zip(input.drop_names).collect();
     let evaluate = |(samples, drop_name): (SeriesSamples, bool)| {
         budget.check()?;

@@ -123,8 +123,8 @@ pub(crate) fn quantile_of_sorted(q: f64, sorted: &[f64]) -> f64 {
         return f64::INFINITY;
     }
     let rank = q * (sorted.len() - 1) as f64;
-    let weight = rank - rank.floor();
     let at = (rank as usize).min(sorted.len() - 1);
+    let weight = rank - at as f64;
     let next = (at + 1).min(sorted.len() - 1);
     sorted[at] * (1.0 - weight) + sorted[next] * weight
 }
@@ -142,9 +142,8 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     }
     let order = value_order;
     let rank = q * (values.len() - 1) as f64;
-    let lower = rank.floor();
-    let weight = rank - lower;
-    let at = (lower as usize).min(values.len() - 1);
+    let at = (rank as usize).min(values.len() - 1);
+    let weight = rank - at as f64;
     let (_, low, above) = values.select_nth_unstable_by(at, order);
     let low = *low;
     let high = above.iter().copied().min_by(order).unwrap_or(low);

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use throughline_exec::{
-    CounterResetHint, FloatHistogram, Matcher, SelectHints, SelectRequest, SeriesSamples, is_stale,
+    CounterResetHint, ExecError, FloatHistogram, Limit, Matcher, SelectHints, SelectRequest, SeriesSamples,
+    is_stale,
 };
 
 use super::{Evaluator, QueryError, map_parallel};
 use crate::ast::{self, At, Duration, Expr, Extension, VectorSelector};
 use crate::value::{Column, Sample, StepSeries, Steps};
+
+/// The most steps of a subquery: a year of minutes is half a million. Memory is limited besides.
+const SUBQUERY_STEPS_MAX: u64 = 10_000_000;
 
 /// What a selector gives for the sample that it finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +76,7 @@ impl Evaluator<'_> {
         );
         let hints = SelectHints { step_ms: self.step_ms, ..SelectHints::default() };
         let found = self.fetch_for(selector, window, hints)?;
+        self.check_room(found.len(), steps)?;
         let column = |samples: &SeriesSamples| {
             if smoothed {
                 super::extension::smoothed_column(self, selector.span, samples, steps, shift)
@@ -187,7 +192,10 @@ impl Evaluator<'_> {
             return Ok(input);
         }
         let count = ((end_ms - start_ms) / step_ms) as u64 + 1;
-        self.budget.check_steps(count)?;
+        if count > SUBQUERY_STEPS_MAX {
+            let limit = Limit::Steps;
+            return Err(ExecError::Exceeded { limit, value: SUBQUERY_STEPS_MAX }.into());
+        }
         let inner_steps = Steps { start_ms, step_ms, count: count as usize };
         let inner = self.vector(&subquery.expr, inner_steps)?;
         self.release(&inner);
