@@ -21,6 +21,9 @@ use crate::refusal::{Cause, Refusal, truncate};
 use crate::service::{Accepted, ExportRequest, busy, closing};
 use crate::{Error, ReceiveConfig};
 
+/// Whoever asks a question waits for it; what comes in waits for a sync anyway.
+const DECODE_NICENESS: i32 = 5;
+
 /// What telemetry compresses to at best, as a guess of the room that decompression needs; what it takes beyond is
 /// bounded by the number of threads times the size of a request.
 const COMPRESSION_RATIO: usize = 12;
@@ -83,7 +86,12 @@ impl Pool {
                 limits: config.decode_limits,
             };
             let thread = std::thread::Builder::new().name(format!("decode-{n}"));
-            thread.spawn(move || worker.run()).map_err(Error::Thread)
+            let run = move || {
+                // Where the system refuses, the thread runs like any other.
+                _ = rustix::process::nice(DECODE_NICENESS);
+                worker.run();
+            };
+            thread.spawn(run).map_err(Error::Thread)
         };
         let threads = (0..threads).map(start).collect::<Result<Vec<_>, _>>()?;
         Ok(Pool { queue, threads: Mutex::new(threads) })

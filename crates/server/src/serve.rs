@@ -35,6 +35,9 @@ use crate::process;
 /// How long queries may go on after the receivers ended.
 const QUERIES_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Threads that accept queries and send answers; the queries themselves run on others.
+const API_REACTORS: usize = 2;
+
 /// Runs the command until a signal ends it.
 pub fn run(args: &ServeArgs) -> Result<ExitCode> {
     let config = configure(args)?;
@@ -51,12 +54,20 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
-    // Answers from the runtime's threads while this one opens the store.
-    let api = runtime.block_on(Api::start(config.api_endpoint))?;
+    // Reactors of their own: a query does not wait behind requests that come in. They answer while this thread opens the
+    // store.
+    let queries = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(API_REACTORS)
+        .thread_name("api")
+        .enable_all()
+        .build()
+        .context("start the runtime of the API")?;
+    let api = queries.block_on(Api::start(config.api_endpoint))?;
     let store = open_store(&config, &clock)?;
     let served = runtime.block_on(serve(&config, &store, &clock, api, args.until_stdin_closes));
     // Queries that are still running hold snapshots, not data: they need not end before the store closes.
     runtime.shutdown_background();
+    queries.shutdown_background();
     let closed = store.close().context("close the store");
     served.and(closed)?;
     log("info", "stopped: everything received is stored");

@@ -235,7 +235,7 @@ fn figures(system: &str, job: &Job<'_>, outcomes: &[Outcome]) -> Vec<Figure> {
         figure("acknowledgement p50", "ms", None, &|o| o.sent.acknowledgement_ms[0]),
         figure("acknowledgement p99", "ms", None, &|o| o.sent.acknowledgement_ms[1]),
         figure("peak resident memory", "MB", memory, &|o| o.peak_memory_bytes as f64 / 1e6),
-        figure("bytes per item, without log", "B", size, &|o| stored_bytes(o) / items(o)),
+        figure("bytes per item, without log and ballast", "B", size, &|o| stored_bytes(o) / items(o)),
     ];
     if let Some(last) = outcomes.last() {
         for (name, bytes) in last.files.iter().filter(|(_, bytes)| *bytes as f64 / items(last) >= 0.01) {
@@ -251,9 +251,24 @@ fn figures(system: &str, job: &Job<'_>, outcomes: &[Outcome]) -> Vec<Figure> {
     if job.signals == "metrics" {
         let samples = |o: &Outcome| items(o) * SAMPLES_PER_POINT;
         let bar = Some(Bar::AtMost(1.7));
-        figures.push(figure("bytes per sample, all files", "B", bar, &|o| stored_bytes(o) / samples(o)));
-        figures
-            .push(figure("  of it samples and series", "B/sample", None, &|o| sample_bytes(o) / samples(o)));
+        figures.push(figure("bytes per sample, without log and ballast", "B", bar, &|o| {
+            stored_bytes(o) / samples(o)
+        }));
+        let part = |measure: &str, files: &'static [&'static str]| {
+            figure(measure, "B/sample", None, &|o| bytes_of(o, files) / samples(o))
+        };
+        figures.push(part("  of it samples and series", &["samples.parquet", "series.parquet"]));
+        // Nothing but exemplars refers to traces here.
+        let exemplars = &["exemplars.parquet", "traces.parquet", "index"];
+        figures.push(part("  of it exemplars and their traces", exemplars));
+    }
+    if job.signals == "mixed" {
+        let part = |measure: &str, files: &'static [&'static str], signal: usize| {
+            let count = move |o: &Outcome| o.sent.acknowledged[signal].max(1) as f64;
+            figure(measure, "B", None, &|o| bytes_of(o, files) / count(o))
+        };
+        figures.push(part("spans and traces, per span", &["spans.parquet", "traces.parquet"], 0));
+        figures.push(part("logs, per record", &["logs.parquet"], 1));
     }
     figures
 }
@@ -262,15 +277,18 @@ fn figures(system: &str, job: &Job<'_>, outcomes: &[Outcome]) -> Vec<Figure> {
 /// not counted, because the peers that the bar comes from do not make series of them.
 const SAMPLES_PER_POINT: f64 = (5.0 + 17.0) / 6.0;
 
-/// All files but the log, which is freed as blocks are written.
+/// Files that do not grow with what is stored: the log, which is freed as blocks are written, and 4 MiB that are kept for
+/// the day on which the disk is full.
+const FIXED: [&str; 2] = ["wal", "ballast"];
+
 fn stored_bytes(outcome: &Outcome) -> f64 {
-    outcome.files.iter().filter(|(name, _)| name != "wal").map(|(_, bytes)| *bytes as f64).sum()
+    let files = outcome.files.iter().filter(|(name, _)| !FIXED.contains(&name.as_str()));
+    files.map(|(_, bytes)| *bytes as f64).sum()
 }
 
-fn sample_bytes(outcome: &Outcome) -> f64 {
-    let tables = ["samples.parquet", "series.parquet"];
-    let of_samples = outcome.files.iter().filter(|(name, _)| tables.contains(&name.as_str()));
-    of_samples.map(|(_, bytes)| *bytes as f64).sum()
+fn bytes_of(outcome: &Outcome, names: &[&str]) -> f64 {
+    let files = outcome.files.iter().filter(|(name, _)| names.contains(&name.as_str()));
+    files.map(|(_, bytes)| *bytes as f64).sum()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the file is the benchmark's, not the store's")]

@@ -111,7 +111,10 @@ impl Table {
                 let base = small(base, &["trace_source", "service", "event_name", "dropped"]);
                 statistics(base, &["service", "time", "severity_number"])
             }
-            Table::Series => base.set_max_row_group_row_count(Some(SMALL_GROUP_ROWS)),
+            Table::Series => {
+                let base = base.set_max_row_group_row_count(Some(SMALL_GROUP_ROWS));
+                packed(raw(base, "fingerprint"), &["series_row"])
+            }
             Table::Samples => {
                 let base = base.set_max_row_group_row_count(Some(SAMPLE_GROUP_ROWS));
                 let columns = ["counts", "times", "start_times", "values", "flags", "payload"];

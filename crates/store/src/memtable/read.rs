@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use ahash::AHashMap as HashMap;
 use arrow_array::types::{Float64Type, Int64Type, UInt8Type, UInt32Type};
 use arrow_array::{Array, RecordBatch, StringArray};
 use throughline_model::attribute;
@@ -257,25 +258,38 @@ impl MemtableView {
     pub(crate) fn services(&self, range: TimeRange, services: &mut Services) {
         let in_range = |mini: &&std::sync::Arc<MiniBatch>| range.overlaps(mini.min_time, mini.max_time);
         for mini in self.contents.spans.iter().filter(in_range) {
-            let starts = column_time(&mini.rows, span::START_TIME).values();
-            let status = column_number::<UInt8Type>(&mini.rows, span::STATUS_CODE).values();
-            let names = column_text(&mini.rows, span::NAME);
-            for (row, (_, status)) in
-                starts.iter().zip(status).enumerate().filter(|(_, (t, _))| range.contains(**t))
-            {
-                let service = dictionary_value(&mini.rows, span::SERVICE, row);
+            let rows = &mini.rows;
+            let starts = column_time(rows, span::START_TIME).values();
+            let status = column_number::<UInt8Type>(rows, span::STATUS_CODE).values();
+            let names = column_text(rows, span::NAME);
+            let of_service = column_dictionary(rows, span::SERVICE);
+            let mut counts: HashMap<(usize, &str), (u64, u64)> = HashMap::new();
+            for (row, (start, status)) in starts.iter().zip(status).enumerate() {
+                if let Some(key) = of_service.key(row).filter(|_| range.contains(*start)) {
+                    let (spans, errors) = counts.entry((key, names.value(row))).or_default();
+                    *spans += 1;
+                    *errors += u64::from(*status == 2);
+                }
+            }
+            for ((key, name), (spans, errors)) in counts {
+                let service = dictionary_text(rows, span::SERVICE, key);
                 services.with(service, |summary| {
-                    summary.span_count += 1;
-                    summary.error_count += u64::from(*status == 2);
+                    summary.span_count += spans;
+                    summary.error_count += errors;
                 });
-                services.operation(service, names.value(row));
+                services.operation(service, name);
             }
         }
         for mini in self.contents.logs.iter().filter(in_range) {
             let times = column_time(&mini.rows, log::TIME).values();
+            let of_service = column_dictionary(&mini.rows, log::SERVICE);
+            let mut counts: HashMap<usize, u64> = HashMap::new();
             for (row, _) in times.iter().enumerate().filter(|(_, time)| range.contains(**time)) {
-                let service = dictionary_value(&mini.rows, log::SERVICE, row);
-                services.with(service, |summary| summary.log_count += 1);
+                *counts.entry(of_service.key(row).unwrap_or(usize::MAX)).or_default() += 1;
+            }
+            for (key, count) in counts {
+                let service = dictionary_text(&mini.rows, log::SERVICE, key);
+                services.with(service, |summary| summary.log_count += count);
             }
         }
         for series in self.contents.series.iter() {
@@ -284,11 +298,8 @@ impl MemtableView {
     }
 }
 
-fn dictionary_value(rows: &RecordBatch, position: usize, row: usize) -> &str {
-    let column = column_dictionary(rows, position);
-    let values: Option<&StringArray> = column.values().as_any().downcast_ref();
-    match (column.key(row), values) {
-        (Some(key), Some(values)) if key < values.len() => values.value(key),
-        _ => "",
-    }
+/// The text of a key of a dictionary column.
+fn dictionary_text(rows: &RecordBatch, position: usize, key: usize) -> &str {
+    let values: Option<&StringArray> = column_dictionary(rows, position).values().as_any().downcast_ref();
+    values.filter(|values| key < values.len()).map_or("", |values| values.value(key))
 }

@@ -1,10 +1,11 @@
-//! Searches for log records: row groups are skipped by their statistics and token filters, then bodies are read page by
-//! page, the newest pages first, until nothing older can be among the newest any more.
+//! Searches for log records: row groups are skipped by their statistics and token filters, rows by their patterns; then
+//! slots are read page by page, the newest pages first, until nothing older can be among the newest any more.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Range;
 
+use ahash::AHashMap as HashMap;
 use arrow_array::types::UInt8Type;
 use memchr::memmem::Finder;
 use throughline_model::record::LogRecord;
@@ -18,13 +19,109 @@ use crate::block::tables::LOG_PAGE_ROWS;
 use crate::error::Error;
 use crate::snapshot::LogQuery;
 
-/// Rows of one page that meet everything but the text.
+/// Rows of one page that meet everything, as far as is known without their slots.
 struct Candidates {
     group: usize,
     /// The time of the newest.
     newest: i64,
-    /// Time and row within the row group, ascending.
-    rows: Vec<(i64, usize)>,
+    /// In the order of the table.
+    rows: Vec<Candidate>,
+}
+
+#[derive(Clone, Copy)]
+struct Candidate {
+    time: i64,
+    /// Within the row group.
+    row: usize,
+    /// Whether the text may be there and may be not: the slots decide.
+    is_open: bool,
+}
+
+/// The text that is looked for, and what is known of the patterns met so far.
+struct Wanted<'a> {
+    text: &'a [u8],
+    finder: Finder<'a>,
+    patterns: HashMap<String, Verdict>,
+}
+
+/// What a pattern says of the bodies that have it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// None holds the text.
+    Never,
+    /// Slots decide.
+    Open,
+    /// All hold it.
+    Always,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(text: &'a str) -> Wanted<'a> {
+        Wanted { text: text.as_bytes(), finder: Finder::new(text), patterns: HashMap::new() }
+    }
+
+    fn verdict(&mut self, pattern: &str) -> Verdict {
+        if let Some(known) = self.patterns.get(pattern) {
+            return *known;
+        }
+        let mut parts = pattern.split(PLACEHOLDER);
+        let verdict = if parts.any(|constant| self.finder.find(constant.as_bytes()).is_some()) {
+            Verdict::Always
+        } else if may_hold(pattern, self.text) {
+            Verdict::Open
+        } else {
+            Verdict::Never
+        };
+        // As many as a few row groups have; beyond, lines are as good as free text.
+        if self.patterns.len() < PATTERNS_KEPT {
+            self.patterns.insert(pattern.to_owned(), verdict);
+        }
+        verdict
+    }
+}
+
+/// Patterns whose verdict is remembered during one search.
+const PATTERNS_KEPT: usize = 1 << 14;
+
+/// Whether some body of a pattern may hold a text: a placeholder may stand for any letters and digits, or for itself, in
+/// a body without slots.
+fn may_hold(pattern: &str, text: &[u8]) -> bool {
+    // For each length of a beginning of the text, whether the pattern as far as it was read may end with it.
+    let mut ends = vec![false; text.len() + 1];
+    let mut is_first = true;
+    for constant in pattern.split(PLACEHOLDER) {
+        if !std::mem::take(&mut is_first) {
+            let mut as_itself = ends.clone();
+            PLACEHOLDER.bytes().for_each(|byte| read_byte(&mut as_itself, text, byte));
+            read_slot(&mut ends, text);
+            ends.iter_mut().zip(as_itself).for_each(|(end, other)| *end |= other);
+        }
+        for byte in constant.bytes() {
+            read_byte(&mut ends, text, byte);
+            if ends.last() == Some(&true) {
+                return true;
+            }
+        }
+        if ends.last() == Some(&true) {
+            return true;
+        }
+    }
+    false
+}
+
+fn read_byte(ends: &mut [bool], text: &[u8], byte: u8) {
+    let mut before = true;
+    for (end, wanted) in ends.iter_mut().skip(1).zip(text) {
+        before = std::mem::replace(end, before && *wanted == byte);
+    }
+}
+
+fn read_slot(ends: &mut [bool], text: &[u8]) {
+    let (mut before, mut in_slot) = (true, false);
+    for (end, wanted) in ends.iter_mut().skip(1).zip(text) {
+        in_slot = (in_slot || before) && wanted.is_ascii_alphanumeric();
+        before = std::mem::replace(end, in_slot);
+    }
 }
 
 /// The newest records so far, within a limit: a heap whose top is the oldest of them.
@@ -53,21 +150,21 @@ impl Block {
         let table = self.table(Table::Logs)?;
         let mut newest = Newest { limit: query.limit.max(1), rows: BinaryHeap::new() };
         let mut pages = Vec::new();
+        let mut wanted = query.contains.as_deref().map(Wanted::new);
         for group in self.groups_to_search(&table, query)? {
-            pages.extend(candidates(&table, group, query)?);
+            pages.extend(candidates(&table, group, query, wanted.as_mut())?);
         }
         pages.sort_unstable_by_key(|page| Reverse(page.newest));
-        let finder = query.contains.as_deref().map(Finder::new);
         for page in pages {
             if newest.excludes(page.newest) {
                 break;
             }
             let first = table.first_row(page.group) as u32;
-            let hits = match &finder {
-                Some(finder) => with_text(&table, &page, finder)?,
+            let hits = match &wanted {
+                Some(wanted) => with_text(&table, page, &wanted.finder)?,
                 None => page.rows,
             };
-            hits.into_iter().for_each(|(time, row)| newest.add(time, first + row as u32));
+            hits.into_iter().for_each(|hit| newest.add(hit.time, first + hit.row as u32));
         }
         let mut rows: Vec<u32> = newest.rows.into_iter().map(|Reverse((_, row))| row).collect();
         rows.sort_unstable();
@@ -93,11 +190,17 @@ impl Block {
     }
 }
 
-/// The rows of a row group that meet everything but the text, page by page.
-fn candidates(table: &TableReader, group: usize, query: &LogQuery) -> Result<Vec<Candidates>, Error> {
+/// The rows of a row group that meet everything, as far as is known without their slots, page by page.
+fn candidates(
+    table: &TableReader,
+    group: usize,
+    query: &LogQuery,
+    mut text: Option<&mut Wanted<'_>>,
+) -> Result<Vec<Candidates>, Error> {
     let mut wanted = vec!["time"];
     wanted.extend(query.service.as_ref().map(|_| "service"));
     wanted.extend((query.min_severity > 0).then_some("severity_number"));
+    wanted.extend(query.contains.as_ref().map(|_| "pattern"));
     let mut pages = Vec::new();
     let mut first = 0;
     for rows in table.read_group(group, None, Some(&wanted))? {
@@ -110,60 +213,56 @@ fn candidates(table: &TableReader, group: usize, query: &LogQuery) -> Result<Vec
         if let Some(severities) = columns.numbers::<UInt8Type>("severity_number") {
             and(&mut mask, severities.values().iter().map(|severity| *severity >= query.min_severity));
         }
-        let all = times.values().chunks(LOG_PAGE_ROWS).zip(mask.chunks(LOG_PAGE_ROWS));
-        for (page, (times, mask)) in all.enumerate() {
-            let from = first + page * LOG_PAGE_ROWS;
-            let kept = times.iter().zip(mask).enumerate().filter(|(_, (_, keep))| **keep);
-            let rows: Vec<(i64, usize)> = kept.map(|(row, (time, _))| (*time, from + row)).collect();
-            if let Some(newest) = rows.iter().map(|(time, _)| *time).max() {
-                pages.push(Candidates { group, newest, rows });
-            }
+        let mut open = Vec::new();
+        if let (Some(text), Some((keys, patterns))) = (text.as_deref_mut(), columns.dictionary("pattern")) {
+            let verdicts: Vec<Verdict> =
+                patterns.iter().map(|pattern| text.verdict(pattern.unwrap_or_default())).collect();
+            let of_row = |row| keys.key(row).and_then(|key| verdicts.get(key).copied());
+            and(&mut mask, (0..keys.len()).map(|row| of_row(row) != Some(Verdict::Never)));
+            open.extend((0..keys.len()).map(|row| of_row(row) != Some(Verdict::Always)));
+        }
+        let hits = times.values().iter().zip(&mask).enumerate().filter(|(_, (_, keep))| **keep);
+        let hits: Vec<Candidate> = hits
+            .map(|(at, (time, _))| Candidate {
+                time: *time,
+                row: first + at,
+                is_open: open.get(at).copied().unwrap_or(false),
+            })
+            .collect();
+        for rows in hits.chunk_by(|a, b| a.row / LOG_PAGE_ROWS == b.row / LOG_PAGE_ROWS) {
+            let newest = rows.iter().map(|hit| hit.time).max().unwrap_or(i64::MIN);
+            pages.push(Candidates { group, newest, rows: rows.to_vec() });
         }
         first += rows.num_rows();
     }
     Ok(pages)
 }
 
-/// Those of the candidates whose body holds the text.
-fn with_text(
-    table: &TableReader,
-    page: &Candidates,
-    finder: &Finder<'_>,
-) -> Result<Vec<(i64, usize)>, Error> {
+/// Those of the candidates whose body holds the text; slots are read of those alone of which they decide.
+fn with_text(table: &TableReader, page: Candidates, finder: &Finder<'_>) -> Result<Vec<Candidate>, Error> {
+    let (open, mut hits): (Vec<Candidate>, Vec<Candidate>) =
+        page.rows.into_iter().partition(|hit| hit.is_open);
     let mut ranges: Vec<Range<usize>> = Vec::new();
-    for (_, row) in &page.rows {
+    for hit in &open {
         match ranges.last_mut() {
-            Some(last) if last.end == *row => last.end += 1,
-            _ => ranges.push(*row..*row + 1),
+            Some(last) if last.end == hit.row => last.end += 1,
+            _ => ranges.push(hit.row..hit.row + 1),
         }
     }
-    let mut hits = Vec::new();
-    let mut rows = page.rows.iter();
+    if ranges.is_empty() {
+        return Ok(hits);
+    }
+    let mut open = open.into_iter();
     let mut body = String::new();
     for batch in table.read_group(page.group, Some(ranges), Some(&["pattern", "slots"]))? {
         let columns = Columns::new(&batch);
-        let in_pattern = patterns_with(&columns, finder);
-        let patterns = columns.dictionary("pattern").map(|(keys, _)| keys);
-        for (row, candidate) in (0..batch.num_rows()).zip(rows.by_ref()) {
-            let key = patterns.and_then(|keys| keys.key(row));
-            let mut is_hit = key.and_then(|key| in_pattern.get(key).copied()).unwrap_or(false);
-            if !is_hit {
-                body.clear();
-                columns.body(row, &mut body);
-                is_hit = finder.find(body.as_bytes()).is_some();
-            }
-            hits.extend(is_hit.then_some(*candidate));
+        for (row, hit) in (0..batch.num_rows()).zip(open.by_ref()) {
+            body.clear();
+            columns.body(row, &mut body);
+            hits.extend(finder.find(body.as_bytes()).is_some().then_some(hit));
         }
     }
     Ok(hits)
-}
-
-/// For each pattern of a batch, whether the text lies in what is the same in all of its bodies.
-fn patterns_with(columns: &Columns<'_>, finder: &Finder<'_>) -> Vec<bool> {
-    let Some((_, patterns)) = columns.dictionary("pattern") else { return Vec::new() };
-    let has =
-        |pattern: &str| pattern.split(PLACEHOLDER).any(|constant| finder.find(constant.as_bytes()).is_some());
-    patterns.iter().map(|pattern| pattern.is_some_and(has)).collect()
 }
 
 /// The hashes of the tokens that a body must hold if it holds the text: those that the text does not cut off.
@@ -177,4 +276,26 @@ fn whole_tokens(text: &str) -> Vec<u64> {
         tokens::each_token(inner, |hash| hashes.push(hash));
     }
     hashes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_say_which_bodies_may_hold_a_text() {
+        let pattern = "GET /orders/{} took {}ms: deadlock detected";
+        let verdict = |text: &str| Wanted::new(text).verdict(pattern);
+        assert!(verdict("deadlock detected") == Verdict::Always);
+        assert!(verdict("orders/") == Verdict::Always);
+        for open in ["orders/47", "4711", "ab", "7 took 8ms", "x", "took {}ms", "8ms: dead"] {
+            assert!(verdict(open) == Verdict::Open, "{open}");
+        }
+        for never in
+            ["deadlock  detected", "took ms", "/orders/ took", "orders/4-7", "GET /orders/4711 took 8s", "ü"]
+        {
+            assert!(verdict(never) == Verdict::Never, "{never}");
+        }
+        assert!(Wanted::new("").verdict("") == Verdict::Always);
+    }
 }
