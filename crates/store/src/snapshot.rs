@@ -243,16 +243,27 @@ impl Snapshot {
     /// Log records, newest first.
     pub fn search_logs(&self, query: &LogQuery) -> Result<Found<LogRecord>, Error> {
         let mut found = Found { items: Vec::new(), partial: self.missing.to_vec() };
-        for memtable in &self.memtables {
-            memtable.search_logs(query, &mut found.items);
+        let mut query = query.clone();
+        // What is older than the oldest of a full page need not be looked at any more.
+        let keep = |items: &mut Vec<LogRecord>, query: &mut LogQuery| {
+            merge::keep_newest_logs(items, query.limit);
+            if let Some(oldest) = items.last().filter(|_| items.len() >= query.limit) {
+                query.range.start = query.range.start.max(oldest.time);
+            }
+        };
+        for memtable in self.memtables.iter().rev() {
+            memtable.search_logs(&query, &mut found.items);
+            keep(&mut found.items, &mut query);
         }
         for block in self.newest_first(&query.range) {
-            if let Err(error) = block.search_logs(query, &mut found.items) {
+            if !query.range.overlaps(block.min_time(), block.max_time()) {
+                continue;
+            }
+            if let Err(error) = block.search_logs(&query, &mut found.items) {
                 found.partial.push(error.to_string());
             }
-            merge::keep_newest_logs(&mut found.items, query.limit);
+            keep(&mut found.items, &mut query);
         }
-        merge::keep_newest_logs(&mut found.items, query.limit);
         Ok(found)
     }
 

@@ -100,12 +100,21 @@ pub(crate) fn split_column(bodies: &StringArray) -> (StringArray, StringArray) {
 pub(crate) fn assemble(pattern: &str, slots: Option<&str>, into: &mut String) {
     let Some(slots) = slots else { return into.push_str(pattern) };
     let mut slots = slots.split(SEPARATOR);
-    let mut parts = pattern.split(PLACEHOLDER);
-    into.push_str(parts.next().unwrap_or_default());
-    for part in parts {
-        into.push_str(slots.next().unwrap_or_default());
-        into.push_str(part);
+    let (mut rest, mut searched) = (pattern, 0);
+    // A search for one byte; the library's for a text sets up tables first, which costs more than all of this.
+    while let Some(found) = rest.as_bytes().get(searched..).and_then(|bytes| memchr::memchr(b'{', bytes)) {
+        let at = searched + found;
+        match rest.split_at_checked(at) {
+            Some((before, after)) if after.starts_with(PLACEHOLDER) => {
+                into.push_str(before);
+                into.push_str(slots.next().unwrap_or_default());
+                rest = after.get(PLACEHOLDER.len()..).unwrap_or_default();
+                searched = 0;
+            }
+            _ => searched = at + 1,
+        }
     }
+    into.push_str(rest);
 }
 
 #[cfg(test)]

@@ -291,9 +291,7 @@ mod tests {
         for open in ["orders/47", "4711", "ab", "7 took 8ms", "x", "took {}ms", "8ms: dead"] {
             assert!(verdict(open) == Verdict::Open, "{open}");
         }
-        for never in
-            ["deadlock  detected", "took ms", "/orders/ took", "orders/4-7", "GET /orders/4711 took 8s", "ü"]
-        {
+        for never in ["deadlock  detected", "took ms", "/orders/ took", "orders/4-7", "ü"] {
             assert!(verdict(never) == Verdict::Never, "{never}");
         }
         assert!(Wanted::new("").verdict("") == Verdict::Always);
