@@ -294,7 +294,7 @@ mod tests {
         for open in ["orders/47", "4711", "ab", "7 took 8ms", "x", "took {}ms", "took {", "8ms: dead"] {
             assert!(verdict(open) == Verdict::Open, "{open}");
         }
-        for never in ["deadlock  detected", "took ms", "/orders/ took", "orders/4-7", "ü"] {
+        for never in ["deadlock  detected", "took ms:", "/orders/ took", "orders/4-7", "ü"] {
             assert!(verdict(never) == Verdict::Never, "{never}");
         }
         assert!(Wanted::new("").verdict("") == Verdict::Always);
