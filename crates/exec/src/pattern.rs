@@ -140,6 +140,10 @@ fn syntax_reason(error: &regex_syntax::Error) -> String {
 fn compile_reason(error: &regex::Error) -> String {
     match error {
         regex::Error::CompiledTooBig(bytes) => format!("compiled it is larger than {bytes} bytes"),
+        // The lines before draw the expression, as it was translated.
+        regex::Error::Syntax(text) => {
+            text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+        }
         other => other.to_string(),
     }
 }

@@ -112,10 +112,10 @@ fn values_are_refused_with_what_would_be_right() {
         authorization: {type: Bearer}
 ",
         &[
-            "line 5: receivers::prometheus::config::scrape_configs[0]::scrape_timeout: 2m is longer than the interval 1m",
             "line 5: receivers::prometheus::config::scrape_configs[0]::scrape_protocols: \"Prometheus\" is not one of \
              PrometheusProto, OpenMetricsText1.0.0, OpenMetricsText0.0.1, PrometheusText1.0.0, PrometheusText0.0.4",
             "line 5: receivers::prometheus::config::scrape_configs[0]::scrape_protocols: names no protocol",
+            "line 5: receivers::prometheus::config::scrape_configs[0]::scrape_timeout: 2m is longer than the interval 1m",
             "line 6: receivers::prometheus::config::scrape_configs[0]::scrape_interval: \"15\" is not a duration above 0: \
              write 15s or 1m30s",
             "line 9: receivers::prometheus::config::scrape_configs[0]::static_configs[0]::targets: \"http://a/metrics\" is \
