@@ -169,11 +169,12 @@ impl<'a> Spans<'a> {
     /// What it takes encoded, but for field tags: ids, times, texts, attributes, events and links.
     #[inline]
     pub fn bytes(&self, row: usize) -> usize {
-        let texts = [self.trace_state, self.name, self.status_message];
-        let lists = [self.attributes, self.events, self.links];
-        let texts = texts.map(|column| column.value_length(row) as usize);
-        let lists = lists.map(|column| column.value_length(row) as usize);
-        FIXED_BYTES + texts.iter().sum::<usize>() + lists.iter().sum::<usize>()
+        let texts = self.trace_state.value_length(row)
+            + self.name.value_length(row)
+            + self.status_message.value_length(row);
+        let lists =
+            self.attributes.value_length(row) + self.events.value_length(row) + self.links.value_length(row);
+        FIXED_BYTES + texts as usize + lists as usize
     }
 }
 

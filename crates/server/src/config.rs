@@ -2,12 +2,13 @@
 //!
 //! 1. [`tree`]: text to values with lines;
 //! 2. [`expand`]: environment variables;
-//! 3. [`section`], [`components`] and [`prometheus`]: values to settings, collecting every problem.
+//! 3. [`section`], [`components`], [`prometheus`] and [`derive`]: values to settings, collecting every problem.
 //!
 //! What a Collector may configure and this version cannot do yet is
 //! refused by name, never ignored.
 
 mod components;
+mod derive;
 mod expand;
 mod prometheus;
 mod query;
@@ -22,6 +23,7 @@ pub use prometheus::Scraping;
 pub use query::{Prometheus, Query};
 pub use section::Problem;
 use section::Section;
+use throughline_derive::DeriveConfig;
 
 /// Everything that can be configured, with its default where the file says nothing.
 #[derive(Clone, Debug)]
@@ -46,6 +48,8 @@ pub struct Config {
     pub prometheus: Prometheus,
     /// The `prometheus` receiver.
     pub scraping: Scraping,
+    /// What is derived from spans, if anything is.
+    pub derive: Option<DeriveConfig>,
     /// What is worth knowing and no problem.
     pub warnings: Vec<String>,
 }
@@ -141,6 +145,7 @@ impl Default for Config {
             query: Query::default(),
             prometheus: Prometheus::default(),
             scraping: Scraping::default(),
+            derive: Some(DeriveConfig::default()),
             warnings: Vec::new(),
         }
     }
@@ -198,6 +203,7 @@ fn read_own(mut own: Section<'_>, config: &mut Config) {
     retention.finish();
     query::read_query(own.section("query"), &mut config.query);
     query::read_prometheus(own.section("prometheus"), &mut config.prometheus);
+    config.derive = derive::read(own.section("derive"));
     own.finish();
 }
 

@@ -1,11 +1,13 @@
 //! `throughline serve`: the assembly, in start-up order.
 //!
-//! 1. configuration; 2. the API binds: alive, not ready; 3. store (locks the folder, replays the log); 4. receivers bind;
-//! 5. ready, printed with the addresses.
+//! 1. configuration; 2. the API binds: alive, not ready; 3. store (locks the folder, replays the log), watched by what
+//!    derives metrics; 4. receivers bind; 5. ready, printed with the addresses.
 //!
-//! On SIGTERM or SIGINT: not ready, receivers stop accepting and finish what they have, then the API, then the store
-//! flushes and closes. What is still in flight at a second signal is not acknowledged and so not lost to its sender.
+//! On SIGTERM or SIGINT: not ready, receivers stop accepting and finish what they have, then the API, then derived metrics
+//! are written, then the store flushes and closes. What is still in flight at a second signal is not acknowledged and so
+//! not lost to its sender.
 
+mod derived_metrics;
 mod receiver_metrics;
 mod scraping;
 mod settings;
@@ -21,6 +23,7 @@ use anyhow::{Context as _, Result, anyhow};
 use axum::Router;
 use serde_json::json;
 use throughline_api::listener;
+use throughline_derive::{Derivation, Running};
 use throughline_receive::Receiver;
 use throughline_scrape::{Observer, Scraper};
 use throughline_store::{Clock, OsDisk, Store, SystemClock};
@@ -63,11 +66,18 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode> {
         .build()
         .context("start the runtime of the API")?;
     let api = queries.block_on(Api::start(config.api_endpoint))?;
-    let store = open_store(&config, &clock)?;
-    let served = runtime.block_on(serve(&config, &store, &clock, api, args.until_stdin_closes));
+    let derivation = load_derivation(&config)?;
+    let store = open_store(&config, &clock, derivation.clone())?;
+    let deriving = start_deriving(derivation.as_ref(), &config, &store, &clock)?;
+    let opened = Opened { store: &store, clock: &clock, derivation };
+    let served = runtime.block_on(serve(&config, &opened, api, args.until_stdin_closes));
     // Queries that are still running hold snapshots, not data: they need not end before the store closes.
     runtime.shutdown_background();
     queries.shutdown_background();
+    // Nobody writes any more: the last values are those of everything that was acknowledged.
+    if let Some(deriving) = deriving {
+        deriving.stop();
+    }
     let closed = store.close().context("close the store");
     served.and(closed)?;
     log("info", "stopped: everything received is stored");
@@ -98,9 +108,32 @@ fn refused(args: &ServeArgs, problems: &[Problem]) -> anyhow::Error {
     anyhow!("invalid configuration:\n{}", lines.join("\n"))
 }
 
-fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> Result<Store> {
-    let store = Store::open(settings::store(config), Arc::new(OsDisk), Arc::clone(clock))
-        .with_context(|| format!("open the data folder {}", config.data_dir.display()))?;
+/// What was counted before the last stop.
+fn load_derivation(config: &Config) -> Result<Option<Arc<Derivation>>> {
+    let Some(derive) = config.derive.clone() else { return Ok(None) };
+    let derivation = Derivation::load(derive, Arc::new(OsDisk), &config.data_dir);
+    Ok(Some(derivation.context("read the counters of derived metrics")?))
+}
+
+fn start_deriving(
+    derivation: Option<&Arc<Derivation>>,
+    config: &Config,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Running>> {
+    let Some(derivation) = derivation else { return Ok(None) };
+    let limits = settings::store(config).limits;
+    let running = derivation.start(store.clone(), Arc::clone(clock), limits);
+    Ok(Some(running.context("start the thread that derives metrics")?))
+}
+
+fn open_store(config: &Config, clock: &Arc<dyn Clock>, derivation: Option<Arc<Derivation>>) -> Result<Store> {
+    let (settings, disk, clock) = (settings::store(config), Arc::new(OsDisk), Arc::clone(clock));
+    let store = match derivation {
+        Some(derivation) => Store::open_observed(settings, disk, clock, derivation),
+        None => Store::open(settings, disk, clock),
+    };
+    let store = store.with_context(|| format!("open the data folder {}", config.data_dir.display()))?;
     let status = store.status();
     log(
         "info",
@@ -140,18 +173,20 @@ impl Api {
     }
 }
 
-async fn serve(
-    config: &Config,
-    store: &Store,
-    clock: &Arc<dyn Clock>,
-    api: Api,
-    until_stdin_closes: bool,
-) -> Result<()> {
+/// What a server stands on.
+struct Opened<'a> {
+    store: &'a Store,
+    clock: &'a Arc<dyn Clock>,
+    derivation: Option<Arc<Derivation>>,
+}
+
+async fn serve(config: &Config, opened: &Opened<'_>, api: Api, until_stdin_closes: bool) -> Result<()> {
+    let (store, clock) = (opened.store, opened.clock);
     let receiver = Receiver::bind(settings::receive(config), store.clone(), Arc::clone(clock))?;
     let addresses = Addresses { grpc: receiver.grpc_addr(), http: receiver.http_addr(), api: api.address };
     let draining = Arc::new(AtomicBool::new(false));
     let scraper = Scraper::start(settings::scrape(config), store.clone(), Arc::clone(clock));
-    let context = context(config, store, clock, &receiver, &scraper.observer(), addresses, &draining);
+    let context = context(config, opened, &receiver, &scraper.observer(), addresses, &draining);
     let router = writer::mount(throughline_api::native(context), &receiver.metrics_writer());
     _ = api.router.send_replace(router);
     let signals = signals(until_stdin_closes)?;
@@ -188,29 +223,32 @@ impl Addresses {
 
 fn context(
     config: &Config,
-    store: &Store,
-    clock: &Arc<dyn Clock>,
+    opened: &Opened<'_>,
     receiver: &Receiver,
     scraper: &Observer,
     addresses: Addresses,
     draining: &Arc<AtomicBool>,
 ) -> throughline_api::Context {
     let (stats, observer) = (receiver.stats(), scraper.clone());
+    let derivation = opened.derivation.clone();
     let families = move || {
         let mut families = receiver_metrics::families(&stats.read());
         families.extend(scraping::families(&observer.stats()));
+        if let Some(derivation) = &derivation {
+            families.extend(derived_metrics::families(&derivation.status()));
+        }
         families.extend(process::families());
         families
     };
     let text = |address: Option<SocketAddr>| address.map(|a| a.to_string());
     throughline_api::Context {
-        store: store.clone(),
-        clock: Arc::clone(clock),
+        store: opened.store.clone(),
+        clock: Arc::clone(opened.clock),
         families: Arc::new(families),
         draining: Arc::clone(draining),
         prometheus: throughline_api::PrometheusContext {
             states: Arc::new(scraping::States { scraper: scraper.clone() }),
-            ..settings::prometheus(config, clock)
+            ..settings::prometheus(config, opened.clock)
         },
         process: Arc::new(json!({
             "version": env!("CARGO_PKG_VERSION"),

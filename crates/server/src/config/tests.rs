@@ -119,3 +119,35 @@ fn files_that_are_no_configuration_are_refused() {
     assert!(broken[0].contains("cannot unmarshal the configuration"), "{broken:?}");
     assert!(read("throughline:\n  data_dir: a\n  data_dir: b\n").is_err());
 }
+
+#[test]
+fn derived_metrics_can_be_configured() {
+    let config = read(
+        "throughline:\n  derive:\n    interval: 5s\n    dimensions: [http.route, {name: region, default: eu}]\n    \
+         histogram_buckets: [5ms, 0.1, 1s]\n    cardinality_limit: 7\n    service_graph: {wait: 3s, peer_attributes: []}\n",
+    );
+    let derive = config.expect("read").derive.expect("on");
+    assert_eq!(derive.interval, Duration::from_secs(5));
+    let dimensions: Vec<_> =
+        derive.dimensions.iter().map(|d| (d.name.as_str(), d.default.as_deref())).collect();
+    assert_eq!(dimensions, [("http.route", None), ("region", Some("eu"))]);
+    assert_eq!(derive.histogram_buckets, [0.005, 0.1, 1.0]);
+    assert_eq!(derive.cardinality_limit, 7);
+    let graph = derive.service_graph.expect("on");
+    assert_eq!((graph.wait, graph.peer_attributes.len()), (Duration::from_secs(3), 0));
+    let off = read("throughline: {derive: {enabled: false, service_graph: {enabled: false}}}\n");
+    assert_eq!(off.expect("read").derive, None);
+    check(
+        "throughline:\n  derive:\n    dimensions: [{nam: a}]\n    histogram_buckets: [2, 1]\n    interval: 1h\n    \
+         service_graph: {dimensions: a, histogram_buckets: [x]}\n",
+        &[
+            "line 3: throughline::derive::dimensions: has invalid keys: nam; did you mean name?",
+            "line 3: throughline::derive::dimensions::name: expected the name of an attribute",
+            "line 3: throughline::derive::histogram_buckets: expected at least one bound, each larger than the one before it",
+            "line 3: throughline::derive::interval: series without a sample for 5 minutes are stale; at most 240s",
+            "line 6: throughline::derive::service_graph::dimensions: expected a list, got text",
+            "line 6: throughline::derive::service_graph::histogram_buckets: \"x\" is not a bound: write 5ms or a number of seconds",
+            "line 6: throughline::derive::service_graph::histogram_buckets: expected at least one bound, each larger than the one before it",
+        ],
+    );
+}
