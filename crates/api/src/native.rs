@@ -317,7 +317,9 @@ struct ServicesAnswer {
 pub(crate) async fn services(State(api): State<Api>, pairs: Pairs) -> Answer {
     let range = api.params(pairs, &["start", "end"])?.range_or_all()?;
     api.ask(move |snapshot| {
-        let Found { items: services, partial } = snapshot.services(range)?;
+        let Found { items: mut services, partial } = snapshot.services(range)?;
+        // Series between two services, or of no service, name none.
+        services.retain(|service| !service.service.is_empty());
         Ok(ServicesAnswer { services, partial })
     })
     .await
