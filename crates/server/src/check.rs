@@ -1,19 +1,28 @@
 //! `throughline check`: every problem of a configuration file, or what it comes to.
 
+mod rules;
+
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::json;
 use throughline_correlate::units::bytes;
 
-use crate::cli::CheckArgs;
+use crate::cli::{CheckArgs, CheckCommand};
 use crate::config::{self, Config, Durability};
 
 /// Runs the command.
 pub fn run(args: &CheckArgs) -> Result<ExitCode> {
-    let file = args.config.display();
-    match config::load(Some(&args.config)) {
+    if let Some(CheckCommand::Rules(args)) = &args.command {
+        return rules::run(args);
+    }
+    let path = args.config.as_deref().context("no file to check")?;
+    let file = path.display();
+    match config::load(Some(path)) {
         Ok(config) => {
+            if let Err(error) = config::rule_files::load(&config.rules) {
+                return refuse_rules(args, &error);
+            }
             if args.json {
                 println!("{:#}", json!({"valid": true, "warnings": config.warnings}));
             } else {
@@ -37,6 +46,20 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode> {
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+/// The configuration is valid, and the rule files that it names are not.
+fn refuse_rules(args: &CheckArgs, error: &anyhow::Error) -> Result<ExitCode> {
+    let text = format!("{error:#}");
+    if args.json {
+        println!(
+            "{:#}",
+            json!({"valid": false, "problems": [{"path": "throughline::rules", "line": null, "message": text}]})
+        );
+    } else {
+        eprintln!("throughline::rules: {text}");
+    }
+    Ok(ExitCode::FAILURE)
 }
 
 /// The effective settings, one line each.

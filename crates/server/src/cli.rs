@@ -21,7 +21,7 @@ pub struct Cli {
 pub enum Command {
     /// Take OTLP in, store it, answer queries
     Serve(ServeArgs),
-    /// Check a configuration file and show what it comes to
+    /// Check a configuration file and show what it comes to, or check rule files
     Check(CheckArgs),
     /// Ask a running server.
     #[command(flatten)]
@@ -72,12 +72,34 @@ pub enum DurabilityArg {
 
 /// `check`.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct CheckArgs {
+    /// What else can be checked.
+    #[command(subcommand)]
+    pub command: Option<CheckCommand>,
     /// Configuration file
-    pub config: PathBuf,
+    #[arg(required = true)]
+    pub config: Option<PathBuf>,
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// What can be checked beside a configuration file.
+#[derive(Subcommand, Debug)]
+pub enum CheckCommand {
+    /// Check rule files: 0 if all are valid, 1 if not, 3 for duplicate rules with --lint-fatal
+    Rules(CheckRulesArgs),
+}
+
+/// `check rules`.
+#[derive(Args, Debug)]
+pub struct CheckRulesArgs {
+    /// Rule files; standard input without any
+    pub files: Vec<PathBuf>,
+    /// Fail where rules cannot be told apart by what they produce
+    #[arg(long)]
+    pub lint_fatal: bool,
 }
 
 /// `fsck`.

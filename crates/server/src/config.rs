@@ -12,6 +12,9 @@ mod derive;
 mod expand;
 mod prometheus;
 mod query;
+pub mod rule_file;
+pub mod rule_files;
+pub mod rules;
 mod section;
 mod tree;
 
@@ -50,6 +53,8 @@ pub struct Config {
     pub scraping: Scraping,
     /// What is derived from spans, if anything is.
     pub derive: Option<DeriveConfig>,
+    /// Rules, and who is told of alerts.
+    pub rules: rules::Rules,
     /// What is worth knowing and no problem.
     pub warnings: Vec<String>,
 }
@@ -146,6 +151,7 @@ impl Default for Config {
             prometheus: Prometheus::default(),
             scraping: Scraping::default(),
             derive: Some(DeriveConfig::default()),
+            rules: rules::Rules::default(),
             warnings: Vec::new(),
         }
     }
@@ -158,7 +164,9 @@ pub fn load(path: Option<&Path>) -> Result<Config, Vec<Problem>> {
         let message = format!("read {}: {error}", path.display());
         vec![Problem { path: String::new(), line: None, message }]
     })?;
-    parse(&text, &|name| std::env::var(name).ok())
+    let mut config = parse(&text, &|name| std::env::var(name).ok())?;
+    config.rules.base = path.parent().unwrap_or(Path::new("")).to_owned();
+    Ok(config)
 }
 
 /// Reads configuration text.
@@ -204,6 +212,9 @@ fn read_own(mut own: Section<'_>, config: &mut Config) {
     query::read_query(own.section("query"), &mut config.query);
     query::read_prometheus(own.section("prometheus"), &mut config.prometheus);
     config.derive = derive::read(own.section("derive"));
+    rules::read(own.section("rules"), &mut config.rules);
+    rules::read_alerting(own.section("alerting"), &mut config.rules);
+    config.rules.settings.external_labels = config.prometheus.external_labels.iter().cloned().collect();
     own.finish();
 }
 

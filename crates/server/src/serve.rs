@@ -9,6 +9,8 @@
 
 mod derived_metrics;
 mod receiver_metrics;
+mod reload;
+mod rules;
 mod scraping;
 mod settings;
 mod writer;
@@ -23,6 +25,7 @@ use anyhow::{Context as _, Result, anyhow};
 use axum::Router;
 use serde_json::json;
 use throughline_api::listener;
+use throughline_api::PrometheusContext;
 use throughline_derive::{Derivation, Running};
 use throughline_receive::Receiver;
 use throughline_scrape::{Observer, Scraper};
@@ -34,6 +37,7 @@ use tokio::task::JoinHandle;
 use crate::cli::{DurabilityArg, ServeArgs};
 use crate::config::{self, Config, Durability, Problem};
 use crate::process;
+use rules::RuleEngine;
 
 /// How long queries may go on after the receivers ended.
 const QUERIES_TIMEOUT: Duration = Duration::from_secs(5);
@@ -186,8 +190,15 @@ async fn serve(config: &Config, opened: &Opened<'_>, api: Api, until_stdin_close
     let addresses = Addresses { grpc: receiver.grpc_addr(), http: receiver.http_addr(), api: api.address };
     let draining = Arc::new(AtomicBool::new(false));
     let scraper = Scraper::start(settings::scrape(config), store.clone(), Arc::clone(clock));
-    let context = context(config, opened, &receiver, &scraper.observer(), addresses, &draining);
-    let router = writer::mount(throughline_api::native(context), &receiver.metrics_writer());
+    let Opened { store, clock, .. } = opened;
+    let mut context = context(config, opened, &receiver, &scraper.observer(), addresses, &draining);
+    let rules = start_rules(config, store, clock, &context.prometheus)?;
+    let states = scraping::States { scraper: scraper.observer(), rules: rules.as_ref().map(RuleEngine::states) };
+    context.prometheus.states = Arc::new(states);
+    let mut router = writer::mount(throughline_api::native(context), &receiver.metrics_writer());
+    if let Some(rules) = &rules {
+        router = reload::install(router, rules.reloader())?;
+    }
     _ = api.router.send_replace(router);
     let signals = signals(until_stdin_closes)?;
     log("info", &addresses.line());
@@ -198,11 +209,28 @@ async fn serve(config: &Config, opened: &Opened<'_>, api: Api, until_stdin_close
         })
         .await?;
     scraper.stop().await;
+    if let Some(rules) = rules {
+        // It waits for the evaluation under way.
+        tokio::task::spawn_blocking(|| rules.stop()).await?;
+    }
     api.stop.send_replace(true);
     if tokio::time::timeout(QUERIES_TIMEOUT, api.ended).await.is_err() {
         log("warning", "queries were still running and are cut off");
     }
     Ok(())
+}
+
+fn start_rules(
+    config: &Config,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+    prometheus: &PrometheusContext,
+) -> Result<Option<RuleEngine>> {
+    if config.rules.files.is_empty() {
+        return Ok(None);
+    }
+    let limits = settings::decode_limits(config);
+    RuleEngine::start(&config.rules, &config.data_dir, store, clock, prometheus, limits).map(Some)
 }
 
 /// Where everything listens.
@@ -247,7 +275,7 @@ fn context(
         families: Arc::new(families),
         draining: Arc::clone(draining),
         prometheus: throughline_api::PrometheusContext {
-            states: Arc::new(scraping::States { scraper: scraper.clone() }),
+            states: Arc::new(throughline_api::states::NoStates),
             ..settings::prometheus(config, opened.clock)
         },
         process: Arc::new(json!({

@@ -1,9 +1,11 @@
 //! The scraper as others see it: its counters as metrics, its targets for the API.
 
 use throughline_api::metrics::{Family, label};
-use throughline_api::states::{ActiveTarget, StateSource, Targets};
+use throughline_api::states::{ActiveTarget, RuleGroup, StateSource, Targets};
 use throughline_scrape::observed;
 use throughline_scrape::{JobStats, Observer};
+
+use super::rules::RuleStates;
 
 /// The counters of all jobs.
 pub fn families(stats: &[JobStats]) -> Vec<Family> {
@@ -36,9 +38,19 @@ pub fn families(stats: &[JobStats]) -> Vec<Family> {
 pub struct States {
     /// Asks the scraper.
     pub scraper: Observer,
+    /// Asks the rules, where there are any.
+    pub rules: Option<RuleStates>,
 }
 
 impl StateSource for States {
+    fn rule_groups(&self) -> Vec<RuleGroup> {
+        self.rules.as_ref().map(StateSource::rule_groups).unwrap_or_default()
+    }
+
+    fn alertmanagers(&self) -> Vec<String> {
+        self.rules.as_ref().map(StateSource::alertmanagers).unwrap_or_default()
+    }
+
     fn targets(&self) -> Targets {
         let observed::Targets { active, dropped, dropped_counts } = self.scraper.targets();
         Targets {

@@ -82,7 +82,7 @@ pub fn scrape(config: &Config) -> ScrapeConfig {
 }
 
 /// Both decode with the same limits, so that a replay comes to the same result.
-fn decode_limits(config: &Config) -> DecodeLimits {
+pub fn decode_limits(config: &Config) -> DecodeLimits {
     DecodeLimits {
         future_ns: nanoseconds(config.limits.future),
         past_ns: nanoseconds(config.retention.age),
