@@ -124,6 +124,15 @@ impl Server {
         assert_eq!(answer.status(), 200);
     }
 
+    /// The data of an answer of the Prometheus API.
+    fn ask(&self, path: &str) -> Json {
+        let mut answer = agent().get(format!("{}/api/v1/{path}", self.api)).call().expect("answered");
+        let text = answer.body_mut().read_to_string().expect("text");
+        let json: Json = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(json["status"], "success", "{text}");
+        json["data"].clone()
+    }
+
     /// `kill -9`.
     fn kill(mut self) {
         self.child.kill().expect("killed");
@@ -178,6 +187,7 @@ fn a_webhook_is_told_of_an_alert_and_of_its_end() {
     assert_eq!(alert["annotations"]["summary"], "cart is broken (2)");
     let generator = alert["generatorURL"].as_str().expect("a URL");
     assert!(generator.starts_with("http://shop.example/graph?g0.expr=job%3Abroken%3Asum"), "{generator}");
+    check_api(&server);
     server.send(0.0);
     let resolved = webhook.next(PATIENCE);
     assert_eq!((&resolved["status"], &resolved["alerts"][0]["labels"]), (&json!("resolved"), &labels));
@@ -195,6 +205,29 @@ fn a_webhook_is_told_of_an_alert_and_of_its_end() {
     assert_eq!(agent().post(format!("{}/-/reload", server.api)).send_empty().expect("answered").status(), 200);
     server.send(3.0);
     assert_eq!(webhook.next(PATIENCE)["groupLabels"]["alertname"], "Renamed");
+}
+
+/// What the API says of the rules while the alert fires.
+fn check_api(server: &Server) {
+    let group = &server.ask("rules")["groups"][0];
+    assert_eq!((&group["name"], &group["interval"]), (&json!("shop"), &json!(1.0)));
+    assert_eq!(group["rules"][0]["type"], "recording");
+    assert_eq!(group["rules"][0]["health"], "ok");
+    let rule = &group["rules"][1];
+    assert_eq!((&rule["type"], &rule["duration"]), (&json!("alerting"), &json!(3.0)));
+    // The status follows the evaluation that told the webhook.
+    let alert = wait_for("an alert that fires in the API", || {
+        let alerts = server.ask("alerts");
+        alerts["alerts"].get(0).filter(|alert| alert["state"] == "firing").cloned()
+    });
+    assert_eq!(alert["value"], "2e+00");
+    assert_eq!(alert["labels"]["severity"], "page");
+    let series = wait_for("a series of the alert", || {
+        let found = server.ask("query?query=ALERTS%7Balertstate%3D%22firing%22%7D");
+        found["result"].get(0).cloned()
+    });
+    assert_eq!(series["metric"]["alertname"], "Broken");
+    assert_eq!(server.ask("query?query=job:broken:sum")["result"][0]["metric"]["team"], "storage");
 }
 
 #[test]
