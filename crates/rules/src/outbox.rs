@@ -171,12 +171,16 @@ impl Outbox {
         waiting.collect()
     }
 
-    /// Takes over what waited before a restart, as far as its receiver is still there and it is not too old.
-    pub fn restore(&mut self, mut waiting: BTreeMap<String, Vec<Notification>>, oldest_ns: i64) {
+    /// Takes over what waited before a restart, as far as its receiver is still there and it is not older than
+    /// `oldest_ns`. An Alertmanager would take an alert whose end has passed for resolved: if it still fires, the next
+    /// evaluation says so again.
+    pub fn restore(&mut self, waiting: &BTreeMap<String, Vec<Notification>>, oldest_ns: i64, now_ns: i64) {
         for queue in &mut self.queues {
-            for notification in waiting.remove(&queue.receiver.url).unwrap_or_default() {
-                if notification.ends_at_ns >= oldest_ns {
-                    queue.push(notification);
+            let is_alertmanager = queue.receiver.kind == Kind::Alertmanager;
+            for notification in waiting.get(&queue.receiver.url).into_iter().flatten() {
+                let needs_ns = if is_alertmanager && !notification.is_resolved { now_ns } else { oldest_ns };
+                if notification.ends_at_ns >= needs_ns {
+                    queue.push(notification.clone());
                 }
             }
         }

@@ -24,8 +24,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use axum::Router;
 use serde_json::json;
-use throughline_api::listener;
 use throughline_api::PrometheusContext;
+use throughline_api::listener;
 use throughline_derive::{Derivation, Running};
 use throughline_receive::Receiver;
 use throughline_scrape::{Observer, Scraper};
@@ -190,7 +190,6 @@ async fn serve(config: &Config, opened: &Opened<'_>, api: Api, until_stdin_close
     let addresses = Addresses { grpc: receiver.grpc_addr(), http: receiver.http_addr(), api: api.address };
     let draining = Arc::new(AtomicBool::new(false));
     let scraper = Scraper::start(settings::scrape(config), store.clone(), Arc::clone(clock));
-    let Opened { store, clock, .. } = opened;
     let mut context = context(config, opened, &receiver, &scraper.observer(), addresses, &draining);
     let rules = start_rules(config, store, clock, &context.prometheus)?;
     let states = scraping::States { scraper: scraper.observer(), rules: rules.as_ref().map(RuleEngine::states) };
@@ -274,10 +273,7 @@ fn context(
         clock: Arc::clone(opened.clock),
         families: Arc::new(families),
         draining: Arc::clone(draining),
-        prometheus: throughline_api::PrometheusContext {
-            states: Arc::new(throughline_api::states::NoStates),
-            ..settings::prometheus(config, opened.clock)
-        },
+        prometheus: settings::prometheus(config, opened.clock),
         process: Arc::new(json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),

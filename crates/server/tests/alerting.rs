@@ -182,7 +182,8 @@ fn a_webhook_is_told_of_an_alert_and_of_its_end() {
     assert_eq!((&firing["version"], &firing["status"]), (&json!("4"), &json!("firing")));
     assert_eq!(firing["groupLabels"], json!({"alertname": "Broken"}));
     let alert = &firing["alerts"][0];
-    let labels = json!({"alertname": "Broken", "job": "cart", "severity": "page", "team": "storage", "zone": "z1"});
+    let labels =
+        json!({"alertname": "Broken", "job": "cart", "severity": "page", "team": "storage", "zone": "z1"});
     assert_eq!(alert["labels"], labels);
     assert_eq!(alert["annotations"]["summary"], "cart is broken (2)");
     let generator = alert["generatorURL"].as_str().expect("a URL");
@@ -201,8 +202,12 @@ fn a_webhook_is_told_of_an_alert_and_of_its_end() {
     let text = answer.body_mut().read_to_string().expect("text");
     assert_eq!(answer.status(), 500);
     assert!(text.contains("rule 1, \"job:broken:sum\", field \"expr\""), "{text}");
-    std::fs::write(folder.0.join("rules/shop.yml"), RULES.replace("alert: Broken", "alert: Renamed")).expect("written");
-    assert_eq!(agent().post(format!("{}/-/reload", server.api)).send_empty().expect("answered").status(), 200);
+    std::fs::write(folder.0.join("rules/shop.yml"), RULES.replace("alert: Broken", "alert: Renamed"))
+        .expect("written");
+    assert_eq!(
+        agent().post(format!("{}/-/reload", server.api)).send_empty().expect("answered").status(),
+        200
+    );
     server.send(3.0);
     assert_eq!(webhook.next(PATIENCE)["groupLabels"]["alertname"], "Renamed");
 }
@@ -265,7 +270,10 @@ fn an_alert_and_its_notification_survive_kills() {
     let told = webhook.next(PATIENCE);
     assert_eq!((&told["status"], &told["alerts"][0]["labels"]["job"]), (&json!("firing"), &json!("cart")));
     let starts_at = told["alerts"][0]["startsAt"].as_str().expect("a time").to_owned();
-    assert!(starts_at.ends_with(&format!(".{:03}Z", fired_at_ns / 1_000_000 % 1000)), "{starts_at} {fired_at_ns}");
+    assert!(
+        starts_at.ends_with(&format!(".{:03}Z", fired_at_ns / 1_000_000 % 1000)),
+        "{starts_at} {fired_at_ns}"
+    );
     if let Some(alertmanager) = &running {
         let alert = wait_for("an alert in the Alertmanager", || alertmanager.alerts().pop());
         assert_eq!(alert["labels"]["alertname"], "Broken");
@@ -277,7 +285,8 @@ fn an_alert_and_its_notification_survive_kills() {
     // It still fires after the restart, and ends when its condition does.
     assert_eq!(wait_for_state(&folder, "firing")["fired_at_ns"], fired_at_ns);
     server.send(0.0);
-    let ended = wait_for("its end", || Some(webhook.next(PATIENCE)).filter(|told| told["status"] == "resolved"));
+    let ended =
+        wait_for("its end", || Some(webhook.next(PATIENCE)).filter(|told| told["status"] == "resolved"));
     assert_eq!(ended["alerts"][0]["startsAt"], starts_at);
     if let Some(alertmanager) = &running {
         wait_for("no alert in the Alertmanager", || alertmanager.alerts().is_empty().then_some(()));
@@ -300,7 +309,10 @@ fn rule_files_are_checked_as_promtool_does() {
     std::fs::write(&bad, "groups:\n- name: g\n  rules:\n  - alert: A\n    expr: up ==\n").expect("written");
     let (code, _, errors) = check(&[], &bad);
     assert_eq!(code, Some(1));
-    assert!(errors.contains("bad.yml: line 5: group \"g\", rule 1, \"A\", field \"expr\": could not parse"), "{errors}");
+    assert!(
+        errors.contains("bad.yml: line 5: group \"g\", rule 1, \"A\", field \"expr\": could not parse"),
+        "{errors}"
+    );
     let twice = folder.0.join("twice.yml");
     let rule = "  - record: a\n    expr: up\n";
     std::fs::write(&twice, format!("groups:\n- name: g\n  rules:\n{rule}{rule}")).expect("written");

@@ -142,11 +142,16 @@ fn what_waits_survives_a_restart() {
     let waiting = before.waiting();
     assert_eq!(waiting.len(), 2);
     let mut after = outbox(&[Kind::Alertmanager]);
-    after.restore(waiting.clone(), START_NS);
+    after.restore(&waiting, START_NS, START_NS);
     assert_eq!(batch(&mut after, 0, NOW).len(), 2);
-    let mut late = outbox(&[Kind::Alertmanager]);
-    late.restore(waiting, START_NS + 2 * MINUTE_NS);
-    assert_eq!(late.next(0, NOW), Next::Idle);
+    // An Alertmanager would take an alert whose end has passed for resolved.
+    let mut later = outbox(&[Kind::Alertmanager, Kind::Webhook]);
+    later.restore(&waiting, START_NS, START_NS + 2 * MINUTE_NS);
+    assert!(batch(&mut later, 0, NOW).iter().all(|n| n.is_resolved));
+    assert_eq!(batch(&mut later, 1, NOW).len(), 2);
+    let mut much_later = outbox(&[Kind::Alertmanager]);
+    much_later.restore(&waiting, START_NS + 2 * MINUTE_NS, START_NS + 60 * MINUTE_NS);
+    assert_eq!(much_later.next(0, NOW), Next::Idle);
 }
 
 #[test]

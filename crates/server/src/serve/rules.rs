@@ -211,8 +211,8 @@ impl Shared {
         let mut journal = lock(&self.journal);
         journal.saved = slots.iter().map(|slot| (slot.key.clone(), lock(&slot.group).saved())).collect();
         if let Some(saved) = saved {
-            let oldest_ns = self.clock.now() - self.settings().outage_tolerance_ns;
-            journal.outbox.restore(saved.waiting, oldest_ns);
+            let now_ns = self.clock.now();
+            journal.outbox.restore(&saved.waiting, now_ns - self.settings().outage_tolerance_ns, now_ns);
         }
         drop(journal);
         *lock(&self.slots) = slots;

@@ -10,6 +10,9 @@ use serde_json::Value as Json;
 /// The variable that names the binary.
 const VARIABLE: &str = "THROUGHLINE_ALERTMANAGER";
 const PACKAGE: &str = "prometheus-alertmanager";
+/// Where Debian's binary looks for its templates, and the same in as many bytes, relative to the unpacked package.
+const INSTALLED_TEMPLATES: &[u8] = b"/usr/share/prometheus/alertmanager";
+const UNPACKED_TEMPLATES: &[u8] = b"usr//share/prometheus/alertmanager";
 
 /// One that could be started, and where it will listen.
 pub struct Alertmanager {
@@ -29,6 +32,7 @@ impl Alertmanager {
     pub fn find() -> Option<Alertmanager> {
         let installed = Path::new("/usr/bin").join(PACKAGE);
         let named = std::env::var_os(VARIABLE).map(PathBuf::from);
+        let named = named.map(|path| std::fs::canonicalize(&path).unwrap_or(path));
         let binary = named.or_else(|| installed.is_file().then_some(installed)).or_else(unpack);
         let Some(binary) = binary else {
             eprintln!("SKIPPED: no Alertmanager: set {VARIABLE}, or install {PACKAGE}");
@@ -48,6 +52,8 @@ impl Alertmanager {
         let config = folder.join("alertmanager.yml");
         std::fs::write(&config, "route: {receiver: none}\nreceivers: [{name: none}]\n").expect("written");
         let child = Command::new(&self.binary)
+            // What was unpacked finds its templates from there; anything else does not care.
+            .current_dir(self.binary.parent().unwrap_or(Path::new("/")))
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.path={}", folder.join("data").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{}", self.port))
@@ -64,26 +70,38 @@ impl Alertmanager {
 fn unpack() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("alertmanager");
     let binary = folder.join("usr/bin").join(PACKAGE);
-    if binary.is_file() {
-        return Some(binary);
+    let relocated = folder.join("alertmanager");
+    if relocated.is_file() {
+        return Some(relocated);
     }
     std::fs::create_dir_all(&folder).ok()?;
-    let downloaded = Command::new("apt-get").args(["download", PACKAGE]).current_dir(&folder).output().ok()?;
+    let downloaded =
+        Command::new("apt-get").args(["download", PACKAGE]).current_dir(&folder).output().ok()?;
     if !downloaded.status.success() {
         return None;
     }
     let files = std::fs::read_dir(&folder).ok()?.flatten().map(|entry| entry.path());
-    let package = files.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "deb"))?;
+    let package =
+        files.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "deb"))?;
     let unpacked = Command::new("dpkg").arg("-x").arg(package).arg(&folder).output().ok()?;
-    (unpacked.status.success() && binary.is_file()).then_some(binary)
+    if !unpacked.status.success() {
+        return None;
+    }
+    let mut bytes = std::fs::read(&binary).ok()?;
+    for at in 0..bytes.len().saturating_sub(INSTALLED_TEMPLATES.len()) {
+        if bytes[at..].starts_with(INSTALLED_TEMPLATES) {
+            bytes[at..at + UNPACKED_TEMPLATES.len()].copy_from_slice(UNPACKED_TEMPLATES);
+        }
+    }
+    std::fs::write(&binary, bytes).ok()?;
+    std::fs::rename(&binary, &relocated).ok()?;
+    Some(relocated)
 }
 
 impl Running {
     /// The alerts that are not resolved.
     pub fn alerts(&self) -> Vec<Json> {
-        let config = ureq::Agent::config_builder()
-            .proxy(None)
-            .timeout_global(Some(Duration::from_secs(10)));
+        let config = ureq::Agent::config_builder().proxy(None).timeout_global(Some(Duration::from_secs(10)));
         let agent: ureq::Agent = config.build().into();
         let answer = agent.get(format!("{}/api/v2/alerts", self.url)).call();
         let Ok(mut answer) = answer else { return Vec::new() };

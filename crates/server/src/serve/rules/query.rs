@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use throughline_api::PrometheusContext;
 use throughline_exec::{Budget, Cancellation, Matcher, SelectRequest, SeriesSource as _};
-use throughline_promql::value::Sample as QuerySample;
 use throughline_promql::QueryValue;
+use throughline_promql::value::Sample as QuerySample;
 use throughline_rules::sample::LastSample;
 use throughline_rules::{Number, Querier, Sample};
 use throughline_scan::metrics::MetricSource;
@@ -19,7 +19,11 @@ pub struct StoreQuerier<'a> {
 }
 
 impl<'a> StoreQuerier<'a> {
-    pub fn new(store: &'a Store, prometheus: &'a PrometheusContext, clock: &'a Arc<dyn Clock>) -> StoreQuerier<'a> {
+    pub fn new(
+        store: &'a Store,
+        prometheus: &'a PrometheusContext,
+        clock: &'a Arc<dyn Clock>,
+    ) -> StoreQuerier<'a> {
         StoreQuerier { store, prometheus, clock }
     }
 
@@ -30,14 +34,16 @@ impl<'a> StoreQuerier<'a> {
     fn budget(&self) -> Budget {
         let clock = Arc::clone(self.clock);
         let deadline = clock.monotonic() + self.prometheus.timeout;
-        Budget::new(self.prometheus.limits, Cancellation::new()).with_deadline(move || clock.monotonic() > deadline)
+        Budget::new(self.prometheus.limits, Cancellation::new())
+            .with_deadline(move || clock.monotonic() > deadline)
     }
 }
 
 impl Querier for StoreQuerier<'_> {
     fn instant(&self, expr: &str, time_ms: i64) -> Result<Vec<Sample>, String> {
         let parsed = throughline_promql::parse(expr).map_err(|error| error.to_string())?;
-        let found = self.prometheus
+        let found = self
+            .prometheus
             .engine
             .instant(expr, &parsed, time_ms, &self.source(), &self.budget())
             .map_err(|error| error.to_string())?;
