@@ -192,7 +192,8 @@ async fn serve(config: &Config, opened: &Opened<'_>, api: Api, until_stdin_close
     let scraper = Scraper::start(settings::scrape(config), store.clone(), Arc::clone(clock));
     let mut context = context(config, opened, &receiver, &scraper.observer(), addresses, &draining);
     let rules = start_rules(config, store, clock, &context.prometheus)?;
-    let states = scraping::States { scraper: scraper.observer(), rules: rules.as_ref().map(RuleEngine::states) };
+    let states =
+        scraping::States { scraper: scraper.observer(), rules: rules.as_ref().map(RuleEngine::states) };
     context.prometheus.states = Arc::new(states);
     let mut router = writer::mount(throughline_api::native(context), &receiver.metrics_writer());
     if let Some(rules) = &rules {
@@ -273,7 +274,6 @@ fn context(
         clock: Arc::clone(opened.clock),
         families: Arc::new(families),
         draining: Arc::clone(draining),
-        prometheus: settings::prometheus(config, opened.clock),
         process: Arc::new(json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
