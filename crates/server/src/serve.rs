@@ -274,6 +274,7 @@ fn context(
         clock: Arc::clone(opened.clock),
         families: Arc::new(families),
         draining: Arc::clone(draining),
+        prometheus: settings::prometheus(config, opened.clock),
         process: Arc::new(json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
