@@ -20,7 +20,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode> {
     let file = path.display();
     match config::load(Some(path)) {
         Ok(config) => {
-            if let Err(error) = config::rule_files::load(&config.rules) {
+            if let Err(error) = config::rule_files::load(&config.prometheus.rules) {
                 return refuse_rules(args, &error);
             }
             if args.json {

@@ -53,8 +53,6 @@ pub struct Config {
     pub scraping: Scraping,
     /// What is derived from spans, if anything is.
     pub derive: Option<DeriveConfig>,
-    /// Rules, and who is told of alerts.
-    pub rules: rules::Rules,
     /// What is worth knowing and no problem.
     pub warnings: Vec<String>,
 }
@@ -151,7 +149,6 @@ impl Default for Config {
             prometheus: Prometheus::default(),
             scraping: Scraping::default(),
             derive: Some(DeriveConfig::default()),
-            rules: rules::Rules::default(),
             warnings: Vec::new(),
         }
     }
@@ -165,7 +162,7 @@ pub fn load(path: Option<&Path>) -> Result<Config, Vec<Problem>> {
         vec![Problem { path: String::new(), line: None, message }]
     })?;
     let mut config = parse(&text, &|name| std::env::var(name).ok())?;
-    config.rules.base = path.parent().unwrap_or(Path::new("")).to_owned();
+    config.prometheus.rules.base = path.parent().unwrap_or(Path::new("")).to_owned();
     Ok(config)
 }
 
@@ -212,9 +209,10 @@ fn read_own(mut own: Section<'_>, config: &mut Config) {
     query::read_query(own.section("query"), &mut config.query);
     query::read_prometheus(own.section("prometheus"), &mut config.prometheus);
     config.derive = derive::read(own.section("derive"));
-    rules::read(own.section("rules"), &mut config.rules);
-    rules::read_alerting(own.section("alerting"), &mut config.rules);
-    config.rules.settings.external_labels = config.prometheus.external_labels.iter().cloned().collect();
+    rules::read(own.section("rules"), &mut config.prometheus.rules);
+    rules::read_alerting(own.section("alerting"), &mut config.prometheus.rules);
+    config.prometheus.rules.settings.external_labels =
+        config.prometheus.external_labels.iter().cloned().collect();
     own.finish();
 }
 

@@ -226,11 +226,11 @@ fn start_rules(
     clock: &Arc<dyn Clock>,
     prometheus: &PrometheusContext,
 ) -> Result<Option<RuleEngine>> {
-    if config.rules.files.is_empty() {
+    if config.prometheus.rules.files.is_empty() {
         return Ok(None);
     }
     let limits = settings::decode_limits(config);
-    RuleEngine::start(&config.rules, &config.data_dir, store, clock, prometheus, limits).map(Some)
+    RuleEngine::start(&config.prometheus.rules, &config.data_dir, store, clock, prometheus, limits).map(Some)
 }
 
 /// Where everything listens.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use throughline_scan::metrics::{Strategy, Translation};
 
+use super::rules::Rules;
 use super::section::Section;
 
 /// What one query may use.
@@ -34,13 +35,15 @@ impl Default for Query {
     }
 }
 
-/// How OTLP becomes Prometheus series, and what federation adds.
+/// How OTLP becomes Prometheus series, what leaves the server, and rules.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prometheus {
     /// Names and labels.
     pub translation: Translation,
     /// Labels of everything that leaves this server.
     pub external_labels: Vec<(String, String)>,
+    /// Rules, and who is told of alerts.
+    pub rules: Rules,
 }
 
 /// Reads `throughline::query`.
