@@ -61,7 +61,7 @@ pub fn run(differential: &Differential) -> anyhow::Result<()> {
     let ours = Server::throughline(&arguments.throughline, place, "")?;
     let place = Place::fresh(&folder.join("prometheus"))?;
     let command = format!(
-        "{} --config.file=/dev/null --web.listen-address=127.0.0.1:{{query_port}} --storage.tsdb.path={{data_dir}} \
+        "{} --config.file=/dev/null --web.listen-address=127.0.0.1:{{http_port}} --storage.tsdb.path={{data_dir}} \
          --web.enable-remote-write-receiver --query.lookback-delta=5m --query.max-samples=50000000 \
          --enable-feature=promql-experimental-functions,promql-duration-expr,promql-extended-range-selectors,\
          promql-binop-fill-modifiers,promql-delayed-name-removal",
@@ -69,7 +69,7 @@ pub fn run(differential: &Differential) -> anyhow::Result<()> {
     );
     let theirs = Server::peer(&command, place)?;
     let servers = (ours, theirs);
-    let (ours, theirs) = (Target::new(&servers.0), Target::new(&servers.1));
+    let (ours, theirs) = (Target::new(servers.0.place.query_port), Target::new(servers.1.place.http_port));
     let end_ms = data::aligned_now_ms()?;
     for body in data::requests(arguments.seed, end_ms)? {
         ours.write(&body)?;
@@ -113,9 +113,9 @@ struct Target {
 type Answer = Result<Json, (u16, String)>;
 
 impl Target {
-    fn new(server: &Server) -> Target {
+    fn new(port: u16) -> Target {
         let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build();
-        let base = format!("http://127.0.0.1:{}/api/v1", server.place.query_port);
+        let base = format!("http://127.0.0.1:{port}/api/v1");
         Target { base, agent: ureq::Agent::from(config) }
     }
 
