@@ -135,7 +135,11 @@ fn bad_series_are_refused_and_the_others_kept() {
     let mut bytes = one_series(UP, &two);
     bytes.labels[1].value = vec![0xff];
     check_refused(bytes, RejectReason::InvalidUtf8, 2, "not valid UTF-8");
-    check_refused(one_series(UP, &[]), RejectReason::InvalidMetric, 1, "no sample");
+}
+
+#[test]
+fn a_series_without_samples_is_nothing_in_1_0() {
+    assert!(decode_v1(&request(vec![one_series(UP, &[])])).rejected.is_empty());
 }
 
 #[test]

@@ -68,6 +68,8 @@ struct Layout {
     samples: u32,
     histograms: u32,
     exemplars: u32,
+    /// Whether a series without any of them is refused: 2.0 says so, and senders of 1.0 rely on the contrary.
+    refuses_empty: bool,
 }
 
 /// What a series has, counted before its labels are known to be good.
@@ -109,7 +111,9 @@ impl Walk<'_> {
         write_labels: impl Fn(&[u8], &mut Vec<u8>, &mut Sink<'_>) -> Result<Result<(), Refusal>, Malformed>,
     ) -> Result<(), Malformed> {
         if contents.samples + contents.histograms + contents.exemplars == 0 {
-            self.refuse_series(contents, Refusal::NoSample);
+            if layout.refuses_empty {
+                self.refuse_series(contents, Refusal::NoSample);
+            }
             return Ok(());
         }
         let before = self.sink.mark();

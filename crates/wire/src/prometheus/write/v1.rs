@@ -10,7 +10,7 @@ use throughline_model::{label, protobuf};
 use super::{Contents, Layout, Walk};
 use crate::prometheus::sink::Metadata;
 
-const LAYOUT: Layout = Layout { samples: 2, histograms: 4, exemplars: 3 };
+const LAYOUT: Layout = Layout { samples: 2, histograms: 4, exemplars: 3, refuses_empty: false };
 const LABELS: u32 = 1;
 /// The endings that series of one family have beyond its name.
 const ENDINGS: [&str; 7] = ["_total", "_bucket", "_sum", "_count", "_created", "_info", "_gcount"];

@@ -8,7 +8,7 @@ use super::{Contents, Layout, Walk};
 use crate::prometheus::refusal::Refusal;
 use crate::prometheus::sink::{Metadata, Sink};
 
-const LAYOUT: Layout = Layout { samples: 2, histograms: 3, exemplars: 4 };
+const LAYOUT: Layout = Layout { samples: 2, histograms: 3, exemplars: 4, refuses_empty: true };
 const LABELS: u32 = 1;
 const METADATA: u32 = 5;
 
