@@ -9,12 +9,14 @@ use arrow_array::{
 };
 use throughline_model::SpanId;
 use throughline_model::attribute;
+use throughline_model::point::PointKind;
 use throughline_model::record::Point;
 
 use super::build::BlockBuilder;
 use super::checksums::FileSums;
 use super::samples::{Run, RunBuilder};
-use super::tables::{Table, TableWriter, exemplars_schema, samples_schema, series_schema};
+use super::tables::{Table, TableWriter, exemplars_schema, samples_schema, series_schema, with_dictionaries};
+use super::texts::column_of;
 use super::traces::arrow_error;
 use crate::disk::Disk;
 use crate::error::Error;
@@ -38,7 +40,9 @@ pub(crate) struct MetricsWriter {
 
 /// The order of series within a block.
 pub(crate) fn series_order(a: &SeriesEntry, b: &SeriesEntry) -> std::cmp::Ordering {
-    let key = |s: &SeriesEntry| (s.metric.clone(), s.kind, s.service.clone(), s.fingerprint);
+    fn key(series: &SeriesEntry) -> (&str, PointKind, &str, &[u8; 16]) {
+        (&series.metric, series.kind, &series.service, &series.fingerprint)
+    }
     key(a).cmp(&key(b))
 }
 
@@ -134,31 +138,31 @@ fn times(values: impl Iterator<Item = i64>) -> ArrayRef {
 
 fn series_rows(series: &[Arc<SeriesEntry>], first: u32) -> Result<RecordBatch, Error> {
     let mut fingerprints = FixedSizeBinaryBuilder::with_capacity(series.len(), 16);
-    let mut attributes = StringBuilder::new();
-    let mut json = String::new();
     for entry in series {
         fingerprints.append_value(entry.fingerprint).map_err(arrow_error)?;
-        json.clear();
-        attribute::write_json_object(&entry.attributes, &mut json);
-        attributes.append_value(&json);
     }
+    let json = |entry: &Arc<SeriesEntry>| {
+        let mut json = String::new();
+        attribute::write_json_object(&entry.attributes, &mut json);
+        Some(json)
+    };
     let columns: Vec<ArrayRef> = vec![
         Arc::new((first..first + series.len() as u32).collect::<UInt32Array>()),
         Arc::new(fingerprints.finish()),
-        texts(series.iter().map(|s| &*s.metric)),
+        column_of(series.iter().map(|s| Some(&*s.metric))),
         Arc::new(series.iter().map(|s| Some(s.kind as u8)).collect::<UInt8Array>()),
-        texts(series.iter().map(|s| &*s.unit)),
-        texts(series.iter().map(|s| &*s.description)),
+        column_of(series.iter().map(|s| Some(&*s.unit))),
+        column_of(series.iter().map(|s| Some(&*s.description))),
         Arc::new(series.iter().map(|s| Some(s.temporality)).collect::<UInt8Array>()),
         Arc::new(series.iter().map(|s| Some(s.monotonic)).collect::<BooleanArray>()),
-        texts(series.iter().map(|s| &*s.service)),
-        texts(series.iter().map(|s| &*s.resource)),
-        texts(series.iter().map(|s| &*s.scope)),
-        Arc::new(attributes.finish()),
+        column_of(series.iter().map(|s| Some(&*s.service))),
+        column_of(series.iter().map(|s| Some(&*s.resource))),
+        column_of(series.iter().map(|s| Some(&*s.scope))),
+        column_of(series.iter().map(json)),
         binaries(series.iter().map(|s| Some(s.attributes.as_slice()))),
         Arc::new(series.iter().map(|s| Some(s.metric_type.code())).collect::<UInt8Array>()),
     ];
-    RecordBatch::try_new(series_schema(), columns).map_err(arrow_error)
+    RecordBatch::try_new(with_dictionaries(&series_schema()), columns).map_err(arrow_error)
 }
 
 fn run_rows(runs: &[Run]) -> Result<RecordBatch, Error> {

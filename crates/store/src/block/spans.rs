@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{FixedSizeBinaryBuilder, UInt32Builder};
-use arrow_array::types::{Int64Type, UInt8Type};
-use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow_array::types::{Int32Type, Int64Type, UInt8Type};
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, DictionaryArray, FixedSizeBinaryArray, Int64Array, RecordBatch,
+    TimestampNanosecondArray, UInt8Array, UInt32Array,
+};
 use throughline_model::batch::{
     column_binary, column_dictionary, column_fixed, column_number, column_text, column_time, span,
 };
@@ -37,6 +40,34 @@ pub(crate) struct SpanSources {
     scopes: Vec<Vec<TextId>>,
     /// The name of each row.
     names: Vec<Vec<TextId>>,
+    typed: Vec<Typed>,
+}
+
+/// The columns of a mini-batch that are looked at span by span, as what they are.
+struct Typed {
+    trace_ids: FixedSizeBinaryArray,
+    span_ids: FixedSizeBinaryArray,
+    parents: FixedSizeBinaryArray,
+    starts: TimestampNanosecondArray,
+    durations: Int64Array,
+    statuses: UInt8Array,
+    services: DictionaryArray<Int32Type>,
+    attributes: BinaryArray,
+}
+
+impl Typed {
+    fn new(rows: &RecordBatch) -> Typed {
+        Typed {
+            trace_ids: column_fixed(rows, span::TRACE_ID).clone(),
+            span_ids: column_fixed(rows, span::SPAN_ID).clone(),
+            parents: column_fixed(rows, span::PARENT_SPAN_ID).clone(),
+            starts: column_time(rows, span::START_TIME).clone(),
+            durations: column_number::<Int64Type>(rows, span::DURATION).clone(),
+            statuses: column_number::<UInt8Type>(rows, span::STATUS_CODE).clone(),
+            services: column_dictionary(rows, span::SERVICE).clone(),
+            attributes: column_binary(rows, span::ATTRIBUTES).clone(),
+        }
+    }
 }
 
 /// One span in the order of the file.
@@ -56,17 +87,16 @@ impl SpanSources {
         let (services, resources, scopes) = (keys(span::SERVICE), keys(span::RESOURCE), keys(span::SCOPE));
         let names =
             batches.iter().map(|mini| texts.intern_rows(column_text(&mini.rows, span::NAME))).collect();
-        SpanSources { batches, services, resources, scopes, names }
+        let typed = batches.iter().map(|mini| Typed::new(&mini.rows)).collect();
+        SpanSources { batches, services, resources, scopes, names, typed }
     }
 
     /// Every span: its trace, its start and where it lies, by trace and start.
     pub(crate) fn sorted(&self) -> Vec<(TraceId, i64, RowRef)> {
         let mut all = Vec::with_capacity(self.batches.iter().map(|mini| mini.rows.num_rows()).sum());
-        for (batch, mini) in self.batches.iter().enumerate() {
-            let ids = column_fixed(&mini.rows, span::TRACE_ID);
-            let starts = column_time(&mini.rows, span::START_TIME).values();
-            for (row, start) in starts.iter().enumerate() {
-                let Ok(id) = ids.value(row).try_into() else { continue };
+        for (batch, typed) in self.typed.iter().enumerate() {
+            for (row, start) in typed.starts.values().iter().enumerate() {
+                let Ok(id) = typed.trace_ids.value(row).try_into() else { continue };
                 all.push((TraceId(id), *start, RowRef { batch: batch as u32, row: row as u32 }));
             }
         }
@@ -79,28 +109,28 @@ impl SpanSources {
         names.and_then(|names| names.get(at.row as usize)).copied().unwrap_or_default()
     }
 
+    fn typed(&self, at: RowRef) -> Option<(&Typed, usize)> {
+        self.typed.get(at.batch as usize).map(|typed| (typed, at.row as usize))
+    }
+
     fn rows(&self, at: RowRef) -> Option<(&RecordBatch, usize)> {
         self.batches.get(at.batch as usize).map(|mini| (&mini.rows, at.row as usize))
     }
 
     /// What the summary needs of a span.
     pub(crate) fn facts(&self, at: RowRef) -> Option<SpanFacts> {
-        let (rows, row) = self.rows(at)?;
-        let parents = column_fixed(rows, span::PARENT_SPAN_ID);
-        let services = self.services.get(at.batch as usize)?;
+        let (typed, row) = self.typed(at)?;
+        let parents = &typed.parents;
+        let parent = (!parents.is_null(row)).then(|| parents.value(row));
         Some(SpanFacts {
             timing: SpanTiming {
-                span_id: SpanId::from_slice(column_fixed(rows, span::SPAN_ID).value(row))?,
-                parent_span_id: if parents.is_null(row) {
-                    None
-                } else {
-                    SpanId::from_slice(parents.value(row))
-                },
-                start: column_time(rows, span::START_TIME).value(row),
-                duration: column_number::<Int64Type>(rows, span::DURATION).value(row),
-                error: column_number::<UInt8Type>(rows, span::STATUS_CODE).value(row) == 2,
+                span_id: SpanId::from_slice(typed.span_ids.value(row))?,
+                parent_span_id: parent.and_then(SpanId::from_slice),
+                start: typed.starts.value(row),
+                duration: typed.durations.value(row),
+                error: typed.statuses.value(row) == 2,
             },
-            service: mapped(column_dictionary(rows, span::SERVICE), services, row),
+            service: mapped(&typed.services, self.services.get(at.batch as usize)?, row),
             name: self.name(at),
         })
     }
@@ -108,8 +138,8 @@ impl SpanSources {
     /// The attribute columns that suit these spans.
     pub(crate) fn choose_columns(&self, order: &[SpanOrder]) -> AttributeColumns {
         let sample = order.iter().step_by(SAMPLE_EVERY).filter_map(|span| {
-            let (rows, row) = self.rows(span.at)?;
-            Some(column_binary(rows, span::ATTRIBUTES).value(row))
+            let (typed, row) = self.typed(span.at)?;
+            Some(typed.attributes.value(row))
         });
         AttributeColumns::choose(sample)
     }
@@ -180,7 +210,7 @@ impl SpanSources {
     fn shred(&self, part: &[SpanOrder], columns: &AttributeColumns) -> (ArrayRef, Vec<ArrayRef>) {
         let mut shredder = Shredder::new(columns);
         for span in part {
-            let list = self.rows(span.at).map(|(rows, row)| column_binary(rows, span::ATTRIBUTES).value(row));
+            let list = self.typed(span.at).map(|(typed, row)| typed.attributes.value(row));
             shredder.push(list.unwrap_or_default());
         }
         shredder.finish()
@@ -192,8 +222,7 @@ impl SpanSources {
         let mut ids = FixedSizeBinaryBuilder::with_capacity(part.len(), 8);
         for span in part {
             parent_rows.append_option(span.parent_row);
-            let parent =
-                self.rows(span.at).map(|(rows, row)| (column_fixed(rows, span::PARENT_SPAN_ID), row));
+            let parent = self.typed(span.at).map(|(typed, row)| (&typed.parents, row));
             match parent {
                 Some((parents, row)) if span.parent_row.is_none() && !parents.is_null(row) => {
                     ids.append_value(parents.value(row)).map_err(arrow_error)?;

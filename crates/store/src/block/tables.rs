@@ -371,7 +371,9 @@ impl TableWriter {
         let file = FileWriter::create(disk, folder, table.file_name())?;
         let properties = table.properties(level);
         let writer = match table {
-            Table::Spans | Table::Logs => GroupWriter::new(file, &schema, properties).map(Inner::Groups),
+            Table::Spans | Table::Logs | Table::Series => {
+                GroupWriter::new(file, &schema, properties).map(Inner::Groups)
+            }
             _ => ArrowWriter::try_new(file, schema, Some(properties)).map(Inner::Arrow),
         };
         let writer = writer.map_err(|error| columns_error(table, "create", error))?;

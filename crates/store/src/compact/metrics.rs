@@ -1,5 +1,6 @@
 //! Merges series, samples and exemplars of the inputs.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::iter::Peekable;
 use std::sync::Arc;
@@ -70,15 +71,16 @@ pub(super) fn write(
         blocks.iter().map(|block| Input::new(block)).collect::<Result<_, _>>()?;
     let mut writer = MetricsWriter::create(builder.disk, &builder.folder, builder.meta.level)?;
     loop {
-        let heads = inputs.iter_mut().filter_map(|input| input.series.peek());
-        let Some(least) = heads.min_by(|a, b| series_order(a, b)).cloned() else { break };
-        let mut points: Vec<Point> = Vec::new();
-        let mut from = Vec::new();
-        for (number, input) in inputs.iter_mut().enumerate() {
-            let is_same = input
-                .series
-                .peek()
-                .is_some_and(|head| series_order(head, &least) == std::cmp::Ordering::Equal);
+        let heads = inputs.iter_mut().enumerate();
+        let heads = heads.filter_map(|(number, input)| Some((number, input.series.peek()?)));
+        let Some((least, _)) = heads.min_by(|(_, a), (_, b)| series_order(a, b)) else { break };
+        let taken = inputs.get_mut(least).map(Input::take).transpose()?.flatten();
+        let Some((series, mut points)) = taken else { break };
+        let mut from = vec![least];
+        // Those before it have other series: of equal ones the first is the least.
+        for (number, input) in inputs.iter_mut().enumerate().skip(least + 1) {
+            let is_same =
+                input.series.peek().is_some_and(|head| series_order(head, &series) == Ordering::Equal);
             if is_same && let Some((_, more)) = input.take()? {
                 points.extend(more);
                 from.push(number);
@@ -89,7 +91,7 @@ pub(super) fn write(
         points.reverse();
         points.dedup_by_key(|point| point.time);
         points.reverse();
-        let row = writer.add(&Arc::new(least), points)?;
+        let row = writer.add(&Arc::new(series), points)?;
         for number in from {
             if let Some(input) = inputs.get_mut(number) {
                 input.rows.push(row);

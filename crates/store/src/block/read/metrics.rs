@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::types::Int32Type;
+use arrow_array::{DictionaryArray, RecordBatch};
 use throughline_model::TraceId;
 use throughline_model::point::{MetricType, PointKind};
 use throughline_model::record::Exemplar;
@@ -33,6 +34,56 @@ fn series_of(columns: &Columns<'_>, row: usize) -> SeriesEntry {
         scope: text("scope"),
         attributes: columns.bytes("attribute_list", row).unwrap_or_default().to_vec(),
         metric_type: MetricType::from_code(columns.u8("metric_type", row)),
+    }
+}
+
+/// A column of texts that many series share.
+struct SharedTexts<'a> {
+    column: Option<&'a DictionaryArray<Int32Type>>,
+    texts: Vec<Arc<str>>,
+}
+
+impl<'a> SharedTexts<'a> {
+    fn new(columns: &Columns<'a>, name: &str) -> SharedTexts<'a> {
+        match columns.dictionary(name) {
+            Some((column, values)) => {
+                let texts = values.iter().map(|text| text.unwrap_or_default().into()).collect();
+                SharedTexts { column: Some(column), texts }
+            }
+            None => SharedTexts { column: None, texts: Vec::new() },
+        }
+    }
+
+    fn get(&self, row: usize) -> Arc<str> {
+        let key = self.column.and_then(|column| column.key(row));
+        key.and_then(|key| self.texts.get(key).cloned()).unwrap_or_default()
+    }
+}
+
+/// All series of some rows, which share their texts.
+fn series_of_all(rows: &RecordBatch, out: &mut Vec<SeriesEntry>) {
+    let columns = Columns::new(rows);
+    let names = ["metric", "unit", "description", "service", "resource", "scope"];
+    let texts = names.map(|name| SharedTexts::new(&columns, name));
+    for row in 0..rows.num_rows() {
+        let [metric, unit, description, service, resource, scope] = texts.each_ref().map(|t| t.get(row));
+        out.push(SeriesEntry {
+            fingerprint: columns
+                .bytes("fingerprint", row)
+                .and_then(|bytes| bytes.try_into().ok())
+                .unwrap_or_default(),
+            metric,
+            kind: PointKind::from_code(columns.u8("kind", row)),
+            unit,
+            description,
+            temporality: columns.u8("temporality", row),
+            monotonic: columns.bool("monotonic", row),
+            service,
+            resource,
+            scope,
+            attributes: columns.bytes("attribute_list", row).unwrap_or_default().to_vec(),
+            metric_type: MetricType::from_code(columns.u8("metric_type", row)),
+        });
     }
 }
 
@@ -280,12 +331,11 @@ impl Block {
 
     /// Every series of the block, in order. For merging.
     pub(crate) fn all_series(&self) -> Result<Vec<SeriesEntry>, Error> {
-        let table = self.table(Table::Series)?;
+        let table = self.table(Table::Series)?.with_dictionaries()?;
         let mut out = Vec::with_capacity(table.num_rows() as usize);
         for group in 0..table.groups() {
             for rows in table.read_group(group, None, None)? {
-                let columns = Columns::new(&rows);
-                out.extend((0..rows.num_rows()).map(|row| series_of(&columns, row)));
+                series_of_all(&rows, &mut out);
             }
         }
         Ok(out)
