@@ -26,7 +26,7 @@ pub enum Error {
     },
     /// A newer Throughline wrote this.
     #[error(
-        "{} has format version {found}, this Throughline reads up to {supported}; start the newer version again",
+        "{} has format version {found}, this Throughline reads {supported}; start the version that wrote it",
         path.display()
     )]
     Version {

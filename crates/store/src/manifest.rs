@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::ledger::Ledger;
 
 /// The version of the format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The file's name in the data folder.
 pub const FILE_NAME: &str = "manifest";
 

@@ -200,7 +200,7 @@ fn a_newer_manifest_is_refused_by_name() {
     rig.engine.close().expect("a close");
     let path = Path::new(DIR).join("manifest");
     let text = String::from_utf8(rig.disk.read_all(&path).expect("a manifest")).expect("text");
-    let newer = text.replacen("version=1", "version=2", 1);
+    let newer = text.replacen("version=2", "version=3", 1);
     rig.disk.replace(&path, newer.as_bytes()).expect("a write");
     let error = Rig::open(rig.config.clone(), rig.disk.clone(), rig.clock.clone()).err().expect("a refusal");
     assert!(error.to_string().contains("version 2"), "{error}");
