@@ -7,6 +7,7 @@ mod compression;
 mod listing;
 mod params;
 mod query;
+mod read;
 mod reply;
 mod states;
 mod status;
@@ -18,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde_json::Value as Json;
 use throughline_exec::{Budget, Cancellation, Limits};
 use throughline_promql::Engine;
@@ -158,6 +159,7 @@ pub(crate) fn routes(prometheus: Prometheus) -> Router {
         .route("/query_exemplars", get(query::query_exemplars).post(query::query_exemplars))
         .route("/format_query", get(query::format_query).post(query::format_query))
         .route("/parse_query", get(query::parse_query).post(query::parse_query))
+        .route("/read", post(read::read))
         .route("/series", get(listing::series).post(listing::series))
         .route("/labels", get(listing::labels).post(listing::labels))
         .route("/label/{name}/values", get(listing::label_values))

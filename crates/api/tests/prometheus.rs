@@ -288,3 +288,40 @@ fn long_answers_are_compressed_on_request() {
     std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&bytes[..]), &mut text).expect("gzip");
     assert!(text.starts_with(r#"{"status":"success","data":{"resultType":"matrix""#), "{text}");
 }
+
+#[test]
+fn other_servers_read_samples() {
+    use throughline_model::protobuf::{Field, Reader, put_bytes, put_number};
+    let served = Served::new(fill);
+    let (mut matcher, mut query, mut request) = (Vec::new(), Vec::new(), Vec::new());
+    put_bytes(&mut matcher, 2, b"code");
+    put_bytes(&mut matcher, 3, b"500");
+    put_number(&mut query, 1, NOW_MS as u64 - 30_000);
+    put_number(&mut query, 2, NOW_MS as u64);
+    put_bytes(&mut query, 3, &matcher);
+    put_bytes(&mut request, 1, &query);
+    let body = snap::raw::Encoder::new().compress_vec(&request).unwrap();
+    let agent = ureq::Agent::from(ureq::Agent::config_builder().proxy(None).build());
+    let mut response = agent
+        .post(format!("{}/api/v1/read", served.base))
+        .header("X-Prometheus-Remote-Read-Version", "0.1.0")
+        .header("Accept-Encoding", "gzip")
+        .send(&body[..])
+        .expect("answered");
+    assert_eq!(response.headers()["content-encoding"], "snappy");
+    let packed = response.body_mut().read_to_vec().expect("bytes");
+    let plain = snap::raw::Decoder::new().decompress_vec(&packed).unwrap();
+    let first = |message: &[u8], wanted: u32| -> Vec<Vec<u8>> {
+        let (mut reader, mut out) = (Reader::new(message), Vec::new());
+        while let Some((number, field)) = reader.next_field().unwrap() {
+            if let (true, Field::Bytes(bytes)) = (number == wanted, field) {
+                out.push(bytes.to_vec());
+            }
+        }
+        out
+    };
+    let results = first(&plain, 1);
+    let series = first(&results[0], 1);
+    assert_eq!((results.len(), series.len()), (1, 1));
+    assert_eq!((first(&series[0], 1).len(), first(&series[0], 2).len()), (3, 3));
+}

@@ -17,5 +17,6 @@ pub use exemplars::{ExemplarSeries, FoundExemplar};
 pub use index::MetricIndex;
 pub use listing::{LabelValueCounts, Listing};
 pub use name::Strategy;
+pub use native::to_prometheus;
 pub use select::MetricSource;
 pub use translate::{Metadata, Translation};

@@ -6,6 +6,7 @@
 
 pub mod exposition;
 pub(crate) mod labels;
+pub mod read;
 pub(crate) mod refusal;
 pub(crate) mod sink;
 pub mod write;

@@ -54,7 +54,9 @@ pub(super) async fn compress(request: Request, next: Next) -> Response {
         .and_then(accepted);
     let (mut parts, body) = next.run(request).await.into_parts();
     parts.headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-    let Some(coding) = coding else { return Response::from_parts(parts, body) };
+    let Some(coding) = coding.filter(|_| !parts.headers.contains_key(header::CONTENT_ENCODING)) else {
+        return Response::from_parts(parts, body);
+    };
     // The answer is one buffer in memory already; this only takes it out.
     let Ok(bytes) = to_bytes(body, usize::MAX).await else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();

@@ -4,7 +4,9 @@ use throughline_exec::histogram::{
     Buckets, CUSTOM_SCHEMA, CounterResetHint, EXPONENTIAL_SCHEMA_MAX, FloatHistogram,
 };
 use throughline_exec::stale_nan;
-use throughline_model::native_histogram::{Buckets as StoredBuckets, NativeHistogram, ResetHint};
+use throughline_model::native_histogram::{
+    Buckets as StoredBuckets, NativeHistogram, ResetHint, Span as StoredSpan,
+};
 use throughline_model::point::{ExponentialBuckets, ExponentialHistogram};
 
 use super::translate::SCALE_MIN;
@@ -90,6 +92,42 @@ fn prometheus_buckets(buckets: &StoredBuckets) -> Buckets {
     Buckets::from_sorted(indexes.into_iter().zip(buckets.absolute()))
 }
 
+/// A histogram as Prometheus takes it.
+pub fn to_prometheus(histogram: &FloatHistogram) -> NativeHistogram {
+    NativeHistogram {
+        is_float: true,
+        count_float: histogram.count,
+        sum: histogram.sum,
+        schema: histogram.schema,
+        zero_threshold: histogram.zero_threshold,
+        zero_count_float: histogram.zero_count,
+        negative: spans(&histogram.negative),
+        positive: spans(&histogram.positive),
+        reset_hint: match histogram.counter_reset_hint {
+            CounterResetHint::Unknown => ResetHint::Unknown,
+            CounterResetHint::Reset => ResetHint::Yes,
+            CounterResetHint::NotReset => ResetHint::No,
+            CounterResetHint::Gauge => ResetHint::Gauge,
+        },
+        custom_bounds: histogram.custom_values.clone(),
+        ..NativeHistogram::default()
+    }
+}
+
+fn spans(buckets: &Buckets) -> StoredBuckets {
+    let mut out = StoredBuckets::default();
+    let mut next = 0i32;
+    for (index, count) in buckets.iter() {
+        match out.spans.last_mut() {
+            Some(span) if index == next => span.length += 1,
+            _ => out.spans.push(StoredSpan { offset: index - next, length: 1 }),
+        }
+        next = index + 1;
+        out.counts.push(count);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,5 +141,25 @@ mod tests {
         let same: Vec<(i32, f64)> =
             exponential_buckets(&buckets, 0).iter().filter(|(_, count)| *count > 0.0).collect();
         assert_eq!(same, [(-2, 1.0), (-1, 2.0), (1, 4.0)]);
+    }
+
+    #[test]
+    fn histograms_go_out_as_they_came_in() {
+        let payload = NativeHistogram {
+            is_float: true,
+            count_float: 6.0,
+            sum: 2.5,
+            schema: 2,
+            zero_threshold: 0.001,
+            zero_count_float: 1.0,
+            positive: StoredBuckets {
+                spans: vec![StoredSpan { offset: -2, length: 2 }, StoredSpan { offset: 3, length: 1 }],
+                counts: vec![1.0, 2.0, 2.0],
+                ..StoredBuckets::default()
+            },
+            ..NativeHistogram::default()
+        };
+        let histogram = of_prometheus(&payload.encode(), payload.sum).unwrap();
+        assert_eq!(to_prometheus(&histogram), payload);
     }
 }
