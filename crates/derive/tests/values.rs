@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use throughline_derive::{Deriver, samples};
 use throughline_model::attribute::{self, Value};
 use throughline_model::batch::{
-    SpanBatchBuilder, SpanRow, column_binary, column_number, column_text, column_time, point, series,
+    SpanBatchBuilder, SpanRow, column_binary, column_number, column_time, point, series,
 };
+use throughline_model::label;
 use throughline_model::protobuf::{put_bytes, put_varint};
 use throughline_model::{Batch, MetricBatch, Signal, SpanBatch, SpanId, TraceId};
 use throughline_wire::{DecodeContext, DecodeLimits, Encoding};
@@ -171,11 +172,8 @@ pub fn values_of(deriver: &mut Deriver, start: &str) -> Vec<(String, f64)> {
 
 fn name(metrics: &MetricBatch, row: usize) -> String {
     let list = column_binary(&metrics.series, series::ATTRIBUTES).value(row);
-    let labels: Vec<String> = attribute::iter(list)
-        .map(|(key, value)| match value {
-            Value::Str(text) => format!("{key}={text:?}"),
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    format!("{}{{{}}}", column_text(&metrics.series, series::METRIC).value(row), labels.join(","))
+    let (names, labels): (Vec<_>, Vec<_>) =
+        label::iter(list).partition(|(name, _)| *name == label::METRIC_NAME);
+    let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+    format!("{}{{{}}}", names[0].1, labels.join(","))
 }
