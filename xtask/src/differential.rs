@@ -87,6 +87,9 @@ pub fn run(differential: &Differential) -> anyhow::Result<()> {
         let query = query::query(arguments.seed, number, end_ms);
         let (a, b) = (ours.ask(&query)?, theirs.ask(&query)?);
         asked += 1;
+        if arguments.only.is_some() {
+            println!("ours: {a:?}\ntheirs: {b:?}");
+        }
         refused += u64::from(b.is_err());
         if let Some(difference) = difference(&a, &b) {
             differing += 1;

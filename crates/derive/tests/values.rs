@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use throughline_derive::{Deriver, samples};
-use throughline_model::attribute::{self, Value};
 use throughline_model::batch::{
     SpanBatchBuilder, SpanRow, column_binary, column_number, column_time, point, series,
 };

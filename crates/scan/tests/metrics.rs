@@ -81,37 +81,10 @@ fn requests() -> Vec<ExportMetricsServiceRequest> {
     (0..5).map(|step| request(step * 15, step as f64)).collect()
 }
 
-fn request(second: i64, n: f64) -> ExportMetricsServiceRequest {
+/// An exponential histogram and a summary.
+fn distributions(second: i64, n: f64) -> [Metric; 2] {
     let count = n as u64;
-    let mut ended = number(second, n, &[("state", "old")]);
-    if second == 60 {
-        ended.flags = 1;
-        ended.value = None;
-    }
-    let gauge = |points| metric::Data::Gauge(Gauge { data_points: points });
-    let sum = |temporality, points| {
-        metric::Data::Sum(Sum {
-            data_points: points,
-            aggregation_temporality: temporality,
-            is_monotonic: true,
-        })
-    };
-    let metrics = vec![
-        metric("queue.depth", "{item}", gauge(vec![number(second, n, &[("state", "ready")]), ended])),
-        metric(
-            "app.orders",
-            "{order}",
-            sum(2, vec![number(second, 10.0 * n, &[("a.b", "x"), ("a_b", "y")])]),
-        ),
-        metric("app.bytes", "By", sum(1, vec![number(second, 2.0, &[])])),
-        metric(
-            "http.server.request.duration",
-            "s",
-            metric::Data::Histogram(Histogram {
-                data_points: vec![histogram(second, &[count, 2 * count, count], 1.5 * n)],
-                aggregation_temporality: 2,
-            }),
-        ),
+    [
         metric(
             "rpc.duration",
             "ms",
@@ -144,7 +117,42 @@ fn request(second: i64, n: f64) -> ExportMetricsServiceRequest {
                 }],
             }),
         ),
+    ]
+}
+
+fn request(second: i64, n: f64) -> ExportMetricsServiceRequest {
+    let count = n as u64;
+    let mut ended = number(second, n, &[("state", "old")]);
+    if second == 60 {
+        ended.flags = 1;
+        ended.value = None;
+    }
+    let gauge = |points| metric::Data::Gauge(Gauge { data_points: points });
+    let sum = |temporality, points| {
+        metric::Data::Sum(Sum {
+            data_points: points,
+            aggregation_temporality: temporality,
+            is_monotonic: true,
+        })
+    };
+    let mut metrics = vec![
+        metric("queue.depth", "{item}", gauge(vec![number(second, n, &[("state", "ready")]), ended])),
+        metric(
+            "app.orders",
+            "{order}",
+            sum(2, vec![number(second, 10.0 * n, &[("a.b", "x"), ("a_b", "y")])]),
+        ),
+        metric("app.bytes", "By", sum(1, vec![number(second, 2.0, &[])])),
+        metric(
+            "http.server.request.duration",
+            "s",
+            metric::Data::Histogram(Histogram {
+                data_points: vec![histogram(second, &[count, 2 * count, count], 1.5 * n)],
+                aggregation_temporality: 2,
+            }),
+        ),
     ];
+    metrics.extend(distributions(second, n));
     let resource = Resource {
         attributes: vec![
             text("service.name", "checkout"),
@@ -172,8 +180,8 @@ fn snapshots() -> Vec<Snapshot> {
         let memtable = Memtable::new();
         for request in requests {
             let body = request.encode_to_vec();
-            let decoded =
-                throughline_wire::decode(Signal::Metrics, Encoding::Protobuf, &body, &context).unwrap();
+            let decoded = throughline_wire::decode(Signal::Metrics, Encoding::Protobuf, &body, &context)
+                .expect("a block");
             assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);
             memtable.insert(decoded.batch, context.received_at);
         }
@@ -183,8 +191,9 @@ fn snapshots() -> Vec<Snapshot> {
     let block = |requests: &[ExportMetricsServiceRequest]| {
         let disk = SimDisk::new(1);
         let options = BlockOptions { partition_ns: 1_000 * HOUR_NS };
-        let metas = write_blocks(&disk, Path::new("data"), &fill(requests), &mut 1, &options).unwrap();
-        let open = |meta| Arc::new(Block::open(&disk, Path::new("data"), meta).unwrap());
+        let metas =
+            write_blocks(&disk, Path::new("data"), &fill(requests), &mut 1, &options).expect("a block");
+        let open = |meta| Arc::new(Block::open(&disk, Path::new("data"), meta).expect("a block"));
         Arc::new(metas.into_iter().map(open).collect::<Vec<_>>())
     };
     let at = context.received_at;
@@ -207,12 +216,12 @@ fn select(
     to: i64,
 ) -> Vec<SeriesSamples> {
     let matchers =
-        matchers.iter().map(|(name, op, value)| Matcher::new(*name, *op, *value).unwrap()).collect();
+        matchers.iter().map(|(name, op, value)| Matcher::new(*name, *op, *value).expect("a block")).collect();
     let request = SelectRequest { matchers, start_ms: ms(from), end_ms: ms(to), ..SelectRequest::default() };
-    source.select(&request, &Budget::unlimited()).unwrap()
+    source.select(&request, &Budget::unlimited()).expect("a block")
 }
 
-fn named<'a>(name: &'a str) -> (&'static str, MatchOp, &'a str) {
+fn named(name: &str) -> (&'static str, MatchOp, &str) {
     ("__name__", MatchOp::Equal, name)
 }
 

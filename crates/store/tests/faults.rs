@@ -203,7 +203,7 @@ fn a_newer_manifest_is_refused_by_name() {
     let newer = text.replacen("version=2", "version=3", 1);
     rig.disk.replace(&path, newer.as_bytes()).expect("a write");
     let error = Rig::open(rig.config.clone(), rig.disk.clone(), rig.clock.clone()).err().expect("a refusal");
-    assert!(error.to_string().contains("version 2"), "{error}");
+    assert!(error.to_string().contains("version 3"), "{error}");
 }
 
 #[test]

@@ -259,7 +259,12 @@ impl Outcome<'_> {
                 }
             }
         }
-        let drop_name = drop_name || self.operation.return_bool;
+        // A filter between vectors gives a name back that its left side was to lose in the end: Prometheus does.
+        let drop_name = if self.operation.op.is_comparison() {
+            self.operation.return_bool
+        } else {
+            drop_name || self.operation.return_bool
+        };
         self.found.push(StepSeries { labels, drop_name, column });
         Ok(())
     }

@@ -69,6 +69,26 @@ fn part(function: Function, seconds: i64) -> f64 {
     part as f64
 }
 
+/// The same of a number that is no time: Go's conversion makes the least whole number of it, and its calendar the second
+/// after the last, 15:30:08 on Sunday, 4 December 292277026596.
+fn part_beyond_time(function: Function) -> f64 {
+    match function {
+        Function::Year => 292_277_026_596.0,
+        Function::Month => 12.0,
+        Function::DayOfMonth => 4.0,
+        Function::DayOfWeek => 0.0,
+        Function::DayOfYear => 339.0,
+        Function::DaysInMonth => 31.0,
+        Function::Hour => 15.0,
+        _ => 30.0,
+    }
+}
+
+fn part_of_value(function: Function, seconds: f64) -> f64 {
+    let is_time = seconds.abs() < i64::MAX as f64;
+    if is_time { part(function, seconds as i64) } else { part_beyond_time(function) }
+}
+
 /// `hour(v)` and its kin: of the values of a vector, or of the time of evaluation.
 pub(super) fn date(
     evaluator: &Evaluator<'_>,
@@ -86,7 +106,7 @@ pub(super) fn date(
     let series = evaluator.vector(argument(call, 0)?, steps)?;
     evaluator.map_vector(series, |mut series| {
         let values = series.column.values.iter_mut();
-        values.for_each(|value| *value = part(call.function, *value as i64));
+        values.for_each(|value| *value = part_of_value(call.function, *value));
         series.column.histograms.clear();
         Some(StepSeries { drop_name: true, ..series })
     })

@@ -141,10 +141,10 @@ fn derived_metrics_can_be_configured() {
         "throughline:\n  derive:\n    dimensions: [{nam: a}]\n    histogram_buckets: [2, 1]\n    interval: 1h\n    \
          service_graph: {dimensions: a, histogram_buckets: [x]}\n",
         &[
-            "line 3: throughline::derive::dimensions: has invalid keys: nam; did you mean name?",
-            "line 3: throughline::derive::dimensions::name: expected the name of an attribute",
-            "line 3: throughline::derive::histogram_buckets: expected at least one bound, each larger than the one before it",
             "line 3: throughline::derive::interval: series without a sample for 5 minutes are stale; at most 240s",
+            "line 3: throughline::derive::dimensions::name: expected the name of an attribute",
+            "line 3: throughline::derive::dimensions: has invalid keys: nam; did you mean name?",
+            "line 3: throughline::derive::histogram_buckets: expected at least one bound, each larger than the one before it",
             "line 6: throughline::derive::service_graph::dimensions: expected a list, got text",
             "line 6: throughline::derive::service_graph::histogram_buckets: \"x\" is not a bound: write 5ms or a number of seconds",
             "line 6: throughline::derive::service_graph::histogram_buckets: expected at least one bound, each larger than the one before it",
