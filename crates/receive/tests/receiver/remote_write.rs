@@ -44,11 +44,11 @@ fn v2_request(first_ago: i64, second_ago: i64) -> v2::Request {
     let now = now_ms();
     let symbols = ["", "__name__", "m", "job", "j", "trace_id", TRACE];
     let sample = |ago, value| v2::Sample { value, timestamp: now - ago, start_timestamp: 0 };
-    let exemplar = v2::Exemplar { labels_refs: vec![5, 6], value: 0.5, timestamp: now };
+    let exemplar = v2::Exemplar { labels_refs: vec![5, 6], value: 0.5, timestamp: now - first_ago };
     let timeseries = v2::TimeSeries {
         labels_refs: vec![1, 2, 3, 4],
         samples: vec![sample(first_ago, 1.0), sample(second_ago, 2.0)],
-        histograms: vec![histogram(now)],
+        histograms: vec![histogram(now - first_ago)],
         exemplars: vec![exemplar],
         metadata: None,
     };
