@@ -124,12 +124,12 @@ fn difference(
     } else {
         last.1.clone()
     };
+    let points = reset_points(&samples, &left, &right, left_between);
     let mut value = minus(call, right, &left)?;
     if is_counter {
-        // An interpolated left end already starts after a reset between the first two samples.
-        for pair in samples.windows(2).skip(usize::from(left_between)) {
-            if is_reset(&pair[0].1, &pair[1].1) {
-                value = plus(call, value, &pair[0].1)?;
+        for pair in points.windows(2) {
+            if is_reset(&pair[0], &pair[1]) {
+                value = plus(call, value, &pair[0])?;
             }
         }
     }
@@ -162,6 +162,17 @@ fn histograms_fit(call: &RangeCall<'_>, labels: &Labels, wide: &Window<'_>, is_c
         call.note(Note::MixedSchemas(labels.metric_name()));
     }
     fit
+}
+
+/// The values between which resets are looked for: of floats the ends as they are used, interpolated or not, and the
+/// samples within; of histograms the samples themselves, but that an interpolated left end starts after a reset already.
+fn reset_points(samples: &[(i64, Sample)], left: &Sample, right: &Sample, left_between: bool) -> Vec<Sample> {
+    let values = samples.iter().map(|pair| pair.1.clone());
+    if matches!(left, Sample::Histogram(_)) {
+        return values.skip(usize::from(left_between)).collect();
+    }
+    let inner = values.skip(1).take(samples.len().saturating_sub(2));
+    std::iter::once(left.clone()).chain(inner).chain([right.clone()]).collect()
 }
 
 fn is_reset(before: &Sample, after: &Sample) -> bool {
