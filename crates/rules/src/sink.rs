@@ -2,10 +2,9 @@
 
 use std::sync::mpsc;
 
-use throughline_exec::{CounterResetHint, FloatHistogram, histogram};
 use throughline_model::Signal;
-use throughline_model::native_histogram::{Buckets, NativeHistogram, ResetHint, Span};
 use throughline_model::point::MetricType;
+use throughline_scan::metrics::to_prometheus;
 use throughline_store::{Clock, Store, Write};
 use throughline_wire::prometheus::write::{self as remote_write, RequestBuilder, Series};
 use throughline_wire::{Compression, DecodeContext, DecodeLimits, Decoder, Encoding};
@@ -69,37 +68,10 @@ fn request(samples: &[Sample]) -> Vec<u8> {
                 builder.add(&series, &[sample], &[], &[]);
             }
             Number::Histogram(value) => {
-                let sample = remote_write::Sample { time_ms, start_ms: 0, value: native(value) };
+                let sample = remote_write::Sample { time_ms, start_ms: 0, value: to_prometheus(value) };
                 builder.add(&series, &[], &[sample], &[]);
             }
         }
     }
     builder.finish()
-}
-
-/// A histogram as it is stored.
-fn native(histogram: &FloatHistogram) -> NativeHistogram {
-    let buckets = |buckets: &histogram::Buckets| Buckets {
-        spans: buckets.spans.iter().map(|span| Span { offset: span.offset, length: span.length }).collect(),
-        deltas: Vec::new(),
-        counts: buckets.counts.clone(),
-    };
-    NativeHistogram {
-        is_float: true,
-        count_float: histogram.count,
-        sum: histogram.sum,
-        schema: histogram.schema,
-        zero_threshold: histogram.zero_threshold,
-        zero_count_float: histogram.zero_count,
-        negative: buckets(&histogram.negative),
-        positive: buckets(&histogram.positive),
-        reset_hint: match histogram.counter_reset_hint {
-            CounterResetHint::Unknown => ResetHint::Unknown,
-            CounterResetHint::Reset => ResetHint::Yes,
-            CounterResetHint::NotReset => ResetHint::No,
-            CounterResetHint::Gauge => ResetHint::Gauge,
-        },
-        custom_bounds: histogram.custom_values.clone(),
-        ..NativeHistogram::default()
-    }
 }

@@ -101,7 +101,8 @@ fn exemplars_of_part(
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(place) => place.insert(part.bounds_of(found.series, TimeRange::ALL)?),
             };
-            let bound = bounds.iter().copied().find(|bound| *bound >= found.value).unwrap_or(f64::INFINITY);
+            let bound =
+                bounds.iter().copied().find(|bound| *bound >= found.record.value).unwrap_or(f64::INFINITY);
             series_labels(family, Some(bound.to_bits()))
         } else {
             family.labels.clone()
@@ -111,8 +112,8 @@ fn exemplars_of_part(
         }
         let exemplar = FoundExemplar {
             labels: exemplar_labels(&found.record),
-            value: found.value,
-            time_ms: found.time.div_euclid(1_000_000),
+            value: found.record.value,
+            time_ms: found.record.time.div_euclid(1_000_000),
             record: found.record,
         };
         out.entry(labels).or_default().push(exemplar);

@@ -1,7 +1,7 @@
 //! Stored histograms as native ones.
 
 use throughline_exec::histogram::{
-    Buckets, CUSTOM_SCHEMA, CounterResetHint, EXPONENTIAL_SCHEMA_MAX, FloatHistogram,
+    Buckets, CUSTOM_SCHEMA, CounterResetHint, EXPONENTIAL_SCHEMA_MAX, FloatHistogram, Span,
 };
 use throughline_exec::stale_nan;
 use throughline_model::native_histogram::{
@@ -115,17 +115,12 @@ pub fn to_prometheus(histogram: &FloatHistogram) -> NativeHistogram {
 }
 
 fn spans(buckets: &Buckets) -> StoredBuckets {
-    let mut out = StoredBuckets::default();
-    let mut next = 0i32;
-    for (index, count) in buckets.iter() {
-        match out.spans.last_mut() {
-            Some(span) if index == next => span.length += 1,
-            _ => out.spans.push(StoredSpan { offset: index - next, length: 1 }),
-        }
-        next = index + 1;
-        out.counts.push(count);
+    let span = |span: &Span| StoredSpan { offset: span.offset, length: span.length };
+    StoredBuckets {
+        spans: buckets.spans.iter().map(span).collect(),
+        deltas: Vec::new(),
+        counts: buckets.counts.clone(),
     }
-    out
 }
 
 #[cfg(test)]

@@ -75,14 +75,7 @@ impl MemtableView {
                     continue;
                 }
                 let Some(entry) = self.all_series().get(*series as usize) else { continue };
-                let record = exemplar_row(&mini.rows, row, entry);
-                found.push(PartExemplar {
-                    series: *series,
-                    time: *time,
-                    value: record.value,
-                    trace_id: record.trace_id,
-                    record,
-                });
+                found.push(PartExemplar { series: *series, record: exemplar_row(&mini.rows, row, entry) });
             }
         }
         found

@@ -7,7 +7,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use throughline_model::TraceId;
 use throughline_model::record::Exemplar;
 
 use super::{Snapshot, TimeRange};
@@ -93,12 +92,6 @@ pub struct PointColumns {
 pub struct PartExemplar {
     /// The row of its series.
     pub series: u32,
-    /// Nanoseconds since the epoch.
-    pub time: i64,
-    /// The measured value.
-    pub value: f64,
-    /// The canonical trace id.
-    pub trace_id: Option<TraceId>,
     /// The exemplar as every other question hands it out.
     pub record: Exemplar,
 }

@@ -253,15 +253,7 @@ impl Block {
         }
         let series = self.series_of_rows(wanted)?;
         let found = self.exemplars_of(&series, range)?.into_iter();
-        Ok(found
-            .map(|(series, record)| PartExemplar {
-                series,
-                time: record.time,
-                value: record.value,
-                trace_id: record.trace_id,
-                record,
-            })
-            .collect())
+        Ok(found.map(|(series, record)| PartExemplar { series, record }).collect())
     }
 
     fn exemplars_of(
