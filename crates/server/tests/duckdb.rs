@@ -37,7 +37,7 @@ for statement in json.load(sys.stdin):
 fn queries_of_the_guide_give_what_was_sent() {
     let Some(python) = python_with_duckdb() else { return };
     let folder = std::env::temp_dir().join(format!("throughline-duckdb-{}", std::process::id()));
-    let generator = Generator::new(11, now_ns()).referring_to(SPANS);
+    let generator = Generator::new(11, within_one_partition(now_ns())).referring_to(SPANS);
     let sent_spans = fill(&folder.join("data"), &generator);
     let guide = include_str!("../../../docs/operators-guide.md");
     let mut statements = statements(guide, &folder.join("data"));
@@ -208,7 +208,14 @@ impl Drop for Server {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the telemetry ends now, as the server's clock has it")]
+/// An hour before the current two hours began. Blocks hold two hours each, and a trace whose telemetry crosses their
+/// bounds has a row in both: telemetry that ends now would do so in the first minute of every other hour.
+fn within_one_partition(now_ns: u64) -> u64 {
+    const HOUR_NS: u64 = 3_600_000_000_000;
+    now_ns / (2 * HOUR_NS) * (2 * HOUR_NS) - HOUR_NS
+}
+
+#[expect(clippy::disallowed_methods, reason = "the telemetry is recent, as the server's clock has it")]
 fn now_ns() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_nanos() as u64
 }
