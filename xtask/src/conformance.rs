@@ -15,6 +15,8 @@ use crate::tidy;
 pub enum Conformance {
     /// Prometheus's scripts: passed of present per file
     Promql(SuiteArguments),
+    /// Loki's scripts: passed of present per file
+    Logql(SuiteArguments),
 }
 
 /// Where a suite lies and what to show.
@@ -34,6 +36,7 @@ pub struct SuiteArguments {
 pub fn run(conformance: &Conformance) -> anyhow::Result<()> {
     match conformance {
         Conformance::Promql(arguments) => suite("promql", "throughline-promql", arguments),
+        Conformance::Logql(arguments) => suite("logql", "throughline-logql", arguments),
     }
 }
 

@@ -61,6 +61,8 @@ pub struct Budget {
     samples: AtomicU64,
     samples_peak: AtomicU64,
     samples_read: AtomicU64,
+    rows_read: AtomicU64,
+    row_bytes_read: AtomicU64,
     series: AtomicU64,
     bytes: AtomicU64,
 }
@@ -82,6 +84,8 @@ impl Budget {
             samples: AtomicU64::new(0),
             samples_peak: AtomicU64::new(0),
             samples_read: AtomicU64::new(0),
+            rows_read: AtomicU64::new(0),
+            row_bytes_read: AtomicU64::new(0),
             series: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
         }
@@ -134,7 +138,13 @@ impl Budget {
         self.samples_read.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Counts selected series.
+    /// Counts log rows that were looked at and the bytes of their lines, for statistics.
+    pub fn note_rows_read(&self, rows: u64, bytes: u64) {
+        self.rows_read.fetch_add(rows, Ordering::Relaxed);
+        self.row_bytes_read.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts selected series, or streams of logs.
     pub fn take_series(&self, count: u64) -> Result<(), ExecError> {
         let taken = self.series.fetch_add(count, Ordering::Relaxed).saturating_add(count);
         within(Limit::Series, taken, self.limits.series)
@@ -160,6 +170,12 @@ impl Budget {
     #[must_use]
     pub fn samples_peak(&self) -> u64 {
         self.samples_peak.load(Ordering::Relaxed)
+    }
+
+    /// The log rows looked at so far, and the bytes of their lines.
+    #[must_use]
+    pub fn rows_read(&self) -> (u64, u64) {
+        (self.rows_read.load(Ordering::Relaxed), self.row_bytes_read.load(Ordering::Relaxed))
     }
 
     /// The samples looked at so far.

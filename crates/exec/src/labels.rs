@@ -16,7 +16,7 @@ use crate::quote::quote;
 /// The label that holds the name of a metric.
 pub const METRIC_NAME: &str = "__name__";
 
-/// A sorted set of labels without empty values. Clones share memory.
+/// A sorted set of labels, without empty values unless a language has them. Clones share memory.
 #[derive(Clone)]
 pub struct Labels(Arc<Inner>);
 
@@ -50,12 +50,15 @@ impl Labels {
     /// From pairs that are already sorted by name, without duplicates; pairs with an empty value are left out.
     #[must_use]
     pub fn from_sorted<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Labels {
+        Labels::from_sorted_with_empty(pairs.into_iter().filter(|(_, value)| !value.is_empty()))
+    }
+
+    /// Like [`Labels::from_sorted`], for languages in which an empty value is a value: all pairs are kept.
+    #[must_use]
+    pub fn from_sorted_with_empty<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Labels {
         let mut text = String::new();
         let mut ends = Vec::new();
         for (name, value) in pairs {
-            if value.is_empty() {
-                continue;
-            }
             for part in [name, value] {
                 text.push_str(part);
                 ends.push(u32::try_from(text.len()).unwrap_or(u32::MAX));
@@ -116,13 +119,13 @@ impl Labels {
         if !self.iter().any(|(name, _)| is_in(names, name)) {
             return self.clone();
         }
-        Labels::from_sorted(self.iter().filter(|(name, _)| !is_in(names, name)))
+        Labels::from_sorted_with_empty(self.iter().filter(|(name, _)| !is_in(names, name)))
     }
 
     /// Only the labels that `names` (in any order) names.
     #[must_use]
     pub fn only(&self, names: &[impl AsRef<str>]) -> Labels {
-        Labels::from_sorted(self.iter().filter(|(name, _)| is_in(names, name)))
+        Labels::from_sorted_with_empty(self.iter().filter(|(name, _)| is_in(names, name)))
     }
 
     /// The same with one label set; an empty value removes it.
@@ -312,5 +315,8 @@ mod tests {
         assert_eq!(labels.with("job", ""), labels.without(&["job"]));
         assert_eq!(labels.get("none"), "");
         assert!(Labels::empty().is_empty());
+        let with_empty = Labels::from_sorted_with_empty([("a", ""), ("b", "2")]);
+        assert_eq!(with_empty.without(&["b"]).to_string(), r#"{a=""}"#);
+        assert_ne!(with_empty, Labels::from_pairs([("b", "2")]));
     }
 }

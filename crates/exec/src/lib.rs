@@ -1,6 +1,7 @@
-//! What the query languages share: labels and matchers, budgets and cancellation, series of samples, native histograms.
+//! What the query languages share: labels and matchers, budgets and cancellation, series of samples, native histograms, rows of
+//! logs.
 //!
-//! Nothing here does I/O or reads a clock: data comes through [`SeriesSource`], time through a closure in [`Budget`].
+//! Nothing here does I/O or reads a clock: data comes through [`SeriesSource`] and [`log::LogSource`], time through a closure in [`Budget`].
 
 mod budget;
 mod error;
@@ -9,15 +10,18 @@ mod matcher;
 mod pattern;
 mod series;
 
+pub mod duration;
 pub mod histogram;
+pub mod log;
 pub mod quote;
+pub mod script;
 
 pub use budget::{Budget, Cancellation, Limits};
 pub use error::{ExecError, Limit};
 pub use histogram::{CounterResetHint, FloatHistogram};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher, MatcherError};
-pub use pattern::AnchoredRegex;
+pub use pattern::{AnchoredRegex, search_regex};
 pub use series::{
     STALE_NAN_BITS, SelectHints, SelectRequest, SeriesSamples, SeriesSource, is_stale, stale_nan,
 };

@@ -4,7 +4,7 @@
 //! 2. It is parsed; what turns out to be a set of texts, a prefix or a suffix is matched without a regex engine.
 //! 3. Everything else is compiled within a size limit.
 //!
-//! [`AnchoredRegex`] is for those who need the groups of a match.
+//! [`AnchoredRegex`] is for those who need the groups of a match, [`search_regex`] for those who search.
 
 use std::sync::Arc;
 
@@ -114,8 +114,33 @@ impl AnchoredRegex {
     }
 }
 
+/// Compiles an expression of RE2's syntax that may match anywhere in a text; `.` is any character but a line's end.
+pub fn search_regex(pattern: &str) -> Result<Regex, MatcherError> {
+    compile_search(pattern).map(|(regex, _)| regex)
+}
+
+/// Like [`search_regex`], with the parsed expression.
+pub(crate) fn compile_search(pattern: &str) -> Result<(Regex, Hir), MatcherError> {
+    let failed = |reason: String| MatcherError::Regex { pattern: shorten(pattern), reason };
+    if pattern.len() > PATTERN_BYTES_MAX {
+        return Err(failed(format!("longer than {PATTERN_BYTES_MAX} bytes")));
+    }
+    let translated = translate(pattern).map_err(failed)?;
+    let hir = regex_syntax::ParserBuilder::new()
+        .nest_limit(DEPTH_MAX)
+        .build()
+        .parse(&translated)
+        .map_err(|error| failed(syntax_reason(&error)))?;
+    let regex = build(&translated).map_err(failed)?;
+    Ok((regex, hir))
+}
+
 fn compile(translated: &str) -> Result<Regex, String> {
-    RegexBuilder::new(&format!("^(?s:{translated})$"))
+    build(&format!("^(?s:{translated})$"))
+}
+
+fn build(translated: &str) -> Result<Regex, String> {
+    RegexBuilder::new(translated)
         .size_limit(PROGRAM_BYTES_MAX)
         .dfa_size_limit(PROGRAM_BYTES_MAX)
         .nest_limit(DEPTH_MAX + 2)
@@ -183,7 +208,7 @@ fn any_text(hir: &Hir) -> Option<usize> {
 }
 
 /// All texts that the expression matches, if they are few. Recursion is bounded by the parser's nesting limit.
-fn expand(hir: &Hir) -> Option<Vec<String>> {
+pub(crate) fn expand(hir: &Hir) -> Option<Vec<String>> {
     match hir.kind() {
         HirKind::Empty => Some(vec![String::new()]),
         HirKind::Literal(literal) => Some(vec![String::from_utf8(literal.0.to_vec()).ok()?]),

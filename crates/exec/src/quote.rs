@@ -1,4 +1,8 @@
-//! Texts in quotes as Go writes them: in printed queries, in messages, in label sets.
+//! Texts in quotes as Go writes them: in queries, in messages, in label sets.
+
+mod unquote;
+
+pub use unquote::{escape_length, unquote};
 
 use std::fmt::Write as _;
 

@@ -13,6 +13,7 @@ mod compare;
 mod error;
 mod escape;
 mod eval;
+mod fields;
 pub mod format;
 mod functions;
 mod lex;
@@ -26,7 +27,7 @@ use std::collections::BTreeMap;
 pub use error::Error;
 pub use escape::url_query;
 pub use functions::{Function, Functions, Kind, Room};
-pub use value::{List, Map, Opaque, Value};
+pub use value::{List, Map, NESTING_MAX, Opaque, Value};
 
 use ast::Node;
 

@@ -1,8 +1,10 @@
-//! Times and durations as Go prints them. Times are in UTC.
+//! Times and durations as Go prints them, and times as it reads them. Times are in UTC.
 
 mod layout;
+mod read;
 
 pub use layout::format as format_layout;
+pub use read::parse as parse_layout;
 
 const NS_PER_SECOND: i64 = 1_000_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;

@@ -1,7 +1,8 @@
 //! The commands of a script.
 
+use throughline_exec::script::{self, Message, Times, Words, time_ms};
+
 use super::points::{SeriesLine, series_line};
-use crate::lexer::number::duration_ms;
 use crate::lexer::unquote;
 
 /// A script that cannot be read.
@@ -30,17 +31,6 @@ pub enum Command {
     },
     /// Asks a query.
     Eval(Box<Eval>),
-}
-
-/// When a query is evaluated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Times {
-    /// The first time.
-    pub start_ms: i64,
-    /// The last time at most.
-    pub end_ms: i64,
-    /// Between two times; zero in an instant query.
-    pub step_ms: i64,
 }
 
 /// A query and what it should answer.
@@ -79,17 +69,6 @@ pub struct Said {
     pub no_warn: bool,
     /// No infos.
     pub no_info: bool,
-}
-
-/// What a message should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
-    /// Anything.
-    Any,
-    /// Just this.
-    Text(String),
-    /// Something like this.
-    Regex(String),
 }
 
 /// Reads a script. What cannot be read is in its place among the commands, so that the rest can be run.
@@ -153,33 +132,22 @@ fn load<'a>(
     Ok(Command::Load { step_ms, with_custom_buckets, series })
 }
 
-/// `eval instant at T QUERY` or `eval range from T to T step D QUERY`
 fn head(line: usize, command: &str) -> Result<Eval, String> {
-    let mut words = Words { rest: command };
-    let kind = words.next();
+    let head = script::head(command)?;
     let mut said = Said::default();
     let mut ordered = false;
-    match kind.strip_prefix("eval").unwrap_or(kind) {
+    match head.kind.strip_prefix("eval").unwrap_or(head.kind) {
         "" => {}
         "_fail" => said.fail.push(Message::Any),
         "_warn" => said.warn.push(Message::Any),
         "_info" => said.info.push(Message::Any),
         "_ordered" => ordered = true,
-        _ => return Err(format!("unknown command {kind:?}")),
+        _ => return Err(format!("unknown command {:?}", head.kind)),
     }
-    let times = match words.next() {
-        "instant" => {
-            words.expect("at")?;
-            let at = time_ms(words.next())?;
-            Times { start_ms: at, end_ms: at, step_ms: 0 }
-        }
-        "range" => times(&mut words)?,
-        other => return Err(format!("expected \"instant\" or \"range\", got {other:?}")),
-    };
     Ok(Eval {
         line,
-        query: words.rest.trim().to_owned(),
-        times,
+        query: head.query.to_owned(),
+        times: head.times,
         series: Vec::new(),
         scalar: None,
         text: None,
@@ -187,20 +155,6 @@ fn head(line: usize, command: &str) -> Result<Eval, String> {
         ordered,
         said,
     })
-}
-
-/// `from T to T step D`
-fn times(words: &mut Words<'_>) -> Result<Times, String> {
-    words.expect("from")?;
-    let start_ms = time_ms(words.next())?;
-    words.expect("to")?;
-    let end_ms = time_ms(words.next())?;
-    words.expect("step")?;
-    let step_ms = time_ms(words.next())?;
-    if step_ms <= 0 || end_ms < start_ms {
-        return Err("a range goes forward in positive steps".to_owned());
-    }
-    Ok(Times { start_ms, end_ms, step_ms })
 }
 
 fn expectation(eval: &mut Eval, line: &str) -> Result<(), String> {
@@ -228,15 +182,7 @@ fn expectation(eval: &mut Eval, line: &str) -> Result<(), String> {
 fn expect(eval: &mut Eval, words: &mut Words<'_>) -> Result<(), String> {
     let kind = words.next();
     let rest = words.rest.trim();
-    let message = if rest.is_empty() {
-        Message::Any
-    } else if let Some(text) = rest.strip_prefix("msg:") {
-        Message::Text(text.trim().to_owned())
-    } else if let Some(regex) = rest.strip_prefix("regex:") {
-        Message::Regex(regex.trim().to_owned())
-    } else {
-        Message::Any
-    };
+    let message = Message::read(rest);
     match kind {
         "fail" => eval.said.fail.push(message),
         "warn" => eval.said.warn.push(message),
@@ -249,41 +195,9 @@ fn expect(eval: &mut Eval, words: &mut Words<'_>) -> Result<(), String> {
         }
         "range" => {
             words.expect("vector")?;
-            eval.range = Some(times(words)?);
+            eval.range = Some(script::times(words)?);
         }
         _ => return Err(format!("unknown expectation {kind:?}")),
     }
     Ok(())
-}
-
-/// A time or a duration: with units, or in seconds.
-fn time_ms(text: &str) -> Result<i64, String> {
-    let text = text.trim();
-    if let Ok(seconds) = text.parse::<f64>() {
-        return Ok((seconds * 1_000.0).round() as i64);
-    }
-    let (negative, length) = match text.strip_prefix('-') {
-        Some(length) => (true, length),
-        None => (false, text),
-    };
-    let ms = i64::try_from(duration_ms(length)?).unwrap_or(i64::MAX);
-    Ok(if negative { -ms } else { ms })
-}
-
-struct Words<'a> {
-    rest: &'a str,
-}
-
-impl<'a> Words<'a> {
-    fn next(&mut self) -> &'a str {
-        let rest = self.rest.trim_start();
-        let (word, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-        self.rest = rest;
-        word
-    }
-
-    fn expect(&mut self, wanted: &str) -> Result<(), String> {
-        let word = self.next();
-        if word == wanted { Ok(()) } else { Err(format!("expected {wanted:?}, got {word:?}")) }
-    }
 }

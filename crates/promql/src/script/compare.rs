@@ -3,14 +3,13 @@
 use std::fmt::Write as _;
 
 use throughline_exec::histogram::{Buckets, format_float};
-use throughline_exec::{FloatHistogram, Labels, is_stale};
+use throughline_exec::script::{Times, float_equal};
+use throughline_exec::{FloatHistogram, Labels};
 
-use super::command::{Eval, Message, Times};
+use super::command::Eval;
 use super::points::{Point, SeriesLine};
 use crate::value::{QueryValue, RangeSeries, Sample};
 
-/// Relative difference up to which floats are equal.
-const TOLERANCE: f64 = 1e-6;
 /// Most differences that one failure shows.
 const SHOWN_MAX: usize = 10;
 
@@ -70,33 +69,6 @@ pub(super) fn range(eval: &Eval, matrix: &[RangeSeries]) -> Result<(), String> {
         return Err("series are not sorted by labels".to_owned());
     }
     series(&eval.series, eval.times, matrix)
-}
-
-/// Compares what was said with what was expected to be: each expectation is met, and if there is any, all that was
-/// said was expected.
-pub(super) fn messages(kind: &str, wanted: &[Message], none: bool, said: &[String]) -> Result<(), String> {
-    if none && !said.is_empty() {
-        return Err(format!("expected no {kind}, got {said:?}"));
-    }
-    for message in wanted {
-        if !said.iter().any(|text| is_said(message, text)) {
-            return Err(format!("expected the {kind} {message:?}, got {said:?}"));
-        }
-    }
-    let unexpected =
-        |text: &&String| !wanted.is_empty() && !wanted.iter().any(|message| is_said(message, text));
-    match said.iter().find(unexpected) {
-        Some(text) => Err(format!("unexpected {kind} {text:?}")),
-        None => Ok(()),
-    }
-}
-
-fn is_said(message: &Message, text: &str) -> bool {
-    match message {
-        Message::Any => true,
-        Message::Text(wanted) => wanted == text,
-        Message::Regex(pattern) => regex::Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text)),
-    }
 }
 
 fn scalar(eval: &Eval, value: f64) -> Result<(), String> {
@@ -217,20 +189,6 @@ fn show(series: &RangeSeries) -> String {
         let _ = write!(text, "{}@{time_ms} ", histogram.expression());
     }
     text
-}
-
-fn float_equal(a: f64, b: f64) -> bool {
-    if is_stale(a) || is_stale(b) {
-        return is_stale(a) && is_stale(b);
-    }
-    if (a.is_nan() && b.is_nan()) || a == b {
-        return true;
-    }
-    let (difference, sum) = ((a - b).abs(), a.abs() + b.abs());
-    if a == 0.0 || b == 0.0 || sum < f64::MIN_POSITIVE {
-        return difference < TOLERANCE * f64::MIN_POSITIVE;
-    }
-    difference / sum.min(f64::MAX) < TOLERANCE
 }
 
 fn histogram_equal(wanted: &FloatHistogram, got: &FloatHistogram) -> bool {

@@ -1,12 +1,8 @@
 //! Series written in one line: labels, then points at equal distances.
 
 use throughline_exec::histogram::{Buckets, Span};
+use throughline_exec::script::{POINTS_MAX, Reader};
 use throughline_exec::{CounterResetHint, FloatHistogram, Labels, MatchOp, stale_nan};
-
-use crate::lexer::number::duration_ms;
-
-/// Most points of one line: a typing error shall not fill the memory.
-const POINTS_MAX: usize = 1_000_000;
 
 /// What is written after the labels for the line to hold start times.
 const START_TIMES: &str = "@st";
@@ -51,10 +47,10 @@ pub fn series_line(line: &str) -> Result<SeriesLine, String> {
     }
     let labels =
         Labels::from_pairs(selector.matchers.iter().map(|matcher| (matcher.name(), matcher.value())));
-    let mut reader = Reader { text: rest, at: 0, durations: start_times };
+    let mut reader = Reader::new(rest, start_times);
     let mut points = Vec::new();
     while reader.skip_space() {
-        reader.item(&mut points)?;
+        item(&mut reader, &mut points)?;
         if points.len() > POINTS_MAX {
             return Err(format!("series has more than {POINTS_MAX} points"));
         }
@@ -83,217 +79,106 @@ fn split_series(line: &str) -> (&str, &str) {
     (line, "")
 }
 
-struct Reader<'a> {
-    text: &'a str,
-    at: usize,
-    /// Whether values are durations.
-    durations: bool,
+/// One item between spaces.
+fn item(reader: &mut Reader<'_>, points: &mut Vec<Point>) -> Result<(), String> {
+    if reader.take("_") {
+        let count = reader.times()?.unwrap_or(1);
+        points.extend(std::iter::repeat_n(Point::Gap, count));
+    } else if reader.take("stale") {
+        points.push(Point::Float(stale_nan()));
+    } else if reader.rest().starts_with("{{") {
+        histograms(reader, points)?;
+    } else {
+        reader.numbers(|value| points.push(Point::Float(value)))?;
+    }
+    match reader.rest().chars().next() {
+        Some(char) if !char.is_whitespace() => Err(reader.unexpected("space")),
+        _ => Ok(()),
+    }
 }
 
-impl<'a> Reader<'a> {
-    fn rest(&self) -> &'a str {
-        self.text.get(self.at..).unwrap_or("")
-    }
-
-    /// Whether something follows the space.
-    fn skip_space(&mut self) -> bool {
-        let rest = self.rest();
-        self.at += rest.len() - rest.trim_start().len();
-        !self.rest().is_empty()
-    }
-
-    fn take(&mut self, wanted: &str) -> bool {
-        let hit = self.rest().starts_with(wanted);
-        self.at += if hit { wanted.len() } else { 0 };
-        hit
-    }
-
-    fn take_while(&mut self, belongs: impl Fn(char) -> bool) -> &'a str {
-        let rest = self.rest();
-        let end = rest.find(|char| !belongs(char)).unwrap_or(rest.len());
-        self.at += end;
-        rest.get(..end).unwrap_or("")
-    }
-
-    /// One item between spaces.
-    fn item(&mut self, points: &mut Vec<Point>) -> Result<(), String> {
-        if self.take("_") {
-            let count = self.times()?.unwrap_or(1);
-            points.extend(std::iter::repeat_n(Point::Gap, count));
-        } else if self.take("stale") {
-            points.push(Point::Float(stale_nan()));
-        } else if self.rest().starts_with("{{") {
-            self.histograms(points)?;
-        } else {
-            self.numbers(points)?;
-        }
-        match self.rest().chars().next() {
-            Some(char) if !char.is_whitespace() => Err(self.unexpected("space")),
-            _ => Ok(()),
-        }
-    }
-
-    /// `xN`
-    fn times(&mut self) -> Result<Option<usize>, String> {
-        if !self.take("x") {
-            return Ok(None);
-        }
-        let digits = self.take_while(|char| char.is_ascii_digit());
-        let count = digits.parse().map_err(|_| self.unexpected("count"))?;
-        if count > POINTS_MAX {
-            Err(format!("series has more than {POINTS_MAX} points"))
-        } else {
-            Ok(Some(count))
-        }
-    }
-
-    /// `a`, `axN`, `a+bxN`
-    fn numbers(&mut self, points: &mut Vec<Point>) -> Result<(), String> {
-        let mut value = self.number()?;
-        let step = if self.rest().starts_with(['+', '-']) { Some(self.number()?) } else { None };
-        let times = self.times()?;
-        if step.is_some() && times.is_none() {
-            return Err(self.unexpected("\"x\" and a count"));
-        }
-        points.push(Point::Float(value));
-        for _ in 0..times.unwrap_or(0) {
-            value += step.unwrap_or(0.0);
-            points.push(Point::Float(value));
-        }
-        Ok(())
-    }
-
-    fn number(&mut self) -> Result<f64, String> {
-        let negative = self.take("-");
-        if !negative {
-            self.take("+");
-        }
-        let start = self.at;
-        let value = if self.rest().starts_with(|char: char| char.is_ascii_alphabetic()) {
-            let word = self.take_while(|char| char.is_ascii_alphabetic());
-            match word.to_ascii_lowercase().as_str() {
-                "inf" => Some(f64::INFINITY),
-                "nan" => Some(f64::NAN),
-                _ => None,
-            }
-        } else {
-            self.take_while(|char| char.is_ascii_digit() || char == '.');
-            if self.durations && self.rest().starts_with(|char: char| "smhdwy".contains(char)) {
-                self.take_while(|char| char.is_ascii_digit() || "smhdwy".contains(char));
-                let text = self.text.get(start..self.at).unwrap_or("");
-                Some(duration_ms(text)? as f64)
-            } else {
-                self.exponent();
-                let text = self.text.get(start..self.at).unwrap_or("");
-                let scale = if self.durations { 1_000.0 } else { 1.0 };
-                text.parse::<f64>().ok().map(|value| value * scale)
-            }
-        };
-        let value = value.ok_or_else(|| self.unexpected("a value"))?;
-        Ok(if negative { -value } else { value })
-    }
-
-    fn exponent(&mut self) {
-        let before = self.at;
-        if !self.take("e") && !self.take("E") {
-            return;
-        }
-        if !self.take("+") {
-            self.take("-");
-        }
-        if self.take_while(|char| char.is_ascii_digit()).is_empty() {
-            self.at = before;
-        }
-    }
-
-    /// `{{…}}`, `{{…}}xN`, `{{…}}+{{…}}xN`
-    fn histograms(&mut self, points: &mut Vec<Point>) -> Result<(), String> {
-        let (mut current, mut hint_given) = self.histogram()?;
-        let step = match self.rest().as_bytes() {
-            [b'+', b'{', ..] => Some(true),
-            [b'-', b'{', ..] => Some(false),
-            _ => None,
-        };
-        let mut push = |histogram: &FloatHistogram, hint_given: bool| {
-            points.push(Point::Histogram { histogram: histogram.clone(), hint_given });
-        };
-        let Some(adds) = step else {
-            let times = self.times()?.unwrap_or(0);
-            (0..=times).for_each(|_| push(&current, hint_given));
-            return Ok(());
-        };
-        self.at += 1;
-        let (by, by_hint_given) = self.histogram()?;
-        hint_given = by_hint_given;
-        let times = self.times()?.ok_or_else(|| self.unexpected("\"x\" and a count"))?;
+/// `{{…}}`, `{{…}}xN`, `{{…}}+{{…}}xN`
+fn histograms(reader: &mut Reader<'_>, points: &mut Vec<Point>) -> Result<(), String> {
+    let (mut current, mut hint_given) = histogram(reader)?;
+    let step = match reader.rest().as_bytes() {
+        [b'+', b'{', ..] => Some(true),
+        [b'-', b'{', ..] => Some(false),
+        _ => None,
+    };
+    let mut push = |histogram: &FloatHistogram, hint_given: bool| {
+        points.push(Point::Histogram { histogram: histogram.clone(), hint_given });
+    };
+    let Some(adds) = step else {
+        let times = reader.times()?.unwrap_or(0);
+        (0..=times).for_each(|_| push(&current, hint_given));
+        return Ok(());
+    };
+    reader.take(if adds { "+" } else { "-" });
+    let (by, by_hint_given) = histogram(reader)?;
+    hint_given = by_hint_given;
+    let times = reader.times()?.ok_or_else(|| reader.unexpected("\"x\" and a count"))?;
+    push(&current, hint_given);
+    for _ in 0..times {
+        let outcome = if adds { current.add(&by) } else { current.sub(&by) };
+        outcome.map_err(|_| "histograms with different kinds of buckets cannot be added".to_owned())?;
         push(&current, hint_given);
-        for _ in 0..times {
-            let outcome = if adds { current.add(&by) } else { current.sub(&by) };
-            outcome.map_err(|_| "histograms with different kinds of buckets cannot be added".to_owned())?;
-            push(&current, hint_given);
-        }
-        Ok(())
     }
+    Ok(())
+}
 
-    fn histogram(&mut self) -> Result<(FloatHistogram, bool), String> {
-        if !self.take("{{") {
-            return Err(self.unexpected("\"{{\""));
+fn histogram(reader: &mut Reader<'_>) -> Result<(FloatHistogram, bool), String> {
+    if !reader.take("{{") {
+        return Err(reader.unexpected("\"{{\""));
+    }
+    let mut described = Described::default();
+    loop {
+        reader.skip_space();
+        if reader.take("}}") {
+            return Ok(described.finish());
         }
-        let mut described = Described::default();
-        loop {
-            self.skip_space();
-            if self.take("}}") {
-                return Ok(described.finish());
-            }
-            let key = self.take_while(|char| char.is_ascii_alphabetic() || char == '_');
-            if key.is_empty() || !self.take(":") {
-                return Err(self.unexpected("a part of a histogram, or \"}}\""));
-            }
-            self.skip_space();
-            match key {
-                "schema" => described.histogram.schema = self.number()? as i32,
-                "sum" => described.histogram.sum = self.number()?,
-                "count" => described.histogram.count = self.number()?,
-                "z_bucket" => described.histogram.zero_count = self.number()?,
-                "z_bucket_w" => described.histogram.zero_threshold = self.number()?,
-                "offset" => described.offset = self.number()? as i32,
-                "n_offset" => described.negative_offset = self.number()? as i32,
-                "buckets" => described.histogram.positive.counts = self.list()?,
-                "n_buckets" => described.histogram.negative.counts = self.list()?,
-                "custom_values" => described.histogram.custom_values = self.list()?,
-                "counter_reset_hint" => described.hint = Some(self.hint()?),
-                other => return Err(format!("unknown part of a histogram: {other:?}")),
-            }
+        let key = reader.take_while(|char| char.is_ascii_alphabetic() || char == '_');
+        if key.is_empty() || !reader.take(":") {
+            return Err(reader.unexpected("a part of a histogram, or \"}}\""));
+        }
+        reader.skip_space();
+        match key {
+            "schema" => described.histogram.schema = reader.number()? as i32,
+            "sum" => described.histogram.sum = reader.number()?,
+            "count" => described.histogram.count = reader.number()?,
+            "z_bucket" => described.histogram.zero_count = reader.number()?,
+            "z_bucket_w" => described.histogram.zero_threshold = reader.number()?,
+            "offset" => described.offset = reader.number()? as i32,
+            "n_offset" => described.negative_offset = reader.number()? as i32,
+            "buckets" => described.histogram.positive.counts = list(reader)?,
+            "n_buckets" => described.histogram.negative.counts = list(reader)?,
+            "custom_values" => described.histogram.custom_values = list(reader)?,
+            "counter_reset_hint" => described.hint = Some(hint(reader)?),
+            other => return Err(format!("unknown part of a histogram: {other:?}")),
         }
     }
+}
 
-    fn hint(&mut self) -> Result<CounterResetHint, String> {
-        match self.take_while(|char| char.is_ascii_alphabetic() || char == '_') {
-            "unknown" => Ok(CounterResetHint::Unknown),
-            "reset" => Ok(CounterResetHint::Reset),
-            "not_reset" => Ok(CounterResetHint::NotReset),
-            "gauge" => Ok(CounterResetHint::Gauge),
-            other => Err(format!("unknown hint about counter resets: {other:?}")),
-        }
+fn hint(reader: &mut Reader<'_>) -> Result<CounterResetHint, String> {
+    match reader.take_while(|char| char.is_ascii_alphabetic() || char == '_') {
+        "unknown" => Ok(CounterResetHint::Unknown),
+        "reset" => Ok(CounterResetHint::Reset),
+        "not_reset" => Ok(CounterResetHint::NotReset),
+        "gauge" => Ok(CounterResetHint::Gauge),
+        other => Err(format!("unknown hint about counter resets: {other:?}")),
     }
+}
 
-    fn list(&mut self) -> Result<Vec<f64>, String> {
-        if !self.take("[") {
-            return Err(self.unexpected("\"[\""));
-        }
-        let mut values = Vec::new();
-        loop {
-            self.skip_space();
-            if self.take("]") {
-                return Ok(values);
-            }
-            values.push(self.number()?);
-        }
+fn list(reader: &mut Reader<'_>) -> Result<Vec<f64>, String> {
+    if !reader.take("[") {
+        return Err(reader.unexpected("\"[\""));
     }
-
-    fn unexpected(&self, expected: &str) -> String {
-        let shown: String = self.rest().chars().take(20).collect();
-        format!("expected {expected} at {shown:?}")
+    let mut values = Vec::new();
+    loop {
+        reader.skip_space();
+        if reader.take("]") {
+            return Ok(values);
+        }
+        values.push(reader.number()?);
     }
 }
 

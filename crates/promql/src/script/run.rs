@@ -1,8 +1,9 @@
 //! Runs scripts: each query as it is written, and in the other forms that must answer the same.
 
+use throughline_exec::script::{Message, messages};
 use throughline_exec::{Budget, Cancellation, Limits};
 
-use super::command::{Command, Eval, Message, commands};
+use super::command::{Command, Eval, commands};
 use super::memory::MemorySeries;
 use super::{classic, compare};
 use crate::ast::{At, Expr, Function};
@@ -100,7 +101,7 @@ impl Run<'_> {
         if self.eval.said.fail.is_empty() {
             return Err(format!("failed: {error}"));
         }
-        compare::messages("error", &self.eval.said.fail, false, &[error.to_owned()])
+        messages("error", &self.eval.said.fail, false, &[error.to_owned()], Message::is)
     }
 
     fn accepted(
@@ -125,8 +126,8 @@ impl Run<'_> {
             };
             return Err(format!("expected to fail{wanted}, got {:?}", result.value));
         }
-        compare::messages("warning", &said.warn, said.no_warn, &result.warnings)?;
-        compare::messages("info", &said.info, said.no_info, &result.infos)
+        messages("warning", &said.warn, said.no_warn, &result.warnings, Message::is)?;
+        messages("info", &said.info, said.no_info, &result.infos, Message::is)
     }
 
     /// The answer at one time is also that of a range query at this step.

@@ -2,7 +2,7 @@
 
 use super::{Civil, civil};
 
-const MONTHS: [&str; 12] = [
+pub(super) const MONTHS: [&str; 12] = [
     "January",
     "February",
     "March",
@@ -16,7 +16,8 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+pub(super) const DAYS: [&str; 7] =
+    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 /// Parts of layouts; of two that start alike the longer one is first.
 const PARTS: [&str; 34] = [
@@ -62,24 +63,39 @@ pub fn format(ns: i64, layout: &str) -> String {
     let moment = civil(ns);
     let mut out = String::new();
     let mut rest = layout;
-    while let Some(c) = rest.chars().next() {
-        if let Some(digits) = fraction_of(rest) {
-            push_fraction(&mut out, &moment, &rest[..digits]);
-            rest = &rest[digits..];
-            continue;
+    while let Some((piece, after)) = next_piece(rest) {
+        match piece {
+            Piece::Fraction(layout) => push_fraction(&mut out, &moment, layout),
+            Piece::Part(part) => push_part(&mut out, &moment, part),
+            Piece::Char(c) => out.push(c),
         }
-        match PARTS.iter().find(|part| rest.starts_with(**part) && is_whole(part, rest)) {
-            Some(part) => {
-                push_part(&mut out, &moment, part);
-                rest = &rest[part.len()..];
-            }
-            None => {
-                out.push(c);
-                rest = &rest[c.len_utf8()..];
-            }
-        }
+        rest = after;
     }
     out
+}
+
+/// A piece of a layout.
+#[derive(Clone, Copy)]
+pub(super) enum Piece<'a> {
+    /// `.000` or `.999`
+    Fraction(&'a str),
+    /// One of the parts of the reference time.
+    Part(&'static str),
+    /// Itself.
+    Char(char),
+}
+
+/// The first piece of a layout, and what follows it.
+pub(super) fn next_piece(layout: &str) -> Option<(Piece<'_>, &str)> {
+    let first = layout.chars().next()?;
+    if let Some(digits) = fraction_of(layout) {
+        let (fraction, rest) = layout.split_at(digits);
+        return Some((Piece::Fraction(fraction), rest));
+    }
+    match PARTS.iter().find(|part| layout.starts_with(**part) && is_whole(part, layout)) {
+        Some(part) => Some((Piece::Part(part), &layout[part.len()..])),
+        None => Some((Piece::Char(first), &layout[first.len_utf8()..])),
+    }
 }
 
 /// `Jan` and `Mon` are no parts where a lower-case letter follows.

@@ -1,0 +1,379 @@
+//! JSON as it stands in lines: walked over once, without a tree of it.
+//!
+//! What is found before a mistake is delivered; only what is walked over is checked.
+
+/// The deepest nesting.
+const DEPTH_MAX: usize = 128;
+
+/// A value, as its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Value<'a> {
+    /// What is between the quotes.
+    Text(&'a str),
+    /// A number, `true` or `false`.
+    Plain(&'a str),
+    Null,
+    /// With its brackets.
+    Array(&'a str),
+    /// With its braces.
+    Object(&'a str),
+}
+
+impl<'a> Value<'a> {
+    /// The text that the value says, using `scratch` where escapes must be replaced.
+    pub(crate) fn text<'s>(self, scratch: &'s mut String) -> &'s str
+    where
+        'a: 's,
+    {
+        match self {
+            Value::Null => "",
+            Value::Plain(text) | Value::Array(text) | Value::Object(text) => text,
+            Value::Text(text) if !text.contains('\\') => text,
+            Value::Text(text) => {
+                scratch.clear();
+                unescape(text, scratch);
+                scratch
+            }
+        }
+    }
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    On,
+    Enough,
+}
+
+pub(crate) type Failure = &'static str;
+
+const UNEXPECTED_END: Failure = "malformed JSON: unexpected end";
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(text: &'a str) -> Reader<'a> {
+        Reader { text, at: 0 }
+    }
+
+    fn peek(&mut self) -> Option<u8> {
+        let bytes = self.text.as_bytes();
+        while let Some(byte) = bytes.get(self.at) {
+            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+                return Some(*byte);
+            }
+            self.at += 1;
+        }
+        None
+    }
+
+    fn take(&mut self, wanted: u8) -> bool {
+        let hit = self.peek() == Some(wanted);
+        self.at += usize::from(hit);
+        hit
+    }
+
+    fn slice(&self, from: usize, to: usize) -> &'a str {
+        self.text.get(from..to).unwrap_or_default()
+    }
+
+    /// What is between the quotes of the text in hand.
+    fn string(&mut self) -> Result<&'a str, Failure> {
+        if !self.take(b'"') {
+            return Err(if self.peek().is_none() {
+                UNEXPECTED_END
+            } else {
+                "malformed JSON: expected a quoted key"
+            });
+        }
+        let start = self.at;
+        let bytes = self.text.as_bytes();
+        loop {
+            let rest = bytes.get(self.at..).unwrap_or_default();
+            let found = memchr::memchr2(b'"', b'\\', rest).ok_or("malformed JSON: text is not terminated")?;
+            self.at += found;
+            if bytes.get(self.at) == Some(&b'"') {
+                self.at += 1;
+                return Ok(self.slice(start, self.at - 1));
+            }
+            self.at += 2;
+        }
+    }
+
+    /// The value in hand; arrays and objects are skipped.
+    pub(crate) fn value(&mut self) -> Result<Value<'a>, Failure> {
+        match self.peek() {
+            None => Err(UNEXPECTED_END),
+            Some(b'"') => self.string().map(Value::Text),
+            Some(open @ (b'{' | b'[')) => {
+                let start = self.at;
+                self.skip()?;
+                let text = self.slice(start, self.at);
+                Ok(if open == b'{' { Value::Object(text) } else { Value::Array(text) })
+            }
+            Some(_) => {
+                let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+                let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r');
+                let length = rest.iter().position(ends).unwrap_or(rest.len());
+                let text = self.slice(self.at, self.at + length);
+                self.at += length;
+                match text.as_bytes().first() {
+                    Some(b'-' | b'0'..=b'9') => Ok(Value::Plain(text)),
+                    _ if text == "null" => Ok(Value::Null),
+                    _ if matches!(text, "true" | "false") => Ok(Value::Plain(text)),
+                    _ => Err("malformed JSON: unknown value"),
+                }
+            }
+        }
+    }
+
+    /// Skips an array or an object by counting brackets.
+    fn skip(&mut self) -> Result<(), Failure> {
+        let bytes = self.text.as_bytes();
+        let mut open = 0usize;
+        while let Some(byte) = bytes.get(self.at) {
+            match byte {
+                b'"' => {
+                    self.string()?;
+                    continue;
+                }
+                b'{' | b'[' => open += 1,
+                b'}' | b']' => open -= 1,
+                _ => {}
+            }
+            self.at += 1;
+            if open == 0 {
+                return Ok(());
+            }
+        }
+        Err("malformed JSON: bracket is not closed")
+    }
+
+    /// Calls `visit` for each member of the object in hand: with its key as written and this reader in front of the
+    /// value, which `visit` must read.
+    fn members(
+        &mut self,
+        mut visit: impl FnMut(&mut Self, &'a str) -> Result<Flow, Failure>,
+    ) -> Result<Flow, Failure> {
+        if !self.take(b'{') {
+            return Err("expected a JSON object");
+        }
+        if self.take(b'}') {
+            return Ok(Flow::On);
+        }
+        loop {
+            let key = self.string()?;
+            if !self.take(b':') {
+                return Err("malformed JSON: expected a colon after a key");
+            }
+            if visit(self, key)? == Flow::Enough {
+                return Ok(Flow::Enough);
+            }
+            if self.take(b'}') {
+                return Ok(Flow::On);
+            }
+            if !self.take(b',') {
+                return Err(if self.peek().is_none() {
+                    UNEXPECTED_END
+                } else {
+                    "malformed JSON: expected a comma"
+                });
+            }
+        }
+    }
+
+    /// Calls `found` for each member that is no object: of the object in hand and of all in it. The path is the keys
+    /// joined by underscores, as names of labels.
+    pub(crate) fn flatten(
+        &mut self,
+        path: &mut String,
+        depth: usize,
+        found: &mut impl FnMut(&str, Value<'a>) -> Flow,
+    ) -> Result<Flow, Failure> {
+        if depth > DEPTH_MAX {
+            return Err("JSON is nested too deeply");
+        }
+        self.members(|reader, key| {
+            let length = path.len();
+            push_name(path, key);
+            let flow = if reader.peek() == Some(b'{') {
+                reader.flatten(path, depth + 1, found)?
+            } else {
+                let value = reader.value()?;
+                if path.is_empty() { Flow::On } else { found(path, value) }
+            };
+            path.truncate(length);
+            Ok(flow)
+        })
+    }
+
+    /// Calls `found` for each member of the object in hand.
+    pub(crate) fn top(&mut self, mut found: impl FnMut(&'a str, Value<'a>)) -> Result<(), Failure> {
+        self.members(|reader, key| {
+            found(key, reader.value()?);
+            Ok(Flow::On)
+        })
+        .map(|_| ())
+    }
+
+    /// Goes to the member of a key; whether there is one.
+    pub(crate) fn enter_key(&mut self, wanted: &str) -> Result<bool, Failure> {
+        if self.peek() != Some(b'{') {
+            return Ok(false);
+        }
+        let mut scratch = String::new();
+        let flow = self.members(|reader, key| {
+            if Value::Text(key).text(&mut scratch) == wanted {
+                return Ok(Flow::Enough);
+            }
+            reader.value()?;
+            Ok(Flow::On)
+        })?;
+        Ok(flow == Flow::Enough)
+    }
+
+    /// Goes to a place of the array in hand; whether there is one.
+    pub(crate) fn enter_index(&mut self, wanted: usize) -> Result<bool, Failure> {
+        if !self.take(b'[') {
+            return Ok(false);
+        }
+        for _ in 0..wanted {
+            if self.peek() == Some(b']') {
+                return Ok(false);
+            }
+            self.value()?;
+            if !self.take(b',') {
+                return Ok(false);
+            }
+        }
+        Ok(!matches!(self.peek(), Some(b']') | None))
+    }
+
+    /// Whether an object or an array begins here.
+    pub(crate) fn is_container(&mut self) -> bool {
+        matches!(self.peek(), Some(b'{' | b'['))
+    }
+}
+
+/// Appends a key as a part of a name: an underscore for what a name does not have, and one before it if it follows
+/// another part or would begin with a digit.
+fn push_name(path: &mut String, key: &str) {
+    let mut scratch = String::new();
+    let key = Value::Text(key).text(&mut scratch).trim();
+    if key.is_empty() {
+        return;
+    }
+    if !path.is_empty() || key.as_bytes().first().is_some_and(u8::is_ascii_digit) {
+        path.push('_');
+    }
+    push_sanitized(path, key);
+}
+
+/// Appends a text with an underscore for each character that a name does not have.
+pub(crate) fn push_sanitized(out: &mut String, text: &str) {
+    let fits = |char: char| char.is_ascii_alphanumeric() || char == '_';
+    if text.chars().all(fits) {
+        out.push_str(text);
+    } else {
+        out.extend(text.chars().map(|char| if fits(char) { char } else { '_' }));
+    }
+}
+
+/// Appends a text with its escapes replaced; what is no escape stays.
+pub(crate) fn unescape(text: &str, out: &mut String) {
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(rest.get(..at).unwrap_or_default());
+        let escaped = rest.get(at + 1..).unwrap_or_default();
+        let (char, length) = match escaped.as_bytes().first() {
+            Some(b'n') => ('\n', 1),
+            Some(b't') => ('\t', 1),
+            Some(b'r') => ('\r', 1),
+            Some(b'b') => ('\u{8}', 1),
+            Some(b'f') => ('\u{c}', 1),
+            Some(byte @ (b'"' | b'\\' | b'/' | b'\'')) => (char::from(*byte), 1),
+            Some(b'u') => match code_point(escaped) {
+                Some(found) => found,
+                None => ('\\', 0),
+            },
+            _ => ('\\', 0),
+        };
+        out.push(char);
+        rest = escaped.get(length..).unwrap_or_default();
+    }
+    out.push_str(rest);
+}
+
+/// `u00e9`, or the two halves of a pair.
+fn code_point(escaped: &str) -> Option<(char, usize)> {
+    let unit = |text: &str| u32::from_str_radix(text.get(1..5)?, 16).ok();
+    let high = unit(escaped)?;
+    if !(0xd800..0xdc00).contains(&high) {
+        return Some((char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER), 5));
+    }
+    let low = escaped
+        .get(5..)
+        .and_then(|rest| rest.strip_prefix('\\'))
+        .filter(|rest| rest.starts_with('u'))
+        .and_then(unit);
+    match low {
+        Some(low @ 0xdc00..0xe000) => {
+            let pair = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+            Some((char::from_u32(pair).unwrap_or(char::REPLACEMENT_CHARACTER), 11))
+        }
+        _ => Some((char::REPLACEMENT_CHARACTER, 5)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flat(text: &str) -> (Vec<String>, Option<Failure>) {
+        let mut found = Vec::new();
+        let mut path = String::new();
+        let result = Reader::new(text).flatten(&mut path, 0, &mut |key, value| {
+            found.push(format!("{key}={value:?}"));
+            Flow::On
+        });
+        (found, result.err())
+    }
+
+    #[test]
+    fn objects_become_names_joined_by_underscores() {
+        let (found, failure) =
+            flat(r#" {"a":{"b-c":1,"2":{}},"3x":"t\"","n":null,"l":[{"x":"]"}],"d.e" : true} rest"#);
+        let expected = [
+            "a_b_c=Plain(\"1\")",
+            "_3x=Text(\"t\\\\\\\"\")",
+            "n=Null",
+            "l=Array(\"[{\\\"x\\\":\\\"]\\\"}]\")",
+            "d_e=Plain(\"true\")",
+        ];
+        assert_eq!((found, failure), (expected.map(str::to_owned).to_vec(), None));
+    }
+
+    #[test]
+    fn mistakes_end_the_walk_and_keep_what_was_found() {
+        let (found, failure) = flat(r#"{"a":1,"b":x}"#);
+        assert_eq!(found.len(), 1);
+        assert!(failure.is_some());
+        for text in
+            ["", "x", "[1]", r#"{"a"}"#, r#"{"a":1"#, r#"{"a":"b"#, r#"{"a":[1}"#, r#"{a:1}"#, "{\"a\\"]
+        {
+            assert!(flat(text).1.is_some(), "{text}");
+        }
+        assert!(flat(&(r#"{"a":"#.repeat(10_000))).1.is_some());
+    }
+
+    #[test]
+    fn escapes() {
+        let mut out = String::new();
+        unescape(r#"a\n\"\u00e9\ud83d\ude00\q\u12"#, &mut out);
+        assert_eq!(out, "a\n\"é😀\\q\\u12");
+    }
+}

@@ -1,0 +1,122 @@
+//! Aggregations over time: what rows add up to in each window.
+//!
+//! A window is `(step - range, step]`. The time line is cut where windows begin or end; a piece between two cuts is a *cell*. Each
+//! row goes into one cell ([`Cells`]), whatever the number of windows over it, and a window is a run of cells ([`sliding`]). What needs
+//! every sample of a window ([`samples`]) keeps them instead.
+
+pub(crate) mod fold;
+pub(crate) mod samples;
+mod sliding;
+
+use crate::value::Steps;
+use fold::Fold;
+use sliding::Sliding;
+
+/// How time is cut into cells.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grid {
+    steps: Steps,
+    range_ns: i64,
+    /// Whole steps of the range.
+    whole: i64,
+    /// What is left of the range.
+    rest_ns: i64,
+}
+
+impl Grid {
+    pub(crate) fn new(steps: Steps, range_ns: i64) -> Grid {
+        // With one step, whatever is in its window is in one cell.
+        let step_ns = if steps.count == 1 { range_ns } else { steps.step_ns };
+        let steps = Steps { step_ns, ..steps };
+        Grid { steps, range_ns, whole: range_ns / step_ns, rest_ns: range_ns % step_ns }
+    }
+
+    pub(crate) fn steps(&self) -> Steps {
+        self.steps
+    }
+
+    pub(crate) fn range_ns(&self) -> i64 {
+        self.range_ns
+    }
+
+    /// The cell of a time; nothing if it is in no window.
+    pub(crate) fn cell(&self, time_ns: i64) -> Option<i64> {
+        let since = time_ns.checked_sub(self.steps.start_ns)?;
+        let step_ns = self.steps.step_ns;
+        // The first step at or after the time, and how long after it that is.
+        let step = since.div_euclid(step_ns) + i64::from(since.rem_euclid(step_ns) > 0);
+        let before_ns = step.checked_mul(step_ns)?.checked_sub(since)?;
+        let late = before_ns < self.rest_ns;
+        let last = step.saturating_add(self.whole) - i64::from(!late);
+        let count = i64::try_from(self.steps.count).unwrap_or(i64::MAX);
+        let is_in = step < count && last >= 0 && last >= step;
+        // Cells are numbered in the order of time, two a step, from the first that any window has.
+        is_in.then(|| step.saturating_add(self.whole).saturating_mul(2).saturating_add(i64::from(late)))
+    }
+
+    /// The first and the last cell of the window of a step.
+    fn window(&self, step: usize) -> (i64, i64) {
+        let step = i64::try_from(step).unwrap_or(i64::MAX);
+        (
+            step.saturating_mul(2).saturating_add(1),
+            (step.saturating_add(self.whole)).saturating_mul(2).saturating_add(1),
+        )
+    }
+}
+
+/// What the rows of one series add up to in each cell that has any, in the order of time.
+#[derive(Clone, Debug)]
+pub(crate) struct Cells<F>(Vec<(i64, F)>);
+
+impl<F> Default for Cells<F> {
+    fn default() -> Self {
+        Cells(Vec::new())
+    }
+}
+
+impl<F: Fold> Cells<F> {
+    /// Adds a sample; whether it is the first of its cell.
+    pub(crate) fn add(&mut self, cell: i64, time_ns: i64, value: f64) -> bool {
+        match self.0.last_mut() {
+            Some((last, fold)) if *last == cell => {
+                fold.add(time_ns, value);
+                return false;
+            }
+            Some((last, _)) if *last > cell => {}
+            _ => {
+                self.0.push((cell, F::new(time_ns, value)));
+                return true;
+            }
+        }
+        match self.0.binary_search_by_key(&cell, |pair| pair.0) {
+            Ok(at) => {
+                if let Some((_, fold)) = self.0.get_mut(at) {
+                    fold.add(time_ns, value);
+                }
+                false
+            }
+            Err(at) => {
+                self.0.insert(at, (cell, F::new(time_ns, value)));
+                true
+            }
+        }
+    }
+
+    /// The value of each window that has a row.
+    pub(crate) fn windows(&self, grid: &Grid) -> Vec<Option<f64>> {
+        let mut sliding = Sliding::default();
+        let mut cells = self.0.iter().peekable();
+        let points = (0..grid.steps.count).map(|step| {
+            let (first, last) = grid.window(step);
+            while let Some((cell, fold)) = cells.next_if(|pair| pair.0 <= last) {
+                sliding.push(*cell, *fold);
+            }
+            sliding.drop_before(first);
+            sliding.total().map(|fold: F| fold.value())
+        });
+        points.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;
