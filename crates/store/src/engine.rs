@@ -12,7 +12,7 @@
 //! Every step is a method that does one piece of work, so that a simulator drives them by hand, on a simulated disk and
 //! clock, in one thread. [`Store`] is the engine with its threads.
 //!
-//! Locks are taken in this order: `flushing` or `compacting`, `manifest`, `log`, `applied`, `visible`. No one waits for
+//! Locks are taken in this order: `flushing` or `compacting`, `manifest`, `log`, `applied`, `showing`, `visible`. No one waits for
 //! the disk with `applied` or `visible` held.
 
 mod commit;
@@ -102,6 +102,8 @@ pub struct Engine {
     manifest: Mutex<ManifestState>,
     log: Mutex<Log>,
     applied: Mutex<Applied>,
+    /// Held while the next value of `visible` is made.
+    showing: Mutex<()>,
     visible: RwLock<Arc<Visible>>,
     /// Blocks that the manifest no longer names and that a snapshot may still read.
     retired: Mutex<VecDeque<Arc<Block>>>,
@@ -246,8 +248,12 @@ impl Engine {
 
     /// Replaces what snapshots see.
     fn show(&self, change: impl FnOnce(&Visible) -> Visible) {
-        let mut visible = self.visible.write().unwrap_or_else(PoisonError::into_inner);
-        *visible = Arc::new(change(&visible));
+        let _one_at_a_time = lock(&self.showing);
+        let next = Arc::new(change(&self.visible()));
+        // A query waits for this lock, and who holds it may be made to wait for the query: it is held for one assignment.
+        let before =
+            std::mem::replace(&mut *self.visible.write().unwrap_or_else(PoisonError::into_inner), next);
+        drop(before);
     }
 
     fn folder(&self, name: &str) -> PathBuf {

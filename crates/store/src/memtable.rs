@@ -6,12 +6,14 @@
 //! that the memtable holds. A [`MemtableView`] shares the mini-batches and stays true while the memtable grows.
 
 pub(crate) mod columns;
+mod growing;
 pub(crate) mod read;
+mod seen;
 
 use ahash::AHashMap as HashMap;
 use std::sync::Arc;
-use std::sync::RwLock;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 
 use arrow_array::types::UInt8Type;
 use arrow_array::{Array, BooleanArray, RecordBatch};
@@ -21,6 +23,10 @@ use throughline_model::batch::{
 };
 use throughline_model::point::{MetricType, PointKind};
 use throughline_model::{Signal, TraceId, label};
+
+use growing::Growing;
+use read::Counted;
+use seen::Seen;
 
 pub use read::MemtableView;
 
@@ -35,6 +41,8 @@ pub(crate) struct MiniBatch {
     pub(crate) by_trace: Vec<(u64, u32)>,
     pub(crate) min_time: i64,
     pub(crate) max_time: i64,
+    /// Its rows by service and name, once somebody has asked.
+    counted: OnceLock<Vec<Counted>>,
 }
 
 impl MiniBatch {
@@ -53,7 +61,7 @@ impl MiniBatch {
         let times = column_time(&rows, time).values();
         let min_time = times.iter().copied().min().unwrap_or(i64::MAX);
         let max_time = times.iter().copied().max().unwrap_or(i64::MIN);
-        MiniBatch { rows, by_trace, min_time, max_time }
+        MiniBatch { rows, by_trace, min_time, max_time, counted: OnceLock::new() }
     }
 
     /// The rows of one trace, by fingerprint; the caller compares the ids.
@@ -95,13 +103,20 @@ pub(crate) struct MetricMiniBatch {
     pub(crate) series: Vec<u32>,
 }
 
+/// What views share with the memtable.
+#[derive(Clone, Default)]
+pub(crate) struct Shared {
+    pub(crate) spans: Growing<MiniBatch>,
+    pub(crate) logs: Growing<MiniBatch>,
+    pub(crate) metrics: Growing<MetricMiniBatch>,
+    /// Copied by the first series that is new after a view was taken.
+    pub(crate) series: Arc<Vec<Arc<SeriesEntry>>>,
+    pub(crate) seen: Arc<Seen>,
+}
+
+/// What only inserting needs.
 #[derive(Default)]
-struct Tables {
-    spans: Vec<Arc<MiniBatch>>,
-    logs: Vec<Arc<MiniBatch>>,
-    metrics: Vec<Arc<MetricMiniBatch>>,
-    /// Shared with views, and copied by the first series that is new after one was taken.
-    series: Arc<Vec<Arc<SeriesEntry>>>,
+struct Known {
     series_by_fingerprint: HashMap<[u8; 16], u32>,
     /// Texts that many series share: services, resources, scopes and metric names.
     texts: HashMap<Arc<str>, ()>,
@@ -109,7 +124,12 @@ struct Tables {
 
 /// Recent batches of all signals.
 pub struct Memtable {
-    tables: RwLock<Tables>,
+    /// Held by one insert at a time.
+    known: Mutex<Known>,
+    /// Changed by whoever holds `known`, and for as long as it takes to move pointers: a query waits for this lock, and
+    /// who holds it may be made to wait for the query.
+    shared: RwLock<Shared>,
+    seen: Arc<Seen>,
     bytes: AtomicUsize,
     /// When the oldest batch was received, nanoseconds since the epoch; `i64::MAX` while there is none.
     oldest_at: AtomicI64,
@@ -119,8 +139,11 @@ pub struct Memtable {
 
 impl Default for Memtable {
     fn default() -> Self {
+        let shared = Shared::default();
         Memtable {
-            tables: RwLock::default(),
+            known: Mutex::default(),
+            seen: shared.seen.clone(),
+            shared: RwLock::new(shared),
             bytes: AtomicUsize::new(0),
             oldest_at: AtomicI64::new(i64::MAX),
             newest_at: AtomicI64::new(i64::MIN),
@@ -141,17 +164,13 @@ impl Memtable {
         }
         self.oldest_at.fetch_min(received_at, Ordering::Relaxed);
         self.newest_at.fetch_max(received_at, Ordering::Relaxed);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let added = match batch {
-            Batch::Spans(spans) => {
-                let mini = MiniBatch::new(spans.rows, Some(span::TRACE_ID), span::START_TIME);
-                push(&mut self.write().spans, mini, Some(span::TRACE_ID), span::START_TIME)
-            }
-            Batch::Logs(logs) => {
-                let mini = MiniBatch::new(logs.rows, Some(log::TRACE_ID), log::TIME);
-                push(&mut self.write().logs, mini, Some(log::TRACE_ID), log::TIME)
-            }
-            Batch::Metrics(metrics) => self.write().insert_metrics(metrics),
+            Batch::Spans(spans) => self.push(Signal::Traces, spans.rows),
+            Batch::Logs(logs) => self.push(Signal::Logs, logs.rows),
+            Batch::Metrics(metrics) => self.insert_metrics(&mut known, metrics),
         };
+        drop(known);
         self.bytes.fetch_add(added, Ordering::Relaxed);
     }
 
@@ -175,63 +194,104 @@ impl Memtable {
         Some(self.newest_at.load(Ordering::Relaxed)).filter(|at| *at != i64::MIN)
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Tables> {
-        // A panic while the lock is held leaves the lists as they were before the push: going on is sound.
-        self.tables.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Shared> {
+        // A panic while the lock is held leaves whole lists: going on is sound.
+        self.shared.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, Tables> {
-        self.tables.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Shared> {
+        self.shared.read().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// Appends a mini-batch, together with its neighbours where they are small and no larger than it, as a binary
-/// counter carries: each row is copied a logarithmic number of times. Returns the bytes added.
-fn push(list: &mut Vec<Arc<MiniBatch>>, mut mini: MiniBatch, trace_id: Option<usize>, time: usize) -> usize {
-    let mut replaced = 0;
-    while let Some(last) = list.last()
-        && last.rows.num_rows() <= mini.rows.num_rows()
-        && last.rows.num_rows() + mini.rows.num_rows() <= SMALL_ROWS
-        && let Ok(rows) = arrow_select::concat::concat_batches(&mini.rows.schema(), [&last.rows, &mini.rows])
-    {
-        replaced += last.bytes();
-        list.pop();
-        mini = MiniBatch::new(rows, trace_id, time);
+    /// Appends a mini-batch of spans or logs, together with its neighbours where they are small and no larger than it, as a
+    /// binary counter carries: each row is copied a logarithmic number of times. Returns the bytes added.
+    fn push(&self, signal: Signal, rows: RecordBatch) -> usize {
+        let (trace_id, time) = match signal {
+            Signal::Logs => (log::TRACE_ID, log::TIME),
+            _ => (span::TRACE_ID, span::START_TIME),
+        };
+        let mut mini = MiniBatch::new(rows, Some(trace_id), time);
+        self.note(&mini);
+        let (mut n_replaced, mut replaced_bytes) = (0, 0);
+        let from_end = |n: usize| self.read().list(signal).nth_from_end(n).cloned();
+        while let Some(before) = from_end(n_replaced)
+            && before.rows.num_rows() <= mini.rows.num_rows()
+            && before.rows.num_rows() + mini.rows.num_rows() <= SMALL_ROWS
+            && let Ok(rows) =
+                arrow_select::concat::concat_batches(&mini.rows.schema(), [&before.rows, &mini.rows])
+        {
+            n_replaced += 1;
+            replaced_bytes += before.bytes();
+            mini = MiniBatch::new(rows, Some(trace_id), time);
+        }
+        let added = mini.bytes().saturating_sub(replaced_bytes);
+        let mini = Arc::new(mini);
+        let mut shared = self.write();
+        let list = shared.list_mut(signal);
+        let replaced: Vec<_> = (0..n_replaced).filter_map(|_| list.pop()).collect();
+        list.push(mini);
+        drop(shared);
+        drop(replaced);
+        added
     }
-    let added = mini.bytes().saturating_sub(replaced);
-    list.push(Arc::new(mini));
-    added
-}
 
-impl Tables {
-    fn insert_metrics(&mut self, batch: MetricBatch) -> usize {
+    /// Notes the traces of a mini-batch that is about to be added.
+    fn note(&self, mini: &MiniBatch) {
+        for of_trace in mini.by_trace.chunk_by(|(a, _), (b, _)| a == b) {
+            of_trace.first().iter().for_each(|(fingerprint, _)| self.seen.add(*fingerprint));
+        }
+    }
+
+    fn insert_metrics(&self, known: &mut Known, batch: MetricBatch) -> usize {
         let rows = &batch.series;
+        let fingerprints = column_fixed(rows, series::FINGERPRINT);
         let mut added = 0;
-        let mut known = Vec::with_capacity(rows.num_rows());
+        let mut numbers = Vec::with_capacity(rows.num_rows());
+        let mut new = Vec::new();
+        let n_known = self.read().series.len();
         for row in 0..rows.num_rows() {
-            let fingerprint = column_fixed(rows, series::FINGERPRINT).value(row);
-            let index = match self.series_by_fingerprint.get(fingerprint) {
-                Some(index) => *index,
+            let fingerprint = fingerprints.value(row);
+            let number = match known.series_by_fingerprint.get(fingerprint) {
+                Some(number) => *number,
                 None => {
-                    let entry = self.series_entry(rows, row);
+                    let entry = known.series_entry(rows, row);
+                    let number = (n_known + new.len()) as u32;
                     added += 256 + entry.attributes.len();
-                    self.series_by_fingerprint.insert(entry.fingerprint, self.series.len() as u32);
-                    Arc::make_mut(&mut self.series).push(Arc::new(entry));
-                    self.series.len() as u32 - 1
+                    known.series_by_fingerprint.insert(entry.fingerprint, number);
+                    new.push(Arc::new(entry));
+                    number
                 }
             };
-            known.push(index);
+            numbers.push(number);
         }
         let mini = MetricMiniBatch {
             points: MiniBatch::new(batch.points, None, point::TIME),
             exemplars: MiniBatch::new(batch.exemplars, Some(exemplar::TRACE_ID), exemplar::TIME),
-            series: known,
+            series: numbers,
         };
         added += mini.points.bytes() + mini.exemplars.bytes() + 4 * mini.series.len();
-        self.metrics.push(Arc::new(mini));
+        self.note(&mini.exemplars);
+        let mini = Arc::new(mini);
+        let mut shared = self.write();
+        if !new.is_empty() {
+            Arc::make_mut(&mut shared.series).append(&mut new);
+        }
+        shared.metrics.push(mini);
         added
     }
+}
 
+impl Shared {
+    fn list(&self, signal: Signal) -> &Growing<MiniBatch> {
+        if signal == Signal::Logs { &self.logs } else { &self.spans }
+    }
+
+    fn list_mut(&mut self, signal: Signal) -> &mut Growing<MiniBatch> {
+        if signal == Signal::Logs { &mut self.logs } else { &mut self.spans }
+    }
+}
+
+impl Known {
     fn series_entry(&mut self, rows: &RecordBatch, row: usize) -> SeriesEntry {
         let mut entry = self.series_as_stored(rows, row);
         if entry.kind.is_prometheus() {
@@ -292,28 +352,27 @@ pub(crate) struct Contents {
 impl Memtable {
     /// The contents as of now, shared and not copied.
     pub(crate) fn contents(&self) -> Contents {
-        let tables = self.read();
+        let shared = self.read().clone();
         Contents {
-            spans: tables.spans.clone(),
-            logs: tables.logs.clone(),
-            metrics: tables.metrics.clone(),
-            series: tables.series.clone(),
+            spans: shared.spans.to_vec(),
+            logs: shared.logs.to_vec(),
+            metrics: shared.metrics.to_vec(),
+            series: shared.series,
         }
     }
 
     /// A view of the memtable as of now.
     pub fn view(self: &Arc<Self>) -> MemtableView {
-        let contents = self.contents();
-        MemtableView::new(contents)
+        MemtableView::new(self.read().clone())
     }
 
     /// The number of items of a signal.
     pub fn rows(&self, signal: Signal) -> u64 {
-        let tables = self.read();
+        let shared = self.read();
         match signal {
-            Signal::Traces => count(tables.spans.iter().map(|mini| &mini.rows)),
-            Signal::Logs => count(tables.logs.iter().map(|mini| &mini.rows)),
-            Signal::Metrics => count(tables.metrics.iter().map(|mini| &mini.points.rows)),
+            Signal::Traces => count(shared.spans.iter().map(|mini| &mini.rows)),
+            Signal::Logs => count(shared.logs.iter().map(|mini| &mini.rows)),
+            Signal::Metrics => count(shared.metrics.iter().map(|mini| &mini.points.rows)),
         }
     }
 }

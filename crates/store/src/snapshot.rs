@@ -200,22 +200,32 @@ impl Snapshot {
 
     /// The summary of one trace over everything that is stored of it.
     pub fn trace_summary(&self, id: TraceId) -> Result<Option<TraceSummary>, Error> {
-        // A trace that lies in one block and nowhere else was summarised when the block was written.
-        if !self.memtables.iter().any(|memtable| memtable.knows(id)) {
-            let mut stored = None;
-            let mut n_blocks = 0;
-            for block in self.blocks.iter() {
-                if let Some(summary) = block.summary(id)? {
-                    stored = Some(summary);
-                    n_blocks += 1;
+        Ok(self.summaries(&[id])?.pop())
+    }
+
+    /// The summaries of traces, in their order; unknown ones are left out.
+    ///
+    /// A trace was summarised where its spans lie when that block was written. What other blocks have that refers to it is
+    /// added; only a trace whose spans lie in several places, or that is still in a memtable, is read.
+    fn summaries(&self, ids: &[TraceId]) -> Result<Vec<TraceSummary>, Error> {
+        let mut parts: Vec<Vec<TraceSummary>> = ids.iter().map(|_| Vec::new()).collect();
+        for block in self.blocks.iter() {
+            for (at, summary) in block.summaries(ids)? {
+                if let Some(parts) = parts.get_mut(at) {
+                    parts.push(summary);
                 }
             }
-            if n_blocks <= 1 {
-                return Ok(stored);
+        }
+        let mut out = Vec::with_capacity(ids.len());
+        for (id, parts) in ids.iter().zip(parts) {
+            let with_spans = parts.iter().filter(|part| part.span_count > 0).count();
+            if with_spans > 1 || self.memtables.iter().any(|memtable| memtable.knows(*id)) {
+                out.extend(summarise(*id, &self.trace(*id, Want::ALL)?));
+            } else {
+                out.extend(merge::sum_of(parts));
             }
         }
-        let data = self.trace(id, Want::ALL)?;
-        Ok(summarise(id, &data))
+        Ok(out)
     }
 
     /// Traces with a span that meets the query, newest first.
@@ -233,9 +243,7 @@ impl Snapshot {
                 found.partial.push(error.to_string());
             }
         }
-        for id in hits.newest() {
-            found.items.extend(self.trace_summary(id)?);
-        }
+        found.items = self.summaries(&hits.newest())?;
         found.items.sort_by_key(|summary| (std::cmp::Reverse(summary.start_time), summary.trace_id));
         Ok(found)
     }

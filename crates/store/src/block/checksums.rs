@@ -267,6 +267,13 @@ impl Windows {
         Ok(Windows { file: file.clone(), parts: merged.into_iter().map(read).collect::<Result<_, Error>>()? })
     }
 
+    /// Bytes that were read at once; none where they are not of one part.
+    pub(crate) fn part(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        let after = self.parts.partition_point(|(start, _)| *start <= offset);
+        let (start, bytes) = self.parts.get(after.checked_sub(1)?)?;
+        bytes.get(usize::try_from(offset - start).ok()?..)?.get(..len)
+    }
+
     /// The bytes from an offset to the end of the part that it lies in.
     fn from(&self, offset: u64) -> Option<Bytes> {
         let after = self.parts.partition_point(|(start, _)| *start <= offset);

@@ -1,6 +1,7 @@
 //! Parquet's hybrid of run lengths and packed bits, for levels and for keys of a dictionary.
 //!
-//! Of a run of at least eight equal numbers the length is stored, everything else is packed in groups of eight.
+//! Of a run of at least eight equal numbers the length is stored, everything else is packed in groups of eight. The reader
+//! steps over numbers that nobody asked for without unpacking them.
 
 /// Runs are counted and bits are packed in groups of so many.
 const GROUP: usize = 8;
@@ -69,6 +70,128 @@ fn put_varint(out: &mut Vec<u8>, mut number: usize) {
     out.push(number as u8);
 }
 
+/// Reads numbers one after the other, and steps over those that are not wanted.
+pub(super) struct Numbers<'a> {
+    rest: &'a [u8],
+    width: usize,
+    run: Run<'a>,
+    /// How many numbers of the run are left.
+    left: usize,
+}
+
+enum Run<'a> {
+    Equal(u32),
+    /// Packed bits, and which number of them comes next.
+    Packed(&'a [u8], usize),
+}
+
+impl<'a> Numbers<'a> {
+    /// Of numbers of at most so many bits; none where that is more than 32.
+    pub(super) fn new(bytes: &'a [u8], width: u8) -> Option<Numbers<'a>> {
+        (width <= 32).then_some(Numbers { rest: bytes, width: width.into(), run: Run::Equal(0), left: 0 })
+    }
+
+    /// Steps over numbers; none where there are not so many.
+    pub(super) fn skip(&mut self, n: usize) -> Option<()> {
+        self.step(n, |_, _, _| 0).map(|_| ())
+    }
+
+    /// Steps over numbers of one bit and says how many of them are 1.
+    pub(super) fn skip_counting(&mut self, n: usize) -> Option<usize> {
+        self.step(n, |run, from, n| match run {
+            Run::Equal(number) => *number as usize * n,
+            Run::Packed(bytes, _) => ones(bytes, from, n),
+        })
+    }
+
+    /// The next number.
+    pub(super) fn take(&mut self) -> Option<u32> {
+        self.load()?;
+        self.left -= 1;
+        match &mut self.run {
+            Run::Equal(number) => Some(*number),
+            Run::Packed(bytes, next) => {
+                *next += 1;
+                Some(packed(bytes, (*next - 1) * self.width, self.width) as u32)
+            }
+        }
+    }
+
+    fn step(&mut self, mut n: usize, count: impl Fn(&Run<'a>, usize, usize) -> usize) -> Option<usize> {
+        let mut sum = 0;
+        while n > 0 {
+            self.load()?;
+            let of_run = n.min(self.left);
+            let from = if let Run::Packed(_, next) = &self.run { *next } else { 0 };
+            sum += count(&self.run, from, of_run);
+            if let Run::Packed(_, next) = &mut self.run {
+                *next += of_run;
+            }
+            self.left -= of_run;
+            n -= of_run;
+        }
+        Some(sum)
+    }
+
+    /// Sees to a run that has a number left.
+    fn load(&mut self) -> Option<()> {
+        while self.left == 0 {
+            let head = take_varint(&mut self.rest)?;
+            let n = usize::try_from(head >> 1).ok()?;
+            if head & 1 == 0 {
+                let (number, rest) = self.rest.split_at_checked(self.width.div_ceil(8))?;
+                self.rest = rest;
+                let number = number.iter().rev().fold(0u32, |word, byte| word << 8 | u32::from(*byte));
+                (self.run, self.left) = (Run::Equal(number), n);
+            } else {
+                // Writers may cut the last group short.
+                let n_bytes = n.checked_mul(self.width)?.min(self.rest.len());
+                let (bytes, rest) = self.rest.split_at_checked(n_bytes)?;
+                self.rest = rest;
+                (self.run, self.left) = (Run::Packed(bytes, 0), n.checked_mul(GROUP)?);
+            }
+        }
+        Some(())
+    }
+}
+
+/// Takes a number of seven bits a byte from the front.
+pub(super) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..u64::BITS).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        number |= u64::from(byte & 0x7f) << shift;
+        if *byte < 0x80 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+/// The number of up to 64 bits that starts at a bit; bits beyond the end are 0.
+pub(super) fn packed(bytes: &[u8], first_bit: usize, width: usize) -> u64 {
+    let rest = bytes.get(first_bit / 8..).unwrap_or_default();
+    let word = match rest.first_chunk::<16>() {
+        Some(chunk) => u128::from_le_bytes(*chunk),
+        None => rest.iter().rev().fold(0, |word, byte| word << 8 | u128::from(*byte)),
+    };
+    (word >> (first_bit % 8)) as u64
+        & u64::MAX.checked_shr(u64::BITS.saturating_sub(width as u32)).unwrap_or(0)
+}
+
+/// How many of `n` bits are set, from a bit on.
+fn ones(bytes: &[u8], from: usize, n: usize) -> usize {
+    let mut sum = 0;
+    let (mut at, end) = (from, from + n);
+    while at < end {
+        let width = (end - at).min(u64::BITS as usize);
+        sum += packed(bytes, at, width).count_ones() as usize;
+        at += width;
+    }
+    sum
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +230,23 @@ mod tests {
         out
     }
 
+    /// Steps of every length find the same numbers, and no more than there are.
+    fn pick(bytes: &[u8], width: u8, numbers: &[u32]) {
+        for step in [0, 1, 5, 8, 30] {
+            let mut reader = Numbers::new(bytes, width).unwrap();
+            for number in numbers.iter().skip(step).step_by(step + 1) {
+                reader.skip(step).unwrap();
+                assert_eq!(reader.take(), Some(*number), "width {width}, step {step}");
+            }
+            if width == 1 {
+                let mut reader = Numbers::new(bytes, width).unwrap();
+                let ones = numbers.chunks(step + 1).map(|some| reader.skip_counting(some.len()).unwrap());
+                assert_eq!(ones.sum::<usize>(), numbers.iter().filter(|number| **number == 1).count());
+            }
+        }
+        assert!(Numbers::new(bytes, width).unwrap().skip(numbers.len() + GROUP).is_none());
+    }
+
     #[test]
     fn numbers_come_back() {
         let mut state = 7u64;
@@ -125,6 +265,7 @@ mod tests {
                     let mut out = vec![9];
                     encode(&mut out, &numbers[..n], width);
                     assert_eq!(decode(&out[1..], width, n), &numbers[..n], "width {width}, {n} numbers");
+                    pick(&out[1..], width, &numbers[..n]);
                 }
             }
         }

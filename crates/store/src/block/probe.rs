@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::checksums::{self, CheckedFile, FileWriter};
 use super::index::IndexReader;
+use super::read::picked_of;
 use super::samples::Run;
 use crate::disk::{Disk, SimDisk};
 use crate::error::Error;
@@ -32,6 +33,11 @@ pub fn index(bytes: &[u8]) -> Result<usize, Error> {
         found += usize::from(reader.may_contain_tokens(n as usize, &[n, n << 32])?);
     }
     Ok(found + reader.all_postings()?.len())
+}
+
+/// Reads bytes as a column chunk of every form, and picks a few rows of it.
+pub fn chunk(bytes: &[u8]) -> usize {
+    picked_of(bytes)
 }
 
 /// Reads bytes as the streams of a run of samples: its counts, times, values and payload.

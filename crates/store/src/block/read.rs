@@ -2,17 +2,23 @@
 
 mod columns;
 mod footers;
+mod layout;
 mod log_search;
 mod metrics;
+mod page;
 mod pages;
+mod picked;
 mod search;
 mod services;
 mod table;
 mod trace;
+mod values;
 
+use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use arrow_array::RecordBatch;
 use throughline_model::{Signal, TraceId};
 
 use super::checksums::{self, CheckedFile, FileSums};
@@ -23,6 +29,8 @@ use crate::error::Error;
 
 pub(crate) use columns::Columns;
 pub use footers::Footers;
+use layout::Layout;
+pub(crate) use picked::picked_of;
 pub(crate) use table::TableReader;
 
 /// An open block.
@@ -32,6 +40,9 @@ pub struct Block {
     files: Vec<(Table, CheckedFile)>,
     /// Where the decoded footers of the tables are kept.
     footers: Arc<Footers>,
+    /// Where the column chunks of each table lie; nothing where only the library can read the table.
+    layouts: [OnceLock<Option<Layout>>; Table::ALL.len()],
+    listing: OnceLock<services::Listing>,
 }
 
 impl Block {
@@ -51,7 +62,12 @@ impl Block {
         let index = IndexReader::open(open("index")?)?;
         let files = Table::ALL.iter().map(|table| Ok((*table, open(table.file_name())?)));
         let files = files.collect::<Result<Vec<_>, Error>>()?;
-        Ok(Block { meta, index, files, footers: Footers::new(Footers::BYTES_MAX) })
+        let layouts = std::array::from_fn(|_| OnceLock::new());
+        let footers = Footers::new(Footers::BYTES_MAX);
+        let block = Block { meta, index, files, footers, layouts, listing: OnceLock::new() };
+        // Now, so that no look-up waits for it.
+        Table::ALL.iter().for_each(|table| _ = block.layout(*table));
+        Ok(block)
     }
 
     /// The block, with its footers kept together with those of other blocks, under one limit.
@@ -80,21 +96,62 @@ impl Block {
         self.meta.rows(signal)
     }
 
-    /// Bytes that the block keeps in memory: filters and directories.
+    /// Bytes that the block keeps in memory: filters, directories and layouts.
     pub fn pinned_bytes(&self) -> usize {
-        self.index.pinned_bytes()
+        let layouts = self.layouts.iter().filter_map(|layout| layout.get()?.as_ref());
+        self.index.pinned_bytes() + layouts.map(Layout::memory_bytes).sum::<usize>()
     }
 
     pub(crate) fn index(&self) -> &IndexReader {
         &self.index
     }
 
-    pub(crate) fn table(&self, table: Table) -> Result<Arc<TableReader>, Error> {
+    fn file(&self, table: Table) -> Result<&CheckedFile, Error> {
         let file = self.files.iter().find(|(of, _)| *of == table);
-        let Some((_, file)) = file else {
-            return Err(Error::damaged(Path::new(&self.meta.name), format!("no file of {table:?}")));
-        };
+        let missing = || Error::damaged(Path::new(&self.meta.name), format!("no file of {table:?}"));
+        file.map(|(_, file)| file).ok_or_else(missing)
+    }
+
+    pub(crate) fn table(&self, table: Table) -> Result<Arc<TableReader>, Error> {
+        let file = self.file(table)?;
         self.footers.get((self.meta.id, table), || TableReader::open(table, file.clone()))
+    }
+
+    fn layout(&self, table: Table) -> Option<&Layout> {
+        let open = || TableReader::open(table, self.file(table).ok()?.clone()).ok()?.layout();
+        self.layouts.get(table as usize)?.get_or_init(open).as_ref()
+    }
+
+    /// A few rows of a table by number, ascending, with all columns or those named; columns without a value in these rows
+    /// may be left out.
+    pub(crate) fn pick(
+        &self,
+        table: Table,
+        rows: &[u32],
+        columns: Option<&[&str]>,
+    ) -> Result<Vec<RecordBatch>, Error> {
+        if let Some(layout) = self.layout(table)
+            && let Some(found) = layout.pick(self.file(table)?, rows, columns)?
+        {
+            return Ok(found);
+        }
+        self.table(table)?.read(rows, columns)
+    }
+
+    /// Rows that follow each other, otherwise as [`Block::pick`].
+    pub(crate) fn pick_range(
+        &self,
+        table: Table,
+        rows: Range<u32>,
+        columns: Option<&[&str]>,
+    ) -> Result<Vec<RecordBatch>, Error> {
+        match self.layout(table) {
+            Some(layout) => {
+                let rows: Vec<u32> = (rows.start..rows.end.min(layout.num_rows())).collect();
+                self.pick(table, &rows, columns)
+            }
+            None => self.table(table)?.read_range(rows, columns),
+        }
     }
 
     /// The row of a trace in the trace table.
@@ -110,7 +167,7 @@ impl Block {
     /// The ids of traces by row; the rows ascend.
     pub(crate) fn trace_ids(&self, rows: &[u32]) -> Result<Vec<Option<TraceId>>, Error> {
         let mut ids = Vec::with_capacity(rows.len());
-        for batch in self.table(Table::Traces)?.read(rows, Some(&["trace_id"]))? {
+        for batch in self.pick(Table::Traces, rows, Some(&["trace_id"]))? {
             let columns = Columns::new(&batch);
             ids.extend((0..batch.num_rows()).map(|row| columns.trace_id("trace_id", row)));
         }

@@ -117,7 +117,10 @@ impl Engine {
         let mut next = first;
         let open = |meta: &BlockMeta| {
             let block = Block::open(self.disk.as_ref(), &self.config.dir, meta.clone())?;
-            Ok(Arc::new(block.sharing(self.footers.clone())))
+            let block = block.sharing(self.footers.clone());
+            // Now, so that no question waits for it. What cannot be read is said to those who ask.
+            _ = block.list_services();
+            Ok(Arc::new(block))
         };
         let result = write(&mut next).and_then(|metas| {
             let blocks = metas.iter().map(open).collect::<Result<Vec<_>, Error>>()?;

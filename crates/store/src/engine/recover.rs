@@ -90,6 +90,7 @@ impl Engine {
             applied: Mutex::new(Applied::new(memtable, manifest.floor.clone())),
             manifest: Mutex::new(ManifestState { manifest, doubtful: Vec::new() }),
             log: Mutex::new(log),
+            showing: Mutex::new(()),
             visible: RwLock::new(Arc::new(visible)),
             footers,
             observer,

@@ -40,6 +40,9 @@ struct Shared {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
+/// What comes in waits for a sync anyway: queries go first.
+const COMMIT_NICENESS: i32 = 5;
+
 /// Writing blocks and merging them can wait for queries and for requests that wait for their answer.
 const BACKGROUND_NICENESS: i32 = 10;
 
@@ -85,7 +88,7 @@ impl Store {
         let stop = Arc::new(Stop::default());
         let shared = Shared { engine: engine.clone(), stop: stop.clone(), threads: Mutex::new(Vec::new()) };
         let bodies: [(&str, Body, i32); 3] = [
-            ("commit", run_commits, 0),
+            ("commit", run_commits, COMMIT_NICENESS),
             ("flush", run_flushes, BACKGROUND_NICENESS),
             ("maintain", run_maintenance, BACKGROUND_NICENESS),
         ];

@@ -62,7 +62,7 @@ impl MemtableView {
 
     pub(crate) fn part_exemplars(&self, wanted: &[u32], range: TimeRange) -> Vec<PartExemplar> {
         let mut found = Vec::new();
-        for metrics in &self.contents().metrics {
+        for metrics in self.contents().metrics.iter() {
             let mini = &metrics.exemplars;
             if !range.overlaps(mini.min_time, mini.max_time) {
                 continue;

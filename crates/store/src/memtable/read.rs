@@ -14,7 +14,7 @@ use throughline_model::batch::{
 use throughline_model::record::{Exemplar, LogRecord, Point};
 use throughline_model::{Signal, TraceId};
 
-use super::{Contents, MiniBatch, SeriesEntry};
+use super::{MiniBatch, SeriesEntry, Shared};
 use crate::snapshot::merge::{SeriesList, SeriesPoints, Services, TraceHits};
 use crate::snapshot::{
     LogQuery, SeriesQuery, TimeRange, TraceData, TraceQuery, Want, exemplar_row, log_row, series_record,
@@ -24,7 +24,17 @@ use crate::snapshot::{
 /// A memtable as it was when the view was taken.
 #[derive(Clone)]
 pub struct MemtableView {
-    contents: std::sync::Arc<Contents>,
+    contents: std::sync::Arc<Shared>,
+}
+
+/// Rows of a mini-batch that have the same service and name.
+pub(crate) struct Counted {
+    /// The service's key.
+    service: usize,
+    /// One of the rows, which has the name.
+    row: usize,
+    rows: u64,
+    errors: u64,
 }
 
 /// For each key of a dictionary column, whether its text is the wanted one; all where none is wanted.
@@ -67,11 +77,11 @@ pub(crate) fn point_row(rows: &RecordBatch, row: usize) -> Point {
 }
 
 impl MemtableView {
-    pub(super) fn contents(&self) -> &Contents {
+    pub(super) fn contents(&self) -> &Shared {
         &self.contents
     }
 
-    pub(super) fn new(contents: Contents) -> MemtableView {
+    pub(super) fn new(contents: Shared) -> MemtableView {
         MemtableView { contents: std::sync::Arc::new(contents) }
     }
 
@@ -86,10 +96,11 @@ impl MemtableView {
 
     pub(crate) fn has_spans(&self, id: TraceId) -> bool {
         let fingerprint = id.fingerprint();
-        self.contents
-            .spans
-            .iter()
-            .any(|mini| mini.rows_of(fingerprint).any(|row| id_is(&mini.rows, span::TRACE_ID, row, id)))
+        let spans = &self.contents.spans;
+        self.may_know(fingerprint)
+            && spans
+                .iter()
+                .any(|mini| mini.rows_of(fingerprint).any(|row| id_is(&mini.rows, span::TRACE_ID, row, id)))
     }
 
     /// Whether anything of the trace is here.
@@ -98,28 +109,41 @@ impl MemtableView {
         let in_mini = |mini: &MiniBatch, position: usize| {
             mini.rows_of(fingerprint).any(|row| id_is(&mini.rows, position, row, id))
         };
-        self.has_spans(id)
-            || self.contents.logs.iter().any(|mini| in_mini(mini, log::TRACE_ID))
-            || self.contents.metrics.iter().any(|metrics| in_mini(&metrics.exemplars, exemplar::TRACE_ID))
+        self.may_know(fingerprint)
+            && (self.contents.spans.iter().any(|mini| in_mini(mini, span::TRACE_ID))
+                || self.contents.logs.iter().any(|mini| in_mini(mini, log::TRACE_ID))
+                || self
+                    .contents
+                    .metrics
+                    .iter()
+                    .any(|metrics| in_mini(&metrics.exemplars, exemplar::TRACE_ID)))
+    }
+
+    /// Whether anything of a trace may be here; `false` is certain.
+    fn may_know(&self, fingerprint: u64) -> bool {
+        self.contents.seen.may_contain(fingerprint)
     }
 
     pub(crate) fn trace(&self, id: TraceId, want: Want, data: &mut TraceData) {
         let fingerprint = id.fingerprint();
+        if !self.may_know(fingerprint) {
+            return;
+        }
         if want.spans {
-            for mini in &self.contents.spans {
+            for mini in self.contents.spans.iter() {
                 let rows =
                     mini.rows_of(fingerprint).filter(|row| id_is(&mini.rows, span::TRACE_ID, *row, id));
                 data.spans.extend(rows.filter_map(|row| span_row(&mini.rows, row)));
             }
         }
         if want.logs {
-            for mini in &self.contents.logs {
+            for mini in self.contents.logs.iter() {
                 let rows = mini.rows_of(fingerprint).filter(|row| id_is(&mini.rows, log::TRACE_ID, *row, id));
                 data.logs.extend(rows.map(|row| log_row(&mini.rows, row)));
             }
         }
         if want.exemplars {
-            for metrics in &self.contents.metrics {
+            for metrics in self.contents.metrics.iter() {
                 let mini = &metrics.exemplars;
                 for row in mini.rows_of(fingerprint).filter(|r| id_is(&mini.rows, exemplar::TRACE_ID, *r, id))
                 {
@@ -143,6 +167,9 @@ impl MemtableView {
         {
             let rows = &mini.rows;
             let services = wanted_keys(rows, span::SERVICE, query.service.as_deref());
+            if !services.contains(&true) {
+                continue;
+            }
             let starts = column_time(rows, span::START_TIME).values();
             let durations = column_number::<Int64Type>(rows, span::DURATION).values();
             let status = column_number::<UInt8Type>(rows, span::STATUS_CODE).values();
@@ -172,6 +199,9 @@ impl MemtableView {
             }
             let rows = &mini.rows;
             let services = wanted_keys(rows, log::SERVICE, query.service.as_deref());
+            if !services.contains(&true) || !holds(rows, query.contains.as_deref()) {
+                continue;
+            }
             let times = column_time(rows, log::TIME).values();
             let severities = column_number::<UInt8Type>(rows, log::SEVERITY_NUMBER).values();
             let bodies = column_text(rows, log::BODY);
@@ -197,7 +227,7 @@ impl MemtableView {
     /// Adds the series that have a point in the range.
     pub(crate) fn series_with_points(&self, query: &SeriesQuery, list: &mut SeriesList) {
         let mut wanted: Vec<bool> = self.contents.series.iter().map(|series| series.matches(query)).collect();
-        for metrics in &self.contents.metrics {
+        for metrics in self.contents.metrics.iter() {
             let mini = &metrics.points;
             if !query.range.overlaps(mini.min_time, mini.max_time) {
                 continue;
@@ -217,7 +247,7 @@ impl MemtableView {
 
     pub(crate) fn points(&self, query: &SeriesQuery, merged: &mut SeriesPoints) {
         let wanted: Vec<bool> = self.contents.series.iter().map(|series| series.matches(query)).collect();
-        for metrics in &self.contents.metrics {
+        for metrics in self.contents.metrics.iter() {
             let mini = &metrics.points;
             if !query.range.overlaps(mini.min_time, mini.max_time) {
                 continue;
@@ -237,7 +267,7 @@ impl MemtableView {
     }
 
     pub(crate) fn exemplars(&self, query: &SeriesQuery, found: &mut Vec<Exemplar>) {
-        for metrics in &self.contents.metrics {
+        for metrics in self.contents.metrics.iter() {
             let mini = &metrics.exemplars;
             if !query.range.overlaps(mini.min_time, mini.max_time) {
                 continue;
@@ -258,44 +288,81 @@ impl MemtableView {
     pub(crate) fn services(&self, range: TimeRange, services: &mut Services) {
         let in_range = |mini: &&std::sync::Arc<MiniBatch>| range.overlaps(mini.min_time, mini.max_time);
         for mini in self.contents.spans.iter().filter(in_range) {
-            let rows = &mini.rows;
-            let starts = column_time(rows, span::START_TIME).values();
-            let status = column_number::<UInt8Type>(rows, span::STATUS_CODE).values();
-            let names = column_text(rows, span::NAME);
-            let of_service = column_dictionary(rows, span::SERVICE);
-            let mut counts: HashMap<(usize, &str), (u64, u64)> = HashMap::new();
-            for (row, (start, status)) in starts.iter().zip(status).enumerate() {
-                if let Some(key) = of_service.key(row).filter(|_| range.contains(*start)) {
-                    let (spans, errors) = counts.entry((key, names.value(row))).or_default();
-                    *spans += 1;
-                    *errors += u64::from(*status == 2);
-                }
-            }
-            for ((key, name), (spans, errors)) in counts {
-                let service = dictionary_text(rows, span::SERVICE, key);
+            let names = column_text(&mini.rows, span::NAME);
+            mini.counted(range, count_spans, |counted| {
+                let service = dictionary_text(&mini.rows, span::SERVICE, counted.service);
                 services.with(service, |summary| {
-                    summary.span_count += spans;
-                    summary.error_count += errors;
+                    summary.span_count += counted.rows;
+                    summary.error_count += counted.errors;
                 });
-                services.operation(service, name);
-            }
+                services.operation(service, names.value(counted.row));
+            });
         }
         for mini in self.contents.logs.iter().filter(in_range) {
-            let times = column_time(&mini.rows, log::TIME).values();
-            let of_service = column_dictionary(&mini.rows, log::SERVICE);
-            let mut counts: HashMap<usize, u64> = HashMap::new();
-            for (row, _) in times.iter().enumerate().filter(|(_, time)| range.contains(**time)) {
-                *counts.entry(of_service.key(row).unwrap_or(usize::MAX)).or_default() += 1;
-            }
-            for (key, count) in counts {
-                let service = dictionary_text(&mini.rows, log::SERVICE, key);
-                services.with(service, |summary| summary.log_count += count);
-            }
+            mini.counted(range, count_logs, |counted| {
+                let service = dictionary_text(&mini.rows, log::SERVICE, counted.service);
+                services.with(service, |summary| summary.log_count += counted.rows);
+            });
         }
-        for series in self.contents.series.iter() {
-            services.series(&series.service, &series.fingerprint);
+        let mut series: HashMap<&str, Vec<[u8; 16]>> = HashMap::new();
+        for entry in self.contents.series.iter() {
+            series.entry(&entry.service).or_default().push(entry.fingerprint);
+        }
+        series.into_iter().for_each(|(service, fingerprints)| services.series(service, &fingerprints));
+    }
+}
+
+impl MiniBatch {
+    /// Calls `visit` with what `count` finds within the range; all of it is counted once and remembered.
+    fn counted(
+        &self,
+        range: TimeRange,
+        count: fn(&RecordBatch, TimeRange) -> Vec<Counted>,
+        visit: impl FnMut(&Counted),
+    ) {
+        if range.contains(self.min_time) && range.contains(self.max_time) {
+            self.counted.get_or_init(|| count(&self.rows, TimeRange::ALL)).iter().for_each(visit);
+        } else {
+            count(&self.rows, range).iter().for_each(visit);
         }
     }
+}
+
+fn count_spans(rows: &RecordBatch, range: TimeRange) -> Vec<Counted> {
+    let starts = column_time(rows, span::START_TIME).values();
+    let status = column_number::<UInt8Type>(rows, span::STATUS_CODE).values();
+    let names = column_text(rows, span::NAME);
+    let of_service = column_dictionary(rows, span::SERVICE);
+    let mut counts: HashMap<(usize, &str), Counted> = HashMap::new();
+    for (row, (start, status)) in starts.iter().zip(status).enumerate() {
+        if let Some(service) = of_service.key(row).filter(|_| range.contains(*start)) {
+            let counted = counts.entry((service, names.value(row)));
+            let counted = counted.or_insert(Counted { service, row, rows: 0, errors: 0 });
+            counted.rows += 1;
+            counted.errors += u64::from(*status == 2);
+        }
+    }
+    counts.into_values().collect()
+}
+
+fn count_logs(rows: &RecordBatch, range: TimeRange) -> Vec<Counted> {
+    let times = column_time(rows, log::TIME).values();
+    let of_service = column_dictionary(rows, log::SERVICE);
+    let mut counts: HashMap<usize, Counted> = HashMap::new();
+    for (row, _) in times.iter().enumerate().filter(|(_, time)| range.contains(**time)) {
+        let service = of_service.key(row).unwrap_or(usize::MAX);
+        counts.entry(service).or_insert(Counted { service, row, rows: 0, errors: 0 }).rows += 1;
+    }
+    counts.into_values().collect()
+}
+
+/// Whether the bodies of log records, one after the other, hold a text; where they do not, no body does.
+fn holds(rows: &RecordBatch, text: Option<&str>) -> bool {
+    let bodies = column_text(rows, log::BODY);
+    let offsets = bodies.value_offsets();
+    let (Some(text), Some(from), Some(to)) = (text, offsets.first(), offsets.last()) else { return true };
+    let bytes = bodies.value_data().get(*from as usize..*to as usize).unwrap_or_default();
+    memchr::memmem::find(bytes, text.as_bytes()).is_some()
 }
 
 /// The text of a key of a dictionary column.

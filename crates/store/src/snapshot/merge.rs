@@ -103,6 +103,24 @@ pub(crate) fn summarise(id: TraceId, data: &TraceData) -> Option<TraceSummary> {
     })
 }
 
+/// One summary of several, of which at most one has spans; the others count what refers to it.
+pub(crate) fn sum_of(parts: Vec<TraceSummary>) -> Option<TraceSummary> {
+    let has_spans = parts.iter().any(|part| part.span_count > 0);
+    parts.into_iter().reduce(|a, b| {
+        let (mut sum, other) = if b.span_count > 0 { (b, a) } else { (a, b) };
+        if !has_spans {
+            let end = |part: &TraceSummary| part.start_time.saturating_add(part.duration_ns);
+            let last = end(&sum).max(end(&other));
+            sum.start_time = sum.start_time.min(other.start_time);
+            sum.duration_ns = last.saturating_sub(sum.start_time);
+        }
+        sum.log_count += other.log_count;
+        sum.error_log_count += other.error_log_count;
+        sum.exemplar_count += other.exemplar_count;
+        sum
+    })
+}
+
 /// The newest traces that a search has met so far.
 pub(crate) struct TraceHits {
     limit: usize,
@@ -233,9 +251,9 @@ impl Services {
         }
     }
 
-    /// Notes a series of a service.
-    pub(crate) fn series(&mut self, service: &str, fingerprint: &[u8]) {
-        self.entry(service).series.extend(<[u8; 16]>::try_from(fingerprint));
+    /// Notes series of a service.
+    pub(crate) fn series(&mut self, service: &str, fingerprints: &[[u8; 16]]) {
+        self.entry(service).series.extend(fingerprints);
     }
 
     fn entry(&mut self, service: &str) -> &mut Service {

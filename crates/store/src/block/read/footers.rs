@@ -51,7 +51,7 @@ impl Footers {
     pub(super) fn forget(&self, block: u64) {
         let mut kept = self.lock();
         kept.readers.retain(|((of, _), _)| *of != block);
-        kept.bytes = kept.readers.iter().map(|(_, reader)| reader.memory_bytes()).sum();
+        kept.add_up();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
@@ -61,6 +61,10 @@ impl Footers {
 }
 
 impl Kept {
+    fn add_up(&mut self) {
+        self.bytes = self.readers.iter().map(|(_, reader)| reader.memory_bytes()).sum();
+    }
+
     fn take(&mut self, key: Key) -> Option<Arc<TableReader>> {
         let at = self.readers.iter().rposition(|(other, _)| *other == key)?;
         let found = self.readers.remove(at);
@@ -72,7 +76,7 @@ impl Kept {
     fn insert(&mut self, key: Key, reader: Arc<TableReader>, bytes_max: usize) {
         self.readers.retain(|(other, _)| *other != key);
         self.readers.push((key, reader));
-        self.bytes = self.readers.iter().map(|(_, reader)| reader.memory_bytes()).sum();
+        self.add_up();
         while self.bytes > bytes_max && self.readers.len() > 1 {
             let (_, oldest) = self.readers.remove(0);
             self.bytes -= oldest.memory_bytes();

@@ -291,7 +291,7 @@ impl Block {
     fn series_of_rows(&self, wanted: &[u32]) -> Result<BTreeMap<u32, SeriesEntry>, Error> {
         let mut series = BTreeMap::new();
         let mut numbers = wanted.iter();
-        for batch in self.table(Table::Series)?.read(wanted, None)? {
+        for batch in self.pick(Table::Series, wanted, None)? {
             let columns = Columns::new(&batch);
             for (row, number) in (0..batch.num_rows()).zip(numbers.by_ref()) {
                 series.insert(*number, series_of(&columns, row));
@@ -301,7 +301,7 @@ impl Block {
     }
 
     pub(super) fn exemplars_of_trace(&self, id: TraceId, rows: &[u32]) -> Result<Vec<Exemplar>, Error> {
-        let batches = self.table(Table::Exemplars)?.read(rows, None)?;
+        let batches = self.pick(Table::Exemplars, rows, None)?;
         let of =
             |batch: &RecordBatch, row: usize| Columns::new(batch).u32("series_row", row).unwrap_or_default();
         let mut wanted: Vec<u32> =

@@ -3,7 +3,6 @@
 //! The Parquet library sets up a compressor and a decompressor for every column chunk that it opens; of a look-up, which
 //! reads one row group's 60 columns and a few rows of each, that was a third of the time.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,9 +13,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, SerializedPageReader};
 
-thread_local! {
-    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
-}
+use super::page::decompress_zstd;
 
 /// One row group of a table.
 pub(super) struct GroupPages<R> {
@@ -144,16 +141,8 @@ impl<R: ChunkReader> ZstdPages<R> {
             declared.and_then(|n| usize::try_from(n).ok()).unwrap_or(self.bytes_max).min(self.bytes_max);
         let mut out = Vec::with_capacity(n_plain + n_bytes);
         out.extend_from_slice(plain);
-        let mut rest = std::io::Cursor::new(out);
-        rest.set_position(n_plain as u64);
-        DECOMPRESSOR.with_borrow_mut(|kept| {
-            let decompressor = match kept {
-                Some(decompressor) => decompressor,
-                None => kept.insert(zstd::bulk::Decompressor::new()?),
-            };
-            decompressor.decompress_to_buffer(frame, &mut rest)
-        })?;
-        Ok(Bytes::from(rest.into_inner()))
+        decompress_zstd(frame, n_bytes, &mut out)?;
+        Ok(Bytes::from(out))
     }
 }
 

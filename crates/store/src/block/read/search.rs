@@ -13,7 +13,7 @@ use crate::snapshot::merge::TraceHits;
 
 /// The least and the greatest value of a column in a row group, where they were kept.
 pub(super) fn bounds<'a>(group: &'a RowGroupMetaData, column: &str) -> Option<&'a Statistics> {
-    group.columns().iter().find(|chunk| chunk.column_path().string() == column)?.statistics()
+    group.columns().iter().find(|chunk| chunk.column_descr().name() == column)?.statistics()
 }
 
 pub(super) fn overlaps_text(group: &RowGroupMetaData, column: &str, wanted: Option<&str>) -> bool {

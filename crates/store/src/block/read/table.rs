@@ -11,6 +11,7 @@ use parquet::arrow::arrow_reader::{
 use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, RowGroupMetaData};
 
+use super::layout::Layout;
 use super::pages::GroupPages;
 use crate::block::Table;
 use crate::block::checksums::{CheckedFile, Windows};
@@ -35,6 +36,8 @@ pub(crate) struct TableReader {
     scan_fields: Fields,
     /// The first row of each row group, and the number of rows at the end.
     first_rows: Vec<u64>,
+    /// What all of it takes; adding it up takes a while.
+    memory_bytes: usize,
 }
 
 impl TableReader {
@@ -53,7 +56,8 @@ impl TableReader {
         let levels = levels_of(&metadata, ProjectionMask::all(), fields)
             .map_err(|error| columns_error(table, "open", error))?;
         let scan_fields = fields.iter().map(scanned).collect();
-        Ok(TableReader { table, file, metadata, levels, scan_fields, first_rows })
+        let memory_bytes = metadata.metadata().memory_size() + first_rows.len() * size_of::<u64>();
+        Ok(TableReader { table, file, metadata, levels, scan_fields, first_rows, memory_bytes })
     }
 
     /// The same table with all texts as dictionaries, for those who hand them on rather than read them.
@@ -68,7 +72,13 @@ impl TableReader {
             levels,
             scan_fields,
             first_rows: self.first_rows.clone(),
+            memory_bytes: self.memory_bytes,
         })
+    }
+
+    /// Where its column chunks lie.
+    pub(super) fn layout(&self) -> Option<Layout> {
+        Layout::of(self.metadata.metadata(), self.schema())
     }
 
     /// Rows of a group, without the columns that are known to be all null.
@@ -91,7 +101,7 @@ impl TableReader {
 
     /// The bytes that the decoded footer holds.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.metadata.metadata().memory_size() + self.first_rows.len() * size_of::<u64>()
+        self.memory_bytes
     }
 
     /// The number of row groups.

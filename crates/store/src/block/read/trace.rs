@@ -54,17 +54,29 @@ impl Block {
         }
     }
 
-    /// What the trace table says of a trace.
-    pub(crate) fn summary(&self, id: TraceId) -> Result<Option<TraceSummary>, Error> {
-        let Some(row) = self.trace_row(id)? else { return Ok(None) };
-        let rows = self.table(Table::Traces)?.read(&[row], None)?;
-        Ok(rows.first().map(|batch| summary_of(&Columns::new(batch), id)))
+    /// What the trace table says of those of the traces that are in it, each with its place among them.
+    pub(crate) fn summaries(&self, ids: &[TraceId]) -> Result<Vec<(usize, TraceSummary)>, Error> {
+        let mut rows: Vec<(u32, usize)> = Vec::new();
+        for (at, id) in ids.iter().enumerate() {
+            rows.extend(self.trace_row(*id)?.map(|row| (row, at)));
+        }
+        rows.sort_unstable();
+        let mut found = rows.iter();
+        let mut out = Vec::with_capacity(rows.len());
+        let numbers: Vec<u32> = rows.iter().map(|(row, _)| *row).collect();
+        for batch in self.pick(Table::Traces, &numbers, None)? {
+            let columns = Columns::new(&batch);
+            for (row, (_, at)) in (0..batch.num_rows()).zip(found.by_ref()) {
+                out.extend(ids.get(*at).map(|id| (*at, summary_of(&columns, *id, row))));
+            }
+        }
+        Ok(out)
     }
 
     fn spans(&self, id: TraceId, rows: std::ops::Range<u32>) -> Result<Vec<Span>, Error> {
         let mut spans: Vec<Span> = Vec::with_capacity(rows.len());
         let mut parents: Vec<Option<u32>> = Vec::with_capacity(rows.len());
-        for batch in self.table(Table::Spans)?.read_range(rows, None)? {
+        for batch in self.pick_range(Table::Spans, rows, None)? {
             let columns = Columns::new(&batch);
             for row in 0..batch.num_rows() {
                 parents.push(columns.u32("parent_row", row));
@@ -90,13 +102,13 @@ impl Block {
     ) -> Result<Vec<LogRecord>, Error> {
         if span_ids.len() != spans.len() {
             span_ids.clear();
-            for batch in self.table(Table::Spans)?.read_range(spans, Some(&["span_id"]))? {
+            for batch in self.pick_range(Table::Spans, spans, Some(&["span_id"]))? {
                 let columns = Columns::new(&batch);
                 span_ids.extend((0..batch.num_rows()).filter_map(|row| columns.span_id("span_id", row)));
             }
         }
         let mut out = Vec::with_capacity(rows.len());
-        for batch in self.table(Table::Logs)?.read(rows, None)? {
+        for batch in self.pick(Table::Logs, rows, None)? {
             let columns = Columns::new(&batch);
             out.extend((0..batch.num_rows()).map(|row| {
                 let of_span = columns.u32("span_row", row).and_then(|at| span_ids.get(at as usize).copied());
@@ -109,7 +121,7 @@ impl Block {
     /// Log records by row; rows ascend.
     pub(crate) fn logs(&self, rows: &[u32]) -> Result<Vec<LogRecord>, Error> {
         let mut out = Vec::with_capacity(rows.len());
-        for batch in self.table(Table::Logs)?.read(rows, None)? {
+        for batch in self.pick(Table::Logs, rows, None)? {
             let names = self.log_contexts(&batch)?;
             let columns = Columns::new(&batch);
             for (row, (trace_id, span_id)) in names.into_iter().enumerate() {
@@ -141,7 +153,7 @@ impl Block {
         let spans: BTreeSet<u32> = (0..batch.num_rows()).filter_map(span_row).collect();
         let spans: Vec<u32> = spans.into_iter().collect();
         let mut span_ids = Vec::with_capacity(spans.len());
-        for batch in self.table(Table::Spans)?.read(&spans, Some(&["span_id"]))? {
+        for batch in self.pick(Table::Spans, &spans, Some(&["span_id"]))? {
             let columns = Columns::new(&batch);
             span_ids.extend((0..batch.num_rows()).map(|row| columns.span_id("span_id", row)));
         }
@@ -157,24 +169,24 @@ impl Block {
     }
 }
 
-fn summary_of(columns: &Columns<'_>, id: TraceId) -> TraceSummary {
-    let number = |name: &str| columns.u32(name, 0).unwrap_or_default();
+fn summary_of(columns: &Columns<'_>, id: TraceId, row: usize) -> TraceSummary {
+    let number = |name: &str| columns.u32(name, row).unwrap_or_default();
     TraceSummary {
         trace_id: id,
-        start_time: columns.time("start_time", 0),
-        duration_ns: columns.i64("duration_ns", 0),
-        root_service: columns.owned("root_service", 0),
-        root_name: columns.owned("root_name", 0),
-        services: columns.sorted_list("services", 0),
+        start_time: columns.time("start_time", row),
+        duration_ns: columns.i64("duration_ns", row),
+        root_service: columns.owned("root_service", row),
+        root_name: columns.owned("root_name", row),
+        services: columns.sorted_list("services", row),
         span_count: number("span_count"),
         error_count: number("error_count"),
         log_count: number("log_count"),
         error_log_count: number("error_log_count"),
         exemplar_count: number("exemplar_count"),
         orphan_count: number("orphan_count"),
-        culprit_service: columns.owned("culprit_service", 0),
-        culprit_name: columns.owned("culprit_name", 0),
-        culprit_self_ns: columns.i64("culprit_self_ns", 0),
+        culprit_service: columns.owned("culprit_service", row),
+        culprit_name: columns.owned("culprit_name", row),
+        culprit_self_ns: columns.i64("culprit_self_ns", row),
     }
 }
 

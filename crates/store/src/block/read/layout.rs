@@ -1,0 +1,263 @@
+//! Where the column chunks of a table lie: what a look-up needs of a footer, in a hundredth of its room.
+//!
+//! A decoded footer of the Parquet library has some 600 bytes for each column of each row group, and is kept only while
+//! there is room. A layout has 32, and stays as long as its block is open.
+
+use std::sync::Arc;
+
+use arrow_array::{RecordBatch, RecordBatchOptions};
+use arrow_schema::{DataType, FieldRef, Schema, SchemaRef};
+use parquet::basic::{Compression, Type as PhysicalType};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
+
+use super::picked::{Chunk, column};
+use super::values::Form;
+use crate::block::checksums::{CheckedFile, Windows};
+use crate::error::Error;
+
+/// One column of a table.
+#[derive(Clone, Debug)]
+pub(super) struct Column {
+    /// As it is handed out: texts spelled out, null where no row has a value.
+    pub(super) field: FieldRef,
+    pub(super) form: Form,
+    pub(super) definition_max: u8,
+    pub(super) is_list: bool,
+}
+
+/// One column chunk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    start: u64,
+    n_bytes: u32,
+    /// All pages decompressed.
+    plain_bytes: u32,
+    codec: Compression,
+    /// No row has a value.
+    is_null: bool,
+    /// Where the pages are known: the bytes before the first data page, and which of the pages are the chunk's.
+    head_bytes: u32,
+    first_page: u32,
+    n_pages: u32,
+}
+
+/// One data page.
+#[derive(Clone, Copy, Debug)]
+struct PagePlace {
+    /// After the start of its chunk.
+    offset: u32,
+    n_bytes: u32,
+    first_row: u32,
+}
+
+/// Where everything lies in a table.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    columns: Vec<Column>,
+    /// Row group after row group, column after column.
+    places: Vec<Place>,
+    pages: Vec<PagePlace>,
+    /// The first row of each row group, and the number of rows at the end.
+    first_rows: Vec<u32>,
+}
+
+impl Layout {
+    /// The layout of a table with these fields; none where it is of a kind that only the library reads.
+    pub(super) fn of(metadata: &ParquetMetaData, schema: &SchemaRef) -> Option<Layout> {
+        let leaves = metadata.file_metadata().schema_descr().columns();
+        if leaves.len() != schema.fields().len() {
+            return None;
+        }
+        let columns = leaves.iter().zip(schema.fields()).map(|(leaf, field)| {
+            let form = match leaf.physical_type() {
+                PhysicalType::BOOLEAN => Form::Bool,
+                PhysicalType::INT32 => Form::Fixed(4),
+                PhysicalType::INT64 | PhysicalType::DOUBLE => Form::Fixed(8),
+                PhysicalType::FIXED_LEN_BYTE_ARRAY => Form::Fixed(usize::try_from(leaf.type_length()).ok()?),
+                PhysicalType::BYTE_ARRAY => Form::Bytes,
+                _ => return None,
+            };
+            let field = match field.data_type() {
+                DataType::Dictionary(_, values) => {
+                    Arc::new(field.as_ref().clone().with_data_type(values.as_ref().clone()))
+                }
+                _ => Arc::clone(field),
+            };
+            let is_list = leaf.max_rep_level() == 1;
+            let is_known = leaf.max_rep_level() <= 1 && (is_list || leaf.max_def_level() <= 1);
+            let definition_max = u8::try_from(leaf.max_def_level()).ok()?;
+            is_known.then_some(Column { field, form, definition_max, is_list })
+        });
+        let columns = columns.collect::<Option<Vec<Column>>>()?;
+        let n_places = columns.len() * metadata.num_row_groups();
+        let mut layout =
+            Layout { columns, places: Vec::with_capacity(n_places), pages: Vec::new(), first_rows: vec![0] };
+        for (number, group) in metadata.row_groups().iter().enumerate() {
+            layout.add_group(metadata, number, group)?;
+        }
+        layout.pages.shrink_to_fit();
+        layout.first_rows.shrink_to_fit();
+        Some(layout)
+    }
+
+    fn add_group(
+        &mut self,
+        metadata: &ParquetMetaData,
+        number: usize,
+        group: &RowGroupMetaData,
+    ) -> Option<()> {
+        let before = self.first_rows.last().copied().unwrap_or_default();
+        self.first_rows.push(before.checked_add(u32::try_from(group.num_rows()).ok()?)?);
+        let index = metadata.page_index();
+        for (at, chunk) in group.columns().iter().enumerate() {
+            let (start, n_bytes) = chunk.byte_range();
+            let first_page = u32::try_from(self.pages.len()).ok()?;
+            let locations = index.and_then(|index| index.page_locations(number, at));
+            for location in locations.into_iter().flatten() {
+                self.pages.push(PagePlace {
+                    offset: u32::try_from(u64::try_from(location.offset).ok()?.checked_sub(start)?).ok()?,
+                    n_bytes: u32::try_from(location.compressed_page_size).ok()?,
+                    first_row: u32::try_from(location.first_row_index).ok()?,
+                });
+            }
+            let first = self.pages.get(first_page as usize);
+            self.places.push(Place {
+                start,
+                n_bytes: u32::try_from(n_bytes).ok()?,
+                plain_bytes: u32::try_from(chunk.uncompressed_size()).ok()?,
+                codec: chunk.compression(),
+                is_null: is_null(chunk),
+                head_bytes: first.map_or(0, |page| page.offset),
+                first_page,
+                n_pages: self.pages.len() as u32 - first_page,
+            });
+        }
+        Some(())
+    }
+
+    /// The bytes that the layout holds.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.places.capacity() * size_of::<Place>()
+            + self.pages.capacity() * size_of::<PagePlace>()
+            + self.first_rows.capacity() * size_of::<u32>()
+    }
+
+    /// The number of rows.
+    pub(super) fn num_rows(&self) -> u32 {
+        self.first_rows.last().copied().unwrap_or_default()
+    }
+
+    /// Rows by number, ascending, with all columns or those named; columns without a value in these rows are left out.
+    /// None where something is of a kind that only the library reads, or is damaged.
+    pub(super) fn pick(
+        &self,
+        file: &CheckedFile,
+        rows: &[u32],
+        columns: Option<&[&str]>,
+    ) -> Result<Option<Vec<RecordBatch>>, Error> {
+        let chosen: Vec<usize> = self
+            .columns
+            .iter()
+            .enumerate()
+            .filter(|(_, column)| columns.is_none_or(|names| names.contains(&column.field.name().as_str())))
+            .map(|(at, _)| at)
+            .collect();
+        let group_of = |row: &u32| self.first_rows.partition_point(|first| first <= row).saturating_sub(1);
+        let mut out = Vec::new();
+        for of_group in rows.chunk_by(|a, b| group_of(a) == group_of(b)) {
+            let Some(group) = of_group.first().map(group_of) else { continue };
+            let Some(first) = self.first_rows.get(group) else { return Ok(None) };
+            let mut rows: Vec<u32> = of_group.iter().map(|row| row - first).collect();
+            rows.dedup();
+            match self.pick_of_group(file, group, &rows, &chosen)? {
+                Some(batch) => out.push(batch),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(out))
+    }
+
+    fn pick_of_group(
+        &self,
+        file: &CheckedFile,
+        group: usize,
+        rows: &[u32],
+        chosen: &[usize],
+    ) -> Result<Option<RecordBatch>, Error> {
+        let from = group * self.columns.len();
+        let Some(places) = self.places.get(from..from + self.columns.len()) else { return Ok(None) };
+        let wanted: Vec<(&Column, &Place)> = chosen
+            .iter()
+            .filter_map(|at| Some((self.columns.get(*at)?, places.get(*at)?)))
+            .filter(|(_, place)| !place.is_null)
+            .collect();
+        let mut ranges = Vec::with_capacity(wanted.len());
+        wanted.iter().for_each(|(_, place)| self.add_ranges(place, rows, &mut ranges));
+        ranges.sort_unstable_by_key(|range: &std::ops::Range<u64>| range.start);
+        let windows = Windows::new(file, ranges)?;
+        let (mut fields, mut arrays) = (Vec::new(), Vec::new());
+        for (of, place) in wanted {
+            let Some(picked) = self.chunk(&windows, place, rows).pick(of, rows) else { return Ok(None) };
+            if picked.present.contains(&true) || (of.is_list && picked.slots() > 0) {
+                let Some(array) = column(of, picked) else { return Ok(None) };
+                fields.push(Arc::clone(&of.field));
+                arrays.push(array);
+            }
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options).ok())
+    }
+
+    fn chunk<'a>(&self, windows: &'a Windows, place: &Place, rows: &[u32]) -> Chunk<'a> {
+        let bytes = |offset: u32, n_bytes: u32| {
+            windows.part(place.start + u64::from(offset), n_bytes as usize).unwrap_or_default()
+        };
+        let pages = self.pages_of(place);
+        let parts = match pages.is_empty() {
+            true => vec![(0, bytes(0, place.n_bytes))],
+            false => {
+                let mut parts = vec![(0, bytes(0, place.head_bytes))];
+                let with_rows = wanted_pages(pages, rows);
+                parts.extend(with_rows.map(|page| (page.first_row, bytes(page.offset, page.n_bytes))));
+                parts
+            }
+        };
+        Chunk { parts, codec: place.codec, plain_bytes: place.plain_bytes as usize }
+    }
+
+    fn pages_of(&self, place: &Place) -> &[PagePlace] {
+        let first = place.first_page as usize;
+        self.pages.get(first..first + place.n_pages as usize).unwrap_or_default()
+    }
+
+    /// The bytes of a chunk that are read for these rows.
+    fn add_ranges(&self, place: &Place, rows: &[u32], ranges: &mut Vec<std::ops::Range<u64>>) {
+        let range = |offset: u32, n_bytes: u32| {
+            let from = place.start + u64::from(offset);
+            from..from + u64::from(n_bytes)
+        };
+        let pages = self.pages_of(place);
+        if pages.is_empty() {
+            ranges.push(range(0, place.n_bytes));
+            return;
+        }
+        if place.head_bytes > 0 {
+            ranges.push(range(0, place.head_bytes));
+        }
+        ranges.extend(wanted_pages(pages, rows).map(|page| range(page.offset, page.n_bytes)));
+    }
+}
+
+/// The pages that hold any of these rows.
+fn wanted_pages<'a>(pages: &'a [PagePlace], rows: &'a [u32]) -> impl Iterator<Item = &'a PagePlace> {
+    pages.iter().enumerate().filter_map(move |(at, page)| {
+        let end = pages.get(at + 1).map_or(u32::MAX, |next| next.first_row);
+        let first = rows.partition_point(|row| *row < page.first_row);
+        rows.get(first).is_some_and(|row| *row < end).then_some(page)
+    })
+}
+
+fn is_null(chunk: &ColumnChunkMetaData) -> bool {
+    let n_nulls = chunk.statistics().and_then(|statistics| statistics.null_count_opt());
+    n_nulls.is_some_and(|n_nulls| i64::try_from(n_nulls) == Ok(chunk.num_values()))
+}
