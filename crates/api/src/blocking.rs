@@ -3,10 +3,12 @@
 //! A query that outlives its time limit keeps its place until it ends: the limit on queries at once is a limit on
 //! work, not on waiting clients.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::failure::Failure;
 
@@ -37,14 +39,36 @@ impl Blocking {
         self.run_within(QUERY_TIMEOUT, query).await
     }
 
+    /// Runs a look-up on this thread when a place is free. It takes about as long as it would wait for another thread on
+    /// busy cores, twice; whatever else this thread has to do is handed to others meanwhile. There is no time limit: for
+    /// questions whose answer is bounded by one trace.
+    pub async fn run_here<T: Send + 'static>(
+        &self,
+        query: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        if Handle::current().runtime_flavor() != RuntimeFlavor::MultiThread {
+            return self.run(query).await;
+        }
+        let _place = self.place().await?;
+        let outcome = tokio::task::block_in_place(|| catch_unwind(AssertUnwindSafe(query)));
+        outcome.unwrap_or_else(|_| Err(without_answer()))
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let waited = tokio::time::timeout(QUEUE_TIMEOUT, Arc::clone(&self.places).acquire_owned()).await;
+        match waited {
+            Ok(Ok(place)) => Ok(place),
+            _ => Err(Failure::busy(QUERIES_MAX)),
+        }
+    }
+
     /// Runs a query when a place is free, and waits so long for its answer.
     pub async fn run_within<T: Send + 'static, E: From<Failure> + Send + 'static>(
         &self,
         wait: Duration,
         query: impl FnOnce() -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
-        let waited = tokio::time::timeout(QUEUE_TIMEOUT, Arc::clone(&self.places).acquire_owned()).await;
-        let Ok(Ok(place)) = waited else { return Err(Failure::busy(QUERIES_MAX).into()) };
+        let place = self.place().await?;
         let task = tokio::task::spawn_blocking(move || {
             let answer = query();
             drop(place);
@@ -52,17 +76,39 @@ impl Blocking {
         });
         match tokio::time::timeout(wait, task).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => {
-                let why = "the query ended without an answer; this is a bug, please report it";
-                Err(Failure::internal(why).into())
-            }
+            Ok(Err(_)) => Err(without_answer().into()),
             Err(_) => Err(Failure::timeout(wait.as_secs()).into()),
         }
     }
 }
 
+fn without_answer() -> Failure {
+    Failure::internal("the query ended without an answer; this is a bug, please report it")
+}
+
 impl Default for Blocking {
     fn default() -> Self {
         Blocking::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_that_panics_is_answered_and_leaves_its_place() {
+        let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let one = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        for runtime in [threads.expect("runtime"), one.expect("runtime")] {
+            let blocking = Blocking::new();
+            runtime.block_on(async {
+                for _ in 0..=QUERIES_MAX {
+                    let failed = blocking.run_here::<()>(|| panic!("as a bug would")).await;
+                    assert!(format!("{:?}", failed.expect_err("no answer")).contains("internal"));
+                }
+                assert_eq!(blocking.run_here(|| Ok(7)).await.ok(), Some(7));
+            });
+        }
     }
 }

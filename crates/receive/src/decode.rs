@@ -24,6 +24,12 @@ use crate::{Error, ReceiveConfig};
 /// Whoever asks a question waits for it; what comes in waits for a sync anyway.
 const DECODE_NICENESS: i32 = 5;
 
+/// Lets questions go before the calling thread, for the reactors that take requests in. Where the system refuses, the
+/// thread runs like any other.
+pub fn behind_questions() {
+    _ = rustix::process::nice(DECODE_NICENESS);
+}
+
 /// What telemetry compresses to at best, as a guess of the room that decompression needs; what it takes beyond is
 /// bounded by the number of threads times the size of a request.
 const COMPRESSION_RATIO: usize = 12;
@@ -87,8 +93,7 @@ impl Pool {
             };
             let thread = std::thread::Builder::new().name(format!("decode-{n}"));
             let run = move || {
-                // Where the system refuses, the thread runs like any other.
-                _ = rustix::process::nice(DECODE_NICENESS);
+                behind_questions();
                 worker.run();
             };
             thread.spawn(run).map_err(Error::Thread)

@@ -35,6 +35,7 @@ use std::time::Duration;
 use throughline_store::{Clock, Store};
 use throughline_wire::DecodeLimits;
 
+pub use crate::decode::behind_questions;
 pub use crate::prometheus::MetricsWriter;
 pub use crate::reply::Reply;
 use crate::service::Service;

@@ -59,8 +59,11 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode> {
         );
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .on_thread_start(throughline_receive::behind_questions)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
     // Reactors of their own: a query does not wait behind requests that come in. They answer while this thread opens the
     // store.
     let queries = tokio::runtime::Builder::new_multi_thread()
