@@ -12,7 +12,7 @@ pub mod samples;
 pub mod server;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -82,12 +82,12 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
     println!("durability of Throughline: {}", common.durability);
     table::print(&figures);
     if let Some(path) = &common.json {
-        write_json(path, &figures).with_context(|| format!("write {}", path.display()))?;
+        write_file(path, &serde_json::to_vec_pretty(&figures)?)?;
     }
     Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the file is the benchmark's, not the store's")]
-fn write_json(path: &PathBuf, figures: &[table::Figure]) -> anyhow::Result<()> {
-    Ok(std::fs::write(path, serde_json::to_vec_pretty(figures)?)?)
+fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    std::fs::write(path, bytes).with_context(|| format!("write {}", path.display()))
 }

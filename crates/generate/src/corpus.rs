@@ -76,25 +76,26 @@ fn framed(
     Ok(Bytes::from(bytes))
 }
 
-/// Writes a corpus, plain and compressed side by side.
+/// Writes a corpus, plain and, if that is wanted, compressed beside it.
 pub struct CorpusWriter {
     plain: BufWriter<File>,
-    gzip: BufWriter<File>,
+    gzip: Option<BufWriter<File>>,
     number: u64,
 }
 
 impl CorpusWriter {
-    /// Creates both files.
+    /// Creates the files.
     #[expect(clippy::disallowed_methods, reason = "the files are the benchmark's, not the store's")]
-    pub fn create(plain: &Path, gzip: &Path) -> std::io::Result<CorpusWriter> {
+    pub fn create(plain: &Path, gzip: Option<&Path>) -> std::io::Result<CorpusWriter> {
         let open =
             |path| Ok::<_, std::io::Error>(BufWriter::with_capacity(BUFFER_BYTES, File::create(path)?));
-        Ok(CorpusWriter { plain: open(plain)?, gzip: open(gzip)?, number: 0 })
+        Ok(CorpusWriter { plain: open(plain)?, gzip: gzip.map(open).transpose()?, number: 0 })
     }
 
     /// Appends a request.
     pub fn push(&mut self, request: &Request) -> std::io::Result<()> {
-        for (gzip, file) in [(false, &mut self.plain), (true, &mut self.gzip)] {
+        let gzip = self.gzip.as_mut().map(|file| (true, file));
+        for (gzip, file) in std::iter::once((false, &mut self.plain)).chain(gzip) {
             let encoded = Encoded::new(request, self.number, gzip)?;
             let body = encoded.http_body();
             let mut header = [0; HEADER_BYTES];
@@ -112,7 +113,7 @@ impl CorpusWriter {
     /// Writes out what is buffered.
     pub fn finish(mut self) -> std::io::Result<()> {
         self.plain.flush()?;
-        self.gzip.flush()
+        self.gzip.map_or(Ok(()), |mut file| file.flush())
     }
 }
 

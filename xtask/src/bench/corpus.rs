@@ -68,7 +68,7 @@ impl Corpus {
             gzip: folder.join(format!("{name}.gzip")),
             traces: choose(&generator, amount.spans, if amount.spans > 0 { LOOKUPS } else { 0 }),
         };
-        let mut writer = CorpusWriter::create(&corpus.plain, &corpus.gzip)?;
+        let mut writer = CorpusWriter::create(&corpus.plain, Some(&corpus.gzip))?;
         for request in mixed(&generator, amount.spans, amount.logs, amount.points) {
             writer.push(&request)?;
         }

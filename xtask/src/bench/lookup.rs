@@ -1,8 +1,10 @@
 //! `bench lookup`: a store full of traces, log records and metrics, and the questions that people ask it, warm,
 //! idle and again while data comes in at full speed.
 //!
-//! Every answer is checked against what was sent: a wrong answer does not count as a fast one.
+//! Every answer is checked against what was sent: a wrong answer does not count as a fast one. With `--reuse` a filled
+//! store is kept beside the figures, and later runs begin with a copy of it.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -11,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::Value;
+use throughline_generate::corpus::CorpusWriter;
 use throughline_generate::random::Random;
 use throughline_generate::{Generator, TraceTruth};
 
@@ -19,6 +22,7 @@ use super::ingest::{FLUSH_AGE, sender_process, sent_by};
 use super::server::{Place, Server, now, remove_folder};
 use super::table::{Bar, Figure, percentile};
 use super::{Common, OURS};
+use crate::send::mixed;
 
 /// A store with 20 million spans takes a while to come to rest.
 const SETTLE_MAX: Duration = Duration::from_secs(1_800);
@@ -26,8 +30,12 @@ const SETTLE_MAX: Duration = Duration::from_secs(1_800);
 const WARM_UP: usize = 200;
 /// How often every search is asked.
 const SEARCHES: usize = 30;
-/// One sender's load, all signals: it fills the hour that the searches look at, as the stored data does.
-const LOAD: [(&str, u64); 3] = [("--spans", 1_900_000), ("--logs", 2_850_000), ("--points", 400_000)];
+/// The requests of the load, all signals, in each of several files: as much as a server with two cores takes in some
+/// seconds. They are made before the measurement, so that the sender costs little, and no request is sent twice,
+/// because the store would know it again.
+const LOAD: [u64; 3] = [950_000, 1_425_000, 200_000];
+/// How many such files there are at most; a measurement that takes longer goes on without load, and says so.
+const LOADS_MAX: u64 = 12;
 
 /// Arguments of `bench lookup`.
 #[derive(Args, Clone, Debug)]
@@ -52,6 +60,12 @@ pub struct LookupArguments {
     /// Leave out the look-ups during ingest
     #[arg(long)]
     idle_only: bool,
+    /// Keep the filled stores, and begin with those that are there
+    #[arg(long)]
+    reuse: bool,
+    /// Files of requests for the load during ingest
+    #[arg(long, default_value_t = LOADS_MAX)]
+    loads: u64,
 }
 
 impl LookupArguments {
@@ -77,22 +91,7 @@ pub fn run(arguments: &LookupArguments) -> anyhow::Result<Vec<Figure>> {
 }
 
 fn at_size(arguments: &LookupArguments, spans: u64) -> anyhow::Result<Vec<Figure>> {
-    let place = Place::fresh(&arguments.common.folder().join("data"))?;
-    let server = Server::throughline(&arguments.common.binary(), place, &arguments.common.own_settings())?;
-    let base_time_ns = now_ns();
-    eprintln!("{spans} spans: filling the store");
-    let mut sender = sender_process("grpc", false, server.place.grpc_port)?;
-    sender.args([
-        "--spans",
-        &spans.to_string(),
-        "--logs",
-        &(spans * arguments.logs_per_ten_spans / 10).to_string(),
-    ]);
-    sender.args(["--points", &arguments.points.to_string(), "--base-time-ns", &base_time_ns.to_string()]);
-    sender.args(["--seed", &arguments.common.seed.to_string()]);
-    let sent = sent_by(sender)?;
-    anyhow::ensure!(sent.failed + sent.rejected == 0, "not everything was taken: {sent:?}");
-    server.settle(FLUSH_AGE, SETTLE_MAX)?;
+    let (server, base_time_ns) = filled(arguments, spans)?;
     let traces = choose(&Generator::new(arguments.common.seed, base_time_ns), spans, arguments.lookups);
     let mut client = Client::new(server.place.query_port);
     let size = format!("{} M spans", spans as f64 / 1e6);
@@ -109,7 +108,7 @@ fn at_size(arguments: &LookupArguments, spans: u64) -> anyhow::Result<Vec<Figure
     };
     let mut figures = ask("idle")?;
     if !arguments.idle_only {
-        let load = Load::start(&server, arguments.common.seed + 1);
+        let load = Load::start(&server, write_loads(arguments)?);
         std::thread::sleep(Duration::from_secs(5));
         figures.extend(ask("full ingest")?);
         load.finish()?;
@@ -119,24 +118,99 @@ fn at_size(arguments: &LookupArguments, spans: u64) -> anyhow::Result<Vec<Figure
     Ok(figures)
 }
 
-/// Senders at full speed, one after the other, until the measurement ends. They make their telemetry on the way, on
-/// the same cores, and what they send falls into the hour that is searched: the figures include both, so that a small
-/// store looks worse than a large one, which grows less by it.
+/// A server whose store has so many spans and has come to rest, and when its telemetry ends.
+fn filled(arguments: &LookupArguments, spans: u64) -> anyhow::Result<(Server, u64)> {
+    let common = &arguments.common;
+    let place = Place::fresh(&common.folder().join("data"))?;
+    let kept = common.folder().join(format!("filled-{spans}"));
+    let note = kept.with_extension("base");
+    if arguments.reuse
+        && let Ok(text) = std::fs::read_to_string(&note)
+    {
+        eprintln!("{spans} spans: as filled before");
+        copy_folder(&kept, &place.data_dir)?;
+        let server = Server::throughline(&common.binary(), place, &common.own_settings())?;
+        server.settle(Duration::from_secs(3), SETTLE_MAX)?;
+        return Ok((server, text.trim().parse().context("read when the telemetry ends")?));
+    }
+    let server = Server::throughline(&common.binary(), place, &common.own_settings())?;
+    let base_time_ns = now_ns();
+    eprintln!("{spans} spans: filling the store");
+    let mut sender = sender_process("grpc", false, server.place.grpc_port)?;
+    let logs = spans * arguments.logs_per_ten_spans / 10;
+    sender.args(["--spans", &spans.to_string(), "--logs", &logs.to_string()]);
+    sender.args(["--points", &arguments.points.to_string(), "--base-time-ns", &base_time_ns.to_string()]);
+    sender.args(["--seed", &common.seed.to_string()]);
+    let sent = sent_by(sender)?;
+    anyhow::ensure!(sent.failed + sent.rejected == 0, "not everything was taken: {sent:?}");
+    server.settle(FLUSH_AGE, SETTLE_MAX)?;
+    if !arguments.reuse {
+        return Ok((server, base_time_ns));
+    }
+    let place = server.stop()?;
+    copy_folder(&place.data_dir, &kept)?;
+    super::write_file(&note, base_time_ns.to_string().as_bytes())?;
+    let server = Server::throughline(&common.binary(), place, &common.own_settings())?;
+    server.settle(Duration::from_secs(3), SETTLE_MAX)?;
+    Ok((server, base_time_ns))
+}
+
+/// Copies a folder in place of another.
+fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
+    remove_folder(to)?;
+    let mut folders = vec![(from.to_path_buf(), to.to_path_buf())];
+    while let Some((from, to)) = folders.pop() {
+        std::fs::create_dir_all(&to).with_context(|| format!("create {}", to.display()))?;
+        for entry in std::fs::read_dir(&from)? {
+            let entry = entry?;
+            let (from, to) = (entry.path(), to.join(entry.file_name()));
+            match entry.file_type()?.is_dir() {
+                true => folders.push((from, to)),
+                false => _ = std::fs::copy(&from, &to).with_context(|| format!("copy {}", from.display()))?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes the requests of the load. They fall into the hour that is searched, as the stored data does.
+fn write_loads(arguments: &LookupArguments) -> anyhow::Result<Vec<PathBuf>> {
+    let [spans, logs, points] = LOAD;
+    let mut files = Vec::new();
+    for number in 0..arguments.loads {
+        let path = arguments.common.folder().join(format!("load-{number}.plain"));
+        let generator = Generator::new(arguments.common.seed + 1 + number, now_ns());
+        let mut writer = CorpusWriter::create(&path, None)?;
+        for request in mixed(&generator, spans, logs, points) {
+            writer.push(&request)?;
+        }
+        writer.finish()?;
+        files.push(path);
+    }
+    Ok(files)
+}
+
+/// A sender at full speed, file after file, until the measurement ends.
 struct Load {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Load {
-    fn start(server: &Server, first_seed: u64) -> Load {
+    fn start(server: &Server, files: Vec<PathBuf>) -> Load {
         let (stop, port) = (Arc::new(AtomicBool::new(false)), server.place.grpc_port);
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
-            for seed in first_seed.. {
+            for file in files {
                 if stopped.load(Ordering::Relaxed) {
-                    break;
+                    return Ok(());
                 }
-                send_until(&stopped, port, seed)?;
+                send_until(&stopped, port, &file)?;
+            }
+            if !stopped.load(Ordering::Relaxed) {
+                eprintln!(
+                    "NO LOAD ANY MORE: everything is sent before the measurement ends; ask for more --loads"
+                );
             }
             Ok(())
         });
@@ -150,12 +224,9 @@ impl Load {
     }
 }
 
-fn send_until(stopped: &AtomicBool, port: u16, seed: u64) -> anyhow::Result<()> {
+fn send_until(stopped: &AtomicBool, port: u16, file: &Path) -> anyhow::Result<()> {
     let mut sender = sender_process("grpc", false, port)?;
-    sender.args(["--base-time-ns", &now_ns().to_string(), "--seed", &seed.to_string()]);
-    for (name, count) in LOAD {
-        sender.arg(name).arg(count.to_string());
-    }
+    sender.arg("--file").arg(file);
     let mut child = sender.spawn().context("start the sender")?;
     loop {
         if let Some(status) = child.try_wait()? {
