@@ -23,6 +23,9 @@ const REQUEST_BYTES: usize = 4 << 10;
 /// The first step of a reservation. A larger one could be held by a sender that declares much and sends nothing.
 const FIRST_STEP_BYTES: usize = 64 << 10;
 
+/// When to try again after a body that came too slowly: the way to here was slow, not the receiver.
+const SLOW_BODY_RETRY: Duration = Duration::from_secs(1);
+
 /// A gRPC message's prefix: whether it is compressed, and its length.
 pub(crate) const GRPC_PREFIX_BYTES: usize = 5;
 
@@ -187,7 +190,7 @@ impl Pace {
                 "request body came too slowly: {} bytes in {:?}, at least {} are needed",
                 self.bytes, self.interval, self.bytes_min
             );
-            return Err(Refusal::new(Cause::SlowBody, message));
+            return Err(Refusal::retry(Cause::SlowBody, message, SLOW_BODY_RETRY));
         }
         self.bytes = 0;
         self.next_check = Instant::now() + self.interval;

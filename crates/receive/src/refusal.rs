@@ -19,7 +19,6 @@ const FIELD_BYTES_MAX: usize = 256;
 pub(crate) mod code {
     pub(crate) const CANCELLED: i32 = 1;
     pub(crate) const INVALID_ARGUMENT: i32 = 3;
-    pub(crate) const DEADLINE_EXCEEDED: i32 = 4;
     pub(crate) const NOT_FOUND: i32 = 5;
     pub(crate) const RESOURCE_EXHAUSTED: i32 = 8;
     pub(crate) const UNIMPLEMENTED: i32 = 12;
@@ -123,10 +122,14 @@ impl Cause {
             Cause::UnknownPath => StatusCode::NOT_FOUND,
             Cause::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Cause::WrongProtocol => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-            Cause::SlowBody => StatusCode::REQUEST_TIMEOUT,
-            Cause::Busy | Cause::Overloaded | Cause::DiskFull | Cause::WriteFailed | Cause::Closing => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            // Not 408, which says what happened: senders of OTLP repeat after 429, 502, 503 and 504 alone, and drop the
+            // request after anything else.
+            Cause::SlowBody
+            | Cause::Busy
+            | Cause::Overloaded
+            | Cause::DiskFull
+            | Cause::WriteFailed
+            | Cause::Closing => StatusCode::SERVICE_UNAVAILABLE,
             Cause::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -143,11 +146,14 @@ impl Cause {
             | Cause::MethodNotAllowed
             | Cause::MessageCount
             | Cause::WrongProtocol => code::UNIMPLEMENTED,
-            Cause::SlowBody => code::DEADLINE_EXCEEDED,
             Cause::Cancelled => code::CANCELLED,
-            Cause::Busy | Cause::Overloaded | Cause::DiskFull | Cause::WriteFailed | Cause::Closing => {
-                code::UNAVAILABLE
-            }
+            // Some senders take DEADLINE_EXCEEDED for the end of their own deadline and give up.
+            Cause::SlowBody
+            | Cause::Busy
+            | Cause::Overloaded
+            | Cause::DiskFull
+            | Cause::WriteFailed
+            | Cause::Closing => code::UNAVAILABLE,
             Cause::UnnamedCompression | Cause::Internal => code::INTERNAL,
         }
     }
@@ -227,5 +233,24 @@ pub(crate) fn truncate(text: &mut String, bytes_max: usize) {
         }
         text.truncate(end);
         text.push('…');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_time_may_cure_has_statuses_that_senders_repeat() {
+        use Cause::{Busy, Closing, DiskFull, Overloaded, SlowBody, WriteFailed};
+        let curable = [SlowBody, Busy, Overloaded, DiskFull, WriteFailed, Closing];
+        for cause in Cause::ALL {
+            // The tables of the OTLP specification; RESOURCE_EXHAUSTED is repeated only with a hint.
+            let over_http = matches!(cause.http_status().as_u16(), 429 | 502..=504);
+            let over_grpc = matches!(cause.grpc_code(), 1 | 4 | 10 | 11 | 14 | 15);
+            assert_eq!(over_http, curable.contains(&cause), "{cause:?}");
+            // Whoever broke a call off gets no answer: the code is for what stands in between.
+            assert_eq!(over_grpc, curable.contains(&cause) || cause == Cause::Cancelled, "{cause:?}");
+        }
     }
 }

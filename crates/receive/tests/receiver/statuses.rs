@@ -329,16 +329,16 @@ async fn a_busy_receiver_says_when_to_return() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_body_is_given_up() {
+async fn a_slow_body_is_given_up_and_may_be_sent_again() {
     let server = Running::start(|config| config.body_check_interval = Duration::from_millis(300)).await;
     let client = Http2::connect(server.grpc).await;
     for signal in Signal::ALL {
         let answer = client.send(grpc(signal, &[], Sent::stalling(vec![0, 0]))).await;
-        check_grpc("slow", &answer, 4, "too slowly", false);
+        check_grpc("slow", &answer, 14, "too slowly", true);
     }
     for content_type in [PROTOBUF, JSON] {
         let answer = http1(server.http, post("/v1/logs", content_type, &[], Sent::stalling("x"))).await;
-        check_http("slow", &answer, content_type, 408, "too slowly", false);
+        check_http("slow", &answer, content_type, 503, "too slowly", true);
         assert_eq!(answer.header("connection"), "close", "the rest of the body is not a request");
     }
     server.stop().await;
