@@ -5,7 +5,12 @@
 //!    what the journal said was acknowledged before the kill, and traces of earlier waves are whole.
 //! 3. When the wave is through, everything was acknowledged: the ledger holds exactly that, and traces have exactly
 //!    their spans and log records. A request that was stored before a crash and sent again after it counts once.
+//!
+//! That the checks would notice is checked, too: after the first wave they are asked about an item and a trace that were
+//! never sent. `--control` runs the campaign over a log that loses its end at every kill, and fails if nobody notices.
 
+use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -35,8 +40,15 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const TRACES_AFTER_RESTART: usize = 20;
 const TRACES_AFTER_WAVE: usize = 300;
 
-/// The place of metrics among the signals.
-const METRICS: usize = 2;
+/// Metrics that the server derives from spans are stored beside those that were sent, and nobody knows how many they are:
+/// without them the ledger is exact. Their own counters over kills are a test of the server's.
+const SETTINGS: &str = "derive:\n  enabled: false";
+
+/// The page at the start of a segment of the log.
+const LOG_PAGE_BYTES: usize = 4096;
+
+/// What every complaint about missing items says.
+const COMPLAINT: &str = "items were acknowledged";
 
 /// Arguments of `torture kill`.
 #[derive(Args, Clone, Debug)]
@@ -56,6 +68,9 @@ pub struct KillArguments {
     /// `grpc` or `http`
     #[arg(long, default_value = "grpc")]
     protocol: String,
+    /// Blank the end of the log after every kill, and succeed only if the checks complain of it
+    #[arg(long)]
+    control: bool,
 }
 
 /// One wave of telemetry.
@@ -78,15 +93,30 @@ struct Campaign<'a> {
     whole: Vec<Generator>,
 }
 
-/// Runs the campaign.
+/// Runs the campaign, or its control.
 pub fn run(arguments: &KillArguments) -> anyhow::Result<()> {
+    let outcome = run_waves(arguments);
+    if !arguments.control {
+        return outcome;
+    }
+    match outcome {
+        Ok(()) => anyhow::bail!("the log lost its end at {} kills, and no check noticed", arguments.kills),
+        Err(error) if format!("{error:#}").contains(COMPLAINT) => {
+            println!("kill -9, control: noticed: {error:#}");
+            Ok(())
+        }
+        Err(error) => Err(error.context("not the complaint that the control is about")),
+    }
+}
+
+fn run_waves(arguments: &KillArguments) -> anyhow::Result<()> {
     println!("kill -9: {} kills, seed {}, OTLP/{}", arguments.kills, arguments.seed, arguments.protocol);
     let place = Place::fresh(&arguments.folder.join("data"))?;
     let mut campaign = Campaign {
         arguments,
         random: Random::new(arguments.seed),
         place: place.clone(),
-        server: Some(Server::throughline(&arguments.server, place, "")?),
+        server: Some(Server::throughline(&arguments.server, place, SETTINGS)?),
         kills: 0,
         settled: [0; 3],
         whole: Vec::new(),
@@ -125,6 +155,9 @@ impl Campaign<'_> {
             *settled += acknowledged;
         }
         self.check_exact(&wave.generator)?;
+        if self.whole.is_empty() {
+            self.check_checks(&wave.generator)?;
+        }
         self.whole.push(wave.generator);
         println!(
             "{} kills, wave {}: {} items, {} retries",
@@ -169,7 +202,10 @@ impl Campaign<'_> {
         let acknowledged = acknowledged(&wave.journal)?;
         let place = server.kill()?;
         self.kills += 1;
-        let server = Server::throughline(&self.arguments.server, place, "")?;
+        if self.arguments.control {
+            blank_end_of_log(&place.data_dir.join("wal"))?;
+        }
+        let server = Server::throughline(&self.arguments.server, place, SETTINGS)?;
         let asker = Asker::new(&server.place);
         let deadline = now() + READY_TIMEOUT;
         while !asker.is_ready() {
@@ -180,10 +216,7 @@ impl Campaign<'_> {
         let accounts = asker.accounts()?;
         for (at, account) in accounts.iter().enumerate() {
             let least = self.settled[at] + acknowledged[at];
-            anyhow::ensure!(
-                account.stored >= least,
-                "{least} items were acknowledged, {account:?} after a restart"
-            );
+            anyhow::ensure!(account.stored >= least, "{least} {COMPLAINT}, {account:?} after a restart");
         }
         for _ in 0..TRACES_AFTER_RESTART {
             if !self.whole.is_empty() {
@@ -200,13 +233,8 @@ impl Campaign<'_> {
     fn check_exact(&mut self, generator: &Generator) -> anyhow::Result<()> {
         let asker = Asker::new(&self.place);
         let accounts = asker.accounts()?;
-        for (signal, (account, settled)) in accounts.iter().zip(self.settled).enumerate() {
-            // What the server derives from spans is stored as metrics beside those that were sent.
-            let of_its_own = if signal == METRICS { account.stored.saturating_sub(settled) } else { 0 };
-            anyhow::ensure!(
-                account.stored == settled + of_its_own,
-                "{settled} items were acknowledged, {account:?} after a wave"
-            );
+        for (account, settled) in accounts.iter().zip(self.settled) {
+            anyhow::ensure!(account.stored == settled, "{settled} {COMPLAINT}, {account:?} after a wave");
         }
         for _ in 0..TRACES_AFTER_WAVE {
             let number = self.random.below(generator.trace_count(WAVE_SPANS));
@@ -214,6 +242,44 @@ impl Campaign<'_> {
         }
         Ok(())
     }
+}
+
+impl Campaign<'_> {
+    /// Asks about what was never sent: an item of each signal more, one less, and a trace.
+    fn check_checks(&mut self, generator: &Generator) -> anyhow::Result<()> {
+        let settled = self.settled;
+        for signal in 0..settled.len() {
+            for wrong in [settled[signal] + 1, settled[signal] - 1] {
+                self.settled[signal] = wrong;
+                anyhow::ensure!(
+                    self.check_exact(generator).is_err(),
+                    "{wrong} items of {settled:?} pass the check"
+                );
+                self.settled = settled;
+            }
+        }
+        let unsent = Generator::new(!self.arguments.seed, now_ns()).trace(0);
+        let asker = Asker::new(&self.place);
+        anyhow::ensure!(asker.check_trace(&unsent).is_err(), "a trace that was never sent passes the check");
+        Ok(())
+    }
+}
+
+/// Puts zeros over the last half of what was written of the log's last segment, as if it had never reached the disk.
+fn blank_end_of_log(folder: &Path) -> anyhow::Result<()> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?;
+    let paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<PathBuf>>>()?;
+    let segments = paths.into_iter().filter(|path| path.extension().is_some_and(|end| end == "wal"));
+    // Names sort in the order of the log.
+    let Some(last) = segments.max() else { return Ok(()) };
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(&last)?;
+    let mut bytes = Vec::new();
+    (&file).read_to_end(&mut bytes)?;
+    let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+    // Not the first page, which has no records.
+    let from = (written / 2).max(LOG_PAGE_BYTES);
+    file.write_all_at(&vec![0; written.saturating_sub(from)], from as u64)?;
+    Ok(())
 }
 
 /// Items that a journal says were acknowledged.
