@@ -138,6 +138,16 @@ fn store_families(status: &Status) -> Vec<Family> {
             "Blocks that retention removed.",
             status.retired_blocks as f64,
         ),
+        Family::total(
+            "throughline_scrubbed_bytes_total",
+            "Bytes of blocks that were compared with their checksums again.",
+            status.scrubbed_bytes as f64,
+        ),
+        Family::value(
+            "throughline_damaged_blocks",
+            "Blocks of which something is not what was written.",
+            status.damaged_blocks as f64,
+        ),
         Family::value(
             "throughline_replayed_records",
             "Frames replayed at the last start.",

@@ -146,3 +146,46 @@ pub fn verify(disk: &dyn Disk, data_dir: &Path, meta: &BlockMeta) -> Vec<Damage>
     }
     found
 }
+
+/// What was compared of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifiedPart {
+    /// How many bytes.
+    pub bytes: u64,
+    /// Where the rest starts, if there is any.
+    pub goes_on_at: Option<u64>,
+}
+
+/// Reads a part of a block, counted over all its files in their order, and compares it with its checksums, a chunk more
+/// where the part ends within one. The first damage ends it.
+pub fn verify_part(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    meta: &BlockMeta,
+    part: std::ops::Range<u64>,
+) -> Result<VerifiedPart, Damage> {
+    let folder = meta.folder(data_dir);
+    let damage = |path: &Path, error: Error| Damage { path: path.to_path_buf(), detail: error.to_string() };
+    let path = folder.join(checksums::FILE_NAME);
+    let sums = disk.read_all(&path).map_err(Error::io("read", &path));
+    let sums = sums.and_then(|bytes| checksums::decode(&path, &bytes, meta.checksums_crc));
+    let (mut start, mut bytes) = (0u64, 0);
+    for file in sums.map_err(|error| damage(&path, error))? {
+        let (file_start, path) = (start, folder.join(&file.name));
+        start = start.saturating_add(file.len);
+        if start <= part.start {
+            continue;
+        }
+        if file_start >= part.end {
+            return Ok(VerifiedPart { bytes, goes_on_at: Some(file_start) });
+        }
+        let within = part.start.saturating_sub(file_start)..part.end - file_start;
+        let file = checksums::CheckedFile::open(disk, &folder, file).map_err(|error| damage(&path, error))?;
+        let (from, to) = file.verify_part(within).map_err(|error| damage(&path, error))?;
+        bytes += to - from;
+        if to < file.bytes() {
+            return Ok(VerifiedPart { bytes, goes_on_at: Some(file_start + to) });
+        }
+    }
+    Ok(VerifiedPart { bytes, goes_on_at: None })
+}

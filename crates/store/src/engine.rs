@@ -7,7 +7,8 @@
 //!    and floor change together. Then snapshots see the blocks in place of the memtable, and segments below the floor go.
 //! 4. [`Engine::compact_once`] and [`Engine::retain_once`] edit the manifest; [`Engine::reap`] deletes what is replaced
 //!    once no snapshot reads it.
-//! 5. [`Engine::open`] is the way back: manifest, blocks, and the log above the floor through the decoder.
+//! 5. [`Engine::scrub_once`] compares what lies on the disk with its checksums, a little at a time.
+//! 6. [`Engine::open`] is the way back: manifest, blocks, and the log above the floor through the decoder.
 //!
 //! Every step is a method that does one piece of work, so that a simulator drives them by hand, on a simulated disk and
 //! clock, in one thread. [`Store`] is the engine with its threads.
@@ -22,6 +23,7 @@ mod maintain;
 mod observe;
 mod queue;
 mod recover;
+mod scrub;
 mod state;
 mod status;
 mod threads;
@@ -29,7 +31,7 @@ mod write;
 
 use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -40,6 +42,7 @@ use crate::disk::{Disk, Space};
 use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::manifest::Manifest;
+use crate::scrub::Scrub;
 use crate::snapshot::Snapshot;
 use crate::wal;
 
@@ -109,10 +112,14 @@ pub struct Engine {
     retired: Mutex<VecDeque<Arc<Block>>>,
     /// Blocks that could not be read: compaction leaves them alone.
     damaged: Mutex<HashSet<u64>>,
+    scrub: Mutex<Scrub>,
     /// The decoded footers of all blocks, under one limit.
     footers: Arc<Footers>,
     observer: Arc<dyn Observer>,
     next_block_id: AtomicU64,
+    /// What was replayed is not in blocks yet: it may be in the caches of the system alone, and a retry of it would be
+    /// answered as stored.
+    is_replay_unsettled: AtomicBool,
     counters: Counters,
 }
 

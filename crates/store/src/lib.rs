@@ -16,6 +16,8 @@ pub mod ledger;
 pub mod manifest;
 pub mod memtable;
 pub mod retain;
+pub mod scrub;
+pub mod set_aside;
 pub mod snapshot;
 pub mod wal;
 

@@ -226,3 +226,20 @@ fn a_record_of_another_history_is_none() {
     });
     assert_eq!(whole(&damaged, &ours), [true, true, false]);
 }
+
+#[test]
+fn a_record_of_another_history_within_a_group_is_none() {
+    // As above, in the middle of what was written at once: the frame before it follows without a gap.
+    let history = |numbers: [u64; 4]| numbers.map(|n| Request::new(Signal::Logs, vec![n])).to_vec();
+    let (ours, theirs) = (history([10, 11, 12, 13]), history([10, 71, 72, 73]));
+    let (rig, other) = (written(&ours, 4), written(&theirs, 4));
+    let path = segment(&rig.disk);
+    let bytes = other.disk.read_all(&segment(&other.disk)).expect("a segment");
+    let starts: Vec<usize> =
+        (0..bytes.len()).step_by(8).filter(|at| bytes[*at..].starts_with(b"TLW1")).collect();
+    let damaged = open_copy(&rig, |disk| {
+        let frame = &bytes[starts[2]..starts[3]];
+        disk.open(&path).and_then(|file| file.write_at(starts[2] as u64, frame)).expect("a write");
+    });
+    assert_eq!(whole(&damaged, &ours), [true, true, false, true]);
+}

@@ -7,4 +7,5 @@ mod harness;
 mod observe;
 mod power_cut;
 mod retries;
+mod scrub;
 mod threads;

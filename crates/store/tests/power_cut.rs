@@ -1,7 +1,9 @@
 //! Power cuts at any operation, from seeds: acknowledged ⊆ stored ⊆ sent, nothing twice, the ledger balanced.
 //!
 //! A run is a few lives of one store. In each life requests, commits, flushes, merges and reads follow one another
-//! until the power goes in the middle of some operation of the disk, which may as well be one of the next recovery.
+//! until the power goes in the middle of some operation of the disk, which may as well be one of the next recovery. In
+//! every other run some lives end with the process alone: the next one finds everything that was written, also what a
+//! later power cut takes back.
 //! `THROUGHLINE_POWER_CUTS` says how many seeds to try; a failure names its seed.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,8 +110,18 @@ fn check(seed: u64, rig: &Rig, journal: &Journal) {
     assert!(status.read.ready, "seed {seed}: {:?}", status.read);
 }
 
-fn run(seed: u64, disk: &SimDisk) {
+/// How lives end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    PowerCuts,
+    /// Some by a power cut, some by the end of the process.
+    Mixed,
+}
+
+fn run(seed: u64, disk: &SimDisk, ends: Ends) {
     let mut random = Random(seed);
+    // Of its own, so that a run of power cuts alone is the same for the same seed as ever.
+    let mut of_ends = Random(!seed);
     let disk = disk.clone();
     let clock = Arc::new(ManualClock::at(NOW));
     let mut config = config();
@@ -139,7 +151,12 @@ fn run(seed: u64, disk: &SimDisk) {
         } else {
             assert!(fails || disk.is_off(), "seed {seed}: {:?}", opened.err().map(|error| error.to_string()));
         }
-        disk.crash(random.next());
+        let of_crash = random.next();
+        if ends == Ends::Mixed && of_ends.chance(2) {
+            disk.end_process();
+        } else {
+            disk.crash(of_crash);
+        }
         clock.advance(Duration::from_millis(random.below(3_000)));
     }
     let rig = Rig::open(config, disk, clock).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
@@ -163,7 +180,8 @@ fn nothing_acknowledged_is_lost_and_nothing_is_doubled() {
     let seeds = std::env::var("THROUGHLINE_POWER_CUTS").ok().and_then(|text| text.parse().ok()).unwrap_or(50);
     let first = std::env::var("THROUGHLINE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     for seed in first..first + seeds {
-        run(seed, &SimDisk::new(seed));
+        let ends = if seed % 2 == 0 { Ends::PowerCuts } else { Ends::Mixed };
+        run(seed, &SimDisk::new(seed), ends);
     }
 }
 
@@ -171,7 +189,7 @@ fn nothing_acknowledged_is_lost_and_nothing_is_doubled() {
 /// the recovery then believed the second.
 #[test]
 fn the_last_attempt_at_a_segment_is_the_one_that_counts() {
-    run(60_837, &SimDisk::new(60_837));
+    run(60_837, &SimDisk::new(60_837), Ends::PowerCuts);
 }
 
 /// The test of the test: a disk that drops what was synced is caught.
@@ -181,7 +199,7 @@ fn a_disk_that_lies_about_syncs_is_caught() {
         let caught = (0..12).filter(|seed| {
             let disk = SimDisk::new(*seed);
             disk.lie_about_syncs(of_files, of_names);
-            std::panic::catch_unwind(|| run(*seed, &disk)).is_err()
+            std::panic::catch_unwind(|| run(*seed, &disk, Ends::PowerCuts)).is_err()
         });
         assert!(caught.count() > 3, "files: {of_files}, names: {of_names}");
     }
@@ -212,4 +230,17 @@ fn a_store_that_was_never_closed_says_so() {
     assert!(rig.engine.status().started_unclean);
     let names = throughline_store::Disk::list(&rig.disk, std::path::Path::new(DIR)).expect("a folder");
     assert!(names.contains(&"manifest".to_owned()));
+}
+
+#[test]
+fn the_ledger_counts_rejections_after_a_crash_as_before() {
+    let rig = Rig::new(config());
+    // The second item lies an hour in the future.
+    let request = Request::new(Signal::Logs, vec![1, 3_600_000_000]);
+    assert_eq!(rig.store(&request), Ok(Written::Stored));
+    let before = rig.engine.ledger();
+    assert_eq!((before.logs.received, before.logs.stored), (2, 1));
+    let rig = rig.crash(1);
+    assert_eq!(rig.engine.ledger(), before);
+    assert_eq!(rig.crash(2).engine.ledger(), before);
 }

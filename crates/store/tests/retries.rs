@@ -51,6 +51,30 @@ fn a_retry_is_known_after_a_crash_and_after_a_flush() {
 }
 
 #[test]
+fn a_retry_of_what_is_in_the_caches_alone_is_acknowledged_when_it_is_on_the_disk() {
+    // A process is killed between writing a request and syncing it. The next one replays it, and finds a disk that takes
+    // neither blocks nor syncs for a while.
+    for seed in 0..20 {
+        let rig = Rig::new(config());
+        assert_eq!(rig.store(&Request::new(Signal::Logs, vec![99])), Ok(Written::Stored));
+        rig.disk.cut_power_after(0);
+        assert!(rig.store(&request()).is_err());
+        rig.disk.end_process();
+        let (writes, syncs) = (rig.disk.writes(), rig.disk.syncs());
+        rig.disk.fail_write_at(writes + 1..=writes + 1_000);
+        rig.disk.fail_sync_at(syncs + 1..=syncs + 1_000);
+        let rig = rig.reopen();
+        assert_eq!(rig.stored().len(), 26, "it was replayed");
+        rig.disk.fail_write_at(u64::MAX..=u64::MAX);
+        rig.disk.fail_sync_at(u64::MAX..=u64::MAX);
+        assert_eq!(rig.store(&request()), Ok(Written::Deduplicated));
+        let rig = rig.crash(seed);
+        assert_eq!(rig.stored().len(), 26, "seed {seed}");
+        assert_eq!(rig.engine.status().lost.records, 0);
+    }
+}
+
+#[test]
 fn the_window_ends_after_a_quarter_of_an_hour() {
     let rig = Rig::new(config());
     assert_eq!(rig.store(&request()), Ok(Written::Stored));

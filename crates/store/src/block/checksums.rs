@@ -29,6 +29,9 @@ const VERSION: u32 = 1;
 /// Written bytes are handed to the disk in pieces of this size.
 const WRITE_BYTES: usize = 256 << 10;
 
+/// Bytes that are read at once to compare them: a multiple of [`CHUNK_BYTES`].
+const VERIFY_BYTES: u64 = 1 << 20;
+
 /// The sums of one file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FileSums {
@@ -201,6 +204,20 @@ impl CheckedFile {
         }
         let skip = (offset - first * chunk) as usize;
         Ok(Bytes::from(buffer).slice(skip..skip + len))
+    }
+
+    /// Compares the chunks of a part and says from where to where they reach.
+    pub(crate) fn verify_part(&self, part: Range<u64>) -> Result<(u64, u64), Error> {
+        let chunk = CHUNK_BYTES as u64;
+        let from = part.start / chunk * chunk;
+        let to = part.end.checked_next_multiple_of(chunk).unwrap_or(u64::MAX).min(self.bytes());
+        let mut at = from;
+        while at < to {
+            let len = (to - at).min(VERIFY_BYTES);
+            self.read(at, len as usize)?;
+            at += len;
+        }
+        Ok((from, to.max(from)))
     }
 
     /// Compares every chunk and returns the offsets of those that are damaged.

@@ -40,8 +40,14 @@ impl SimDisk {
         crash::crash(&mut self.lock_state(), seed)
     }
 
-    /// Every operation after the next `operations` fails, until [`SimDisk::crash`]. The one in the middle of which
-    /// power goes may be done in part.
+    /// Ends the process and leaves the power on, as `kill -9` does: what was written can be read, and what was not synced
+    /// can still be lost to a later [`SimDisk::crash`].
+    pub fn end_process(&self) {
+        crash::end_process(&mut self.lock_state());
+    }
+
+    /// Every operation after the next `operations` fails, until [`SimDisk::crash`] or [`SimDisk::end_process`]. The one
+    /// in the middle of which power goes may be done in part.
     pub fn cut_power_after(&self, operations: u64) {
         let mut state = self.lock_state();
         state.cut_at = Some(state.operations + operations);

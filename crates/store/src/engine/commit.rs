@@ -6,6 +6,7 @@
 //! 3. Batches are inserted in the order of the log, then the senders are answered.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 
 use throughline_wire::Rejection;
 
@@ -24,7 +25,8 @@ impl Engine {
             return 0;
         }
         let count = group.len();
-        let admitted = self.check_space().and_then(|()| self.check_memory());
+        let admitted =
+            self.check_space().and_then(|()| self.check_memory()).and_then(|()| self.settle_replayed());
         let outcome = admitted.and_then(|()| self.log_group(&group));
         let (answers, group): (Vec<_>, Vec<_>) = match outcome {
             Ok(written) => {
@@ -44,6 +46,15 @@ impl Engine {
             _ = self.sync_once();
         }
         count
+    }
+
+    /// Sees to it that what was replayed is in blocks before anything is acknowledged.
+    fn settle_replayed(&self) -> Result<(), WriteError> {
+        if self.is_replay_unsettled.load(Ordering::Relaxed) {
+            self.flush_all().map_err(|error| self.refusal(&error))?;
+            self.is_replay_unsettled.store(false, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Refuses everything that waits, because nobody will commit it.

@@ -68,15 +68,7 @@ impl Engine {
             let damage = block::verify(self.disk.as_ref(), &self.config.dir, block.meta());
             if let Some(first) = damage.first() {
                 found = true;
-                lock(&self.damaged).insert(block.meta().id);
-                let text = format!(
-                    "block {} is damaged: {}: {}",
-                    block.meta().name,
-                    first.path.display(),
-                    first.detail
-                );
-                self.counters.note(self.clock.now(), text.clone());
-                self.show(|visible| visible.with_missing(text));
+                self.leave_alone(block, first);
             }
         }
         if !found {
@@ -136,6 +128,11 @@ impl Engine {
         blocks: Vec<Arc<Block>>,
     ) -> Result<(), Error> {
         let folders = metas.iter().map(|meta| meta.name.clone()).collect();
+        let names: Vec<String> = {
+            let state = lock(&self.manifest);
+            let gone = state.manifest.blocks.iter().filter(|block| removed.contains(&block.id));
+            gone.map(|block| block.name.clone()).collect()
+        };
         let visible = self.visible();
         let old: Vec<Arc<Block>> =
             visible.blocks.iter().filter(|block| removed.contains(&block.meta().id)).cloned().collect();
@@ -146,8 +143,9 @@ impl Engine {
                 manifest.blocks.extend(metas);
             },
             folders,
-            |_| self.show(|visible| visible.replaced(removed, blocks)),
+            |_| self.show(|visible| visible.replaced(removed, blocks).without_blocks(&names)),
         )?;
+        lock(&self.damaged).retain(|id| !removed.contains(id));
         lock(&self.retired).extend(old);
         Ok(())
     }

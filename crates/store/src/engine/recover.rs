@@ -1,16 +1,17 @@
 //! The way back: from what a data folder holds to a running engine.
 //!
-//! 1. Lock the folder; read the manifest, or write the first one.
+//! 1. Lock the folder; read the manifest and make sure that it stays, or write the first one.
 //! 2. Remove what no manifest names: temporary files, folders of unfinished blocks.
 //! 3. Open the blocks. One that cannot be opened stays in the manifest; every answer says that it is missing.
 //! 4. Replay the log above the floor ([`replay`]), flushing on the way, so that memory stays bounded.
-//! 5. Flush what was replayed: from here on it does not depend on segments that a crash may have left half written.
+//! 5. Flush what was replayed: from here on it does not depend on segments that a crash may have left half written, or in
+//!    the caches of the system alone. Where that fails, nothing is acknowledged until it has succeeded.
 
 mod replay;
 
 use std::collections::{HashSet, VecDeque};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::observe::{Observer, Unobserved};
@@ -26,6 +27,8 @@ use crate::error::Error;
 use crate::fsck::QUARANTINE_FOLDER;
 use crate::manifest::Manifest;
 use crate::memtable::Memtable;
+use crate::scrub::Scrub;
+use crate::set_aside;
 use crate::wal;
 use crate::wal::segment::SegmentName;
 
@@ -55,9 +58,7 @@ impl Engine {
         remove_orphans(disk.as_ref(), &config, &manifest);
         let footers = Footers::new(Footers::BYTES_MAX);
         let (blocks, missing) = open_blocks(disk.as_ref(), &config, &manifest, &footers);
-        for text in &missing {
-            counters.note(clock.now(), text.clone());
-        }
+        missing.iter().for_each(|text| counters.note(clock.now(), text.clone()));
         let memtable = Arc::new(Memtable::new());
         let visible = Visible {
             memtables: vec![memtable.clone()],
@@ -78,6 +79,7 @@ impl Engine {
             },
         };
         let log = Log { writer: wal::Writer::new(disk.clone(), start), dedup: dedup::Window::default() };
+        let scrub = Mutex::new(Scrub::new(manifest.next_block_id, clock.now() as u64));
         let engine = Engine {
             queue: Queue::new(config.queue_bytes),
             config,
@@ -87,6 +89,7 @@ impl Engine {
             flushing: Mutex::new(()),
             compacting: Mutex::new(()),
             next_block_id: AtomicU64::new(manifest.next_block_id),
+            is_replay_unsettled: AtomicBool::new(false),
             applied: Mutex::new(Applied::new(memtable, manifest.floor.clone())),
             manifest: Mutex::new(ManifestState { manifest, doubtful: Vec::new() }),
             log: Mutex::new(log),
@@ -96,11 +99,13 @@ impl Engine {
             observer,
             retired: Mutex::new(VecDeque::new()),
             damaged: Mutex::new(HashSet::new()),
+            scrub,
             counters,
         };
         engine.restore_hashes();
         engine.recover_log()?;
         engine.tell_recovered();
+        engine.prune_set_aside();
         engine.check_disk();
         Ok(engine)
     }
@@ -135,7 +140,7 @@ impl Engine {
         });
         if let Err(error) = flushed {
             self.counters.note(self.clock.now(), error.to_string());
-            self.sync_segments();
+            self.is_replay_unsettled.store(true, Ordering::Relaxed);
         }
         if let Err(error) = self.edit_manifest(|_| {}, Vec::new(), |_| {}) {
             self.counters.note(self.clock.now(), error.to_string());
@@ -151,21 +156,11 @@ impl Engine {
         let to = self.folder(QUARANTINE_FOLDER);
         if self.disk.create_dir_all(&to).is_ok() {
             for path in paths {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
                 // A segment that cannot be moved is deleted with the others; its loss has been counted.
-                _ = self.disk.rename(path, &to.join(path.file_name().unwrap_or_default()));
+                _ = self.disk.rename(path, &to.join(set_aside::stamped(&name, "", self.clock.now())));
             }
             _ = self.disk.sync_dir(&to);
-        }
-    }
-
-    /// Makes durable what was replayed: it may be in the page cache only, and retries of it are answered as stored.
-    fn sync_segments(&self) {
-        let dir = self.folder(LOG_FOLDER);
-        for name in segments(self.disk.as_ref(), &dir).unwrap_or_default() {
-            let synced = self.disk.open(&name.path(&dir)).and_then(|file| file.sync_data());
-            if let Err(error) = synced {
-                self.counters.note(self.clock.now(), Error::io("sync", &name.path(&dir))(error).to_string());
-            }
         }
     }
 
@@ -201,6 +196,9 @@ fn take_lock(disk: &dyn Disk, config: &StoreConfig) -> Result<Box<dyn Send + Syn
 fn load_or_create(disk: &dyn Disk, clock: &dyn Clock, config: &StoreConfig) -> Result<Manifest, Error> {
     let dir = &config.dir;
     if let Some(manifest) = Manifest::load(disk, dir)? {
+        // A process that was killed between renaming the manifest and syncing its name leaves one that a power cut may
+        // still take back: nothing that only the one before it names may go before this one is durable.
+        disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
         return Ok(manifest);
     }
     // The manifest is the first file of a store: without it, anything else that lies here is not to be written over.
@@ -209,11 +207,33 @@ fn load_or_create(disk: &dyn Disk, clock: &dyn Clock, config: &StoreConfig) -> R
             return Err(Error::damaged(&Manifest::path(dir), "it is missing, and there is data beside it"));
         }
     }
+    sync_ancestors(disk, dir)?;
     // Unique enough to tell stores apart, and unknown to senders, who might send what looks like frames.
     let seed = [clock.now().to_le_bytes(), (clock.monotonic().as_nanos() as u64).to_le_bytes()].concat();
     let manifest = Manifest::new(xxhash_rust::xxh3::xxh3_64(&seed));
     manifest.save(disk, dir)?;
     Ok(manifest)
+}
+
+/// Makes the names of a folder and of those that it lies in durable: they may be there since a process that was killed when
+/// it had made them, before it had synced them.
+fn sync_ancestors(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
+    for folder in dir.ancestors().skip(1) {
+        use std::io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+        match disk.sync_dir(folder) {
+            // What may not be read or written here was not made here.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    PermissionDenied | ReadOnlyFilesystem | InvalidInput | Unsupported
+                ) =>
+            {
+                break;
+            }
+            other => other.map_err(Error::io("sync", folder))?,
+        }
+    }
+    Ok(())
 }
 
 /// Removes what an interrupted edit left. What cannot be removed does no harm.
@@ -261,7 +281,7 @@ fn open_blocks(
 }
 
 /// The segments of a log, in order.
-pub(crate) fn segments(disk: &dyn Disk, dir: &std::path::Path) -> Result<Vec<SegmentName>, Error> {
+pub(crate) fn segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<SegmentName>, Error> {
     let names = disk.list(dir).map_err(Error::io("list", dir))?;
     let mut segments: Vec<SegmentName> = names.iter().filter_map(|name| SegmentName::parse(name)).collect();
     segments.sort_unstable();

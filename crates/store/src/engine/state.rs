@@ -83,4 +83,14 @@ impl Visible {
         missing.push(text);
         Visible { memtables: self.memtables.clone(), blocks: self.blocks.clone(), missing: Arc::new(missing) }
     }
+
+    /// Without complaints about these blocks, which are gone.
+    pub(super) fn without_blocks(self, names: &[String]) -> Visible {
+        let is_of = |text: &String| names.iter().any(|name| text.starts_with(&format!("block {name} is ")));
+        if !self.missing.iter().any(is_of) {
+            return self;
+        }
+        let missing = self.missing.iter().filter(|text| !is_of(text)).cloned().collect();
+        Visible { missing: Arc::new(missing), ..self }
+    }
 }

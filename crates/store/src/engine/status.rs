@@ -91,6 +91,10 @@ pub struct Status {
     pub compactions: u64,
     /// Blocks that retention removed.
     pub retired_blocks: u64,
+    /// Bytes of blocks that this process has compared with their checksums again.
+    pub scrubbed_bytes: u64,
+    /// Blocks of which something is not what was written, or that cannot be merged.
+    pub damaged_blocks: usize,
     /// What an operator should know, oldest first.
     pub notices: Vec<Notice>,
 }
@@ -111,6 +115,7 @@ pub(super) struct Counters {
     pub(super) replayed_records: AtomicU64,
     pub(super) replayed_items: AtomicU64,
     pub(super) torn_records: AtomicU64,
+    pub(super) scrubbed_bytes: AtomicU64,
     poison: Mutex<Option<String>>,
     notices: Mutex<VecDeque<Notice>>,
 }
@@ -234,6 +239,8 @@ impl Engine {
             flushes: load(&counters.flushes),
             compactions: load(&counters.compactions),
             retired_blocks: load(&counters.retired_blocks),
+            scrubbed_bytes: load(&counters.scrubbed_bytes),
+            damaged_blocks: lock(&self.damaged).len(),
             notices: lock(&counters.notices).iter().cloned().collect(),
         }
     }

@@ -21,6 +21,8 @@ const COMMIT_IDLE: Duration = Duration::from_secs(1);
 const FLUSH_IDLE: Duration = Duration::from_millis(50);
 /// How often blocks are looked at.
 const MAINTAIN_IDLE: Duration = Duration::from_secs(1);
+/// How often to look at what was set aside: it is kept for weeks.
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 /// So long senders wait for a flush before they are refused: half of what exporters wait by default.
 const STALL_MAX: Duration = Duration::from_secs(5);
 /// How often the committer looks whether a flush is done.
@@ -243,9 +245,16 @@ fn run_flushes(engine: &Engine, stop: &Stop) {
 }
 
 fn run_maintenance(engine: &Engine, stop: &Stop) {
+    let mut pruned_at = engine.clock.monotonic();
     while !stop.sleep(MAINTAIN_IDLE) {
         engine.check_disk();
         engine.reap();
+        engine.scrub_once();
+        let now = engine.clock.monotonic();
+        if now.saturating_sub(pruned_at) >= PRUNE_EVERY {
+            engine.prune_set_aside();
+            pruned_at = now;
+        }
         let outcome = engine.retain_once().and_then(|_| {
             while !stop.sleep(Duration::ZERO) && engine.compact_once()? {}
             Ok(())

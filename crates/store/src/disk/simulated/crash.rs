@@ -8,7 +8,7 @@ use super::state::{NameChange, Random, State, Write, apply, apply_write};
 pub enum CrashStyle {
     /// Nothing: the disk had written none of it.
     Nothing,
-    /// Everything: as after `kill -9`.
+    /// Everything.
     Everything,
     /// Of each file and folder the first changes, the last of them torn.
     Prefix,
@@ -36,6 +36,13 @@ pub(super) fn crash(state: &mut State, seed: u64) -> CrashStyle {
     }
     forget_unreachable(state);
     state.used_bytes = state.files.values().map(|file| file.current.len() as u64).sum();
+    end_process(state);
+    state.random = random;
+    style
+}
+
+/// Handles, locks and faults of the process are gone; what is in the caches stays there.
+pub(super) fn end_process(state: &mut State) {
     state.epoch += 1;
     state.is_off = false;
     state.cut_at = None;
@@ -43,8 +50,6 @@ pub(super) fn crash(state: &mut State, seed: u64) -> CrashStyle {
     state.fail_name_syncs = None;
     state.fail_writes = None;
     state.locks.clear();
-    state.random = random;
-    style
 }
 
 fn crash_names(state: &mut State, style: CrashStyle, random: &mut Random) {

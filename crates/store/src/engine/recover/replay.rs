@@ -13,6 +13,7 @@ use throughline_wire::{Compression, DecodeContext, DecodeLimits, Decoder, Encodi
 use super::super::{Engine, LOG_FOLDER, lock};
 use crate::error::Error;
 use crate::manifest::Lost;
+use crate::set_aside;
 use crate::wal::frame::Header;
 use crate::wal::segment::SegmentName;
 use crate::wal::{Cursor, Found, Kind, Reader};
@@ -263,7 +264,9 @@ impl Replay<'_> {
         engine.counters.torn_records.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let items =
             damage.header.map_or(String::new(), |h| format!(" (a record of {} items)", h.frame.items()));
-        let broken = path.with_extension("broken");
+        let name =
+            path.with_extension("broken").file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let broken = path.with_file_name(set_aside::stamped(&name, set_aside::BROKEN, engine.clock.now()));
         let text = format!(
             "{}: {} bytes{items} at the end are no whole record: cut off, kept in {}",
             path.display(),
