@@ -4,6 +4,7 @@ mod damage;
 mod faults;
 mod fsck;
 mod harness;
+mod mutations;
 mod observe;
 mod power_cut;
 mod retries;

@@ -1,6 +1,8 @@
 //! Reads arbitrary bytes as if they were a file of a block whose checksums agree, as far as they go: what the fuzz
 //! targets and the mutation tests call. The outcome does not matter, only that there is one.
 
+mod table;
+
 use std::io::Write as _;
 use std::path::Path;
 
@@ -10,6 +12,8 @@ use super::read::picked_of;
 use super::samples::Run;
 use crate::disk::{Disk, SimDisk};
 use crate::error::Error;
+
+pub use table::{CHANGE_BYTES, ProbedBlock, damage};
 
 /// Reads bytes as the file `checksums`.
 pub fn checksums(bytes: &[u8]) -> Result<usize, Error> {

@@ -8,6 +8,7 @@ mod metrics;
 mod page;
 mod pages;
 mod picked;
+mod plausible;
 mod search;
 mod services;
 mod table;

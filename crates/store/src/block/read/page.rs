@@ -14,6 +14,18 @@ thread_local! {
     static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
+/// No page is larger once it is decompressed. Pages hold a few thousand rows, of which each came in a request.
+pub(super) const PAGE_BYTES_MAX: usize = 1 << 30;
+
+/// Room for so many times what is stored is made at once where a page says that it needs it; and [`ROOM_BYTES`] for any.
+const ROOM_RATIO: usize = 64;
+const ROOM_BYTES: usize = 1 << 20;
+
+/// Whether room for so many bytes is made at once for a frame; else it grows with what comes.
+pub(super) fn has_room(frame_bytes: usize, n_bytes: usize) -> bool {
+    n_bytes <= frame_bytes.saturating_mul(ROOM_RATIO).max(ROOM_BYTES)
+}
+
 /// Structs within structs of a page header: the statistics of a page are the second.
 const DEPTH_MAX: usize = 4;
 
@@ -105,6 +117,10 @@ impl<'a> StoredPage<'a> {
 
 /// Appends the bytes of a frame, of which there are no more than so many.
 fn decompress(codec: Compression, frame: &[u8], n_bytes: usize, out: &mut Vec<u8>) -> Option<()> {
+    if !has_room(frame.len(), n_bytes) {
+        // Rare, or not as it says: the library's way makes room little by little.
+        return None;
+    }
     match codec {
         Compression::ZSTD(_) => decompress_zstd(frame, n_bytes, out).ok(),
         Compression::LZ4_RAW => {

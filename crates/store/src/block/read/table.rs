@@ -13,6 +13,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, RowGroupMeta
 
 use super::layout::Layout;
 use super::pages::GroupPages;
+use super::plausible::{self, guarded};
 use crate::block::Table;
 use crate::block::checksums::{CheckedFile, Windows};
 use crate::block::tables::{columns_error, dictionary_type, with_dictionaries};
@@ -42,11 +43,17 @@ pub(crate) struct TableReader {
 
 impl TableReader {
     pub(crate) fn open(table: Table, file: CheckedFile) -> Result<TableReader, Error> {
+        guarded(table, "open", || TableReader::open_any(table, file))
+    }
+
+    fn open_any(table: Table, file: CheckedFile) -> Result<TableReader, Error> {
         let options = ArrowReaderOptions::new()
             .with_column_index_policy(PageIndexPolicy::Skip)
             .with_offset_index_policy(PageIndexPolicy::Optional);
         let metadata =
             ArrowReaderMetadata::load(&file, options).map_err(|error| columns_error(table, "open", error))?;
+        plausible::check(metadata.metadata(), file.bytes())
+            .map_err(|detail| Error::damaged(file.path(), detail))?;
         let mut first_rows = vec![0];
         for group in metadata.metadata().row_groups() {
             let before = first_rows.last().copied().unwrap_or_default();
@@ -62,6 +69,10 @@ impl TableReader {
 
     /// The same table with all texts as dictionaries, for those who hand them on rather than read them.
     pub(crate) fn with_dictionaries(&self) -> Result<TableReader, Error> {
+        guarded(self.table, "open", || self.decoding_dictionaries())
+    }
+
+    fn decoding_dictionaries(&self) -> Result<TableReader, Error> {
         let scan_fields = with_dictionaries(self.schema()).fields().clone();
         let levels = levels_of(&self.metadata, ProjectionMask::all(), &scan_fields)
             .map_err(|error| columns_error(self.table, "open", error))?;
@@ -181,6 +192,11 @@ impl TableReader {
         ranges: Option<Vec<Range<usize>>>,
         columns: Option<&[&str]>,
     ) -> Result<Vec<RecordBatch>, Error> {
+        if group >= self.groups() {
+            // Rows are named in other tables and in the index.
+            let detail = format!("a row beyond its {} is asked for", self.num_rows());
+            return Err(Error::damaged(self.file.path(), detail));
+        }
         let schema = self.metadata.metadata().file_metadata().schema_descr();
         let mask = columns.map(|names| ProjectionMask::columns(schema, names.iter().copied()));
         let windows = self.windows(group, ranges.is_some(), mask.as_ref())?;
@@ -208,6 +224,16 @@ impl TableReader {
     }
 
     fn decode(
+        &self,
+        source: Windows,
+        group: usize,
+        ranges: Option<Vec<Range<usize>>>,
+        mask: Option<ProjectionMask>,
+    ) -> Result<Vec<RecordBatch>, Error> {
+        guarded(self.table, "read", || self.decode_any(source, group, ranges, mask))
+    }
+
+    fn decode_any(
         &self,
         source: Windows,
         group: usize,
