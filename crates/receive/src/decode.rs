@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use throughline_model::Signal;
 use throughline_store::{Store, Write, WriteError};
-use throughline_wire::{self as wire, DecodeContext, DecodeLimits, Decoded, Decoder, Rejection};
+use throughline_wire::{self as wire, DecodeContext, DecodeLimits, Decoded, Decoder, Encoding, Rejection};
 use tokio::sync::oneshot;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
@@ -174,7 +174,7 @@ impl Worker {
             Err(refusal) => return answer(reply, Err(refusal)),
         };
         let ExportRequest { signal, encoding, compression, body, reservation, .. } = request;
-        let accepted = accepted(&decoded, signal);
+        let accepted = accepted(&decoded, signal, encoding);
         if decoded.batch.is_empty() && accepted.rejected == 0 {
             return answer(reply, Ok(accepted));
         }
@@ -218,8 +218,11 @@ fn content_hash(signal: Signal, plain: &[u8]) -> u128 {
     xxh3_128_with_seed(plain, signal as u64)
 }
 
-fn accepted(decoded: &Decoded, signal: Signal) -> Accepted {
-    let mut message = Rejection::summary(&decoded.rejected, signal);
+fn accepted(decoded: &Decoded, signal: Signal, encoding: Encoding) -> Accepted {
+    let mut message = match encoding {
+        Encoding::LokiProtobuf | Encoding::LokiJson => wire::loki::summary(&decoded.rejected),
+        _ => Rejection::summary(&decoded.rejected, signal),
+    };
     truncate(&mut message, PARTIAL_MESSAGE_BYTES_MAX);
     Accepted {
         items: decoded.batch.items() as u64,

@@ -1,10 +1,11 @@
-//! OTLP and Prometheus' remote write in: the gRPC and the HTTP receiver, from the socket to the store's acknowledgement.
+//! OTLP, Prometheus' remote write and Loki's push in: the gRPC and the HTTP receiver, from the socket to the store's acknowledgement.
 //!
 //! The path of a request:
 //!
 //! 1. [`listener`] accepts the connection ([`connections`] has the places) and watches it ([`socket`]): slow headers,
 //!    idleness, shutdown.
-//! 2. [`otlp_grpc`], [`otlp_http`] or [`prometheus`] reads the headers and finds the signal, the encoding and the compression.
+//! 2. [`otlp_grpc`], [`otlp_http`], [`prometheus`] or [`loki`] reads the headers and finds the signal, the encoding and the
+//!    compression.
 //! 3. [`body`] reads the body, for which [`admission`] reserves bytes before they are read.
 //! 4. [`decode`] takes it from the reactors to a thread of its own: decompress, hash, decode, hand to the store.
 //! 5. The store calls back when the frame is on disk, and the sender is told exactly what was accepted. What is not
@@ -18,9 +19,11 @@ mod body;
 mod connections;
 mod decode;
 mod listener;
+mod loki;
 mod otlp_grpc;
 mod otlp_http;
 mod prometheus;
+mod push;
 mod refusal;
 mod reply;
 mod service;
@@ -36,7 +39,7 @@ use throughline_store::{Clock, Store};
 use throughline_wire::DecodeLimits;
 
 pub use crate::decode::behind_questions;
-pub use crate::prometheus::MetricsWriter;
+pub use crate::push::PushWriter;
 pub use crate::reply::Reply;
 use crate::service::Service;
 pub use crate::stats::{ReceiveStats, SignalStats, Stats, Transport};
@@ -167,9 +170,9 @@ impl Receiver {
         Stats::new(&self.service)
     }
 
-    /// Takes metrics in on another listener, while the receiver runs.
-    pub fn metrics_writer(&self) -> MetricsWriter {
-        MetricsWriter::new(&self.service)
+    /// Takes pushes in on another listener, while the receiver runs.
+    pub fn push_writer(&self) -> PushWriter {
+        PushWriter::new(&self.service)
     }
 
     /// Serves until `shutdown` completes, then finishes what is in flight, within the configured time.

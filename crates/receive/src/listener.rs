@@ -21,7 +21,7 @@ use crate::connections::OpenConnection;
 use crate::service::Service;
 use crate::socket::{Activity, Expiry, Socket};
 use crate::stats::Transport;
-use crate::{Error, otlp_grpc, otlp_http, prometheus};
+use crate::{Error, loki, otlp_grpc, otlp_http, prometheus};
 
 /// Headers of one request: an OTLP sender has a few hundred bytes, with long credentials a few thousand.
 const HEADER_BYTES_MAX: u32 = 16 << 10;
@@ -130,6 +130,9 @@ async fn serve_connection(stream: TcpStream, transport: Transport, mut shared: S
                     Transport::Grpc => otlp_grpc::handle(&service, request).await,
                     Transport::Http if prometheus::is_path(request.uri().path()) => {
                         prometheus::handle(&service, request).await
+                    }
+                    Transport::Http if loki::is_path(request.uri().path()) => {
+                        loki::handle(&service, request).await
                     }
                     Transport::Http => otlp_http::handle(&service, request).await,
                 };

@@ -113,8 +113,8 @@ fn respond(status: StatusCode, encoding: Encoding, body: Vec<u8>) -> Response<Re
     let mut response = Response::new(Reply::of(body));
     *response.status_mut() = status;
     let content_type = match encoding {
-        Encoding::Protobuf | Encoding::RemoteWrite1 | Encoding::RemoteWrite2 => PROTOBUF,
         Encoding::Json => JSON,
+        _ => PROTOBUF,
     };
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response

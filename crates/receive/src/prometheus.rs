@@ -1,12 +1,11 @@
 //! What Prometheus takes in: remote write 1.0 and 2.0, and OTLP metrics under Prometheus' path.
 //!
 //! The paths are Prometheus' own, at the root and under `/prometheus`; they are served on the port of OTLP/HTTP and,
-//! through a [`MetricsWriter`], on the listener where queries are answered. Answers are Prometheus' as well: 204 (200
+//! through a [`crate::PushWriter`], on the listener where queries are answered. Answers are Prometheus' as well: 204 (200
 //! for OTLP) without a body, or a line of text. What was accepted of a request is stored whatever the status; where
 //! anything was not, it is 400, which senders do not repeat.
 
 use std::fmt::Display;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
@@ -30,38 +29,17 @@ const HISTOGRAMS_WRITTEN: HeaderName =
     HeaderName::from_static("x-prometheus-remote-write-histograms-written");
 const EXEMPLARS_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-exemplars-written");
 
-/// Takes metrics in on a listener of someone else's; its requests count with those of the receiver.
-#[derive(Clone)]
-pub struct MetricsWriter {
-    service: Arc<Service>,
-}
-
-impl MetricsWriter {
-    /// The paths that it answers.
-    pub const PATHS: [&str; 4] = [
-        "/api/v1/write",
-        "/prometheus/api/v1/write",
-        "/api/v1/otlp/v1/metrics",
-        "/prometheus/api/v1/otlp/v1/metrics",
-    ];
-
-    pub(crate) fn new(service: &Arc<Service>) -> MetricsWriter {
-        MetricsWriter { service: Arc::clone(service) }
-    }
-
-    /// Answers one request.
-    pub async fn handle<B>(&self, request: Request<B>) -> Response<Reply>
-    where
-        B: Body<Data = Bytes>,
-        B::Error: Display,
-    {
-        handle(&self.service, request).await
-    }
-}
+/// The paths that are answered here.
+pub(crate) const PATHS: [&str; 4] = [
+    "/api/v1/write",
+    "/prometheus/api/v1/write",
+    "/api/v1/otlp/v1/metrics",
+    "/prometheus/api/v1/otlp/v1/metrics",
+];
 
 /// Whether a path is answered here.
 pub(crate) fn is_path(path: &str) -> bool {
-    MetricsWriter::PATHS.contains(&path)
+    PATHS.contains(&path)
 }
 
 /// Answers one request, whatever its path: one that is not of remote write is of OTLP.
@@ -174,7 +152,7 @@ fn accepted_response(encoding: Encoding, accepted: &Accepted) -> Response<Reply>
     *response.status_mut() = match (is_whole, encoding) {
         (false, _) => StatusCode::BAD_REQUEST,
         (true, Encoding::Protobuf | Encoding::Json) => StatusCode::OK,
-        (true, Encoding::RemoteWrite1 | Encoding::RemoteWrite2) => StatusCode::NO_CONTENT,
+        (true, _) => StatusCode::NO_CONTENT,
     };
     if encoding == Encoding::RemoteWrite2 {
         put_written(response.headers_mut(), accepted);
@@ -190,7 +168,7 @@ fn put_written(headers: &mut HeaderMap, accepted: &Accepted) {
     headers.insert(EXEMPLARS_WRITTEN, HeaderValue::from(accepted.exemplars));
 }
 
-fn refused(refusal: &Refusal, say_close: bool) -> Response<Reply> {
+pub(crate) fn refused(refusal: &Refusal, say_close: bool) -> Response<Reply> {
     let mut response = text(&refusal.message);
     *response.status_mut() = refusal.cause.http_status();
     let headers = response.headers_mut();
@@ -206,7 +184,7 @@ fn refused(refusal: &Refusal, say_close: bool) -> Response<Reply> {
     response
 }
 
-fn text(message: &str) -> Response<Reply> {
+pub(crate) fn text(message: &str) -> Response<Reply> {
     let mut response = Response::new(Reply::of(format!("{message}\n").into_bytes()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response

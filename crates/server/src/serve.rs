@@ -198,7 +198,7 @@ async fn serve(config: &Config, opened: &Opened<'_>, api: Api, until_stdin_close
     let states =
         scraping::States { scraper: scraper.observer(), rules: rules.as_ref().map(RuleEngine::states) };
     context.prometheus.states = Arc::new(states);
-    let mut router = writer::mount(throughline_api::native(context), &receiver.metrics_writer());
+    let mut router = writer::mount(throughline_api::native(context), &receiver.push_writer());
     if let Some(rules) = &rules {
         router = reload::install(router, rules.reloader())?;
     }

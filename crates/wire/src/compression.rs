@@ -20,8 +20,14 @@ pub enum Compression {
     Gzip = 1,
     /// `zstd`.
     Zstd = 2,
-    /// `snappy`, the block format: of Prometheus' remote write alone.
+    /// `snappy`, the block format: of Prometheus' remote write and of Loki's push.
     Snappy = 3,
+    /// `deflate` without a header, as Loki has it.
+    Deflate = 4,
+    /// `gzip` around `snappy`: of Loki's push alone.
+    GzipSnappy = 5,
+    /// `deflate` around `snappy`: of Loki's push alone.
+    DeflateSnappy = 6,
 }
 
 impl Compression {
@@ -37,6 +43,9 @@ impl Compression {
             1 => Some(Compression::Gzip),
             2 => Some(Compression::Zstd),
             3 => Some(Compression::Snappy),
+            4 => Some(Compression::Deflate),
+            5 => Some(Compression::GzipSnappy),
+            6 => Some(Compression::DeflateSnappy),
             _ => None,
         }
     }
@@ -48,6 +57,9 @@ impl Compression {
             Compression::Gzip => "gzip",
             Compression::Zstd => "zstd",
             Compression::Snappy => "snappy",
+            Compression::Deflate => "deflate",
+            Compression::GzipSnappy => "gzip of snappy",
+            Compression::DeflateSnappy => "deflate of snappy",
         }
     }
 
@@ -87,6 +99,16 @@ pub fn decompress(
             read_bounded(reader, compression, body.len(), limit_bytes).map(Cow::Owned)
         }
         Compression::Snappy => unsnap(body, limit_bytes).map(Cow::Owned),
+        Compression::Deflate => {
+            let reader = flate2::bufread::DeflateDecoder::new(body);
+            read_bounded(reader, compression, body.len(), limit_bytes).map(Cow::Owned)
+        }
+        Compression::GzipSnappy => {
+            unsnap(&decompress(body, Compression::Gzip, limit_bytes)?, limit_bytes).map(Cow::Owned)
+        }
+        Compression::DeflateSnappy => {
+            unsnap(&decompress(body, Compression::Deflate, limit_bytes)?, limit_bytes).map(Cow::Owned)
+        }
     }
 }
 

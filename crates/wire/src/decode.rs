@@ -17,6 +17,10 @@ pub enum Encoding {
     RemoteWrite1 = 2,
     /// Prometheus' remote write 2.0: `io.prometheus.write.v2.Request`.
     RemoteWrite2 = 3,
+    /// Loki's push in protobuf: `logproto.PushRequest`.
+    LokiProtobuf = 4,
+    /// Loki's push in JSON.
+    LokiJson = 5,
 }
 
 impl Encoding {
@@ -32,6 +36,8 @@ impl Encoding {
             1 => Some(Encoding::Json),
             2 => Some(Encoding::RemoteWrite1),
             3 => Some(Encoding::RemoteWrite2),
+            4 => Some(Encoding::LokiProtobuf),
+            5 => Some(Encoding::LokiJson),
             _ => None,
         }
     }
@@ -105,6 +111,7 @@ pub struct Decoded {
 pub struct Decoder {
     state: crate::otlp::Memory,
     series: crate::prometheus::write::Memory,
+    streams: crate::loki::Memory,
 }
 
 impl Decoder {
@@ -135,6 +142,11 @@ impl Decoder {
             }
             Encoding::RemoteWrite2 => {
                 crate::prometheus::write::decode(Version::V2, body, context, &mut self.series)
+            }
+            Encoding::LokiProtobuf => crate::loki::decode(body, context, &mut self.streams),
+            Encoding::LokiJson => {
+                let message = crate::loki::json::to_protobuf(body)?;
+                crate::loki::decode(&message, context, &mut self.streams)
             }
         }
     }

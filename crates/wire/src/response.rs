@@ -24,7 +24,11 @@ pub fn export_response(signal: Signal, encoding: Encoding, rejected: u64, messag
         return if encoding == Encoding::Json { b"{}".to_vec() } else { Vec::new() };
     }
     match encoding {
-        Encoding::Protobuf | Encoding::RemoteWrite1 | Encoding::RemoteWrite2 => {
+        Encoding::Protobuf
+        | Encoding::RemoteWrite1
+        | Encoding::RemoteWrite2
+        | Encoding::LokiProtobuf
+        | Encoding::LokiJson => {
             let mut partial = Vec::new();
             if rejected > 0 {
                 put_number(&mut partial, 1, rejected);
@@ -57,9 +61,11 @@ pub fn export_response(signal: Signal, encoding: Encoding, rejected: u64, messag
 /// status code. `retry_after` adds a `RetryInfo` detail, which tells the sender to try again and when.
 pub fn status(encoding: Encoding, code: i32, message: &str, retry_after: Option<Duration>) -> Vec<u8> {
     let detail = retry_after.map(|delay| match encoding {
-        Encoding::Protobuf | Encoding::RemoteWrite1 | Encoding::RemoteWrite2 => {
-            Detail::Protobuf(RETRY_INFO, retry_info(delay))
-        }
+        Encoding::Protobuf
+        | Encoding::RemoteWrite1
+        | Encoding::RemoteWrite2
+        | Encoding::LokiProtobuf
+        | Encoding::LokiJson => Detail::Protobuf(RETRY_INFO, retry_info(delay)),
         Encoding::Json => Detail::Json(json!({ "@type": RETRY_INFO, "retryDelay": duration_text(delay) })),
     });
     status_with(encoding, code, message, detail)
@@ -68,7 +74,11 @@ pub fn status(encoding: Encoding, code: i32, message: &str, retry_after: Option<
 /// A `google.rpc.Status` of bad data: a `BadRequest` detail names the field, as the OTLP specification asks.
 pub fn bad_request(encoding: Encoding, code: i32, message: &str, field: &str) -> Vec<u8> {
     let detail = match encoding {
-        Encoding::Protobuf | Encoding::RemoteWrite1 | Encoding::RemoteWrite2 => {
+        Encoding::Protobuf
+        | Encoding::RemoteWrite1
+        | Encoding::RemoteWrite2
+        | Encoding::LokiProtobuf
+        | Encoding::LokiJson => {
             let (mut violation, mut bad_request) = (Vec::new(), Vec::new());
             put_bytes(&mut violation, 1, field.as_bytes());
             put_bytes(&mut violation, 2, message.as_bytes());
@@ -91,7 +101,11 @@ enum Detail {
 
 fn status_with(encoding: Encoding, code: i32, message: &str, detail: Option<Detail>) -> Vec<u8> {
     match encoding {
-        Encoding::Protobuf | Encoding::RemoteWrite1 | Encoding::RemoteWrite2 => {
+        Encoding::Protobuf
+        | Encoding::RemoteWrite1
+        | Encoding::RemoteWrite2
+        | Encoding::LokiProtobuf
+        | Encoding::LokiJson => {
             let mut status = Vec::new();
             if code != 0 {
                 put_number(&mut status, 1, i64::from(code) as u64);

@@ -5,8 +5,11 @@ mod client;
 mod connections;
 mod delivery;
 mod hostile;
+mod loki;
 #[path = "../../../wire/tests/requests/remote_write.rs"]
 mod messages;
+#[path = "../../../wire/tests/requests/loki.rs"]
+mod pushes;
 mod remote_write;
 mod sdk;
 mod server;
