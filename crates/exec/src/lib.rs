@@ -21,7 +21,7 @@ pub use error::{ExecError, Limit};
 pub use histogram::{CounterResetHint, FloatHistogram};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher, MatcherError};
-pub use pattern::{AnchoredRegex, search_regex};
+pub use pattern::{AnchoredRegex, search_bytes_regex, search_regex};
 pub use series::{
     STALE_NAN_BITS, SelectHints, SelectRequest, SeriesSamples, SeriesSource, is_stale, stale_nan,
 };

@@ -148,6 +148,22 @@ fn build(translated: &str) -> Result<Regex, String> {
         .map_err(|error| compile_reason(&error))
 }
 
+/// Compiles an expression of RE2's syntax that may match anywhere in bytes, with these flags (`m`, `s`, `i` or none). Text that
+/// is not UTF-8 matches only where the expression does not look.
+pub fn search_bytes_regex(pattern: &str, flags: &str) -> Result<regex::bytes::Regex, MatcherError> {
+    let failed = |reason: String| MatcherError::Regex { pattern: shorten(pattern), reason };
+    if pattern.len() > PATTERN_BYTES_MAX {
+        return Err(failed(format!("longer than {PATTERN_BYTES_MAX} bytes")));
+    }
+    let translated = translate(pattern).map_err(failed)?;
+    regex::bytes::RegexBuilder::new(&format!("(?{flags}:{translated})"))
+        .size_limit(PROGRAM_BYTES_MAX)
+        .dfa_size_limit(PROGRAM_BYTES_MAX)
+        .nest_limit(DEPTH_MAX + 2)
+        .build()
+        .map_err(|error| failed(compile_reason(&error)))
+}
+
 /// For messages: nobody reads a kilobyte of expression in an error.
 fn shorten(pattern: &str) -> String {
     let short: String = pattern.chars().take(200).collect();

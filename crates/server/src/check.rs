@@ -87,6 +87,10 @@ pub fn summary(config: &Config) -> String {
         memtable.age,
         retention.age,
     );
+    for receiver in &config.pulled.filelog {
+        let patterns: Vec<&str> = receiver.find.include.iter().map(|pattern| pattern.text()).collect();
+        out += &format!("  log files     {}: {}\n", receiver.id, patterns.join(", "));
+    }
     for warning in &config.warnings {
         out += &format!("  warning: {warning}\n");
     }

@@ -2,7 +2,7 @@
 //!
 //! 1. [`tree`]: text to values with lines;
 //! 2. [`expand`]: environment variables;
-//! 3. [`section`], [`components`], [`prometheus`] and [`derive`]: values to settings, collecting every problem.
+//! 3. [`section`], [`components`], [`prometheus`], [`filelog`] and [`derive`]: values to settings, collecting every problem.
 //!
 //! What a Collector may configure and this version cannot do yet is
 //! refused by name, never ignored.
@@ -10,6 +10,7 @@
 mod components;
 mod derive;
 mod expand;
+mod filelog;
 mod prometheus;
 mod query;
 pub mod rule_file;
@@ -49,8 +50,8 @@ pub struct Config {
     pub query: Query,
     /// How OTLP becomes Prometheus series.
     pub prometheus: Prometheus,
-    /// The `prometheus` receiver.
-    pub scraping: Scraping,
+    /// What is fetched and not sent.
+    pub pulled: Pulled,
     /// What is derived from spans, if anything is.
     pub derive: Option<DeriveConfig>,
     /// What is worth knowing and no problem.
@@ -77,6 +78,15 @@ pub struct Otlp {
     pub request_bytes_max: u64,
     /// HTTP/2 requests at once on one connection.
     pub streams_max: u32,
+}
+
+/// What is fetched and not sent.
+#[derive(Clone, Debug, Default)]
+pub struct Pulled {
+    /// The `prometheus` receiver.
+    pub scraping: Scraping,
+    /// The `filelog` receivers.
+    pub filelog: Vec<throughline_filelog::settings::Receiver>,
 }
 
 /// What requests and items may be.
@@ -147,7 +157,7 @@ impl Default for Config {
             },
             query: Query::default(),
             prometheus: Prometheus::default(),
-            scraping: Scraping::default(),
+            pulled: Pulled::default(),
             derive: Some(DeriveConfig::default()),
             warnings: Vec::new(),
         }

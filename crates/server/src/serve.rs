@@ -8,6 +8,7 @@
 //! not lost to its sender.
 
 mod derived_metrics;
+mod log_files;
 mod receiver_metrics;
 mod reload;
 mod rules;
@@ -27,8 +28,9 @@ use serde_json::json;
 use throughline_api::PrometheusContext;
 use throughline_api::listener;
 use throughline_derive::{Derivation, Running};
+use throughline_filelog::FileLog;
 use throughline_receive::Receiver;
-use throughline_scrape::{Observer, Scraper};
+use throughline_scrape::Scraper;
 use throughline_store::{Clock, OsDisk, Store, SystemClock};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -193,7 +195,9 @@ async fn serve(config: &Config, opened: &Opened<'_>, api: Api, until_stdin_close
     let addresses = Addresses { grpc: receiver.grpc_addr(), http: receiver.http_addr(), api: api.address };
     let draining = Arc::new(AtomicBool::new(false));
     let scraper = Scraper::start(settings::scrape(config), store.clone(), Arc::clone(clock));
-    let mut context = context(config, opened, &receiver, &scraper.observer(), addresses, &draining);
+    let log_files = log_files::start(config, store, clock)?;
+    let sources = Sources { receiver: &receiver, scraper: &scraper, log_files: &log_files };
+    let mut context = context(config, opened, &sources, addresses, &draining);
     let rules = start_rules(config, store, clock, &context.prometheus)?;
     let states =
         scraping::States { scraper: scraper.observer(), rules: rules.as_ref().map(RuleEngine::states) };
@@ -211,6 +215,8 @@ async fn serve(config: &Config, opened: &Opened<'_>, api: Api, until_stdin_close
             draining.store(true, Ordering::Relaxed);
         })
         .await?;
+    // It waits for the request on its way.
+    tokio::task::spawn_blocking(|| log_files.stop()).await?;
     scraper.stop().await;
     if let Some(rules) = rules {
         // It waits for the evaluation under way.
@@ -252,19 +258,27 @@ impl Addresses {
     }
 }
 
+/// Everything that data comes in by.
+struct Sources<'a> {
+    receiver: &'a Receiver,
+    scraper: &'a Scraper,
+    log_files: &'a FileLog,
+}
+
 fn context(
     config: &Config,
     opened: &Opened<'_>,
-    receiver: &Receiver,
-    scraper: &Observer,
+    sources: &Sources<'_>,
     addresses: Addresses,
     draining: &Arc<AtomicBool>,
 ) -> throughline_api::Context {
-    let (stats, observer) = (receiver.stats(), scraper.clone());
+    let (stats, observer) = (sources.receiver.stats(), sources.scraper.observer());
+    let log_files = sources.log_files.observer();
     let derivation = opened.derivation.clone();
     let families = move || {
         let mut families = receiver_metrics::families(&stats.read());
         families.extend(scraping::families(&observer.stats()));
+        families.extend(log_files::families(&log_files.stats()));
         if let Some(derivation) = &derivation {
             families.extend(derived_metrics::families(&derivation.status()));
         }

@@ -1,11 +1,12 @@
-//! The Collector's part of the file: components and pipelines. Here the `otlp` and `prometheus` receivers work; every other
+//! The Collector's part of the file: components and pipelines. Here the `otlp`, `prometheus` and `filelog` receivers and the
+//! `file_storage` extension work; every other
 //! component is refused by its name, with the Collector's words where it has some.
 
 use std::collections::BTreeMap;
 
 use super::section::{Problem, Section, closest};
 use super::tree::{Key, Node, Value};
-use super::{Config, prometheus};
+use super::{Config, filelog, prometheus};
 
 /// The signals that a pipeline may be of.
 const SIGNALS: [&str; 3] = ["traces", "metrics", "logs"];
@@ -14,32 +15,44 @@ const REQUEST_BYTES_MAX: u64 = 256 << 20;
 
 /// Reads `receivers`, `processors`, `exporters`, `connectors`, `extensions` and `service`.
 pub fn read(top: &mut Section<'_>, config: &mut Config) {
-    let receivers = read_receivers(top.section("receivers"), config);
-    for (section, kind) in [
-        ("processors", "processor"),
-        ("exporters", "exporter"),
-        ("connectors", "connector"),
-        ("extensions", "extension"),
-    ] {
+    let storages = filelog::read_storages(top.section("extensions"));
+    let receivers = read_receivers(top.section("receivers"), &storages, config);
+    for (section, kind) in
+        [("processors", "processor"), ("exporters", "exporter"), ("connectors", "connector")]
+    {
         refuse_all(top.section(section), kind);
     }
-    read_service(top.section("service"), &receivers, config);
+    read_service(top.section("service"), &receivers, &storages, config);
 }
 
 /// Ids of the receivers, with the line of each.
-fn read_receivers(mut section: Section<'_>, config: &mut Config) -> BTreeMap<String, u64> {
+fn read_receivers(
+    mut section: Section<'_>,
+    storages: &filelog::Storages,
+    config: &mut Config,
+) -> BTreeMap<String, u64> {
     let mut found: BTreeMap<String, u64> = BTreeMap::new();
     for (key, node) in section.take_rest() {
         let Some(kind) = checked_id(&mut section, &key) else { continue };
         if kind == "prometheus" {
             let mut problems = Vec::new();
             let path = section.path_of(&key.name);
-            prometheus::read(&path, node, &mut config.scraping, &mut problems);
+            prometheus::read(&path, node, &mut config.pulled.scraping, &mut problems);
+            section.extend(problems);
+        } else if filelog::KINDS.contains(&kind.as_str()) {
+            let mut problems = Vec::new();
+            let path = section.path_of(&key.name);
+            if let Some((receiver, warnings)) =
+                filelog::read(&path, key.name.trim(), node, storages, &mut problems)
+            {
+                config.pulled.filelog.push(receiver);
+                config.warnings.extend(warnings);
+            }
             section.extend(problems);
         } else if kind != "otlp" {
             let message = format!(
-                "unknown type: {kind:?} for id: {:?} (valid values: [otlp prometheus]); the {kind} receiver is not \
-                 supported yet",
+                "unknown type: {kind:?} for id: {:?} (valid values: [filelog otlp prometheus]); the {kind} receiver \
+                 is not supported yet",
                 key.name
             );
             section.refuse(&key.name, Some(key.line), message);
@@ -136,7 +149,7 @@ fn refuse_all(mut section: Section<'_>, kind: &str) {
 }
 
 /// The type of an id `type` or `type/name`.
-fn checked_id(section: &mut Section<'_>, key: &Key) -> Option<String> {
+pub fn checked_id(section: &mut Section<'_>, key: &Key) -> Option<String> {
     let (kind, name) = match key.name.split_once('/') {
         Some((kind, name)) => (kind.trim(), Some(name.trim())),
         None => (key.name.trim(), None),
@@ -154,9 +167,13 @@ fn checked_id(section: &mut Section<'_>, key: &Key) -> Option<String> {
     None
 }
 
-fn read_service(mut service: Section<'_>, receivers: &BTreeMap<String, u64>, config: &mut Config) {
-    for key in ["telemetry", "extensions"] {
-        let Some(node) = service.take(key) else { continue };
+fn read_service(
+    mut service: Section<'_>,
+    receivers: &BTreeMap<String, u64>,
+    storages: &filelog::Storages,
+    config: &mut Config,
+) {
+    if let Some(node) = service.take("telemetry") {
         let empty = match &node.value {
             Value::Null => true,
             Value::List(items) => items.is_empty(),
@@ -164,7 +181,13 @@ fn read_service(mut service: Section<'_>, receivers: &BTreeMap<String, u64>, con
             _ => false,
         };
         if !empty {
-            service.refuse(key, Some(node.line), "not supported yet; leave it out");
+            service.refuse("telemetry", Some(node.line), "not supported yet; leave it out");
+        }
+    }
+    for (id, line) in ids(&mut service, "extensions") {
+        if !storages.contains_key(&id) {
+            let message = format!("references extension {id:?} which is not configured");
+            service.refuse("extensions", Some(line), message);
         }
     }
     let Some(node) = service.take("pipelines") else {

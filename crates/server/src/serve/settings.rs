@@ -73,8 +73,8 @@ pub fn scrape(config: &Config) -> ScrapeConfig {
     let mut seed = DefaultHasher::new();
     config.data_dir.hash(&mut seed);
     ScrapeConfig {
-        jobs: config.scraping.jobs.clone(),
-        external_labels: config.scraping.external_labels.clone(),
+        jobs: config.pulled.scraping.jobs.clone(),
+        external_labels: config.pulled.scraping.external_labels.clone(),
         decode_limits: decode_limits(config),
         seed: seed.finish(),
         warn: Box::new(|text| super::log("warning", text)),

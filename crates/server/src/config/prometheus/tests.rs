@@ -51,7 +51,7 @@ fn a_whole_receiver_is_taken() {
 ",
     )
     .expect("taken");
-    let [shop, node] = config.scraping.jobs.as_slice() else { panic!("{:?}", config.scraping) };
+    let [shop, node] = config.pulled.scraping.jobs.as_slice() else { panic!("{:?}", config.pulled.scraping) };
     assert_eq!((shop.interval.as_secs(), shop.timeout.as_secs()), (15, 5));
     assert_eq!((node.interval.as_secs(), node.timeout.as_secs()), (15, 10));
     assert_eq!((shop.limits.samples, shop.limits.body_bytes), (1000, 10 << 20));
@@ -62,7 +62,7 @@ fn a_whole_receiver_is_taken() {
     assert_eq!(shop.discovery.fixed[0].labels["zone"], "1");
     assert_eq!(shop.discovery.urls[0].refresh.as_secs(), 30);
     assert_eq!((shop.target_rules.len(), shop.sample_rules.len()), (1, 1));
-    assert_eq!(config.scraping.external_labels, [("cluster".to_owned(), "c1".to_owned())]);
+    assert_eq!(config.pulled.scraping.external_labels, [("cluster".to_owned(), "c1".to_owned())]);
     assert!(!format!("{shop:?}").contains("\"p\""), "secrets are not shown");
 }
 
