@@ -19,12 +19,23 @@ pub fn selector(matchers: &[Matcher]) -> Checked {
         .to_owned())
 }
 
-/// The groups of an expression that extracts labels.
+/// An expression that extracts labels has named groups.
 pub fn captures(regex: &Regex) -> Checked {
-    let mut names: Vec<&str> = regex.capture_names().flatten().collect();
-    if names.is_empty() {
-        return Err("at least one named capture must be supplied".to_owned());
+    match regex.capture_names().flatten().next() {
+        Some(_) => Ok(()),
+        None => Err("at least one named capture must be supplied".to_owned()),
     }
+}
+
+/// No two groups of an expression have one name; asked before it is compiled, to say it in the words of labels.
+pub fn capture_names(pattern: &str) -> Checked {
+    let mut names: Vec<&str> = pattern
+        .split("(?")
+        .skip(1)
+        .filter_map(|group| group.strip_prefix("P<").or_else(|| group.strip_prefix('<')))
+        .filter_map(|group| group.split_once('>').map(|(name, _)| name))
+        .filter(|name| name.chars().all(|char| char.is_alphanumeric() || char == '_'))
+        .collect();
     names.sort_unstable();
     match names.iter().zip(names.iter().skip(1)).find(|(name, next)| name == next) {
         Some((name, _)) => Err(format!("duplicate extracted label name '{name}'")),

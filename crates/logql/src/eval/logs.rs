@@ -124,7 +124,8 @@ struct Sink<'a> {
     bound: Option<i64>,
     lines: Vec<Entry>,
     sets: Sets,
-    stream: Option<Labels>,
+    /// The stream of the rows, and the set of labels that it is.
+    stream: Option<(Labels, Option<usize>)>,
     budget: &'a Budget,
     /// Of sets and names, as far as they were counted.
     label_bytes: u64,
@@ -133,9 +134,9 @@ struct Sink<'a> {
 
 impl LogSink for Sink<'_> {
     fn rows(&mut self, rows: &LogRows<'_>) -> Result<Demand, ExecError> {
-        if self.stream.as_ref() != Some(rows.stream) {
+        if !self.stream.as_ref().is_some_and(|(stream, _)| stream == rows.stream) {
             self.pipeline.begin_stream(rows.stream);
-            self.stream = Some(rows.stream.clone());
+            self.stream = Some((rows.stream.clone(), None));
         }
         for (row, time_ns) in rows.times_ns.iter().enumerate() {
             let place = self.place(*time_ns);
@@ -147,7 +148,7 @@ impl LogSink for Sink<'_> {
             if !self.pipeline.row(*time_ns, original, rows.metadata.row(row)) {
                 continue;
             }
-            let set = self.sets.of(&self.pipeline);
+            let set = self.set();
             let line = self.pipeline.line(original).to_owned();
             self.budget.take_bytes((line.len() + size_of::<Entry>()) as u64)?;
             self.lines.push(Entry { place, number: self.next_number, set, line });
@@ -171,6 +172,18 @@ impl LogSink for Sink<'_> {
 }
 
 impl Sink<'_> {
+    /// The set of labels of the row in hand.
+    fn set(&mut self) -> usize {
+        if !self.pipeline.labels.is_stream() {
+            return self.sets.of(&self.pipeline);
+        }
+        let sets = &mut self.sets;
+        match &mut self.stream {
+            Some((_, known)) => *known.get_or_insert_with(|| sets.of(&self.pipeline)),
+            None => sets.of(&self.pipeline),
+        }
+    }
+
     fn place(&self, time_ns: i64) -> i64 {
         if self.direction == Direction::Forward { time_ns } else { time_ns.saturating_neg() }
     }

@@ -229,6 +229,7 @@ impl Parser<'_> {
         let token = self.token();
         let text = self.expect_text()?;
         self.count_regex()?;
+        check::capture_names(&text).map_err(|message| self.error(token, message))?;
         let regex = search_regex(&text).map_err(|error| self.error(token, regex_message(&error)))?;
         check::captures(&regex).map_err(|message| self.error(token, message))?;
         Ok(Stage::Regexp(RegexpStage { text, regex: Arc::new(regex) }))

@@ -25,6 +25,7 @@ fn errors_say_where_and_what() {
         (r#"{a="b"} |= 5"#, "unexpected NUMBER, expecting STRING or ip"),
         (r#"{a="b"} |~ "(""#, "error parsing regexp"),
         (r#"{a="b"} | regexp "a""#, "at least one named capture must be supplied"),
+        (r#"{a="b"} | regexp "(?P<x>a)(?P<x>b)""#, "duplicate extracted label name 'x'"),
         (r#"{a="b"} | pattern "<a><b>""#, "found consecutive capture"),
         (r#"{a="b"} | json x="a..b""#, "cannot parse expression [a..b]"),
         (r#"{a="b"} | label_format a=b,a=c"#, "multiple label name 'a' not allowed"),

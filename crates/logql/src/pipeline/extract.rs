@@ -47,7 +47,12 @@ fn free_name(
 
 /// The symbol of a name that was found in a line, if it can be of use.
 fn found_name(symbols: &mut Symbols, wanted: &WantedLabels, name: &str) -> Option<Symbol> {
-    if wanted.is_all() { Some(symbols.intern(name)) } else { symbols.find(name) }
+    match wanted.is_all() {
+        true => Some(symbols.intern(name)),
+        // Most names have a length that no wanted name has.
+        false if wanted.has_length(name.len()) => symbols.find(name),
+        false => None,
+    }
 }
 
 fn fail(row: &mut Row<'_>, error: &'static str, details: &str) {
@@ -62,7 +67,8 @@ pub(super) fn json(row: &mut Row<'_>) {
     let (name, value_text) = (&mut row.scratch.name, &mut row.scratch.value);
     name.clear();
     let mut missing = wanted.missing(labels);
-    let result = Reader::new(row.line).flatten(name, 0, &mut |key, value| {
+    let enters = |path: &str| wanted.has_below(path);
+    let result = Reader::new(row.line).flatten(name, 0, &enters, &mut |key, value| {
         if matches!(value, Value::Null | Value::Array(_)) {
             return Flow::On;
         }

@@ -187,11 +187,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Calls `found` for each member that is no object: of the object in hand and of all in it. The path is the keys
-    /// joined by underscores, as names of labels.
+    /// joined by underscores, as names of labels. Objects at paths that `enters` does not want are skipped.
     pub(crate) fn flatten(
         &mut self,
         path: &mut String,
         depth: usize,
+        enters: &impl Fn(&str) -> bool,
         found: &mut impl FnMut(&str, Value<'a>) -> Flow,
     ) -> Result<Flow, Failure> {
         if depth > DEPTH_MAX {
@@ -200,11 +201,14 @@ impl<'a> Reader<'a> {
         self.members(|reader, key| {
             let length = path.len();
             push_name(path, key);
-            let flow = if reader.peek() == Some(b'{') {
-                reader.flatten(path, depth + 1, found)?
+            let flow = if reader.peek() == Some(b'{') && (path.is_empty() || enters(path)) {
+                reader.flatten(path, depth + 1, enters, found)?
             } else {
-                let value = reader.value()?;
-                if path.is_empty() { Flow::On } else { found(path, value) }
+                match reader.value()? {
+                    Value::Object(_) => Flow::On,
+                    _ if path.is_empty() => Flow::On,
+                    value => found(path, value),
+                }
             };
             path.truncate(length);
             Ok(flow)
@@ -275,10 +279,10 @@ fn push_name(path: &mut String, key: &str) {
 
 /// Appends a text with an underscore for each character that a name does not have.
 pub(crate) fn push_sanitized(out: &mut String, text: &str) {
-    let fits = |char: char| char.is_ascii_alphanumeric() || char == '_';
-    if text.chars().all(fits) {
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
         out.push_str(text);
     } else {
+        let fits = |char: char| char.is_ascii_alphanumeric() || char == '_';
         out.extend(text.chars().map(|char| if fits(char) { char } else { '_' }));
     }
 }
@@ -336,7 +340,7 @@ mod tests {
     fn flat(text: &str) -> (Vec<String>, Option<Failure>) {
         let mut found = Vec::new();
         let mut path = String::new();
-        let result = Reader::new(text).flatten(&mut path, 0, &mut |key, value| {
+        let result = Reader::new(text).flatten(&mut path, 0, &|path| path != "skipped", &mut |key, value| {
             found.push(format!("{key}={value:?}"));
             Flow::On
         });
@@ -345,8 +349,9 @@ mod tests {
 
     #[test]
     fn objects_become_names_joined_by_underscores() {
-        let (found, failure) =
-            flat(r#" {"a":{"b-c":1,"2":{}},"3x":"t\"","n":null,"l":[{"x":"]"}],"d.e" : true} rest"#);
+        let (found, failure) = flat(
+            r#" {"skipped":{"x":["}"]},"a":{"b-c":1,"2":{}},"3x":"t\"","n":null,"l":[{"x":"]"}],"d.e" : true} rest"#,
+        );
         let expected = [
             "a_b_c=Plain(\"1\")",
             "_3x=Text(\"t\\\\\\\"\")",

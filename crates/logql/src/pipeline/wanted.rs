@@ -108,6 +108,10 @@ pub(super) struct WantedLabels {
     names: Vec<Symbol>,
     /// By symbol: those that are wanted are among the first.
     flags: Vec<bool>,
+    /// The names themselves.
+    texts: Vec<String>,
+    /// A bit for each length of a name; the longest share the last.
+    lengths: u64,
     errors: bool,
 }
 
@@ -124,7 +128,9 @@ impl WantedLabels {
                 *flag = true;
             }
         }
-        WantedLabels { all: wanted.names.is_none(), names, flags, errors: wanted.errors }
+        let texts: Vec<String> = wanted.names.iter().flatten().cloned().collect();
+        let lengths = texts.iter().fold(0, |bits, text| bits | 1 << text.len().min(63));
+        WantedLabels { all: wanted.names.is_none(), names, flags, texts, lengths, errors: wanted.errors }
     }
 
     pub(super) fn is_all(&self) -> bool {
@@ -133,6 +139,17 @@ impl WantedLabels {
 
     pub(super) fn has(&self, name: Symbol) -> bool {
         self.all || self.flags.get(name.0 as usize).copied().unwrap_or(false)
+    }
+
+    /// Whether a wanted name may have so many bytes.
+    pub(super) fn has_length(&self, bytes: usize) -> bool {
+        self.lengths >> bytes.min(63) & 1 == 1
+    }
+
+    /// Whether a wanted name begins with this one and an underscore.
+    pub(super) fn has_below(&self, name: &str) -> bool {
+        let below = |text: &String| text.strip_prefix(name).is_some_and(|rest| rest.starts_with('_'));
+        self.all || self.texts.iter().any(below)
     }
 
     pub(super) fn preserves_errors(&self) -> bool {
