@@ -6,6 +6,7 @@
 //! The constants in [`span`], [`log`], [`series`], [`point`] and [`exemplar`] are column positions.
 
 mod columns;
+mod reused;
 mod samples;
 mod schema;
 

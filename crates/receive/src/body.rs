@@ -7,7 +7,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
@@ -117,7 +117,7 @@ impl Reading<'_> {
         }
         self.pieces.push(data);
         if self.framing == Framing::GrpcMessage
-            && let Some(declared) = self.pieces.start().and_then(grpc_message_bytes)
+            && let Some(declared) = grpc_message_bytes(self.pieces.start())
             && declared > self.message_bytes_max
         {
             return Err(Refusal::too_large(self.message_bytes_max));
@@ -133,36 +133,43 @@ pub(crate) fn grpc_message_bytes(start: &[u8]) -> Option<usize> {
     Some(u32::from_be_bytes([a, b, c, d]) as usize)
 }
 
-/// What has come of a body: one piece as it is (most requests of an SDK are one), more in one growing buffer.
+/// What has come of a body: one piece as it is (most requests of an SDK are one); more are put together at the end, once,
+/// when it is known how much there is.
 #[derive(Default)]
 struct Pieces {
-    first: Bytes,
-    all: BytesMut,
+    all: Vec<Bytes>,
+    len: usize,
+    /// A copy of the first bytes, as far as a prefix reaches.
+    start: [u8; GRPC_PREFIX_BYTES],
 }
 
 impl Pieces {
     fn push(&mut self, data: Bytes) {
-        if self.len() == 0 {
-            self.first = data;
+        if data.is_empty() {
             return;
         }
-        if self.all.is_empty() {
-            self.all.extend_from_slice(&self.first);
-            self.first = Bytes::new();
-        }
-        self.all.extend_from_slice(&data);
+        let prefix = self.start.get_mut(self.len..).unwrap_or_default();
+        prefix.iter_mut().zip(&data).for_each(|(slot, byte)| *slot = *byte);
+        self.len += data.len();
+        self.all.push(data);
     }
 
     fn len(&self) -> usize {
-        self.first.len() + self.all.len()
+        self.len
     }
 
-    fn start(&self) -> Option<&[u8]> {
-        if self.all.is_empty() { Some(&self.first) } else { Some(&self.all) }
+    /// The first bytes, as many as a prefix has at most.
+    fn start(&self) -> &[u8] {
+        self.start.get(..self.len).unwrap_or(&self.start)
     }
 
-    fn finish(self) -> Bytes {
-        if self.all.is_empty() { self.first } else { self.all.freeze() }
+    fn finish(mut self) -> Bytes {
+        if self.all.len() <= 1 {
+            return self.all.pop().unwrap_or_default();
+        }
+        let mut whole = Vec::with_capacity(self.len);
+        self.all.iter().for_each(|piece| whole.extend_from_slice(piece));
+        Bytes::from(whole)
     }
 }
 

@@ -19,6 +19,7 @@ pub mod prometheus;
 mod rejection;
 pub mod response;
 pub mod trace_context;
+mod unhashed;
 
 pub use compression::{Compression, ZSTD_WINDOW_LOG_MAX, decompress};
 pub use decode::{DecodeContext, DecodeLimits, Decoded, Decoder, Encoding, decode};

@@ -15,7 +15,9 @@ mod trace;
 use std::borrow::Cow;
 
 use throughline_model::Signal;
-use throughline_model::batch::{ResourceIndex, ScopeIndex};
+use throughline_model::batch::{
+    LogBatchBuilder, MetricBatchBuilder, ResourceIndex, ScopeIndex, SpanBatchBuilder,
+};
 use throughline_model::protobuf::{Field, Malformed, Reader};
 
 use self::origin::{OriginColumns, OriginMemory, Registered, RequestOrigins};
@@ -33,6 +35,11 @@ pub(crate) struct Memory {
     scratch: Scratch,
     /// The prepared search for trace context in bodies.
     finder: Finder,
+    /// The builders' room.
+    spans: SpanBatchBuilder,
+    logs: LogBatchBuilder,
+    metrics: MetricBatchBuilder,
+    series: metrics::SeriesRows,
 }
 
 /// Working memory for the variable parts of one item.

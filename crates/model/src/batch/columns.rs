@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::{ArrayBuilder, BinaryBuilder, BooleanBuilder, Float64Builder, StringBuilder};
+use arrow_array::builder::{BinaryBuilder, StringBuilder};
 use arrow_array::{
-    ArrayRef, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch,
-    StringArray, TimestampNanosecondArray, UInt8Array, UInt32Array,
+    ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array,
+    RecordBatch, TimestampNanosecondArray, UInt8Array, UInt32Array,
 };
 use arrow_buffer::{Buffer, NullBufferBuilder};
 use arrow_schema::SchemaRef;
 
+use super::reused::{BytesColumn, IdColumn, empty, taken};
 use super::schema::{exemplar_schema, log_schema, point_schema, series_schema, span_schema};
 use super::{LogBatch, MetricBatch, SpanBatch};
 use crate::link::TraceSource;
@@ -53,9 +54,9 @@ impl<const N: usize> FixedColumn<N> {
 /// The dictionary columns `service`, `resource` and `scope`.
 #[derive(Default)]
 struct Origins {
-    services: StringBuilder,
-    resources: StringBuilder,
-    scopes: StringBuilder,
+    services: BytesColumn,
+    resources: BytesColumn,
+    scopes: BytesColumn,
     resource_keys: Vec<i32>,
     scope_keys: Vec<i32>,
 }
@@ -63,13 +64,13 @@ struct Origins {
 impl Origins {
     fn add_resource(&mut self, service: &str, resource_json: &str) -> ResourceIndex {
         // Services are not deduplicated: their keys are then the resources' keys.
-        self.services.append_value(service);
-        self.resources.append_value(resource_json);
+        self.services.push(service.as_bytes());
+        self.resources.push(resource_json.as_bytes());
         ResourceIndex(self.resources.len() as i32 - 1)
     }
 
     fn add_scope(&mut self, scope_json: &str) -> ScopeIndex {
-        self.scopes.append_value(scope_json);
+        self.scopes.push(scope_json.as_bytes());
         ScopeIndex(self.scopes.len() as i32 - 1)
     }
 
@@ -79,15 +80,19 @@ impl Origins {
         self.scope_keys.push(scope.0);
     }
 
-    fn finish(mut self) -> [ArrayRef; 3] {
-        let keys = Int32Array::from(self.resource_keys);
-        let dictionary = |keys: Int32Array, values: StringArray| -> ArrayRef {
-            Arc::new(DictionaryArray::new(keys, Arc::new(values)))
-        };
+    fn clear(&mut self) {
+        [&mut self.services, &mut self.resources, &mut self.scopes].into_iter().for_each(BytesColumn::clear);
+        [&mut self.resource_keys, &mut self.scope_keys].into_iter().for_each(empty);
+    }
+
+    fn finish(&mut self) -> [ArrayRef; 3] {
+        let keys = Int32Array::from(taken(&mut self.resource_keys));
+        let dictionary =
+            |keys: Int32Array, values: ArrayRef| -> ArrayRef { Arc::new(DictionaryArray::new(keys, values)) };
         [
-            dictionary(keys.clone(), self.services.finish()),
-            dictionary(keys, self.resources.finish()),
-            dictionary(Int32Array::from(self.scope_keys), self.scopes.finish()),
+            dictionary(keys.clone(), self.services.text()),
+            dictionary(keys, self.resources.text()),
+            dictionary(Int32Array::from(taken(&mut self.scope_keys)), self.scopes.text()),
         ]
     }
 }
@@ -102,10 +107,6 @@ pub(super) fn assemble(schema: SchemaRef, columns: Vec<ArrayRef>) -> RecordBatch
 
 fn some_text(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
-}
-
-fn some_bytes(bytes: &[u8]) -> Option<&[u8]> {
-    (!bytes.is_empty()).then_some(bytes)
 }
 
 /// One span, borrowed from the request. Fields are those of [`super::span`]; empty text and bytes stand for null.
@@ -132,32 +133,50 @@ pub struct SpanRow<'a> {
     pub dropped: &'a str,
 }
 
-/// Builds a [`SpanBatch`].
+/// Builds [`SpanBatch`]es, one after the other.
 #[derive(Default)]
 pub struct SpanBatchBuilder {
     origins: Origins,
-    trace_id: FixedColumn<16>,
-    span_id: FixedColumn<8>,
-    parent_span_id: FixedColumn<8>,
-    trace_state: StringBuilder,
+    trace_id: IdColumn<16>,
+    span_id: IdColumn<8>,
+    parent_span_id: IdColumn<8>,
+    trace_state: BytesColumn,
     flags: Vec<u32>,
-    name: StringBuilder,
+    name: BytesColumn,
     kind: Vec<u8>,
     start_time: Vec<i64>,
     duration_ns: Vec<i64>,
     status_code: Vec<u8>,
-    status_message: StringBuilder,
-    attributes: BinaryBuilder,
-    events: BinaryBuilder,
-    links: BinaryBuilder,
-    adjusted_count: Float64Builder,
-    dropped: StringBuilder,
+    status_message: BytesColumn,
+    attributes: BytesColumn,
+    events: BytesColumn,
+    links: BytesColumn,
+    /// From the first span on that has one.
+    adjusted_count: Vec<Option<f64>>,
+    dropped: BytesColumn,
 }
 
 impl SpanBatchBuilder {
     /// An empty builder.
     pub fn new() -> SpanBatchBuilder {
-        SpanBatchBuilder { parent_span_id: FixedColumn::nullable(), ..Default::default() }
+        SpanBatchBuilder::default()
+    }
+
+    /// Forgets the rows so far.
+    pub fn clear(&mut self) {
+        self.origins.clear();
+        self.trace_id.clear();
+        [&mut self.span_id, &mut self.parent_span_id].into_iter().for_each(IdColumn::clear);
+        [&mut self.trace_state, &mut self.name, &mut self.status_message]
+            .into_iter()
+            .for_each(BytesColumn::clear);
+        [&mut self.attributes, &mut self.events, &mut self.links, &mut self.dropped]
+            .into_iter()
+            .for_each(BytesColumn::clear);
+        empty(&mut self.flags);
+        [&mut self.kind, &mut self.status_code].into_iter().for_each(empty);
+        [&mut self.start_time, &mut self.duration_ns].into_iter().for_each(empty);
+        empty(&mut self.adjusted_count);
     }
 
     /// Registers a resource: its service name and its attributes as a JSON object.
@@ -177,19 +196,22 @@ impl SpanBatchBuilder {
         self.trace_id.push(Some(&row.trace_id.0));
         self.span_id.push(Some(&row.span_id.0));
         self.parent_span_id.push(row.parent_span_id.as_ref().map(|id| &id.0));
-        self.trace_state.append_option(some_text(row.trace_state));
+        self.trace_state.push(row.trace_state.as_bytes());
         self.flags.push(row.flags);
-        self.name.append_value(row.name);
+        self.name.push(row.name.as_bytes());
         self.kind.push(row.kind);
         self.start_time.push(row.start_time);
         self.duration_ns.push(row.duration_ns);
         self.status_code.push(row.status_code);
-        self.status_message.append_option(some_text(row.status_message));
-        self.attributes.append_value(row.attributes);
-        self.events.append_option(some_bytes(row.events));
-        self.links.append_option(some_bytes(row.links));
-        self.adjusted_count.append_option(row.adjusted_count);
-        self.dropped.append_option(some_text(row.dropped));
+        self.status_message.push(row.status_message.as_bytes());
+        self.attributes.push(row.attributes);
+        self.events.push(row.events);
+        self.links.push(row.links);
+        if row.adjusted_count.is_some() || !self.adjusted_count.is_empty() {
+            self.adjusted_count.resize(self.flags.len() - 1, None);
+            self.adjusted_count.push(row.adjusted_count);
+        }
+        self.dropped.push(row.dropped.as_bytes());
     }
 
     /// The number of spans so far.
@@ -202,29 +224,34 @@ impl SpanBatchBuilder {
         self.flags.is_empty()
     }
 
-    /// The batch.
-    pub fn finish(mut self) -> SpanBatch {
+    /// The batch; the builder is empty afterwards.
+    pub fn finish(&mut self) -> SpanBatch {
         let [service, resource, scope] = self.origins.finish();
+        let adjusted_count = if self.adjusted_count.is_empty() {
+            Float64Array::new_null(self.flags.len())
+        } else {
+            Float64Array::from(taken(&mut self.adjusted_count))
+        };
         let columns: Vec<ArrayRef> = vec![
             self.trace_id.finish(),
             self.span_id.finish(),
             self.parent_span_id.finish(),
-            Arc::new(self.trace_state.finish()),
-            Arc::new(UInt32Array::from(self.flags)),
-            Arc::new(self.name.finish()),
-            Arc::new(UInt8Array::from(self.kind)),
-            times(self.start_time),
-            Arc::new(Int64Array::from(self.duration_ns)),
-            Arc::new(UInt8Array::from(self.status_code)),
-            Arc::new(self.status_message.finish()),
+            self.trace_state.some_text(),
+            Arc::new(UInt32Array::from(taken(&mut self.flags))),
+            self.name.text(),
+            Arc::new(UInt8Array::from(taken(&mut self.kind))),
+            times(taken(&mut self.start_time)),
+            Arc::new(Int64Array::from(taken(&mut self.duration_ns))),
+            Arc::new(UInt8Array::from(taken(&mut self.status_code))),
+            self.status_message.some_text(),
             service,
             resource,
             scope,
-            Arc::new(self.attributes.finish()),
-            Arc::new(self.events.finish()),
-            Arc::new(self.links.finish()),
-            Arc::new(self.adjusted_count.finish()),
-            Arc::new(self.dropped.finish()),
+            self.attributes.binary(),
+            self.events.some_binary(),
+            self.links.some_binary(),
+            Arc::new(adjusted_count),
+            self.dropped.some_text(),
         ];
         SpanBatch { rows: assemble(span_schema(), columns) }
     }
@@ -252,34 +279,46 @@ pub struct LogRow<'a> {
     pub dropped: &'a str,
 }
 
-/// Builds a [`LogBatch`].
+/// Builds [`LogBatch`]es, one after the other.
 #[derive(Default)]
 pub struct LogBatchBuilder {
     origins: Origins,
     time: Vec<i64>,
     observed_time: Vec<i64>,
     severity_number: Vec<u8>,
-    severity_text: StringBuilder,
-    body: StringBuilder,
+    severity_text: BytesColumn,
+    body: BytesColumn,
     body_kind: Vec<u8>,
-    trace_id: FixedColumn<16>,
-    span_id: FixedColumn<8>,
+    trace_id: IdColumn<16>,
+    span_id: IdColumn<8>,
     flags: Vec<u32>,
     trace_source: Vec<u8>,
-    trace_id_original: StringBuilder,
-    event_name: StringBuilder,
-    attributes: BinaryBuilder,
-    dropped: StringBuilder,
+    trace_id_original: BytesColumn,
+    event_name: BytesColumn,
+    attributes: BytesColumn,
+    dropped: BytesColumn,
 }
 
 impl LogBatchBuilder {
     /// An empty builder.
     pub fn new() -> LogBatchBuilder {
-        LogBatchBuilder {
-            trace_id: FixedColumn::nullable(),
-            span_id: FixedColumn::nullable(),
-            ..Default::default()
-        }
+        LogBatchBuilder::default()
+    }
+
+    /// Forgets the rows so far.
+    pub fn clear(&mut self) {
+        self.origins.clear();
+        self.trace_id.clear();
+        self.span_id.clear();
+        [&mut self.severity_text, &mut self.body, &mut self.trace_id_original]
+            .into_iter()
+            .for_each(BytesColumn::clear);
+        [&mut self.event_name, &mut self.attributes, &mut self.dropped]
+            .into_iter()
+            .for_each(BytesColumn::clear);
+        [&mut self.time, &mut self.observed_time].into_iter().for_each(empty);
+        [&mut self.severity_number, &mut self.body_kind, &mut self.trace_source].into_iter().for_each(empty);
+        empty(&mut self.flags);
     }
 
     /// Registers a resource: its service name and its attributes as a JSON object.
@@ -299,17 +338,17 @@ impl LogBatchBuilder {
         self.time.push(row.time);
         self.observed_time.push(row.observed_time);
         self.severity_number.push(row.severity_number);
-        self.severity_text.append_option(some_text(row.severity_text));
-        self.body.append_value(row.body);
+        self.severity_text.push(row.severity_text.as_bytes());
+        self.body.push(row.body.as_bytes());
         self.body_kind.push(row.body_kind);
         self.trace_id.push(row.trace_id.as_ref().map(|id| &id.0));
         self.span_id.push(row.span_id.as_ref().map(|id| &id.0));
         self.flags.push(row.flags);
         self.trace_source.push(row.trace_source as u8);
-        self.trace_id_original.append_option(some_text(row.trace_id_original));
-        self.event_name.append_option(some_text(row.event_name));
-        self.attributes.append_value(row.attributes);
-        self.dropped.append_option(some_text(row.dropped));
+        self.trace_id_original.push(row.trace_id_original.as_bytes());
+        self.event_name.push(row.event_name.as_bytes());
+        self.attributes.push(row.attributes);
+        self.dropped.push(row.dropped.as_bytes());
     }
 
     /// The number of log records so far.
@@ -322,27 +361,27 @@ impl LogBatchBuilder {
         self.time.is_empty()
     }
 
-    /// The batch.
-    pub fn finish(mut self) -> LogBatch {
+    /// The batch; the builder is empty afterwards.
+    pub fn finish(&mut self) -> LogBatch {
         let [service, resource, scope] = self.origins.finish();
         let columns: Vec<ArrayRef> = vec![
-            times(self.time),
-            times(self.observed_time),
-            Arc::new(UInt8Array::from(self.severity_number)),
-            Arc::new(self.severity_text.finish()),
-            Arc::new(self.body.finish()),
-            Arc::new(UInt8Array::from(self.body_kind)),
+            times(taken(&mut self.time)),
+            times(taken(&mut self.observed_time)),
+            Arc::new(UInt8Array::from(taken(&mut self.severity_number))),
+            self.severity_text.some_text(),
+            self.body.text(),
+            Arc::new(UInt8Array::from(taken(&mut self.body_kind))),
             self.trace_id.finish(),
             self.span_id.finish(),
-            Arc::new(UInt32Array::from(self.flags)),
-            Arc::new(UInt8Array::from(self.trace_source)),
-            Arc::new(self.trace_id_original.finish()),
+            Arc::new(UInt32Array::from(taken(&mut self.flags))),
+            Arc::new(UInt8Array::from(taken(&mut self.trace_source))),
+            self.trace_id_original.some_text(),
             service,
             resource,
             scope,
-            Arc::new(self.event_name.finish()),
-            Arc::new(self.attributes.finish()),
-            Arc::new(self.dropped.finish()),
+            self.event_name.some_text(),
+            self.attributes.binary(),
+            self.dropped.some_text(),
         ];
         LogBatch { rows: assemble(log_schema(), columns) }
     }
@@ -390,25 +429,34 @@ pub struct ExemplarRow<'a> {
     pub attributes: &'a [u8],
 }
 
-/// Builds a [`MetricBatch`].
-#[derive(Default)]
+/// Builds [`MetricBatch`]es, one after the other.
 pub struct MetricBatchBuilder {
     series: SeriesColumns,
     points: PointColumns,
     exemplars: ExemplarColumns,
 }
 
+impl Default for MetricBatchBuilder {
+    fn default() -> MetricBatchBuilder {
+        MetricBatchBuilder {
+            series: SeriesColumns::default(),
+            points: PointColumns::default(),
+            exemplars: ExemplarColumns::new(),
+        }
+    }
+}
+
 #[derive(Default)]
 struct SeriesColumns {
     origins: Origins,
-    fingerprint: FixedColumn<16>,
-    metric: StringBuilder,
+    fingerprint: IdColumn<16>,
+    metric: BytesColumn,
     kind: Vec<u8>,
-    unit: StringBuilder,
-    description: StringBuilder,
+    unit: BytesColumn,
+    description: BytesColumn,
     temporality: Vec<u8>,
-    monotonic: BooleanBuilder,
-    attributes: BinaryBuilder,
+    monotonic: Vec<bool>,
+    attributes: BytesColumn,
     metric_type: Vec<u8>,
 }
 
@@ -419,7 +467,8 @@ struct PointColumns {
     start_time: Vec<i64>,
     value: Vec<f64>,
     flags: Vec<u32>,
-    payload: BinaryBuilder,
+    payload: BytesColumn,
+    has_payload: Vec<bool>,
 }
 
 #[derive(Default)]
@@ -436,7 +485,14 @@ pub(super) struct ExemplarColumns {
 impl MetricBatchBuilder {
     /// An empty builder.
     pub fn new() -> MetricBatchBuilder {
-        MetricBatchBuilder { exemplars: ExemplarColumns::new(), ..Default::default() }
+        MetricBatchBuilder::default()
+    }
+
+    /// Forgets the rows so far.
+    pub fn clear(&mut self) {
+        self.series.clear();
+        self.points.clear();
+        self.exemplars = ExemplarColumns::new();
     }
 
     /// Registers a resource: its service name and its attributes as a JSON object.
@@ -454,13 +510,13 @@ impl MetricBatchBuilder {
         let columns = &mut self.series;
         columns.origins.push(row.resource, row.scope);
         columns.fingerprint.push(Some(&row.fingerprint));
-        columns.metric.append_value(row.metric);
+        columns.metric.push(row.metric.as_bytes());
         columns.kind.push(row.kind as u8);
-        columns.unit.append_value(row.unit);
-        columns.description.append_value(row.description);
+        columns.unit.push(row.unit.as_bytes());
+        columns.description.push(row.description.as_bytes());
         columns.temporality.push(row.temporality);
-        columns.monotonic.append_value(row.monotonic);
-        columns.attributes.append_value(row.attributes);
+        columns.monotonic.push(row.monotonic);
+        columns.attributes.push(row.attributes);
         columns.metric_type.push(row.metric_type.code());
         columns.kind.len() as u32 - 1
     }
@@ -474,7 +530,8 @@ impl MetricBatchBuilder {
         columns.start_time.push(row.start_time);
         columns.value.push(row.value);
         columns.flags.push(row.flags);
-        columns.payload.append_option(row.payload);
+        columns.payload.push(row.payload.unwrap_or_default());
+        columns.has_payload.push(row.payload.is_some());
     }
 
     /// Appends an exemplar.
@@ -492,46 +549,64 @@ impl MetricBatchBuilder {
         self.points.series.is_empty()
     }
 
-    /// The batch.
-    pub fn finish(self) -> MetricBatch {
+    /// The batch; the builder is empty afterwards.
+    pub fn finish(&mut self) -> MetricBatch {
         MetricBatch {
             series: self.series.finish(),
             points: self.points.finish(),
-            exemplars: self.exemplars.finish(),
+            exemplars: std::mem::replace(&mut self.exemplars, ExemplarColumns::new()).finish(),
         }
     }
 }
 
 impl SeriesColumns {
-    fn finish(mut self) -> RecordBatch {
+    fn clear(&mut self) {
+        self.origins.clear();
+        self.fingerprint.clear();
+        [&mut self.metric, &mut self.unit, &mut self.description, &mut self.attributes]
+            .into_iter()
+            .for_each(BytesColumn::clear);
+        [&mut self.kind, &mut self.temporality, &mut self.metric_type].into_iter().for_each(empty);
+        empty(&mut self.monotonic);
+    }
+
+    fn finish(&mut self) -> RecordBatch {
         let [service, resource, scope] = self.origins.finish();
         let columns: Vec<ArrayRef> = vec![
             self.fingerprint.finish(),
-            Arc::new(self.metric.finish()),
-            Arc::new(UInt8Array::from(self.kind)),
-            Arc::new(self.unit.finish()),
-            Arc::new(self.description.finish()),
-            Arc::new(UInt8Array::from(self.temporality)),
-            Arc::new(self.monotonic.finish()),
+            self.metric.text(),
+            Arc::new(UInt8Array::from(taken(&mut self.kind))),
+            self.unit.text(),
+            self.description.text(),
+            Arc::new(UInt8Array::from(taken(&mut self.temporality))),
+            Arc::new(BooleanArray::from(taken(&mut self.monotonic))),
             service,
             resource,
             scope,
-            Arc::new(self.attributes.finish()),
-            Arc::new(UInt8Array::from(self.metric_type)),
+            self.attributes.binary(),
+            Arc::new(UInt8Array::from(taken(&mut self.metric_type))),
         ];
         assemble(series_schema(), columns)
     }
 }
 
 impl PointColumns {
-    fn finish(mut self) -> RecordBatch {
+    fn clear(&mut self) {
+        [&mut self.series, &mut self.flags].into_iter().for_each(empty);
+        [&mut self.time, &mut self.start_time].into_iter().for_each(empty);
+        empty(&mut self.value);
+        self.payload.clear();
+        empty(&mut self.has_payload);
+    }
+
+    fn finish(&mut self) -> RecordBatch {
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(UInt32Array::from(self.series)),
-            times(self.time),
-            times(self.start_time),
-            Arc::new(Float64Array::from(self.value)),
-            Arc::new(UInt32Array::from(self.flags)),
-            Arc::new(self.payload.finish()),
+            Arc::new(UInt32Array::from(taken(&mut self.series))),
+            times(taken(&mut self.time)),
+            times(taken(&mut self.start_time)),
+            Arc::new(Float64Array::from(taken(&mut self.value))),
+            Arc::new(UInt32Array::from(taken(&mut self.flags))),
+            self.payload.binary_where(&taken(&mut self.has_payload)),
         ];
         assemble(point_schema(), columns)
     }

@@ -19,14 +19,16 @@ pub(super) fn decode(
     memory: &mut Memory,
 ) -> Result<Decoded, DecodeError> {
     let mut tally = Tally::new(["resource_logs", "scope_logs", "log_records"], &context.limits);
-    let Memory { origins, scratch, finder, .. } = memory;
-    let mut sink = LogSink { builder: LogBatchBuilder::new(), context, scratch, finder };
+    let Memory { origins, scratch, finder, logs, .. } = memory;
+    // What a request that broke off left behind.
+    logs.clear();
+    let mut sink = LogSink { builder: logs, context, scratch, finder };
     walk(body, &mut sink, origins, &context.limits, &mut tally)?;
     Ok(Decoded { batch: Batch::Logs(sink.builder.finish()), rejected: tally.finish() })
 }
 
 struct LogSink<'a> {
-    builder: LogBatchBuilder,
+    builder: &'a mut LogBatchBuilder,
     context: &'a DecodeContext,
     scratch: &'a mut Scratch,
     finder: &'a Finder,
@@ -34,7 +36,7 @@ struct LogSink<'a> {
 
 impl Sink for LogSink<'_> {
     fn columns(&mut self) -> &mut impl OriginColumns {
-        &mut self.builder
+        &mut *self.builder
     }
 
     fn take(&mut self, message: &[u8], origin: ItemOrigin, tally: &mut Tally) -> Result<(), Malformed> {

@@ -9,6 +9,7 @@ mod point;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::hash::BuildHasherDefault;
 
 use throughline_model::Batch;
 use throughline_model::batch::{MetricBatchBuilder, PointRow, SeriesRow};
@@ -21,6 +22,7 @@ use super::attributes::{check_attribute, count_attribute};
 use super::origin::{OriginColumns, short_text};
 use super::refusal::{Fault, Refusal, Tally};
 use super::{ItemOrigin, Memory, Scratch, Sink, check_time, is_set, refused, walk};
+use crate::unhashed::Unhashed;
 use crate::{DecodeContext, DecodeError, Decoded};
 
 /// Aggregation temporality, as OTLP codes it.
@@ -32,21 +34,25 @@ pub(super) fn decode(
     memory: &mut Memory,
 ) -> Result<Decoded, DecodeError> {
     let mut tally = Tally::new(["resource_metrics", "scope_metrics", "metrics"], &context.limits);
-    let mut sink = MetricSink {
-        builder: MetricBatchBuilder::new(),
-        // An export has a point or a few per series; the estimate is bounded by bytes that are here.
-        series: HashMap::with_capacity((body.len() / 256).min(4_096)),
-        context,
-        scratch: &mut memory.scratch,
-    };
-    walk(body, &mut sink, &mut memory.origins, &context.limits, &mut tally)?;
+    let Memory { origins, scratch, metrics, series, .. } = memory;
+    // What the request before left behind.
+    metrics.clear();
+    series.clear();
+    series.shrink_to(SERIES_KEPT);
+    let mut sink = MetricSink { builder: metrics, series, context, scratch };
+    walk(body, &mut sink, origins, &context.limits, &mut tally)?;
     Ok(Decoded { batch: Batch::Metrics(sink.builder.finish()), rejected: tally.finish() })
 }
 
+/// The rows of a batch's series by their fingerprints.
+pub(super) type SeriesRows = HashMap<u128, u32, BuildHasherDefault<Unhashed>>;
+
+/// Room for so many series is kept for the next request.
+const SERIES_KEPT: usize = 16_384;
+
 struct MetricSink<'a> {
-    builder: MetricBatchBuilder,
-    /// The batch's series by fingerprint.
-    series: HashMap<u128, u32>,
+    builder: &'a mut MetricBatchBuilder,
+    series: &'a mut SeriesRows,
     context: &'a DecodeContext,
     scratch: &'a mut Scratch,
 }
@@ -67,7 +73,7 @@ struct Metric<'a> {
 
 impl Sink for MetricSink<'_> {
     fn columns(&mut self) -> &mut impl OriginColumns {
-        &mut self.builder
+        &mut *self.builder
     }
 
     fn take(&mut self, message: &[u8], origin: ItemOrigin, tally: &mut Tally) -> Result<(), Malformed> {
@@ -292,7 +298,7 @@ impl MetricSink<'_> {
             match time {
                 Ok(time) => {
                     let list = &mut self.scratch.attributes;
-                    point::push_exemplar(field.bytes(), series, time, list, &mut self.builder)?;
+                    point::push_exemplar(field.bytes(), series, time, list, self.builder)?;
                 }
                 Err(refusal) => tally.refuse(refusal, 0),
             }

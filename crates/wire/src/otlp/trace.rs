@@ -18,20 +18,23 @@ pub(super) fn decode(
     memory: &mut Memory,
 ) -> Result<Decoded, DecodeError> {
     let mut tally = Tally::new(["resource_spans", "scope_spans", "spans"], &context.limits);
-    let mut sink = SpanSink { builder: SpanBatchBuilder::new(), context, scratch: &mut memory.scratch };
-    walk(body, &mut sink, &mut memory.origins, &context.limits, &mut tally)?;
+    let Memory { origins, scratch, spans, .. } = memory;
+    // What a request that broke off left behind.
+    spans.clear();
+    let mut sink = SpanSink { builder: spans, context, scratch };
+    walk(body, &mut sink, origins, &context.limits, &mut tally)?;
     Ok(Decoded { batch: Batch::Spans(sink.builder.finish()), rejected: tally.finish() })
 }
 
 struct SpanSink<'a> {
-    builder: SpanBatchBuilder,
+    builder: &'a mut SpanBatchBuilder,
     context: &'a DecodeContext,
     scratch: &'a mut Scratch,
 }
 
 impl Sink for SpanSink<'_> {
     fn columns(&mut self) -> &mut impl OriginColumns {
-        &mut self.builder
+        &mut *self.builder
     }
 
     fn take(&mut self, message: &[u8], origin: ItemOrigin, tally: &mut Tally) -> Result<(), Malformed> {

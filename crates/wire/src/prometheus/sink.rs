@@ -5,7 +5,7 @@
 //! never what it becomes.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 
 use throughline_model::batch::{ExemplarRow, LabelledRow, SampleBatchBuilder};
 use throughline_model::point::{MetricType, PointKind};
@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::labels::Labels;
 use super::refusal::{NS_PER_MS, Refusal};
+use crate::unhashed::Unhashed;
 use crate::{DecodeContext, DecodeLimits, trace_context};
 
 /// Label lists that are remembered at most: twice the series of a large installation, and some 40 MB.
@@ -32,27 +33,9 @@ pub(crate) struct Metadata<'a> {
     pub unit: &'a str,
 }
 
-/// The hash of a label list is its own hash.
-#[derive(Default)]
-struct Unhashed(u64);
-
-impl Hasher for Unhashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        let start = bytes.first_chunk::<8>().copied().unwrap_or_default();
-        self.0 = u64::from_ne_bytes(start);
-    }
-
-    fn write_u128(&mut self, number: u128) {
-        self.0 = number as u64;
-    }
-}
-
 /// A label list that was found good.
 struct Known {
+    fingerprint: u128,
     /// The request that had it last.
     request: u32,
     /// Its row in that request's batch.
@@ -62,11 +45,20 @@ struct Known {
 /// What is remembered from one request to the next.
 #[derive(Default)]
 pub(crate) struct Memory {
-    known: HashMap<u128, Known, BuildHasherDefault<Unhashed>>,
+    /// In the order in which they came first.
+    known: Vec<Known>,
+    /// Their places.
+    places: HashMap<u128, u32, BuildHasherDefault<Unhashed>>,
+    /// The place after that of the last series: senders send their series in the same order again and again, and what
+    /// lies side by side is found without a search.
+    next: usize,
     request: u32,
     limits: Option<DecodeLimits>,
     list: Vec<u8>,
 }
+
+/// What stands for the fingerprint of a label list that is no longer known.
+const FORGOTTEN: u128 = u128::MAX;
 
 impl Memory {
     fn begin(&mut self, limits: &DecodeLimits) {
@@ -74,7 +66,31 @@ impl Memory {
         // A number that comes round again could be that of an old row.
         if self.known.len() > KNOWN_MAX || self.limits != Some(*limits) || self.request == 0 {
             self.known.clear();
+            self.places.clear();
             (self.request, self.limits) = (1, Some(*limits));
+        }
+    }
+
+    /// What is known of a label list.
+    #[inline]
+    fn find(&mut self, fingerprint: u128) -> Option<&mut Known> {
+        let is_next = self.known.get(self.next).is_some_and(|known| known.fingerprint == fingerprint);
+        let place = if is_next { self.next } else { *self.places.get(&fingerprint)? as usize };
+        self.next = place + 1;
+        self.known.get_mut(place)
+    }
+
+    fn learn(&mut self, fingerprint: u128) {
+        let next = self.known.len() as u32;
+        if *self.places.entry(fingerprint).or_insert(next) == next {
+            self.known.push(Known { fingerprint, request: 0, row: 0 });
+        }
+    }
+
+    fn forget(&mut self, fingerprint: u128) {
+        let place = self.places.remove(&fingerprint);
+        if let Some(known) = place.and_then(|place| self.known.get_mut(place as usize)) {
+            known.fingerprint = FORGOTTEN;
         }
     }
 }
@@ -142,8 +158,7 @@ impl<'a> Sink<'a> {
         let mut sorted = std::mem::take(&mut self.memory.list);
         labels.write(&mut sorted);
         let fingerprint = self::fingerprint(&sorted, kind);
-        let never = Known { request: 0, row: 0 };
-        self.memory.known.entry(fingerprint).or_insert(never);
+        self.memory.learn(fingerprint);
         let row = self.known_row(fingerprint, &sorted, kind, metadata);
         self.memory.list = sorted;
         Ok(row.unwrap_or(Err(Refusal::NoSample)))
@@ -158,8 +173,9 @@ impl<'a> Sink<'a> {
         kind: PointKind,
         metadata: &Metadata<'_>,
     ) -> Option<Result<u32, Refusal>> {
-        let known = self.memory.known.get_mut(&fingerprint)?;
-        if known.request == self.memory.request {
+        let request = self.memory.request;
+        let known = self.memory.find(fingerprint)?;
+        if known.request == request {
             return Some(Ok(known.row));
         }
         self.text_bytes += list.len() + metadata.help.len() + metadata.unit.len();
@@ -174,7 +190,7 @@ impl<'a> Sink<'a> {
             description: metadata.help,
             metric_type: metadata.metric_type,
         });
-        *known = Known { request: self.memory.request, row };
+        (known.request, known.row) = (request, row);
         self.latest_ms.push(i64::MIN);
         Some(Ok(row))
     }
@@ -223,7 +239,7 @@ impl<'a> Sink<'a> {
         if self.builder.items() == mark.items && self.latest_ms.len() > mark.series {
             self.latest_ms.truncate(mark.series);
             for fingerprint in self.builder.truncate_series(mark.series) {
-                self.memory.known.remove(&u128::from_be_bytes(fingerprint));
+                self.memory.forget(u128::from_be_bytes(fingerprint));
             }
         }
     }
