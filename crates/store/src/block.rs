@@ -16,6 +16,8 @@
 pub(crate) mod bodies;
 pub(crate) mod build;
 pub(crate) mod checksums;
+mod chunk;
+mod delta;
 mod groups;
 mod hybrid;
 pub(crate) mod index;
@@ -27,7 +29,6 @@ pub(crate) mod samples;
 pub(crate) mod shred;
 pub(crate) mod spans;
 pub(crate) mod tables;
-mod text_chunk;
 pub(crate) mod texts;
 pub(crate) mod traces;
 

@@ -52,6 +52,10 @@ impl CompactPolicy {
 /// The level beyond which blocks are not merged for their number any more.
 const LEVEL_MAX: u32 = 2;
 
+/// A partition counts as one that got nothing new while what came lately is at most this part of what waits to be merged:
+/// metrics derived from spans trickle in for as long as the process lives.
+const TRICKLE_PART: u64 = 16;
+
 /// Which blocks to merge, and into which level.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
@@ -72,9 +76,12 @@ pub fn choose(blocks: &[BlockMeta], now: i64, policy: &CompactPolicy) -> Option<
     let mut choices: Vec<(u32, i64, Choice)> = Vec::new();
     for partition in sorted.chunk_by(|a, b| a.partition == b.partition) {
         let Some(key) = partition.first().map(|block| block.partition) else { continue };
-        let newest = partition.iter().map(|block| block.received_at).max().unwrap_or(now);
-        if now.saturating_sub(newest) >= policy.settle_ns {
-            choices.extend(settle(partition, policy).map(|choice| (choice.level, key, choice)));
+        let (old, new): (Vec<&BlockMeta>, Vec<&BlockMeta>) =
+            partition.iter().partition(|block| now.saturating_sub(block.received_at) >= policy.settle_ns);
+        let waiting = old.iter().filter(|block| block.level == 0);
+        let bytes = |blocks: &[&BlockMeta]| blocks.iter().map(|block| block.disk_bytes()).sum::<u64>();
+        if bytes(&new) * TRICKLE_PART <= bytes(&waiting.copied().collect::<Vec<_>>()) {
+            choices.extend(settle(&old, policy).map(|choice| (choice.level, key, choice)));
             continue;
         }
         for of_level in partition.chunk_by(|a, b| a.level == b.level) {

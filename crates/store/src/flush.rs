@@ -7,30 +7,27 @@
 //! 3. traces are ordered by start; from now on everything names them by row;
 //! 4. `spans`, `logs`, `series`, `samples` and `exemplars` are written, then the trace table, index and checksums.
 
-use ahash::AHashMap as HashMap;
-use std::path::Path;
-use std::sync::Arc;
+mod metrics;
 
-use arrow_array::types::{Float64Type, UInt32Type};
-use arrow_array::{Array, FixedSizeBinaryArray};
-use throughline_model::batch::{
-    column_binary, column_fixed, column_number, column_text, column_time, exemplar, point,
-};
-use throughline_model::record::Point;
-use throughline_model::{SpanId, TraceId, attribute};
+use std::ops::Range;
+use std::path::Path;
+
+use ahash::AHashMap as HashMap;
+
+use arrow_array::FixedSizeBinaryArray;
+use throughline_model::TraceId;
 
 use crate::block::BlockMeta;
 use crate::block::build::{BlockBuilder, TraceRows, order_traces};
 use crate::block::logs::{LogOrder, LogSources};
-use crate::block::metrics::{ExemplarEntry, MetricsWriter, series_order, write_exemplars};
 use crate::block::spans::{RowRef, SpanOrder, SpanSources};
 use crate::block::tables::{Table, TableWriter, logs_schema, spans_schema, with_dictionaries};
 use crate::block::texts::Texts;
 use crate::block::traces::{Summariser, TraceEntry};
 use crate::disk::Disk;
 use crate::error::Error;
-use crate::memtable::read::point_row;
-use crate::memtable::{Contents, Memtable, SeriesEntry};
+use crate::memtable::Memtable;
+use metrics::{ExemplarAt, MetricSources};
 
 /// How blocks are cut.
 #[derive(Clone, Copy, Debug)]
@@ -40,20 +37,64 @@ pub struct BlockOptions {
     pub partition_ns: i64,
 }
 
-/// One trace of a flush before rows are given out: its entry and its spans' places.
-struct Group {
-    entry: TraceEntry,
-    spans: Vec<(RowRef, Option<u32>)>,
-}
-
 /// Where each partition's rows lie.
 #[derive(Default)]
 struct Part {
-    groups: Vec<Group>,
+    /// The traces of its spans, and where the spans of each lie in `spans`.
+    traces: Vec<(TraceEntry, Range<usize>)>,
+    /// Spans trace after trace, and the row of each one's parent within the trace.
+    spans: Vec<(RowRef, Option<u32>)>,
     logs: Vec<(i64, RowRef)>,
-    /// Series (by rank), time, mini-batch, row.
-    points: Vec<(u32, i64, u32, u32)>,
-    exemplars: Vec<(u32, i64, u32, u32)>,
+    points: Vec<RowRef>,
+    exemplars: Vec<ExemplarAt>,
+}
+
+/// The parts of a flush. Rows that follow each other mostly lie in the same one.
+struct Parts {
+    partition_ns: i64,
+    parts: HashMap<i64, Part>,
+    /// The key of the part at hand, and the first and the last time in it.
+    last: (i64, i64, i64),
+    current: Part,
+}
+
+impl Parts {
+    fn new(partition_ns: i64) -> Parts {
+        Parts { partition_ns, parts: HashMap::new(), last: (0, i64::MAX, i64::MIN), current: Part::default() }
+    }
+
+    /// The part that a time lies in.
+    #[inline]
+    fn at(&mut self, time: i64) -> &mut Part {
+        let (_, first, last) = self.last;
+        if time < first || time > last {
+            self.turn_to(time);
+        }
+        &mut self.current
+    }
+
+    fn turn_to(&mut self, time: i64) {
+        let key = time.div_euclid(self.partition_ns);
+        let (before, first, last) = self.last;
+        let put_away = std::mem::take(&mut self.current);
+        if first <= last {
+            self.parts.insert(before, put_away);
+        }
+        self.current = self.parts.remove(&key).unwrap_or_default();
+        let first = key.saturating_mul(self.partition_ns);
+        self.last = (key, first, first.saturating_add(self.partition_ns - 1));
+    }
+
+    /// All parts by partition.
+    fn finish(mut self) -> Vec<(i64, Part)> {
+        let (key, first, last) = self.last;
+        if first <= last {
+            self.parts.insert(key, self.current);
+        }
+        let mut parts: Vec<(i64, Part)> = self.parts.into_iter().collect();
+        parts.sort_unstable_by_key(|(key, _)| *key);
+        parts
+    }
 }
 
 /// Writes the contents of a memtable as blocks. They are complete and durable, and nobody knows of them yet.
@@ -68,153 +109,124 @@ pub fn write_blocks(
     let mut texts = Texts::new();
     let spans = SpanSources::new(contents.spans.clone(), &mut texts);
     let logs = LogSources::new(contents.logs.clone(), &mut texts);
-    let (series, ranks) = sorted_series(&contents);
-    let mut parts: HashMap<i64, Part> = HashMap::new();
-    let partition = |time: i64| time.div_euclid(options.partition_ns);
-    for group in group_spans(&spans) {
-        parts.entry(partition(group.entry.start)).or_default().groups.push(group);
-    }
+    let metrics = MetricSources::new(&contents);
+    let mut parts = Parts::new(options.partition_ns);
+    group_spans(&spans, &mut parts);
     for (time, at) in logs.sorted(&texts) {
-        parts.entry(partition(time)).or_default().logs.push((time, at));
+        parts.at(time).logs.push((time, at));
     }
-    for (batch, metrics) in contents.metrics.iter().enumerate() {
-        let rank = |row: u32| {
-            let series = metrics.series.get(row as usize).copied().unwrap_or_default();
-            ranks.get(series as usize).copied().unwrap_or_default()
-        };
-        let rows = &metrics.points.rows;
-        let of = column_number::<UInt32Type>(rows, point::SERIES).values();
-        for (row, (of, time)) in of.iter().zip(column_time(rows, point::TIME).values()).enumerate() {
-            let part = parts.entry(partition(*time)).or_default();
-            part.points.push((rank(*of), *time, batch as u32, row as u32));
-        }
-        let rows = &metrics.exemplars.rows;
-        let of = column_number::<UInt32Type>(rows, exemplar::SERIES).values();
-        for (row, (of, time)) in of.iter().zip(column_time(rows, exemplar::TIME).values()).enumerate() {
-            let part = parts.entry(partition(*time)).or_default();
-            part.exemplars.push((rank(*of), *time, batch as u32, row as u32));
-        }
-    }
-    let mut order: Vec<i64> = parts.keys().copied().collect();
-    order.sort_unstable();
-    let mut metas = Vec::with_capacity(order.len());
-    for key in order {
-        let Some(part) = parts.remove(&key) else { continue };
+    metrics.each_point(|time, at| parts.at(time).points.push(at));
+    metrics.each_exemplar(|exemplar| parts.at(exemplar.1).exemplars.push(exemplar));
+    let parts = parts.finish();
+    let mut metas = Vec::with_capacity(parts.len());
+    for (key, part) in parts {
         let min_time = key.saturating_mul(options.partition_ns);
         let mut builder = BlockBuilder::create(disk, data_dir, *next_block_id, 0, key, min_time)?;
         *next_block_id += 1;
         builder.meta.received_at = memtable.newest_at().unwrap_or_default();
-        let flush =
-            PartFlush { contents: &contents, spans: &spans, logs: &logs, series: &series, texts: &texts };
+        let flush = PartFlush { spans: &spans, logs: &logs, metrics: &metrics, texts: &texts };
         flush.write(&mut builder, part)?;
         metas.push(builder.finish(&texts)?);
     }
     Ok(metas)
 }
 
-/// The memtable's series in the order of the file, and the rank of each by its number.
-fn sorted_series(contents: &Contents) -> (Vec<Arc<SeriesEntry>>, Vec<u32>) {
-    let mut order: Vec<u32> = (0..contents.series.len() as u32).collect();
-    let entry = |index: u32| contents.series.get(index as usize);
-    order.sort_by(|a, b| match (entry(*a), entry(*b)) {
-        (Some(a), Some(b)) => series_order(a, b),
-        _ => std::cmp::Ordering::Equal,
-    });
-    let mut ranks = vec![0; order.len()];
-    for (rank, index) in order.iter().enumerate() {
-        if let Some(slot) = ranks.get_mut(*index as usize) {
-            *slot = rank as u32;
-        }
-    }
-    (order.into_iter().filter_map(entry).cloned().collect(), ranks)
-}
-
 /// Each trace with its spans by start; a span that was received twice is there once.
-fn group_spans(sources: &SpanSources) -> Vec<Group> {
+fn group_spans(sources: &SpanSources, parts: &mut Parts) {
     let mut summariser = Summariser::default();
-    let mut groups = Vec::new();
+    let all = sources.facts();
     let mut facts = Vec::new();
-    for spans in sources.sorted().chunk_by(|a, b| a.0 == b.0) {
+    let mut places: Vec<RowRef> = Vec::new();
+    for spans in sources.by_trace(&all).chunk_by(|a, b| a.0 == b.0) {
         facts.clear();
-        let mut places: Vec<RowRef> = Vec::with_capacity(spans.len());
-        for (_, _, at) in spans {
-            if let Some(fact) = sources.facts(*at)
-                && fact.twin_among(&facts).is_none()
-            {
-                facts.push(fact);
+        places.clear();
+        for (fact, at) in spans.iter().filter_map(|(.., at)| all.get(*at as usize)) {
+            if fact.twin_among(&facts).is_none() {
+                facts.push(*fact);
                 places.push(*at);
             }
         }
         if let Some((id, ..)) = spans.first() {
-            let entry = summariser.summarise(*id, &facts);
-            let spans = places.into_iter().zip(summariser.parents().iter().copied()).collect();
-            groups.push(Group { entry, spans });
+            let entry = summariser.summarise(TraceId(id.to_be_bytes()), &facts);
+            let part = parts.at(entry.start);
+            let from = part.spans.len();
+            part.spans.extend(places.iter().copied().zip(summariser.parents().iter().copied()));
+            part.traces.push((entry, from..part.spans.len()));
         }
     }
-    groups
 }
 
 /// The writing of one partition.
 struct PartFlush<'a> {
-    contents: &'a Contents,
     spans: &'a SpanSources,
     logs: &'a LogSources,
-    series: &'a [Arc<SeriesEntry>],
+    metrics: &'a MetricSources<'a>,
     texts: &'a Texts,
 }
 
 impl PartFlush<'_> {
-    fn write(&self, builder: &mut BlockBuilder<'_>, part: Part) -> Result<(), Error> {
-        let order = self.order_traces(builder, &part);
+    fn write(&self, builder: &mut BlockBuilder<'_>, mut part: Part) -> Result<(), Error> {
+        let order = self.order_traces(builder, &mut part);
         let rows = self.write_spans(builder, &order)?;
         self.write_logs(builder, &part, &rows)?;
-        self.write_metrics(builder, &part, &rows)
+        self.metrics.write(builder, &part.points, &part.exemplars, &rows)
     }
 
     /// Fills the trace table and gives every span its place.
-    fn order_traces(&self, builder: &mut BlockBuilder<'_>, part: &Part) -> Vec<SpanOrder> {
+    fn order_traces(&self, builder: &mut BlockBuilder<'_>, part: &mut Part) -> Vec<SpanOrder> {
+        let mut traces = std::mem::take(&mut part.traces);
+        self.refer(&mut traces, part);
+        // Entries are large: their places are put in order rather than they.
+        let places = traces.iter().zip(0..);
+        let mut rows: Vec<(i64, TraceId, u32)> =
+            places.map(|((entry, _), at)| (entry.start, entry.id, at)).collect();
+        rows.sort_unstable();
+        let mut order = Vec::with_capacity(part.spans.len());
+        builder.traces.reserve_exact(traces.len());
+        for (row, (.., at)) in rows.iter().enumerate() {
+            let Some((entry, range)) = traces.get_mut(*at as usize) else { continue };
+            let spans = part.spans.get(range.clone()).unwrap_or_default();
+            order.extend(spans.iter().map(|(at, parent_row)| SpanOrder {
+                at: *at,
+                trace_row: row as u32,
+                parent_row: *parent_row,
+            }));
+            builder.cover(entry.start, entry.end);
+            let nothing = TraceEntry::referred(entry.id, entry.start);
+            builder.traces.push(std::mem::replace(entry, nothing));
+        }
+        order_traces(&mut builder.traces);
+        order
+    }
+
+    /// Adds the traces that only log records and exemplars refer to.
+    fn refer(&self, traces: &mut Vec<(TraceEntry, Range<usize>)>, part: &Part) {
+        if part.logs.is_empty() && part.exemplars.is_empty() {
+            return;
+        }
         let mut known: HashMap<TraceId, usize> =
-            part.groups.iter().enumerate().map(|(at, group)| (group.entry.id, at)).collect();
-        builder.traces = part.groups.iter().map(|group| group.entry.clone()).collect();
-        let mut refer = |builder: &mut BlockBuilder<'_>, id: TraceId, time: i64| {
+            traces.iter().enumerate().map(|(at, (entry, _))| (entry.id, at)).collect();
+        let mut refer = |id: TraceId, time: i64| {
             let at = *known.entry(id).or_insert_with(|| {
-                builder.traces.push(TraceEntry::referred(id, time));
-                builder.traces.len() - 1
+                traces.push((TraceEntry::referred(id, time), 0..0));
+                traces.len() - 1
             });
-            if let Some(entry) = builder.traces.get_mut(at).filter(|entry| entry.postings.span_count == 0) {
+            let found = traces.get_mut(at).map(|(entry, _)| entry);
+            if let Some(entry) = found.filter(|entry| entry.postings.span_count == 0) {
                 entry.start = entry.start.min(time);
                 entry.end = entry.end.max(time);
             }
         };
         for (time, at) in &part.logs {
             if let Some(context) = self.logs.context(*at) {
-                refer(builder, context.trace_id, *time);
+                refer(context.trace_id, *time);
             }
         }
         for (_, time, batch, row) in &part.exemplars {
-            if let Some(id) = self.exemplar_trace(*batch, *row) {
-                refer(builder, id, *time);
+            if let Some(id) = self.metrics.exemplar_trace(*batch, *row) {
+                refer(id, *time);
             }
         }
-        order_traces(&mut builder.traces);
-        let group_of: HashMap<TraceId, &Group> =
-            part.groups.iter().map(|group| (group.entry.id, group)).collect();
-        let mut order = Vec::new();
-        for (row, entry) in builder.traces.iter().enumerate() {
-            let spans = group_of.get(&entry.id).map(|group| group.spans.as_slice()).unwrap_or_default();
-            order.extend(spans.iter().map(|(at, parent_row)| SpanOrder {
-                at: *at,
-                trace_row: row as u32,
-                parent_row: *parent_row,
-            }));
-        }
-        for index in 0..builder.traces.len() {
-            if let Some(entry) = builder.traces.get(index) {
-                let (start, end) = (entry.start, entry.end);
-                builder.cover(start, end);
-            }
-        }
-        order
     }
 
     fn write_spans(&self, builder: &mut BlockBuilder<'_>, order: &[SpanOrder]) -> Result<TraceRows, Error> {
@@ -259,96 +271,6 @@ impl PartFlush<'_> {
         builder.meta.rows.logs = order.len() as u64;
         Ok(())
     }
-
-    fn write_metrics(
-        &self,
-        builder: &mut BlockBuilder<'_>,
-        part: &Part,
-        rows: &TraceRows,
-    ) -> Result<(), Error> {
-        let mut points = part.points.clone();
-        points.sort_unstable();
-        let mut exemplars = part.exemplars.clone();
-        exemplars.sort_unstable();
-        let mut writer = MetricsWriter::create(builder.disk, &builder.folder, 0)?;
-        let mut entries = Vec::with_capacity(exemplars.len());
-        let mut used: Vec<u32> = points.iter().chain(&exemplars).map(|(rank, ..)| *rank).collect();
-        used.sort_unstable();
-        used.dedup();
-        let (mut points, mut exemplars) = (points.as_slice(), exemplars.as_slice());
-        for rank in used {
-            let Some(series) = self.series.get(rank as usize) else { continue };
-            let of_series = split_rank(&mut points, rank);
-            of_series.iter().for_each(|(_, time, ..)| builder.cover(*time, *time));
-            let series_row = writer.add(series, last_of_each_time(of_series).map(|at| self.point(at)))?;
-            for (_, time, batch, row) in split_rank(&mut exemplars, rank) {
-                builder.cover(*time, *time);
-                let trace_row = self.exemplar_trace(*batch, *row).and_then(|id| rows.trace(id));
-                if let Some(entry) = trace_row.and_then(|row| builder.traces.get_mut(row as usize)) {
-                    entry.postings.exemplars.push(entries.len() as u32);
-                }
-                entries.extend(self.exemplar(*batch, *row, series_row, trace_row));
-            }
-        }
-        let (sums, n_series, n_points) = writer.finish()?;
-        builder.sums.extend(sums);
-        let sums = write_exemplars(builder, &entries)?;
-        builder.sums.push(sums);
-        builder.meta.rows.series = u64::from(n_series);
-        builder.meta.rows.points = n_points;
-        builder.meta.rows.exemplars = entries.len() as u64;
-        Ok(())
-    }
-
-    fn point(&self, (_, _, batch, row): &(u32, i64, u32, u32)) -> Point {
-        match self.contents.metrics.get(*batch as usize) {
-            Some(metrics) => point_row(&metrics.points.rows, *row as usize),
-            None => Point { time: 0, start_time: 0, value: f64::NAN, flags: 1, payload: Vec::new() },
-        }
-    }
-
-    fn exemplar_trace(&self, batch: u32, row: u32) -> Option<TraceId> {
-        let rows = &self.contents.metrics.get(batch as usize)?.exemplars.rows;
-        let ids = column_fixed(rows, exemplar::TRACE_ID);
-        if ids.is_null(row as usize) { None } else { TraceId::from_slice(ids.value(row as usize)) }
-    }
-
-    fn exemplar(
-        &self,
-        batch: u32,
-        row: u32,
-        series_row: u32,
-        trace_row: Option<u32>,
-    ) -> Option<ExemplarEntry> {
-        let rows = &self.contents.metrics.get(batch as usize)?.exemplars.rows;
-        let row = row as usize;
-        let span_ids = column_fixed(rows, exemplar::SPAN_ID);
-        let originals = column_text(rows, exemplar::TRACE_ID_ORIGINAL);
-        let list = column_binary(rows, exemplar::ATTRIBUTES).value(row);
-        let mut json = String::new();
-        attribute::write_json_object(list, &mut json);
-        Some(ExemplarEntry {
-            series_row,
-            time: column_time(rows, exemplar::TIME).value(row),
-            value: column_number::<Float64Type>(rows, exemplar::VALUE).value(row),
-            trace_row,
-            span_id: if span_ids.is_null(row) { None } else { SpanId::from_slice(span_ids.value(row)) },
-            trace_id_original: (!originals.is_null(row)).then(|| originals.value(row).to_owned()),
-            attributes: (!list.is_empty()).then_some(json),
-        })
-    }
-}
-
-/// Takes the leading entries of one rank off a sorted list.
-fn split_rank<'a>(list: &mut &'a [(u32, i64, u32, u32)], rank: u32) -> &'a [(u32, i64, u32, u32)] {
-    let (head, tail) = list.split_at(list.partition_point(|(other, ..)| *other <= rank));
-    *list = tail;
-    head
-}
-
-/// Of points of equal time the one that was received last.
-fn last_of_each_time(points: &[(u32, i64, u32, u32)]) -> impl Iterator<Item = &(u32, i64, u32, u32)> {
-    points.chunk_by(|a, b| a.1 == b.1).filter_map(|same| same.last())
 }
 
 /// The ids of a column, in order.

@@ -117,6 +117,8 @@ pub(crate) struct Shared {
 /// What only inserting needs.
 #[derive(Default)]
 struct Known {
+    /// The fingerprints of the series, side by side.
+    fingerprints: Vec<[u8; 16]>,
     series_by_fingerprint: HashMap<[u8; 16], u32>,
     /// Texts that many series share: services, resources, scopes and metric names.
     texts: HashMap<Arc<str>, ()>,
@@ -249,19 +251,25 @@ impl Memtable {
         let mut numbers = Vec::with_capacity(rows.num_rows());
         let mut new = Vec::new();
         let n_known = self.read().series.len();
+        // Senders send their series in the same order again and again: the next one is tried before it is looked for.
+        let mut next = 0;
         for row in 0..rows.num_rows() {
             let fingerprint = fingerprints.value(row);
-            let number = match known.series_by_fingerprint.get(fingerprint) {
-                Some(number) => *number,
+            let is_next = known.fingerprints.get(next).is_some_and(|other| other == fingerprint);
+            let found = if is_next { Some(next as u32) } else { known.number_of(fingerprint) };
+            let number = match found {
+                Some(number) => number,
                 None => {
                     let entry = known.series_entry(rows, row);
                     let number = (n_known + new.len()) as u32;
                     added += 256 + entry.attributes.len();
+                    known.fingerprints.push(entry.fingerprint);
                     known.series_by_fingerprint.insert(entry.fingerprint, number);
                     new.push(Arc::new(entry));
                     number
                 }
             };
+            next = number as usize + 1;
             numbers.push(number);
         }
         let mini = MetricMiniBatch {
@@ -292,6 +300,10 @@ impl Shared {
 }
 
 impl Known {
+    fn number_of(&self, fingerprint: &[u8]) -> Option<u32> {
+        self.series_by_fingerprint.get(fingerprint).copied()
+    }
+
     fn series_entry(&mut self, rows: &RecordBatch, row: usize) -> SeriesEntry {
         let mut entry = self.series_as_stored(rows, row);
         if entry.kind.is_prometheus() {

@@ -6,8 +6,12 @@
 //! again is a matter of walking over two texts. Patterns are few, and a dictionary stores each once; of a line
 //! remains what is new in it.
 
+use std::sync::Arc;
+
+use arrow_array::ArrayRef;
 use arrow_array::builder::StringBuilder;
-use arrow_array::{Array, StringArray};
+
+use super::texts::TextColumn;
 
 /// What stands in a pattern for a slot. A body that has it is its own pattern and has no slots.
 pub(crate) const PLACEHOLDER: &str = "{}";
@@ -22,24 +26,60 @@ pub(crate) struct Splitter {
     slots: String,
 }
 
-/// The end of the slot that begins with a run of letters and digits, if it does; else where the run ends.
-enum Run {
-    Slot(usize),
-    Word(usize),
+/// What a byte is within a run of letters and digits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Other,
+    Digit,
+    /// A letter that a hexadecimal number may have.
+    Hexadecimal,
+    Letter,
+}
+
+/// The class of every byte: one look instead of several comparisons for each byte of every line.
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::Other; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let of = byte as u8;
+        classes[byte] = match of {
+            b'0'..=b'9' => Class::Digit,
+            b'a'..=b'f' | b'A'..=b'F' => Class::Hexadecimal,
+            b'g'..=b'z' | b'G'..=b'Z' => Class::Letter,
+            _ => Class::Other,
+        };
+        byte += 1;
+    }
+    classes
+};
+
+fn class(byte: u8) -> Class {
+    CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Other)
+}
+
+/// A run of letters and digits: its length, and that of the slot that it begins with, if it does.
+struct Run {
+    len: usize,
+    slot: Option<usize>,
 }
 
 fn run_at(bytes: &[u8]) -> Run {
-    let len = bytes.iter().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(bytes.len());
-    let run = bytes.get(..len).unwrap_or_default();
-    if !run.iter().any(u8::is_ascii_digit) {
-        return Run::Word(len);
+    let (mut len, mut has_digit) = (0, false);
+    // The digits before the first letter, that letter's class, and whether a digit follows it.
+    let (mut digits, mut first, mut digit_follows) = (0, Class::Other, false);
+    for byte in bytes {
+        match class(*byte) {
+            Class::Other => break,
+            Class::Digit if first == Class::Other => (digits, has_digit) = (digits + 1, true),
+            Class::Digit => (digit_follows, has_digit) = (true, true),
+            letter if first == Class::Other => first = letter,
+            Class::Hexadecimal | Class::Letter => {}
+        }
+        len += 1;
     }
-    let digits = run.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(len);
-    let unit = run.get(digits..).unwrap_or_default();
-    let is_unit = digits > 0
-        && unit.first().is_some_and(|byte| !byte.is_ascii_hexdigit())
-        && unit.iter().all(u8::is_ascii_alphabetic);
-    Run::Slot(if is_unit { digits } else { len })
+    let has_unit = digits > 0 && first == Class::Letter && !digit_follows;
+    let slot = has_digit.then_some(if has_unit { digits } else { len });
+    Run { len, slot }
 }
 
 impl Splitter {
@@ -55,25 +95,22 @@ impl Splitter {
         let part = |from: usize, to: usize| body.get(from..to).unwrap_or_default();
         let (mut at, mut copied) = (0, 0);
         while let Some(byte) = bytes.get(at) {
-            if !byte.is_ascii_alphanumeric() {
+            if class(*byte) == Class::Other {
                 at += 1;
                 continue;
             }
-            match run_at(bytes.get(at..).unwrap_or_default()) {
-                Run::Word(len) => at += len,
-                Run::Slot(len) => {
-                    self.pattern.push_str(part(copied, at));
-                    self.pattern.push_str(PLACEHOLDER);
-                    if !self.slots.is_empty() {
-                        self.slots.push(SEPARATOR);
-                    }
-                    self.slots.push_str(part(at, at + len));
-                    at += len;
-                    copied = at;
-                    // A unit belongs to the pattern, whatever it looks like by itself.
-                    at += bytes.iter().skip(at).take_while(|byte| byte.is_ascii_alphabetic()).count();
+            let run = run_at(bytes.get(at..).unwrap_or_default());
+            if let Some(len) = run.slot {
+                self.pattern.push_str(part(copied, at));
+                self.pattern.push_str(PLACEHOLDER);
+                if !self.slots.is_empty() {
+                    self.slots.push(SEPARATOR);
                 }
+                self.slots.push_str(part(at, at + len));
+                copied = at + len;
             }
+            // A unit belongs to the pattern, whatever it looks like by itself.
+            at += run.len;
         }
         if copied == 0 {
             return (body, None);
@@ -83,17 +120,26 @@ impl Splitter {
     }
 }
 
-/// Splits a column of bodies into patterns and slots.
-pub(crate) fn split_column(bodies: &StringArray) -> (StringArray, StringArray) {
-    let mut splitter = Splitter::default();
-    let mut patterns = StringBuilder::new();
-    let mut slots = StringBuilder::new();
-    for row in 0..bodies.len() {
-        let (pattern, of_row) = splitter.split(bodies.value(row));
-        patterns.append_value(pattern);
-        slots.append_option(of_row);
+/// Columns of patterns and slots, from bodies.
+#[derive(Default)]
+pub(crate) struct BodyColumns {
+    splitter: Splitter,
+    patterns: TextColumn,
+    slots: StringBuilder,
+}
+
+impl BodyColumns {
+    /// Adds the body of the next row.
+    pub(crate) fn push(&mut self, body: &str) {
+        let (pattern, slots) = self.splitter.split(body);
+        self.patterns.push(pattern.as_bytes());
+        self.slots.append_option(slots);
     }
-    (patterns.finish(), slots.finish())
+
+    /// The columns.
+    pub(crate) fn finish(mut self) -> [ArrayRef; 2] {
+        [self.patterns.finish(None), Arc::new(self.slots.finish())]
+    }
 }
 
 /// Writes the body of a pattern and its slots after what `into` has.

@@ -1,4 +1,4 @@
-//! Writes row groups column by column: texts by [`super::text_chunk`], everything else by the Parquet library.
+//! Writes row groups column by column, by [`super::chunk`] or, where that leaves it to it, by the Parquet library.
 //!
 //! A group is complete before any of its columns is encoded, so that one encoder is at work at a time.
 
@@ -9,22 +9,64 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{Field, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
-use parquet::basic::Compression;
+use parquet::basic::{Compression, Encoding};
+use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::{ParquetError, Result};
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::file::writer::SerializedFileWriter;
+use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr};
+use parquet::file::reader::ChunkReader;
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::types::ColumnPath;
 
-use super::text_chunk::{self, ChunkOptions, Codec};
+use super::chunk::{self, ChunkOptions, Codec, Form};
 
 /// One column of the table.
 struct Column {
     field: Field,
-    /// Makes writers of this column alone.
-    factory: ArrowRowGroupWriterFactory,
+    properties: WriterPropertiesPtr,
+    /// Makes writers of this column alone; from the first group on that needs one.
+    factory: Option<ArrowRowGroupWriterFactory>,
     options: ChunkOptions,
-    takes_dictionary: bool,
     /// What there is of the current group.
     pieces: Vec<ArrayRef>,
+}
+
+/// A column of a row group on its way into a file.
+pub(crate) enum GroupColumn {
+    /// A chunk of another file, of as many rows.
+    Chunk(Box<ColumnChunkMetaData>),
+    /// Rows to encode.
+    Rows(ArrayRef),
+}
+
+impl Column {
+    /// Encodes rows as the next chunk of a group.
+    fn write<W: Write + Send>(
+        &mut self,
+        mut pieces: Vec<ArrayRef>,
+        group: &mut SerializedRowGroupWriter<'_, W>,
+        codec: &mut Codec,
+    ) -> Result<()> {
+        if let Some((bytes, close)) = chunk::encode(&pieces, &self.options, codec)? {
+            return group.append_column(&bytes, close);
+        }
+        for piece in &mut pieces {
+            *piece = chunk::spell_out(piece)?;
+        }
+        let factory = match &mut self.factory {
+            Some(factory) => factory,
+            none => none.insert(factory_of(&self.field, &self.properties)?),
+        };
+        let mut writers = factory.create_column_writers(0)?;
+        let Some(mut writer) = writers.pop() else { return Err(no_column(&self.field)) };
+        for piece in &pieces {
+            let field = self.field.clone().with_data_type(piece.data_type().clone());
+            for leaf in compute_leaves(&field, piece)? {
+                writer.write(&leaf)?;
+            }
+        }
+        writer.close()?.append_to_row_group(group)
+    }
 }
 
 /// Writes a table of flat columns.
@@ -72,25 +114,55 @@ impl<W: Write + Send> GroupWriter<W> {
         self.n_rows = 0;
         let mut group = self.file.next_row_group()?;
         for column in &mut self.columns {
-            let mut pieces = std::mem::take(&mut column.pieces);
-            if column.takes_dictionary
-                && let Some((bytes, close)) = text_chunk::encode(&pieces, &column.options, &mut self.codec)?
-            {
-                group.append_column(&bytes, close)?;
-                continue;
-            }
-            for piece in &mut pieces {
-                *piece = text_chunk::spell_out(piece)?;
-            }
-            let mut writers = column.factory.create_column_writers(0)?;
-            let Some(mut writer) = writers.pop() else { return Err(no_column(&column.field)) };
-            for piece in &pieces {
-                let field = column.field.clone().with_data_type(piece.data_type().clone());
-                for leaf in compute_leaves(&field, piece)? {
-                    writer.write(&leaf)?;
+            let pieces = std::mem::take(&mut column.pieces);
+            column.write(pieces, &mut group, &mut self.codec)?;
+        }
+        group.close()?;
+        Ok(())
+    }
+
+    /// Writes rows as a group of their own, however many they are.
+    pub(super) fn write_group(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.end_group()?;
+        for (column, array) in self.columns.iter_mut().zip(rows.columns()) {
+            column.pieces.push(array.clone());
+        }
+        self.n_rows = rows.num_rows();
+        self.end_group()
+    }
+
+    /// Whether a chunk of another file can become one of this column as it is.
+    pub(super) fn takes(&self, at: usize, chunk: &ColumnChunkMetaData) -> bool {
+        let own = self.file.schema_descr().columns().get(at);
+        let compression = chunk.compression();
+        let is_final = compression == Compression::UNCOMPRESSED || compression == self.codec.compression();
+        is_final && own.is_some_and(|own| own.as_ref() == chunk.column_descr())
+    }
+
+    /// Writes a group of rows of which some columns are taken as they are from another file.
+    pub(super) fn copy_group<R: ChunkReader>(
+        &mut self,
+        from: &R,
+        columns: Vec<GroupColumn>,
+        n_rows: usize,
+    ) -> Result<()> {
+        self.end_group()?;
+        let mut group = self.file.next_row_group()?;
+        for (column, source) in self.columns.iter_mut().zip(columns) {
+            match source {
+                GroupColumn::Rows(rows) => column.write(vec![rows], &mut group, &mut self.codec)?,
+                GroupColumn::Chunk(chunk) => {
+                    let close = ColumnCloseResult {
+                        bytes_written: u64::try_from(chunk.compressed_size()).unwrap_or_default(),
+                        rows_written: n_rows as u64,
+                        metadata: *chunk,
+                        bloom_filter: None,
+                        column_index: None,
+                        offset_index: None,
+                    };
+                    group.append_column(from, close)?;
                 }
             }
-            writer.close()?.append_to_row_group(&mut group)?;
         }
         group.close()?;
         Ok(())
@@ -112,25 +184,44 @@ fn column<W: Write + Send>(file: &SerializedFileWriter<W>, at: usize, field: &Ar
     let descriptor = file.schema_descr().columns().get(at).cloned().ok_or_else(|| no_column(field))?;
     let path = descriptor.path();
     let options = ChunkOptions {
+        form: form_of(properties, path),
         is_compressed: properties.compression(path) != Compression::UNCOMPRESSED,
         has_statistics: properties.statistics_enabled(path) != EnabledStatistics::None,
         has_offset_index: !properties.offset_index_disabled(),
         page_rows: properties.data_page_row_count_limit(),
         descriptor: descriptor.clone(),
     };
-    let takes_dictionary = properties.dictionary_enabled(path);
+    let (field, properties) = (field.as_ref().clone(), properties.clone());
+    Ok(Column { field, properties, factory: None, options, pieces: Vec::new() })
+}
+
+/// The form that the library would give the column by its properties.
+fn form_of(properties: &WriterProperties, path: &ColumnPath) -> Form {
+    match properties.encoding(path).filter(|_| !properties.dictionary_enabled(path)) {
+        Some(Encoding::DELTA_BINARY_PACKED) => Form::Packed,
+        Some(Encoding::BYTE_STREAM_SPLIT) => Form::Split,
+        Some(Encoding::DELTA_LENGTH_BYTE_ARRAY) => Form::Lengths,
+        Some(Encoding::PLAIN) => Form::Plain,
+        _ => Form::Dictionary,
+    }
+}
+
+fn factory_of(field: &Field, properties: &WriterPropertiesPtr) -> Result<ArrowRowGroupWriterFactory> {
     // A file of this column that nobody reads: the library makes writers for all columns of a file only.
     let alone = Arc::new(Schema::new(vec![field.clone()]));
     let (of_one, factory) =
         ArrowWriter::try_new(sink(), alone, Some(properties.as_ref().clone()))?.into_serialized_writer()?;
     drop(of_one);
-    Ok(Column { field: field.as_ref().clone(), factory, options, takes_dictionary, pieces: Vec::new() })
+    Ok(factory)
 }
 
 #[cfg(test)]
 mod tests {
+    use arrow_array::builder::FixedSizeBinaryBuilder;
     use arrow_array::types::Int32Type;
-    use arrow_array::{Array, DictionaryArray, Int64Array, StringArray};
+    use arrow_array::{
+        Array, DictionaryArray, Int64Array, StringArray, TimestampNanosecondArray, UInt8Array, UInt32Array,
+    };
     use arrow_schema::DataType;
     use bytes::Bytes;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -203,6 +294,115 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn numbers_come_back() {
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("byte", DataType::UInt8, false),
+            Field::new("word", DataType::UInt32, true),
+            Field::new("long", DataType::Int64, true),
+        ]));
+        let rows = |n_distinct: i64| {
+            let numbers = 0..2_500i64;
+            let present = |n: i64| n % 7 != 0;
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(numbers.clone().map(|n| Some((n % 5) as u8)).collect::<UInt8Array>()),
+                Arc::new(
+                    numbers.clone().map(|n| present(n).then_some((n / 100) as u32)).collect::<UInt32Array>(),
+                ),
+                Arc::new(numbers.map(|n| present(n).then_some(n % n_distinct - 9)).collect::<Int64Array>()),
+            ];
+            RecordBatch::try_new(schema.clone(), columns).unwrap()
+        };
+        for n_distinct in [1, 40, 5_000] {
+            let batch = rows(n_distinct);
+            let properties = WriterProperties::builder()
+                .set_compression(Compression::ZSTD(ZstdLevel::default()))
+                .set_max_row_group_row_count(Some(1_000))
+                .set_data_page_row_count_limit(300)
+                .build();
+            let mut writer = GroupWriter::new(Vec::new(), &schema, properties).unwrap();
+            writer.write(&batch.slice(0, 700)).unwrap();
+            writer.write_group(&batch.slice(700, 1_300)).unwrap();
+            writer.write(&batch.slice(2_000, 500)).unwrap();
+            let bytes = Bytes::from(writer.into_inner().unwrap());
+            let reader = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).unwrap();
+            let sizes: Vec<i64> =
+                reader.metadata().row_groups().iter().map(|group| group.num_rows()).collect();
+            assert_eq!(sizes, [700, 1_300, 500]);
+            assert_eq!(read_batches(bytes.to_vec(), &schema), batch);
+        }
+    }
+
+    fn read_batches(bytes: Vec<u8>, schema: &SchemaRef) -> RecordBatch {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes)).unwrap().build().unwrap();
+        let found: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
+        arrow_select::concat::concat_batches(schema, &found).unwrap()
+    }
+
+    #[test]
+    fn every_form_comes_back() {
+        let names = ["packed", "time", "split", "plain", "lengths"];
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("packed", DataType::UInt32, true),
+            Field::new("time", crate::block::tables::time_type(), false),
+            Field::new("split", DataType::Int64, false),
+            Field::new("plain", DataType::FixedSizeBinary(8), true),
+            Field::new("lengths", DataType::Utf8, true),
+        ]));
+        let mut state = 3u64;
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state ^ state >> 29
+        };
+        for (n_rows, bits) in [(1, 3), (2, 64), (129, 64), (700, 7), (2_345, 32), (2_345, 64)] {
+            let mut number = || random() >> (64 - bits);
+            let packed = (0..n_rows).map(|_| Some(number() as u32).filter(|n| n % 5 != 0));
+            let packed: UInt32Array = packed.collect();
+            let time = TimestampNanosecondArray::from_iter_values((0..n_rows).map(|_| number() as i64));
+            let split: Int64Array = (0..n_rows).map(|_| Some(number() as i64)).collect();
+            let mut plain = FixedSizeBinaryBuilder::new(8);
+            for _ in 0..n_rows {
+                match number() {
+                    n if n % 3 == 0 => plain.append_null(),
+                    n => plain.append_value(n.to_le_bytes()).unwrap(),
+                }
+            }
+            let text = |n: u64| (n % 4 != 0).then(|| "é".repeat((n % 300) as usize) + &n.to_string());
+            let lengths: StringArray = (0..n_rows).map(|_| text(number())).collect();
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(packed),
+                Arc::new(time.with_timezone("UTC")),
+                Arc::new(split),
+                Arc::new(plain.finish()),
+                Arc::new(lengths),
+            ];
+            let batch = RecordBatch::try_new(schema.clone(), columns).unwrap();
+            let encodings = [
+                Encoding::DELTA_BINARY_PACKED,
+                Encoding::DELTA_BINARY_PACKED,
+                Encoding::BYTE_STREAM_SPLIT,
+                Encoding::PLAIN,
+                Encoding::DELTA_LENGTH_BYTE_ARRAY,
+            ];
+            let base = WriterProperties::builder()
+                .set_compression(Compression::LZ4_RAW)
+                .set_dictionary_enabled(false)
+                .set_data_page_row_count_limit(500);
+            let properties = names
+                .into_iter()
+                .zip(encodings)
+                .fold(base, |base, (name, encoding)| base.set_column_encoding(name.into(), encoding));
+            let mut writer = GroupWriter::new(Vec::new(), &schema, properties.build()).unwrap();
+            let pieces = [batch.slice(0, n_rows / 3), batch.slice(n_rows / 3, n_rows - n_rows / 3)];
+            pieces.iter().for_each(|piece| writer.write(piece).unwrap());
+            assert_eq!(
+                read_batches(writer.into_inner().unwrap(), &schema),
+                batch,
+                "{n_rows} rows, {bits} bits"
+            );
         }
     }
 

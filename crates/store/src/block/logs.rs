@@ -7,19 +7,21 @@
 use std::sync::Arc;
 
 use arrow_array::builder::FixedSizeBinaryBuilder;
-use arrow_array::cast::AsArray as _;
-use arrow_array::types::UInt8Type;
-use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
+use arrow_array::types::{Int32Type, UInt8Type};
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, DictionaryArray, FixedSizeBinaryArray, Int64Array, RecordBatch,
+    StringArray, TimestampNanosecondArray, UInt8Array, UInt32Array,
+};
 use throughline_model::batch::{
-    column_binary, column_dictionary, column_fixed, column_number, column_time, log,
+    column_binary, column_dictionary, column_fixed, column_number, column_text, column_time, log,
 };
 use throughline_model::{SpanId, TraceId};
 
-use super::bodies::split_column;
+use super::bodies::BodyColumns;
 use super::shred::{AttributeColumns, Shredder};
 use super::spans::RowRef;
 use super::tables::LOG_GROUP_ROWS;
-use super::texts::{TextId, Texts, column_of, gather_column, mapped};
+use super::texts::{TextId, Texts, gather_column, mapped};
 use super::traces::arrow_error;
 use crate::error::Error;
 use crate::memtable::MiniBatch;
@@ -33,6 +35,32 @@ pub(crate) struct LogSources {
     services: Vec<Vec<TextId>>,
     resources: Vec<Vec<TextId>>,
     scopes: Vec<Vec<TextId>>,
+    typed: Vec<Typed>,
+}
+
+/// The columns of a mini-batch that are looked at record by record, as what they are.
+struct Typed {
+    times: TimestampNanosecondArray,
+    observed: TimestampNanosecondArray,
+    severities: UInt8Array,
+    bodies: StringArray,
+    trace_ids: FixedSizeBinaryArray,
+    span_ids: FixedSizeBinaryArray,
+    attributes: BinaryArray,
+}
+
+impl Typed {
+    fn new(rows: &RecordBatch) -> Typed {
+        Typed {
+            times: column_time(rows, log::TIME).clone(),
+            observed: column_time(rows, log::OBSERVED_TIME).clone(),
+            severities: column_number::<UInt8Type>(rows, log::SEVERITY_NUMBER).clone(),
+            bodies: column_text(rows, log::BODY).clone(),
+            trace_ids: column_fixed(rows, log::TRACE_ID).clone(),
+            span_ids: column_fixed(rows, log::SPAN_ID).clone(),
+            attributes: column_binary(rows, log::ATTRIBUTES).clone(),
+        }
+    }
 }
 
 /// One record in the order of the file.
@@ -58,7 +86,8 @@ impl LogSources {
             batches.iter().map(|mini| texts.intern_keys(column_dictionary(&mini.rows, position))).collect()
         };
         let (services, resources, scopes) = (keys(log::SERVICE), keys(log::RESOURCE), keys(log::SCOPE));
-        LogSources { batches, services, resources, scopes }
+        let typed = batches.iter().map(|mini| Typed::new(&mini.rows)).collect();
+        LogSources { batches, services, resources, scopes, typed }
     }
 
     /// Every record: its time and where it lies, by service and time.
@@ -78,30 +107,29 @@ impl LogSources {
         all.into_iter().map(|(_, time, batch, row)| (time, RowRef { batch, row })).collect()
     }
 
-    fn rows(&self, at: RowRef) -> Option<(&RecordBatch, usize)> {
-        self.batches.get(at.batch as usize).map(|mini| (&mini.rows, at.row as usize))
+    fn typed(&self, at: RowRef) -> Option<(&Typed, usize)> {
+        self.typed.get(at.batch as usize).map(|typed| (typed, at.row as usize))
     }
 
     /// The trace that a record refers to.
     pub(crate) fn context(&self, at: RowRef) -> Option<LogContext> {
-        let (rows, row) = self.rows(at)?;
-        let ids = column_fixed(rows, log::TRACE_ID);
-        let spans = column_fixed(rows, log::SPAN_ID);
-        if ids.is_null(row) {
+        let (typed, row) = self.typed(at)?;
+        if typed.trace_ids.is_null(row) {
             return None;
         }
+        let spans = &typed.span_ids;
         Some(LogContext {
-            trace_id: TraceId::from_slice(ids.value(row))?,
+            trace_id: TraceId::from_slice(typed.trace_ids.value(row))?,
             span_id: if spans.is_null(row) { None } else { SpanId::from_slice(spans.value(row)) },
-            is_error: column_number::<UInt8Type>(rows, log::SEVERITY_NUMBER).value(row) >= 17,
+            is_error: typed.severities.value(row) >= 17,
         })
     }
 
     /// The attribute columns that suit these records.
     pub(crate) fn choose_columns(&self, order: &[LogOrder]) -> AttributeColumns {
         let sample = order.iter().step_by(SAMPLE_EVERY).filter_map(|record| {
-            let (rows, row) = self.rows(record.at)?;
-            Some(column_binary(rows, log::ATTRIBUTES).value(row))
+            let (typed, row) = self.typed(record.at)?;
+            Some(typed.attributes.value(row))
         });
         AttributeColumns::choose(sample)
     }
@@ -135,28 +163,30 @@ impl LogSources {
         };
         let text = |position: usize| gather_column(&self.batches, position, &indices);
         let dictionary = |position: usize, keys: &[Vec<TextId>]| -> ArrayRef {
+            let columns: Vec<&DictionaryArray<Int32Type>> =
+                self.batches.iter().map(|mini| column_dictionary(&mini.rows, position)).collect();
             texts.dictionary(part.iter().map(|record| {
                 let keys = keys.get(record.at.batch as usize).map(Vec::as_slice).unwrap_or_default();
-                self.rows(record.at)
-                    .map_or(0, |(rows, row)| mapped(column_dictionary(rows, position), keys, row))
+                let column = columns.get(record.at.batch as usize);
+                column.map_or(0, |column| mapped(column, keys, record.at.row as usize))
             }))
         };
         let mut shredder = Shredder::new(columns);
+        let mut bodies = BodyColumns::default();
         for record in part {
-            let list =
-                self.rows(record.at).map(|(rows, row)| column_binary(rows, log::ATTRIBUTES).value(row));
-            shredder.push(list.unwrap_or_default());
+            let typed = self.typed(record.at);
+            shredder.push(typed.map(|(typed, row)| typed.attributes.value(row)).unwrap_or_default());
+            bodies.push(typed.map(|(typed, row)| typed.bodies.value(row)).unwrap_or_default());
         }
-        let bodies = gather(log::BODY)?;
-        let (patterns, slots) = split_column(bodies.as_string());
+        let [patterns, slots] = bodies.finish();
         let (attributes, attribute_columns) = shredder.finish();
         let mut out: Vec<ArrayRef> = vec![
             gather(log::TIME)?,
             self.observed_delays(part),
             gather(log::SEVERITY_NUMBER)?,
             text(log::SEVERITY_TEXT),
-            column_of(patterns.iter()),
-            Arc::new(slots),
+            patterns,
+            slots,
             gather(log::BODY_KIND)?,
             Arc::new(part.iter().map(|record| record.trace_row).collect::<UInt32Array>()),
             Arc::new(part.iter().map(|record| record.span_row).collect::<UInt32Array>()),
@@ -177,10 +207,8 @@ impl LogSources {
 
     fn observed_delays(&self, part: &[LogOrder]) -> ArrayRef {
         let delay = |record: &LogOrder| {
-            self.rows(record.at).map_or(0, |(rows, row)| {
-                let time = column_time(rows, log::TIME).value(row);
-                column_time(rows, log::OBSERVED_TIME).value(row).wrapping_sub(time)
-            })
+            self.typed(record.at)
+                .map_or(0, |(typed, row)| typed.observed.value(row).wrapping_sub(typed.times.value(row)))
         };
         Arc::new(part.iter().map(delay).collect::<Int64Array>())
     }
@@ -188,7 +216,7 @@ impl LogSources {
     fn unresolved_span_ids(&self, part: &[LogOrder]) -> Result<ArrayRef, Error> {
         let mut ids = FixedSizeBinaryBuilder::with_capacity(part.len(), 8);
         for record in part {
-            match self.rows(record.at).map(|(rows, row)| (column_fixed(rows, log::SPAN_ID), row)) {
+            match self.typed(record.at).map(|(typed, row)| (&typed.span_ids, row)) {
                 Some((spans, row)) if record.span_row.is_none() && !spans.is_null(row) => {
                     ids.append_value(spans.value(row)).map_err(arrow_error)?;
                 }

@@ -10,7 +10,6 @@ use arrow_array::{
 use throughline_model::SpanId;
 use throughline_model::attribute;
 use throughline_model::point::PointKind;
-use throughline_model::record::Point;
 
 use super::build::BlockBuilder;
 use super::checksums::FileSums;
@@ -61,11 +60,11 @@ impl MetricsWriter {
         })
     }
 
-    /// Adds a series with its points in time order, and returns its row.
+    /// Adds a series, whose points `fill` pushes in time order, and returns its row.
     pub(crate) fn add(
         &mut self,
         series: &Arc<SeriesEntry>,
-        points: impl IntoIterator<Item = Point>,
+        fill: impl FnOnce(&mut RunBuilder),
     ) -> Result<u32, Error> {
         let same_metric =
             self.run_of.as_ref().is_some_and(|of| of.metric == series.metric && of.kind == series.kind);
@@ -73,9 +72,10 @@ impl MetricsWriter {
             self.end_run()?;
             self.run_first = self.n_series;
             self.run_of = Some(series.clone());
+            self.run.begin(series.kind);
         }
-        let n_points = &mut self.n_points;
-        self.run.add_series(points.into_iter().inspect(|_| *n_points += 1));
+        fill(&mut self.run);
+        self.n_points += self.run.end_series() as u64;
         self.pending_series.push(series.clone());
         self.n_series += 1;
         if self.pending_series.len() >= CHUNK_ROWS {

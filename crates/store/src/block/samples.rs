@@ -6,6 +6,10 @@
 //! one of three forms ([`PayloadForm`]).
 
 mod columns;
+mod decoded;
+mod payloads;
+
+use std::ops::Range;
 
 use pco::ChunkConfig;
 use pco::data_types::Number;
@@ -15,6 +19,9 @@ use throughline_model::protobuf::{Reader, put_varint};
 use throughline_model::record::Point;
 
 use crate::error::Error;
+
+pub(crate) use decoded::DecodedRun;
+use payloads::Payloads;
 
 /// Points of a run at most, but a series is never split: pco gains little beyond, and a look-up decodes a whole run.
 pub(crate) const RUN_POINTS: usize = 65_536;
@@ -68,24 +75,90 @@ fn decompress<T: Number>(bytes: &[u8], expected: usize) -> Result<Vec<T>, Error>
     Ok(numbers)
 }
 
-/// Collects series of one metric into a run.
+/// One point on its way into a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PointRef<'a> {
+    pub(crate) time: i64,
+    pub(crate) start_time: i64,
+    pub(crate) value: f64,
+    pub(crate) flags: u32,
+    /// Empty for a number.
+    pub(crate) payload: &'a [u8],
+}
+
+/// Points that are numbers, column by column.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NumberColumns<'a> {
+    pub(crate) times: &'a [i64],
+    /// Empty where all are 0.
+    pub(crate) start_times: &'a [i64],
+    pub(crate) values: &'a [f64],
+    /// Empty where all are 0.
+    pub(crate) flags: &'a [u32],
+}
+
+/// Collects series of one metric into a run, column by column.
 #[derive(Default)]
 pub(crate) struct RunBuilder {
+    kind: Option<PointKind>,
     counts: Vec<u32>,
-    points: Vec<Point>,
+    /// Where the points of the current series start.
+    series_start: usize,
+    times: Vec<i64>,
+    start_times: Vec<i64>,
+    values: Vec<f64>,
+    flags: Vec<u32>,
+    payloads: Payloads,
 }
 
 impl RunBuilder {
-    /// Adds the points of the next series, in time order.
-    pub(crate) fn add_series(&mut self, points: impl IntoIterator<Item = Point>) {
-        let before = self.points.len();
-        self.points.extend(points);
-        self.counts.push((self.points.len() - before) as u32);
+    /// Starts a run of a metric of this kind. The one before it is finished.
+    pub(crate) fn begin(&mut self, kind: PointKind) {
+        self.kind = Some(kind);
+    }
+
+    /// Adds the next point of the current series.
+    pub(crate) fn push(&mut self, point: &PointRef<'_>) {
+        let may_be_columns = self.kind == Some(PointKind::Histogram);
+        self.payloads.push(point.payload, point.value, &self.values, may_be_columns);
+        self.times.push(point.time);
+        self.start_times.push(point.start_time);
+        self.values.push(point.value);
+        self.flags.push(point.flags);
+    }
+
+    /// Adds the next points of the current series.
+    pub(crate) fn extend_numbers(&mut self, points: &NumberColumns<'_>) {
+        self.payloads.pad(points.values.len(), &self.values);
+        self.times.extend_from_slice(points.times);
+        self.start_times.extend_from_slice(points.start_times);
+        self.values.extend_from_slice(points.values);
+        self.flags.extend_from_slice(points.flags);
+        self.start_times.resize(self.times.len(), 0);
+        self.flags.resize(self.times.len(), 0);
+    }
+
+    /// Adds the next points of the current series from another run.
+    pub(crate) fn extend_decoded(&mut self, run: &DecodedRun, range: Range<usize>) {
+        self.payloads.extend(&run.payloads, range.clone(), &self.values);
+        self.times.extend_from_slice(run.times.get(range.clone()).unwrap_or_default());
+        self.start_times.extend_from_slice(run.start_times.get(range.clone()).unwrap_or_default());
+        self.values.extend_from_slice(run.values.get(range.clone()).unwrap_or_default());
+        self.flags.extend_from_slice(run.flags.get(range).unwrap_or_default());
+        self.flags.resize(self.times.len(), 0);
+    }
+
+    /// Ends the current series and returns how many points it has.
+    pub(crate) fn end_series(&mut self) -> usize {
+        let n_points = self.times.len() - self.series_start;
+        self.counts.push(n_points as u32);
+        self.series_start = self.times.len();
+        n_points
     }
 
     /// Whether the run is long enough to be written.
     pub(crate) fn is_full(&self) -> bool {
-        self.points.len() >= RUN_POINTS
+        self.times.len() >= RUN_POINTS
     }
 
     /// Whether there is no series yet.
@@ -95,90 +168,35 @@ impl RunBuilder {
 
     /// Encodes the run of the series that start at this row, and starts a new one.
     pub(crate) fn finish(&mut self, metric: &str, kind: PointKind, first_series: u32) -> Result<Run, Error> {
-        let points = std::mem::take(&mut self.points);
-        let series_counts = std::mem::take(&mut self.counts);
-        let mut counts = Vec::with_capacity(series_counts.len());
-        series_counts.iter().for_each(|count| put_varint(&mut counts, u64::from(*count)));
-        let column = |pick: fn(&Point) -> i64| points.iter().map(pick).collect::<Vec<i64>>();
-        let times = column(|point| point.time);
-        let values: Vec<f64> = points.iter().map(|point| point.value).collect();
-        let flags: Vec<u32> = points.iter().map(|point| point.flags).collect();
-        let (payload_form, payload) = encode_payloads(kind, &points)?;
-        Ok(Run {
+        let mut counts = Vec::with_capacity(self.counts.len());
+        self.counts.iter().for_each(|count| put_varint(&mut counts, u64::from(*count)));
+        let (payload_form, payload) = self.payloads.encode()?;
+        let has_flags = self.flags.iter().any(|flags| *flags != 0);
+        let run = Run {
             metric: metric.to_owned(),
             kind: kind as u8,
             first_series,
-            series_count: series_counts.len() as u32,
-            point_count: points.len() as u32,
-            min_time: times.iter().copied().min().unwrap_or_default(),
-            max_time: times.iter().copied().max().unwrap_or_default(),
+            series_count: self.counts.len() as u32,
+            point_count: self.times.len() as u32,
+            min_time: self.times.iter().copied().min().unwrap_or_default(),
+            max_time: self.times.iter().copied().max().unwrap_or_default(),
             counts,
-            start_times: compress(&column(|point| point.start_time))?,
-            times: compress(&times)?,
-            values: compress(&values)?,
-            flags: if flags.iter().all(|f| *f == 0) { None } else { Some(compress(&flags)?) },
+            start_times: compress(&self.start_times)?,
+            times: compress(&self.times)?,
+            values: compress(&self.values)?,
+            flags: if has_flags { Some(compress(&self.flags)?) } else { None },
             payload_form: payload_form as u8,
             payload,
-        })
+        };
+        self.counts.clear();
+        self.series_start = 0;
+        self.times.clear();
+        self.start_times.clear();
+        self.values.clear();
+        self.flags.clear();
+        self.payloads = Payloads::None;
+        Ok(run)
     }
-}
-
-fn encode_payloads(kind: PointKind, points: &[Point]) -> Result<(PayloadForm, Option<Vec<u8>>), Error> {
-    if points.iter().all(|point| point.payload.is_empty()) {
-        return Ok((PayloadForm::None, None));
-    }
-    if kind == PointKind::Histogram
-        && let Some(payload) = encode_histograms(points)?
-    {
-        return Ok((PayloadForm::Histogram, Some(payload)));
-    }
-    let mut plain = Vec::new();
-    for point in points {
-        put_varint(&mut plain, point.payload.len() as u64);
-        plain.extend_from_slice(&point.payload);
-    }
-    let packed = zstd::bulk::compress(&plain, zstd::DEFAULT_COMPRESSION_LEVEL)
-        .map_err(|error| Error::Columns { action: "encode samples".to_owned(), detail: error.to_string() })?;
-    let mut payload = Vec::with_capacity(packed.len() + 10);
-    put_varint(&mut payload, plain.len() as u64);
-    payload.extend_from_slice(&packed);
-    Ok((PayloadForm::Raw, Some(payload)))
-}
-
-/// The regular form, or `None` where any point would not come back exactly as it was.
-fn encode_histograms(points: &[Point]) -> Result<Option<Vec<u8>>, Error> {
-    let mut decoded = Vec::with_capacity(points.len());
-    for point in points {
-        let Ok(histogram) = Histogram::decode(&point.payload) else { return Ok(None) };
-        decoded.push(histogram);
-    }
-    let Some(first) = decoded.first() else { return Ok(None) };
-    let is_regular = |histogram: &Histogram, point: &Point| {
-        histogram.bounds.len() + 1 == histogram.bucket_counts.len()
-            && histogram.bounds == first.bounds
-            && histogram.count == histogram.bucket_counts.iter().fold(0u64, |sum, n| sum.wrapping_add(*n))
-            && histogram.sum.is_some_and(|sum| sum.to_bits() == point.value.to_bits())
-            && histogram.min.is_some() == first.min.is_some()
-            && histogram.max.is_some() == first.max.is_some()
-    };
-    if !decoded.iter().zip(points).all(|(histogram, point)| is_regular(histogram, point)) {
-        return Ok(None);
-    }
-    let n_buckets = first.bucket_counts.len();
-    let mut counts: Vec<u64> = Vec::with_capacity(n_buckets * decoded.len());
-    for bucket in 0..n_buckets {
-        counts.extend(decoded.iter().filter_map(|histogram| histogram.bucket_counts.get(bucket)));
-    }
-    let mut out = Vec::new();
-    put_varint(&mut out, first.bounds.len() as u64);
-    first.bounds.iter().for_each(|bound| out.extend_from_slice(&bound.to_le_bytes()));
-    put_stream(&mut out, &compress(&counts)?);
-    for pick in [|histogram: &Histogram| histogram.min, |histogram: &Histogram| histogram.max] {
-        let values: Vec<f64> = decoded.iter().filter_map(pick).collect();
-        let stream = if values.is_empty() { Vec::new() } else { compress(&values)? };
-        put_stream(&mut out, &stream);
-    }
-    Ok(Some(out))
 }
 
 fn put_stream(out: &mut Vec<u8>, stream: &[u8]) {
@@ -270,11 +288,16 @@ fn decode_histograms(payload: &[u8], points: &mut [Point]) -> Option<Result<(), 
     Some(Ok(()))
 }
 
-fn decode_raw(payload: &[u8], points: &mut [Point]) -> Option<Result<(), Error>> {
+/// Payloads after their lengths, out of the raw form.
+fn unpack_raw(payload: &[u8]) -> Option<Vec<u8>> {
     let mut reader = Reader::new(payload);
     let len = usize::try_from(reader.varint().ok()?).ok()?;
     // The length was written by us and lies under a checksum; zstd still stops at the end of its own frame.
-    let plain = zstd::bulk::decompress(reader.rest(), len).ok()?;
+    zstd::bulk::decompress(reader.rest(), len).ok()
+}
+
+fn decode_raw(payload: &[u8], points: &mut [Point]) -> Option<Result<(), Error>> {
+    let plain = unpack_raw(payload)?;
     let mut reader = Reader::new(&plain);
     for point in points {
         point.payload = reader.delimited().ok()?.to_vec();
@@ -296,15 +319,37 @@ mod tests {
         }
     }
 
+    fn point_ref(point: &Point) -> PointRef<'_> {
+        let Point { time, start_time, value, flags, .. } = *point;
+        PointRef { time, start_time, value, flags, payload: &point.payload }
+    }
+
     fn check(kind: PointKind, series: &[Vec<Point>], form: PayloadForm) {
         let mut builder = RunBuilder::default();
-        series.iter().for_each(|points| builder.add_series(points.clone()));
+        builder.begin(kind);
+        for points in series {
+            points.iter().for_each(|point| builder.push(&point_ref(point)));
+            assert_eq!(builder.end_series(), points.len());
+        }
         let run = builder.finish("m", kind, 7).unwrap();
         assert_eq!(run.payload_form, form as u8);
         let points = run.points(true).unwrap();
         assert_eq!(points, series.concat());
         let rows: Vec<u32> = run.series().into_iter().map(|(row, _)| row).collect();
         assert_eq!(rows, (7..7 + series.len() as u32).collect::<Vec<_>>());
+        // Copied as a merge copies it, and once more after points without payloads.
+        let decoded = run.decode().unwrap();
+        for (_, range) in run.series() {
+            builder.extend_decoded(&decoded, range);
+            builder.end_series();
+        }
+        assert_eq!(builder.finish("m", kind, 7).unwrap(), run);
+        let number = point(1, None);
+        builder.push(&point_ref(&number));
+        builder.extend_decoded(&decoded, 0..points.len());
+        builder.end_series();
+        let after_a_number = builder.finish("m", kind, 7).unwrap().points(true).unwrap();
+        assert_eq!(after_a_number, [&[number], points.as_slice()].concat());
     }
 
     fn histogram(n: u64) -> Histogram {
@@ -330,6 +375,23 @@ mod tests {
         let series: Vec<Vec<Point>> =
             (1..5).map(|s| (0..9).map(|t| point(t, Some(histogram(s * t as u64)))).collect()).collect();
         check(PointKind::Histogram, &series, PayloadForm::Histogram);
+    }
+
+    #[test]
+    fn numbers_are_taken_in_columns() {
+        let (times, values) = ([1, 2, 3], [0.5, 1.5, 2.5]);
+        let columns = NumberColumns { times: &times, start_times: &[], values: &values, flags: &[] };
+        let mut builder = RunBuilder::default();
+        builder.begin(PointKind::Gauge);
+        builder.extend_numbers(&columns);
+        builder.extend_numbers(&NumberColumns { start_times: &[7, 8, 9], flags: &[0, 1, 0], ..columns });
+        assert_eq!(builder.end_series(), 6);
+        let points = builder.finish("m", PointKind::Gauge, 0).unwrap().points(true).unwrap();
+        let found: Vec<(i64, i64, f64, u32)> =
+            points.iter().map(|point| (point.time, point.start_time, point.value, point.flags)).collect();
+        let expected =
+            [(1, 0, 0.5, 0), (2, 0, 1.5, 0), (3, 0, 2.5, 0), (1, 7, 0.5, 0), (2, 8, 1.5, 1), (3, 9, 2.5, 0)];
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -188,8 +188,9 @@ impl Column {
 pub(crate) struct Shredder {
     columns: Vec<Column>,
     by_key: HashMap<Vec<u8>, usize>,
-    /// The column that the n-th attribute of the row before went to: rows often repeat their shape.
-    predicted: Vec<usize>,
+    /// For each column, and for the start of a list, the columns that its attribute was followed by lately: attributes come
+    /// in few orders.
+    next: Vec<[usize; 2]>,
     residual: TextColumn,
     has_residual: Vec<bool>,
     n_rows: usize,
@@ -207,7 +208,7 @@ impl Shredder {
                 .enumerate()
                 .map(|(at, (key, _))| (key.clone().into_bytes(), at))
                 .collect(),
-            predicted: Vec::new(),
+            next: vec![[usize::MAX; 2]; columns.columns.len() + 1],
             residual: TextColumn::default(),
             has_residual: Vec::new(),
             n_rows: 0,
@@ -220,8 +221,10 @@ impl Shredder {
         let row = self.n_rows;
         self.n_rows += 1;
         self.rest.clear();
-        for (position, (key, value)) in attribute::iter_raw(list).enumerate() {
-            let at = self.column_of(position, key);
+        let mut before = self.columns.len();
+        for (key, value) in attribute::iter_raw(list) {
+            let at = self.column_of(before, key);
+            before = at.unwrap_or(before);
             if let Some(column) = at.and_then(|at| self.columns.get_mut(at))
                 && column.push(row, &value)
             {
@@ -241,18 +244,18 @@ impl Shredder {
         }
     }
 
-    fn column_of(&mut self, position: usize, key: &[u8]) -> Option<usize> {
-        if let Some(at) = self.predicted.get(position)
-            && self.columns.get(*at).is_some_and(|column| column.key == key)
-        {
-            return Some(*at);
+    /// The column of a key that follows the attribute of another column.
+    #[inline]
+    fn column_of(&mut self, before: usize, key: &[u8]) -> Option<usize> {
+        let next = self.next.get_mut(before)?;
+        for at in *next {
+            if self.columns.get(at).is_some_and(|column| column.key == key) {
+                return Some(at);
+            }
         }
         let at = *self.by_key.get(key)?;
-        if self.predicted.len() <= position {
-            self.predicted.resize(position + 1, at);
-        } else if let Some(slot) = self.predicted.get_mut(position) {
-            *slot = at;
-        }
+        let [last, _] = *next;
+        *next = [at, last];
         Some(at)
     }
 

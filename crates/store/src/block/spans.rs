@@ -8,15 +8,15 @@ use arrow_array::{
     Array, ArrayRef, BinaryArray, DictionaryArray, FixedSizeBinaryArray, Int64Array, RecordBatch,
     TimestampNanosecondArray, UInt8Array, UInt32Array,
 };
+use throughline_model::SpanId;
 use throughline_model::batch::{
     column_binary, column_dictionary, column_fixed, column_number, column_text, column_time, span,
 };
 use throughline_model::trace::SpanTiming;
-use throughline_model::{SpanId, TraceId};
 
 use super::shred::{AttributeColumns, Shredder};
 use super::tables::SPAN_GROUP_ROWS;
-use super::texts::{TextId, Texts, column_of, gather_column, mapped};
+use super::texts::{TextId, Texts, column_of, gather_column, mapped, no_texts};
 use super::traces::{SpanFacts, arrow_error};
 use crate::error::Error;
 use crate::memtable::MiniBatch;
@@ -91,16 +91,41 @@ impl SpanSources {
         SpanSources { batches, services, resources, scopes, names, typed }
     }
 
-    /// Every span: its trace, its start and where it lies, by trace and start.
-    pub(crate) fn sorted(&self) -> Vec<(TraceId, i64, RowRef)> {
+    /// Every span in the order in which it was received: what a summary needs of it, and where it lies.
+    pub(crate) fn facts(&self) -> Vec<(SpanFacts, RowRef)> {
+        // Summaries go through spans in the order of traces, so that one place in memory a span is better than one in each
+        // of eight columns.
         let mut all = Vec::with_capacity(self.batches.iter().map(|mini| mini.rows.num_rows()).sum());
-        for (batch, typed) in self.typed.iter().enumerate() {
-            for (row, start) in typed.starts.values().iter().enumerate() {
-                let Ok(id) = typed.trace_ids.value(row).try_into() else { continue };
-                all.push((TraceId(id), *start, RowRef { batch: batch as u32, row: row as u32 }));
+        for (batch, (typed, names)) in self.typed.iter().zip(&self.names).enumerate() {
+            let services = self.services.get(batch).map(Vec::as_slice).unwrap_or_default();
+            for (row, name) in names.iter().enumerate() {
+                let parent = (!typed.parents.is_null(row)).then(|| typed.parents.value(row));
+                let timing = SpanTiming {
+                    span_id: SpanId(typed.span_ids.value(row).try_into().unwrap_or_default()),
+                    parent_span_id: parent.and_then(SpanId::from_slice),
+                    start: typed.starts.value(row),
+                    duration: typed.durations.value(row),
+                    error: typed.statuses.value(row) == 2,
+                };
+                let service = mapped(&typed.services, services, row);
+                let facts = SpanFacts { timing, service, name: *name };
+                all.push((facts, RowRef { batch: batch as u32, row: row as u32 }));
             }
         }
-        all.sort_unstable_by_key(|(id, start, at)| (*id, *start, at.batch, at.row));
+        all
+    }
+
+    /// The places of these spans in the order of traces and starts: the trace's id as a number, the start, the place.
+    pub(crate) fn by_trace(&self, facts: &[(SpanFacts, RowRef)]) -> Vec<(u128, i64, u32)> {
+        let ids = self.typed.iter().flat_map(|typed| {
+            let ids = &typed.trace_ids;
+            (0..ids.len()).map(move |row| ids.value(row).try_into().unwrap_or_default())
+        });
+        let all = ids.zip(facts).enumerate();
+        let mut all: Vec<(u128, i64, u32)> = all
+            .map(|(at, (id, (facts, _)))| (u128::from_be_bytes(id), facts.timing.start, at as u32))
+            .collect();
+        all.sort_unstable();
         all
     }
 
@@ -111,28 +136,6 @@ impl SpanSources {
 
     fn typed(&self, at: RowRef) -> Option<(&Typed, usize)> {
         self.typed.get(at.batch as usize).map(|typed| (typed, at.row as usize))
-    }
-
-    fn rows(&self, at: RowRef) -> Option<(&RecordBatch, usize)> {
-        self.batches.get(at.batch as usize).map(|mini| (&mini.rows, at.row as usize))
-    }
-
-    /// What the summary needs of a span.
-    pub(crate) fn facts(&self, at: RowRef) -> Option<SpanFacts> {
-        let (typed, row) = self.typed(at)?;
-        let parents = &typed.parents;
-        let parent = (!parents.is_null(row)).then(|| parents.value(row));
-        Some(SpanFacts {
-            timing: SpanTiming {
-                span_id: SpanId::from_slice(typed.span_ids.value(row))?,
-                parent_span_id: parent.and_then(SpanId::from_slice),
-                start: typed.starts.value(row),
-                duration: typed.durations.value(row),
-                error: typed.statuses.value(row) == 2,
-            },
-            service: mapped(&typed.services, self.services.get(at.batch as usize)?, row),
-            name: self.name(at),
-        })
     }
 
     /// The attribute columns that suit these spans.
@@ -173,10 +176,12 @@ impl SpanSources {
         };
         let text = |position: usize| gather_column(&self.batches, position, &indices);
         let dictionary = |position: usize, keys: &[Vec<TextId>]| -> ArrayRef {
+            let columns: Vec<&DictionaryArray<Int32Type>> =
+                self.batches.iter().map(|mini| column_dictionary(&mini.rows, position)).collect();
             texts.dictionary(part.iter().map(|span| {
                 let keys = keys.get(span.at.batch as usize).map(Vec::as_slice).unwrap_or_default();
-                self.rows(span.at)
-                    .map_or(0, |(rows, row)| mapped(column_dictionary(rows, position), keys, row))
+                let column = columns.get(span.at.batch as usize);
+                column.map_or(0, |column| mapped(column, keys, span.at.row as usize))
             }))
         };
         let (attributes, attribute_columns) = self.shred(part, columns);
@@ -234,9 +239,13 @@ impl SpanSources {
     }
 
     fn json(&self, part: &[SpanOrder], position: usize, convert: fn(&[u8]) -> serde_json::Value) -> ArrayRef {
+        let columns: Vec<&BinaryArray> =
+            self.batches.iter().map(|mini| column_binary(&mini.rows, position)).collect();
+        if columns.iter().all(|column| column.null_count() == column.len()) {
+            return no_texts(part.len());
+        }
         let text = |span: &SpanOrder| {
-            let (rows, row) = self.rows(span.at)?;
-            let column = column_binary(rows, position);
+            let (column, row) = (columns.get(span.at.batch as usize)?, span.at.row as usize);
             (!column.is_null(row)).then(|| convert(column.value(row)).to_string())
         };
         column_of(part.iter().map(text))

@@ -13,12 +13,14 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::properties::{
     EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion,
 };
 use parquet::schema::types::ColumnPath;
 
-use super::checksums::{FileSums, FileWriter};
+use super::checksums::{FileSums, FileWriter, Windows};
+pub(crate) use super::groups::GroupColumn;
 use super::groups::GroupWriter;
 use crate::disk::Disk;
 use crate::error::Error;
@@ -75,10 +77,19 @@ impl Table {
         }
     }
 
+    /// Flushed blocks live for minutes and are read once, by a merge: they take the faster codec. A merge copies most row
+    /// groups of spans as they are.
+    fn compression(self, level: u32) -> Compression {
+        match (self, level) {
+            (Table::Spans, _) | (_, 1..) => Compression::ZSTD(ZstdLevel::default()),
+            _ => Compression::LZ4_RAW,
+        }
+    }
+
     fn properties(self, level: u32) -> WriterProperties {
         let base = WriterProperties::builder()
             .set_writer_version(WriterVersion::PARQUET_2_0)
-            .set_compression(compression(level))
+            .set_compression(self.compression(level))
             .set_statistics_enabled(EnabledStatistics::None)
             .set_created_by("throughline".to_owned())
             .set_write_page_header_statistics(false);
@@ -94,8 +105,10 @@ impl Table {
                 let base = raw(raw(base, "span_id"), "parent_span_id");
                 let base = packed(base, &["trace_row", "start_time"]);
                 let base = split(base, &["duration_ns"]);
-                let base =
-                    small(base, &["parent_row", "kind", "status_code", "service", "flags", "trace_row"]);
+                let base = small(
+                    base,
+                    &["parent_row", "kind", "status_code", "service", "flags", "trace_row", "start_time"],
+                );
                 let base = small(base, &["trace_state", "links", "adjusted_count", "dropped"]);
                 statistics(base, &["service", "name", "start_time", "duration_ns", "status_code"])
                     .set_offset_index_disabled(true)
@@ -104,10 +117,12 @@ impl Table {
                 let base = base.set_max_row_group_row_count(Some(LOG_GROUP_ROWS));
                 let base = base.set_data_page_row_count_limit(LOG_PAGE_ROWS);
                 let base = base.set_write_batch_size(LOG_PAGE_ROWS);
-                let base = plain(raw(base, "span_id"), "slots");
+                let base = lengths(raw(base, "span_id"), "slots");
                 let base = packed(base, &["time", "observed_delay_ns", "trace_row"]);
-                let base =
-                    small(base, &["severity_number", "severity_text", "body_kind", "span_row", "flags"]);
+                let base = small(
+                    base,
+                    &["severity_number", "severity_text", "body_kind", "span_row", "flags", "time"],
+                );
                 let base = small(base, &["trace_source", "service", "event_name", "dropped"]);
                 statistics(base, &["service", "time", "severity_number"])
             }
@@ -133,14 +148,6 @@ impl Table {
     }
 }
 
-/// Flushed blocks live for minutes and are read once, by a merge: they take the faster codec.
-fn compression(level: u32) -> Compression {
-    match level {
-        0 => Compression::LZ4_RAW,
-        _ => Compression::ZSTD(ZstdLevel::default()),
-    }
-}
-
 fn path(column: &str) -> ColumnPath {
     ColumnPath::from(column)
 }
@@ -152,9 +159,10 @@ fn raw(base: WriterPropertiesBuilder, column: &str) -> WriterPropertiesBuilder {
         .set_column_encoding(path(column), Encoding::PLAIN)
 }
 
-/// Text that hardly repeats: no dictionary.
-fn plain(base: WriterPropertiesBuilder, column: &str) -> WriterPropertiesBuilder {
-    base.set_column_dictionary_enabled(path(column), false).set_column_encoding(path(column), Encoding::PLAIN)
+/// Text that hardly repeats: no dictionary, and lengths apart from the text, which compresses better without them.
+fn lengths(base: WriterPropertiesBuilder, column: &str) -> WriterPropertiesBuilder {
+    base.set_column_dictionary_enabled(path(column), false)
+        .set_column_encoding(path(column), Encoding::DELTA_LENGTH_BYTE_ARRAY)
 }
 
 /// Integers near their neighbour: packed deltas.
@@ -386,6 +394,37 @@ impl TableWriter {
             Inner::Groups(writer) => writer.write(rows),
         };
         written.map_err(|error| columns_error(self.table, "write", error))
+    }
+
+    /// Writes rows as a row group of their own. For tables of flat columns.
+    pub(crate) fn write_group(&mut self, rows: &RecordBatch) -> Result<(), Error> {
+        let written = match &mut self.writer {
+            Inner::Arrow(writer) => writer.write(rows),
+            Inner::Groups(writer) => writer.write_group(rows),
+        };
+        written.map_err(|error| columns_error(self.table, "write", error))
+    }
+
+    /// Whether a chunk of another file can become one of the column of this number as it is.
+    pub(crate) fn takes(&self, at: usize, chunk: &ColumnChunkMetaData) -> bool {
+        match &self.writer {
+            Inner::Arrow(_) => false,
+            Inner::Groups(writer) => writer.takes(at, chunk),
+        }
+    }
+
+    /// Writes a row group, of which chunks that [`TableWriter::takes`] accepted are copied.
+    pub(crate) fn copy_group(
+        &mut self,
+        from: &Windows,
+        columns: Vec<GroupColumn>,
+        n_rows: usize,
+    ) -> Result<(), Error> {
+        let copied = match &mut self.writer {
+            Inner::Arrow(_) => Err(ParquetError::General("the table has columns of lists".to_owned())),
+            Inner::Groups(writer) => writer.copy_group(from, columns, n_rows),
+        };
+        copied.map_err(|error| columns_error(self.table, "write", error))
     }
 
     pub(crate) fn finish(self) -> Result<FileSums, Error> {

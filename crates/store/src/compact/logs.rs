@@ -15,7 +15,7 @@ use super::spans::{Gather, attribute_fields};
 use super::traces::RowMap;
 use crate::block::Block;
 use crate::block::build::{BlockBuilder, TraceRows};
-use crate::block::index::tokens::TokenFilter;
+use crate::block::index::tokens::{PatternTokens, TokenFilter};
 use crate::block::read::{Columns, TableReader};
 use crate::block::tables::{LOG_GROUP_ROWS, Table, TableWriter, logs_schema, with_dictionaries};
 use crate::block::texts::{TextId, Texts, mapped};
@@ -226,19 +226,44 @@ impl Output<'_> {
             });
         }
         let rows = RecordBatch::try_new(self.schema.clone(), columns).map_err(arrow_error)?;
-        let of_rows = Columns::new(&rows);
-        let mut body = String::new();
-        for row in 0..rows.num_rows() {
-            body.clear();
-            of_rows.body(row, &mut body);
-            self.tokens.add(&body);
-        }
+        self.add_tokens(&rows);
         self.table.write(&rows)?;
         self.n_rows += rows.num_rows();
         if self.n_rows.is_multiple_of(LOG_GROUP_ROWS) {
             self.end_group(builder);
         }
         Ok(())
+    }
+
+    /// Adds the tokens of bodies: what lines of one pattern have in common is looked at once.
+    fn add_tokens(&mut self, rows: &RecordBatch) {
+        let columns = Columns::new(rows);
+        let (Some((keys, patterns)), Some(slots)) = (columns.dictionary("pattern"), columns.texts("slots"))
+        else {
+            return;
+        };
+        let mut known: Vec<Option<PatternTokens>> = Vec::new();
+        known.resize_with(patterns.len(), || None);
+        let mut is_added = vec![(false, false); patterns.len()];
+        for row in 0..rows.num_rows() {
+            let Some(key) = keys.key(row) else { continue };
+            let (Some(tokens), Some(is_added)) = (known.get_mut(key), is_added.get_mut(key)) else {
+                continue;
+            };
+            let (line_is_added, pattern_is_added) = is_added;
+            if slots.is_null(row) {
+                // The pattern is the line, whatever looks like a slot in it.
+                if !std::mem::replace(line_is_added, true) {
+                    self.tokens.add(patterns.value(key));
+                }
+                continue;
+            }
+            let tokens = tokens.get_or_insert_with(|| PatternTokens::new(patterns.value(key)));
+            if !std::mem::replace(pattern_is_added, true) {
+                self.tokens.add_pattern(tokens);
+            }
+            self.tokens.add_slots(tokens, slots.value(row));
+        }
     }
 
     fn end_group(&mut self, builder: &mut BlockBuilder<'_>) {

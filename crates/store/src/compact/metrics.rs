@@ -3,20 +3,20 @@
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::iter::Peekable;
+use std::ops::Range;
 use std::sync::Arc;
 use std::vec::IntoIter;
-
-use throughline_model::record::Point;
 
 use super::traces::RowMap;
 use crate::block::build::BlockBuilder;
 use crate::block::metrics::{ExemplarEntry, MetricsWriter, series_order, write_exemplars};
 use crate::block::read::Columns;
+use crate::block::samples::{DecodedRun, RunBuilder};
 use crate::block::{Block, Table};
 use crate::error::Error;
 use crate::memtable::SeriesEntry;
 
-/// One input's series in order, with their points decoded a run at a time.
+/// One input's series in order, and the run that the points of the next ones lie in.
 struct Input<'a> {
     block: &'a Block,
     series: Peekable<IntoIter<SeriesEntry>>,
@@ -25,7 +25,9 @@ struct Input<'a> {
     /// The rows of runs that are not decoded yet.
     next_run: u32,
     n_runs: u32,
-    decoded: VecDeque<(u32, Vec<Point>)>,
+    run: DecodedRun,
+    /// The series of the run that are not taken yet, and where their points lie in it.
+    ranges: VecDeque<(u32, Range<usize>)>,
     /// The output's row of each series.
     rows: Vec<u32>,
 }
@@ -38,26 +40,63 @@ impl<'a> Input<'a> {
             next: 0,
             next_run: 0,
             n_runs: block.table(Table::Samples)?.num_rows() as u32,
-            decoded: VecDeque::new(),
+            run: DecodedRun::default(),
+            ranges: VecDeque::new(),
             rows: Vec::new(),
         })
     }
 
-    /// The next series and its points.
-    fn take(&mut self) -> Result<Option<(SeriesEntry, Vec<Point>)>, Error> {
+    /// The next series and where its points lie in the run, which stays until the next call.
+    fn take(&mut self) -> Result<Option<(SeriesEntry, Range<usize>)>, Error> {
         let Some(series) = self.series.next() else { return Ok(None) };
-        while self.decoded.front().is_none() && self.next_run < self.n_runs {
+        while self.ranges.is_empty() && self.next_run < self.n_runs {
             let run = self.block.run(self.next_run)?;
             self.next_run += 1;
-            let points = run.points(true)?;
-            for (row, range) in run.series() {
-                self.decoded.push_back((row, points.get(range).unwrap_or_default().to_vec()));
-            }
+            self.run = run.decode()?;
+            self.ranges = run.series().into();
         }
-        let is_next = self.decoded.front().is_some_and(|(row, _)| *row == self.next);
-        let points = if is_next { self.decoded.pop_front() } else { None };
+        let is_next = self.ranges.front().is_some_and(|(row, _)| *row == self.next);
+        let range = if is_next { self.ranges.pop_front() } else { None };
         self.next += 1;
-        Ok(Some((series, points.map(|(_, points)| points).unwrap_or_default())))
+        Ok(Some((series, range.map(|(_, range)| range).unwrap_or_default())))
+    }
+
+    fn times(&self, range: Range<usize>) -> &[i64] {
+        self.run.times.get(range).unwrap_or_default()
+    }
+}
+
+/// Writes the points of one series, which lie in these ranges of the inputs' runs. Later inputs were received later: of
+/// points of equal time the last counts.
+fn push_points(inputs: &[Input<'_>], pieces: &[(usize, Range<usize>)], run: &mut RunBuilder) {
+    let input = |number: usize| inputs.get(number);
+    let times = |(number, range): &(usize, Range<usize>)| {
+        input(*number).map(|input| input.times(range.clone())).unwrap_or_default()
+    };
+    let mut last = None;
+    let follows_each_other = pieces.iter().all(|piece| {
+        let (Some(first), end) = (times(piece).first(), times(piece).last().copied()) else { return true };
+        let follows = last.is_none_or(|last| last < *first);
+        last = end;
+        follows
+    });
+    if follows_each_other {
+        for (number, range) in pieces {
+            input(*number).into_iter().for_each(|input| run.extend_decoded(&input.run, range.clone()));
+        }
+        return;
+    }
+    let mut all: Vec<(i64, usize, usize)> = Vec::new();
+    for piece in pieces {
+        all.extend(times(piece).iter().zip(piece.1.clone()).map(|(time, row)| (*time, piece.0, row)));
+    }
+    all.sort_unstable();
+    for same in all.chunk_by(|a, b| a.0 == b.0) {
+        if let Some((_, number, row)) = same.last()
+            && let Some(input) = input(*number)
+        {
+            run.extend_decoded(&input.run, *row..row + 1);
+        }
     }
 }
 
@@ -70,30 +109,26 @@ pub(super) fn write(
     let mut inputs: Vec<Input<'_>> =
         blocks.iter().map(|block| Input::new(block)).collect::<Result<_, _>>()?;
     let mut writer = MetricsWriter::create(builder.disk, &builder.folder, builder.meta.level)?;
+    let mut pieces: Vec<(usize, Range<usize>)> = Vec::with_capacity(inputs.len());
     loop {
         let heads = inputs.iter_mut().enumerate();
         let heads = heads.filter_map(|(number, input)| Some((number, input.series.peek()?)));
         let Some((least, _)) = heads.min_by(|(_, a), (_, b)| series_order(a, b)) else { break };
         let taken = inputs.get_mut(least).map(Input::take).transpose()?.flatten();
-        let Some((series, mut points)) = taken else { break };
-        let mut from = vec![least];
+        let Some((series, range)) = taken else { break };
+        pieces.clear();
+        pieces.push((least, range));
         // Those before it have other series: of equal ones the first is the least.
         for (number, input) in inputs.iter_mut().enumerate().skip(least + 1) {
             let is_same =
                 input.series.peek().is_some_and(|head| series_order(head, &series) == Ordering::Equal);
-            if is_same && let Some((_, more)) = input.take()? {
-                points.extend(more);
-                from.push(number);
+            if is_same && let Some((_, range)) = input.take()? {
+                pieces.push((number, range));
             }
         }
-        // Later inputs were received later: of points of equal time the last counts.
-        points.sort_by_key(|point| point.time);
-        points.reverse();
-        points.dedup_by_key(|point| point.time);
-        points.reverse();
-        let row = writer.add(&Arc::new(series), points)?;
-        for number in from {
-            if let Some(input) = inputs.get_mut(number) {
+        let row = writer.add(&Arc::new(series), |run| push_points(&inputs, &pieces, run))?;
+        for (number, _) in &pieces {
+            if let Some(input) = inputs.get_mut(*number) {
                 input.rows.push(row);
             }
         }

@@ -17,7 +17,9 @@ use crate::block::Block;
 use crate::block::build::BlockBuilder;
 use crate::block::read::{Columns, TableReader};
 use crate::block::shred::COLUMN_PREFIX;
-use crate::block::tables::{SPAN_GROUP_ROWS, Table, TableWriter, spans_schema, with_dictionaries};
+use crate::block::tables::{
+    GroupColumn, SPAN_GROUP_ROWS, Table, TableWriter, spans_schema, with_dictionaries,
+};
 use crate::block::texts::{Run, gather_texts};
 use crate::block::traces::arrow_error;
 use crate::error::Error;
@@ -189,7 +191,97 @@ impl Input<'_> {
     }
 }
 
-/// Writes `spans.parquet` and returns the ids of all spans in order.
+/// A row group of an input is copied where no rows wait, or at least so many: fewer go into one group with it, so that
+/// groups stay large.
+const COPY_AFTER_ROWS: usize = SPAN_GROUP_ROWS / 2;
+
+/// For each column of the output where it lies in an input; `None` where the input has it not.
+type Places = Vec<Option<usize>>;
+
+/// Where the columns of the output lie in an input whose row groups can be copied; `None` if they cannot: a column of the
+/// input would have to go to the residual.
+fn places(input: &SchemaRef, output: &SchemaRef) -> Option<Places> {
+    let same = |field: &Arc<Field>| {
+        let (at, own) = input.column_with_name(field.name())?;
+        (kind_of(own) == kind_of(field)).then_some(at)
+    };
+    let places: Places = output.fields().iter().map(same).collect();
+    let n_found = places.iter().flatten().count();
+    let mut columns = output.fields().iter().zip(&places);
+    let has_all = columns.all(|(field, place)| place.is_some() || field.name().starts_with(COLUMN_PREFIX));
+    (has_all && n_found == input.fields().len()).then_some(places)
+}
+
+/// The output and what it is made of.
+struct Output<'a> {
+    inputs: Vec<Input<'a>>,
+    places: Vec<Option<Places>>,
+    fields: &'a [Field],
+    schema: SchemaRef,
+    table: TableWriter,
+    span_ids: Vec<[u8; 8]>,
+}
+
+impl Output<'_> {
+    /// The input and row group whose rows these begin with, if all of them follow and nothing about them is new but the
+    /// rows of their traces.
+    fn whole_group(&self, order: &[SpanFrom]) -> Option<(usize, usize, usize)> {
+        let first = order.first().filter(|span| span.parent.is_none())?;
+        let number = first.input as usize;
+        let input = self.inputs.get(number)?;
+        let group = input.table.group_of(u64::from(first.row));
+        if input.table.first_row(group) != u64::from(first.row) {
+            return None;
+        }
+        let places = self.places.get(number)?.as_ref()?;
+        let n_rows = (input.table.first_row(group + 1) - u64::from(first.row)) as usize;
+        let is_next = |(span, row): (&SpanFrom, u32)| {
+            span.input == first.input && span.row == row && span.parent.is_none()
+        };
+        let are_next = order.get(..n_rows)?.iter().zip(first.row..).all(is_next);
+        let chunks = input.table.group(group).columns();
+        let takes = |(at, place): (usize, &Option<usize>)| {
+            place.is_none_or(|place| chunks.get(place).is_some_and(|chunk| self.table.takes(at, chunk)))
+        };
+        (are_next && places.iter().enumerate().all(takes)).then_some((number, group, n_rows))
+    }
+
+    /// Copies a row group; only the rows of traces are written anew.
+    fn copy(&mut self, number: usize, group: usize, part: &[SpanFrom]) -> Result<(), Error> {
+        let (Some(input), Some(Some(places))) = (self.inputs.get(number), self.places.get(number)) else {
+            return Ok(());
+        };
+        for rows in input.table.read_group(group, None, Some(&["span_id"]))? {
+            self.span_ids.extend(id_column(&rows, "span_id"));
+        }
+        let chunks = input.table.group(group).columns();
+        let columns = self.schema.fields().iter().zip(places).map(|(field, place)| {
+            if field.name() == "trace_row" {
+                let rows: UInt32Array = part.iter().map(|span| span.trace_row).collect();
+                return GroupColumn::Rows(Arc::new(rows));
+            }
+            match place.and_then(|place| chunks.get(place)) {
+                Some(chunk) => GroupColumn::Chunk(Box::new(chunk.clone())),
+                None => GroupColumn::Rows(new_null_array(field.data_type(), part.len())),
+            }
+        });
+        let columns: Vec<GroupColumn> = columns.collect();
+        self.table.copy_group(&input.table.group_bytes(group)?, columns, part.len())
+    }
+
+    /// Writes rows as one row group.
+    fn write(&mut self, part: &[SpanFrom]) -> Result<(), Error> {
+        if part.is_empty() {
+            return Ok(());
+        }
+        let rows = gather(part, &mut self.inputs, self.fields, &self.schema)?;
+        self.span_ids.extend(id_column(&rows, "span_id"));
+        self.table.write_group(&rows)
+    }
+}
+
+/// Writes `spans.parquet` and returns the ids of all spans in order. Where a row group of an input is one of the output
+/// as well, as most are whose neighbours in time lie in the same input, its bytes are copied.
 pub(super) fn write(
     builder: &mut BlockBuilder<'_>,
     blocks: &[Arc<Block>],
@@ -202,19 +294,43 @@ pub(super) fn write(
     let schema = spans_schema(fields.iter().cloned());
     let tables: Vec<TableReader> =
         tables.iter().map(|table| table.with_dictionaries()).collect::<Result<_, _>>()?;
-    let mut inputs: Vec<Input<'_>> = tables.iter().map(|table| Input { table, groups: Vec::new() }).collect();
     let level = builder.meta.level;
-    let mut table = TableWriter::create(builder.disk, &builder.folder, Table::Spans, level, schema.clone())?;
-    let schema = with_dictionaries(&schema);
-    let mut span_ids = Vec::with_capacity(order.len());
-    for part in order.chunks(SPAN_GROUP_ROWS) {
-        let rows = gather(part, &mut inputs, &fields, &schema)?;
-        span_ids.extend(id_column(&rows, "span_id"));
-        table.write(&rows)?;
+    let mut output = Output {
+        inputs: tables.iter().map(|table| Input { table, groups: Vec::new() }).collect(),
+        places: schemas.iter().map(|input| places(input, &schema)).collect(),
+        fields: &fields,
+        table: TableWriter::create(builder.disk, &builder.folder, Table::Spans, level, schema.clone())?,
+        schema: with_dictionaries(&schema),
+        span_ids: Vec::with_capacity(order.len()),
+    };
+    let part = |range: std::ops::Range<usize>| order.get(range).unwrap_or_default();
+    let (mut from, mut at) = (0, 0);
+    while at < order.len() {
+        match output.whole_group(part(at..order.len())) {
+            Some((input, group, n_rows)) if at == from || at - from >= COPY_AFTER_ROWS => {
+                output.write(part(from..at))?;
+                output.copy(input, group, part(at..at + n_rows))?;
+                at += n_rows;
+                from = at;
+            }
+            Some((.., n_rows)) => {
+                output.write(part(from..at + n_rows))?;
+                at += n_rows;
+                from = at;
+            }
+            None => {
+                at += 1;
+                if at - from == SPAN_GROUP_ROWS {
+                    output.write(part(from..at))?;
+                    from = at;
+                }
+            }
+        }
     }
-    builder.sums.push(table.finish()?);
+    output.write(part(from..at))?;
+    builder.sums.push(output.table.finish()?);
     builder.meta.rows.spans = order.len() as u64;
-    Ok(span_ids)
+    Ok(output.span_ids)
 }
 
 fn gather(

@@ -116,6 +116,16 @@ fn a_settled_partition_merges_what_is_worth_it() {
 }
 
 #[test]
+fn what_trickles_in_does_not_keep_a_partition_from_being_merged() {
+    let large = [meta(1, 0, 0, 16, 100), meta(2, 0, 0, 16, 100)];
+    let with = |new: BlockMeta| [large[0].clone(), large[1].clone(), new];
+    check(&with(meta(3, 0, 0, 2, 9_999)), Some((&[1, 2], 1)));
+    check(&with(meta(3, 0, 0, 3, 9_999)), None);
+    // What was merged does not make more of what trickles in.
+    check(&[meta(1, 1, 0, 90, 100), meta(2, 0, 0, 1, 100), meta(3, 0, 0, 1, 9_999)], None);
+}
+
+#[test]
 fn blocks_do_not_outgrow_their_limit() {
     let three = [meta(1, 0, 0, 40, 9_999), meta(2, 0, 0, 30, 9_999), meta(3, 0, 0, 45, 9_999)];
     check(&three, Some((&[1, 2], 1)));

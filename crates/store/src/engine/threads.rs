@@ -19,6 +19,8 @@ use crate::snapshot::Snapshot;
 const COMMIT_IDLE: Duration = Duration::from_secs(1);
 /// How often the memtable's size is looked at: at full load it grows by a few megabytes in this time.
 const FLUSH_IDLE: Duration = Duration::from_millis(50);
+/// How often an empty memtable is looked at: it does not fill in this time.
+const EMPTY_IDLE: Duration = Duration::from_millis(250);
 /// How often blocks are looked at.
 const MAINTAIN_IDLE: Duration = Duration::from_secs(1);
 /// How often to look at what was set aside: it is kept for weeks.
@@ -232,7 +234,7 @@ fn wait_for_memory(engine: &Engine, stop: &Stop) {
 }
 
 fn run_flushes(engine: &Engine, stop: &Stop) {
-    while !stop.sleep(FLUSH_IDLE) {
+    while !stop.sleep(if engine.memtable_bytes() == 0 { EMPTY_IDLE } else { FLUSH_IDLE }) {
         if engine.is_flush_due()
             && let Err(error) = engine.flush_once()
         {

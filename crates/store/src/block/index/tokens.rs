@@ -7,6 +7,8 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::block::bodies::{PLACEHOLDER, SEPARATOR};
+
 const HASHES: u64 = 4;
 
 /// The bits of a filter before it is folded: room for half a million distinct tokens in a row group.
@@ -36,6 +38,63 @@ pub(crate) fn each_token(text: &str, mut visit: impl FnMut(u64)) {
     }
 }
 
+fn is_token_byte(byte: u8) -> bool {
+    !byte.is_ascii() || byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+/// The tokens of lines of one pattern of [`bodies`](crate::block::bodies): those that all of them have, and what stands
+/// around each slot.
+pub(crate) struct PatternTokens {
+    fixed: Vec<u64>,
+    /// The text before the first slot and after each, as far as it belongs to a token with a slot in it; whether a part is
+    /// within one token from slot to slot.
+    ends: Vec<(Box<[u8]>, Box<[u8]>, bool)>,
+}
+
+impl PatternTokens {
+    /// Takes a pattern apart.
+    pub(crate) fn new(pattern: &str) -> PatternTokens {
+        let parts: Vec<&str> = pattern.split(PLACEHOLDER).collect();
+        let (mut fixed, mut ends) = (Vec::new(), Vec::with_capacity(parts.len()));
+        for (at, part) in parts.iter().enumerate() {
+            let bytes = part.as_bytes();
+            let count =
+                |bytes: &mut dyn Iterator<Item = &u8>| bytes.take_while(|byte| is_token_byte(**byte)).count();
+            // The first part follows no slot, and no slot follows the last.
+            let head = if at == 0 { 0 } else { count(&mut bytes.iter()) };
+            let tail = if at + 1 == parts.len() { 0 } else { count(&mut bytes.iter().rev()) };
+            let is_within = head == bytes.len() && tail == bytes.len();
+            // Parts are cut at ASCII, or where nothing is left between.
+            let middle = part.get(head..bytes.len().saturating_sub(tail)).unwrap_or_default();
+            each_token(middle, |hash| fixed.push(hash));
+            let head = bytes.get(..head).unwrap_or_default();
+            let tail = bytes.get(bytes.len() - tail..).unwrap_or_default();
+            ends.push((head.into(), tail.into(), is_within));
+        }
+        PatternTokens { fixed, ends }
+    }
+
+    /// Calls `visit` with the hash of each token that a slot is part of; `token` is working memory.
+    fn each_with_slot(&self, slots: &str, token: &mut Vec<u8>, mut visit: impl FnMut(u64)) {
+        token.clear();
+        let mut ends = self.ends.iter();
+        if let Some((_, tail, _)) = ends.next() {
+            token.extend_from_slice(tail);
+        }
+        for (slot, (head, tail, is_within)) in slots.split(SEPARATOR).zip(ends) {
+            token.extend_from_slice(slot.as_bytes());
+            token.extend_from_slice(head);
+            if !is_within {
+                token.truncate(TOKEN_BYTES_MAX);
+                token.make_ascii_lowercase();
+                visit(xxh3_64(token));
+                token.clear();
+                token.extend_from_slice(tail);
+            }
+        }
+    }
+}
+
 /// Tokens that were seen lately, by the low bits of their hash: log lines repeat the words of their templates.
 const RECENT: usize = 1 << 12;
 
@@ -43,29 +102,44 @@ const RECENT: usize = 1 << 12;
 pub(crate) struct TokenFilter {
     words: Vec<u64>,
     recent: Vec<u64>,
+    token: Vec<u8>,
 }
 
 impl TokenFilter {
     pub(crate) fn new() -> TokenFilter {
-        TokenFilter { words: vec![0; BITS / 64], recent: nothing_recent() }
+        TokenFilter { words: vec![0; BITS / 64], recent: nothing_recent(), token: Vec::new() }
     }
 
     /// Adds the tokens of a text.
     pub(crate) fn add(&mut self, text: &str) {
-        let (words, recent) = (&mut self.words, &mut self.recent);
-        each_token(text, |hash| {
-            if let Some(slot) = recent.get_mut(hash as usize % RECENT) {
-                if *slot == hash {
-                    return;
-                }
-                *slot = hash;
+        each_token(text, |hash| self.set(hash));
+    }
+
+    /// Adds the tokens that all lines of a pattern have.
+    pub(crate) fn add_pattern(&mut self, pattern: &PatternTokens) {
+        pattern.fixed.iter().for_each(|hash| self.set(*hash));
+    }
+
+    /// Adds the tokens of a line that slots are part of; those of its pattern are added once.
+    pub(crate) fn add_slots(&mut self, pattern: &PatternTokens, slots: &str) {
+        let mut token = std::mem::take(&mut self.token);
+        pattern.each_with_slot(slots, &mut token, |hash| self.set(hash));
+        self.token = token;
+    }
+
+    #[inline]
+    fn set(&mut self, hash: u64) {
+        if let Some(slot) = self.recent.get_mut(hash as usize % RECENT) {
+            if *slot == hash {
+                return;
             }
-            for bit in bits_of(hash, BITS as u64) {
-                if let Some(word) = words.get_mut((bit / 64) as usize) {
-                    *word |= 1 << (bit % 64);
-                }
+            *slot = hash;
+        }
+        for bit in bits_of(hash, BITS as u64) {
+            if let Some(word) = self.words.get_mut((bit / 64) as usize) {
+                *word |= 1 << (bit % 64);
             }
-        });
+        }
     }
 
     /// The filter's bytes; afterwards it is empty again.
@@ -109,4 +183,43 @@ fn bits_of(hash: u64, n_bits: u64) -> impl Iterator<Item = u64> {
     // Double hashing (Kirsch and Mitzenmacher 2006): one 64-bit hash stands for all.
     let step = hash.rotate_left(32) | 1;
     (0..HASHES).map(move |i| hash.wrapping_add(step.wrapping_mul(i)) & (n_bits - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::block::bodies::Splitter;
+
+    /// A line taken apart has the tokens of the line.
+    #[test]
+    fn tokens_of_a_pattern_and_slots_are_those_of_the_line() {
+        let alphabet: Vec<char> = "a1_. Z-é{9}".chars().collect();
+        let mut state = 9u64;
+        let mut splitter = Splitter::default();
+        for round in 0..30_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (mut bits, mut line) = (state >> 8, String::new());
+            for _ in 0..(state >> 4) % 14 {
+                line.push(alphabet[(bits % alphabet.len() as u64) as usize]);
+                bits /= alphabet.len() as u64;
+            }
+            if round % 100 == 0 {
+                line += &"x7".repeat(50);
+            }
+            let (mut whole, mut parts) = (BTreeSet::new(), BTreeSet::new());
+            each_token(&line, |hash| _ = whole.insert(hash));
+            let (pattern, slots) = splitter.split(&line);
+            match slots {
+                None => each_token(pattern, |hash| _ = parts.insert(hash)),
+                Some(slots) => {
+                    let tokens = PatternTokens::new(pattern);
+                    parts.extend(&tokens.fixed);
+                    tokens.each_with_slot(slots, &mut Vec::new(), |hash| _ = parts.insert(hash));
+                }
+            }
+            assert_eq!(whole, parts, "{line:?}");
+        }
+    }
 }

@@ -36,6 +36,8 @@ pub(super) enum Encoding {
     Dictionary,
     Rle,
     Delta,
+    /// Texts after the lengths of all of them.
+    Lengths,
     ByteStreamSplit,
 }
 
@@ -46,6 +48,7 @@ impl Encoding {
             2 | 8 => Encoding::Dictionary,
             3 => Encoding::Rle,
             5 => Encoding::Delta,
+            6 => Encoding::Lengths,
             9 => Encoding::ByteStreamSplit,
             _ => return None,
         })

@@ -203,6 +203,15 @@ impl TableReader {
         self.decode(windows, group, ranges, mask)
     }
 
+    /// The bytes of a row group.
+    pub(crate) fn group_bytes(&self, group: usize) -> Result<Windows, Error> {
+        let chunks = self.group(group).columns().iter().map(|chunk| chunk.byte_range());
+        let mut ranges: Vec<Range<u64>> =
+            chunks.map(|(start, len)| start..start.saturating_add(len)).collect();
+        ranges.sort_unstable_by_key(|range| range.start);
+        Windows::new(&self.file, ranges)
+    }
+
     /// The column chunks that are read at once. With an offset index the pages of the wanted rows can be read alone.
     fn windows(
         &self,

@@ -105,6 +105,7 @@ impl Values {
                 })
             }
             (Encoding::Delta, Form::Fixed(_)) => self.pick_deltas(page, n_values, wanted),
+            (Encoding::Lengths, Form::Bytes) => self.pick_lengths(page, n_values, wanted),
             (Encoding::ByteStreamSplit, Form::Fixed(width)) => wanted.iter().try_for_each(|wanted| {
                 self.mark(wanted.slot)?;
                 let slot = self.bytes.get_mut(wanted.slot * width..(wanted.slot + 1) * width)?;
@@ -165,6 +166,28 @@ impl Values {
             let place = self.keep(take_bytes(&mut rest)?)?;
             self.mark(wanted.slot)?;
             *self.places.get_mut(wanted.slot)? = place;
+        }
+        Some(())
+    }
+
+    /// Texts one after the other, after the lengths of all of them as packed differences.
+    fn pick_lengths(&mut self, mut page: &[u8], n_values: usize, wanted: &[Wanted]) -> Option<()> {
+        let mut wanted = wanted.iter().peekable();
+        let (mut picked, mut from) = (Vec::with_capacity(wanted.len()), 0usize);
+        walk_deltas(&mut page, n_values, |index, len| {
+            let to = from.checked_add(usize::try_from(len).ok()?)?;
+            picked
+                .extend(wanted.next_if(|wanted| wanted.index == index).map(|wanted| (wanted.slot, from..to)));
+            from = to;
+            Some(())
+        })?;
+        if wanted.peek().is_some() {
+            return None;
+        }
+        for (slot, range) in picked {
+            let place = self.keep(page.get(range)?)?;
+            self.mark(slot)?;
+            *self.places.get_mut(slot)? = place;
         }
         Some(())
     }
@@ -238,6 +261,49 @@ impl Values {
         *self.present.get_mut(slot)? = true;
         Some(())
     }
+}
+
+/// Texts of a page whose lengths are walked over; the store's own writers make pages of fewer.
+const LENGTHS_MAX: usize = 1 << 20;
+
+/// Calls `visit` with the number and the value of each of so many integers, which are packed differences to their
+/// neighbour, and leaves what follows them.
+fn walk_deltas(
+    page: &mut &[u8],
+    n_values: usize,
+    mut visit: impl FnMut(usize, i64) -> Option<()>,
+) -> Option<()> {
+    let block_values = usize::try_from(take_varint(page)?).ok()?;
+    let n_minis = usize::try_from(take_varint(page)?).ok()?;
+    let mini_values = block_values.checked_div(n_minis).filter(|n| *n > 0)?;
+    if take_varint(page)? != n_values as u64 || n_values > LENGTHS_MAX {
+        return None;
+    }
+    let mut value = take_zigzag(page)?;
+    if n_values == 0 {
+        return Some(());
+    }
+    visit(0, value)?;
+    let mut at = 1;
+    while at < n_values {
+        let least = take_zigzag(page)?;
+        let (widths, rest) = page.split_at_checked(n_minis)?;
+        *page = rest;
+        for width in widths.iter().map(|width| usize::from(*width)) {
+            if at >= n_values {
+                break;
+            }
+            let (mini, rest) = page.split_at_checked(mini_values.checked_mul(width)? / 8)?;
+            *page = rest;
+            for number in 0..mini_values.min(n_values - at) {
+                let delta = packed(mini, number * width, width) as i64;
+                value = value.wrapping_add(least).wrapping_add(delta);
+                visit(at, value)?;
+                at += 1;
+            }
+        }
+    }
+    Some(())
 }
 
 fn take_bytes<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {

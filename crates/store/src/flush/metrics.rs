@@ -1,0 +1,308 @@
+//! The metrics of a memtable, on their way into the blocks of a flush.
+//!
+//! Points arrive in the order of requests and leave series by series. They are put in place by counting: one pass
+//! counts the points of each series, a second one writes each column of a point to its place. Both read the memtable
+//! from front to back.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::types::{Float64Type, UInt32Type};
+use arrow_array::{Array, BinaryArray};
+use throughline_model::batch::{
+    column_binary, column_fixed, column_number, column_text, column_time, exemplar, point,
+};
+use throughline_model::{SpanId, TraceId, attribute};
+
+use crate::block::build::{BlockBuilder, TraceRows};
+use crate::block::metrics::{ExemplarEntry, MetricsWriter, series_order, write_exemplars};
+use crate::block::samples::{NumberColumns, PointRef, RunBuilder};
+use crate::block::spans::RowRef;
+use crate::error::Error;
+use crate::memtable::{Contents, SeriesEntry};
+
+/// An exemplar of a partition: the rank of its series, its time, mini-batch and row.
+pub(super) type ExemplarAt = (u32, i64, u32, u32);
+
+/// The columns of one mini-batch of points.
+struct Columns<'a> {
+    /// For each row of the mini-batch's series, the rank of the series in the block.
+    ranks: Vec<u32>,
+    series: &'a [u32],
+    times: &'a [i64],
+    start_times: &'a [i64],
+    values: &'a [f64],
+    flags: &'a [u32],
+    /// `None` where all points are numbers.
+    payloads: Option<&'a BinaryArray>,
+}
+
+impl Columns<'_> {
+    fn rank(&self, row: usize) -> usize {
+        let series = self.series.get(row).copied().unwrap_or_default();
+        self.ranks.get(series as usize).copied().unwrap_or_default() as usize
+    }
+
+    fn payload(&self, row: usize) -> &[u8] {
+        self.payloads
+            .filter(|column| !column.is_null(row))
+            .map(|column| column.value(row))
+            .unwrap_or_default()
+    }
+}
+
+/// All metrics of a memtable.
+pub(super) struct MetricSources<'a> {
+    contents: &'a Contents,
+    /// In the order of the file.
+    series: Vec<Arc<SeriesEntry>>,
+    batches: Vec<Columns<'a>>,
+}
+
+/// The points of one partition, series by series, column by column.
+#[derive(Default)]
+struct Sorted {
+    /// Where the points of each series start, by rank, and where the last ends.
+    starts: Vec<usize>,
+    times: Vec<i64>,
+    start_times: Vec<i64>,
+    values: Vec<f64>,
+    flags: Vec<u32>,
+    /// Where each point lies in the memtable; empty where all are numbers.
+    places: Vec<RowRef>,
+}
+
+impl<'a> MetricSources<'a> {
+    pub(super) fn new(contents: &'a Contents) -> MetricSources<'a> {
+        let (series, ranks) = sorted_series(contents);
+        let columns = |metrics: &'a Arc<crate::memtable::MetricMiniBatch>| {
+            let rows = &metrics.points.rows;
+            let payloads = column_binary(rows, point::PAYLOAD);
+            let rank = |series: &u32| ranks.get(*series as usize).copied().unwrap_or_default();
+            Columns {
+                ranks: metrics.series.iter().map(rank).collect(),
+                series: column_number::<UInt32Type>(rows, point::SERIES).values(),
+                times: column_time(rows, point::TIME).values(),
+                start_times: column_time(rows, point::START_TIME).values(),
+                values: column_number::<Float64Type>(rows, point::VALUE).values(),
+                flags: column_number::<UInt32Type>(rows, point::FLAGS).values(),
+                payloads: (payloads.null_count() < payloads.len()).then_some(payloads),
+            }
+        };
+        let batches = contents.metrics.iter().map(columns).collect();
+        MetricSources { contents, series, batches }
+    }
+
+    /// Calls `visit` with the time and place of each point.
+    pub(super) fn each_point(&self, mut visit: impl FnMut(i64, RowRef)) {
+        for (batch, columns) in self.batches.iter().enumerate() {
+            for (row, time) in columns.times.iter().enumerate() {
+                visit(*time, RowRef { batch: batch as u32, row: row as u32 });
+            }
+        }
+    }
+
+    /// Calls `visit` with each exemplar.
+    pub(super) fn each_exemplar(&self, mut visit: impl FnMut(ExemplarAt)) {
+        for (batch, (metrics, columns)) in self.contents.metrics.iter().zip(&self.batches).enumerate() {
+            let rows = &metrics.exemplars.rows;
+            let of = column_number::<UInt32Type>(rows, exemplar::SERIES).values();
+            let times = column_time(rows, exemplar::TIME).values();
+            for (row, (of, time)) in of.iter().zip(times).enumerate() {
+                let rank = columns.ranks.get(*of as usize).copied().unwrap_or_default();
+                visit((rank, *time, batch as u32, row as u32));
+            }
+        }
+    }
+
+    fn columns(&self, at: RowRef) -> Option<(&Columns<'a>, usize)> {
+        Some((self.batches.get(at.batch as usize)?, at.row as usize))
+    }
+
+    /// Puts the points at these places in the order of the file.
+    fn sort(&self, places: &[RowRef]) -> Sorted {
+        let mut starts = vec![0usize; self.series.len() + 1];
+        let (mut has_starts, mut has_flags, mut has_payloads) = (false, false, false);
+        for (columns, row) in places.iter().filter_map(|at| self.columns(*at)) {
+            if let Some(count) = starts.get_mut(columns.rank(row) + 1) {
+                *count += 1;
+            }
+            has_starts |= columns.start_times.get(row).is_some_and(|time| *time != 0);
+            has_flags |= columns.flags.get(row).is_some_and(|flags| *flags != 0);
+            has_payloads |= columns.payloads.is_some();
+        }
+        let mut n_points = 0;
+        for start in &mut starts {
+            n_points += *start;
+            *start = n_points;
+        }
+        let if_any = |any: bool| if any { n_points } else { 0 };
+        let mut sorted = Sorted {
+            times: vec![0; n_points],
+            start_times: vec![0; if_any(has_starts)],
+            values: vec![0.0; n_points],
+            flags: vec![0; if_any(has_flags)],
+            places: vec![RowRef { batch: 0, row: 0 }; if_any(has_payloads)],
+            starts: Vec::new(),
+        };
+        let mut next = starts.clone();
+        for (at, (columns, row)) in places.iter().filter_map(|at| Some((at, self.columns(*at)?))) {
+            let Some(next) = next.get_mut(columns.rank(row)) else { continue };
+            let to = *next;
+            *next += 1;
+            put(&mut sorted.times, to, columns.times.get(row));
+            put(&mut sorted.start_times, to, columns.start_times.get(row));
+            put(&mut sorted.values, to, columns.values.get(row));
+            put(&mut sorted.flags, to, columns.flags.get(row));
+            put(&mut sorted.places, to, Some(at));
+        }
+        sorted.starts = starts;
+        sorted
+    }
+
+    /// Pushes the points of a series in time order; of points of equal time the one that was received last stays.
+    fn push_points(&self, sorted: &Sorted, range: Range<usize>, run: &mut RunBuilder) {
+        let times = sorted.times.get(range.clone()).unwrap_or_default();
+        let is_sorted = times.is_sorted_by(|a, b| a < b);
+        if is_sorted && sorted.places.is_empty() {
+            // A column that is left out has no such range.
+            return run.extend_numbers(&NumberColumns {
+                times,
+                start_times: sorted.start_times.get(range.clone()).unwrap_or_default(),
+                values: sorted.values.get(range.clone()).unwrap_or_default(),
+                flags: sorted.flags.get(range).unwrap_or_default(),
+            });
+        }
+        if is_sorted {
+            return range.for_each(|at| self.push_point(sorted, at, run));
+        }
+        // Points of a series come in the order of their receipt, which the sort keeps.
+        let mut order: Vec<usize> = range.collect();
+        let time = |at: &usize| sorted.times.get(*at).copied().unwrap_or_default();
+        order.sort_by_key(time);
+        for same in order.chunk_by(|a, b| time(a) == time(b)) {
+            same.last().into_iter().for_each(|at| self.push_point(sorted, *at, run));
+        }
+    }
+
+    fn push_point(&self, sorted: &Sorted, at: usize, run: &mut RunBuilder) {
+        let place = sorted.places.get(at).and_then(|at| self.columns(*at));
+        run.push(&PointRef {
+            time: sorted.times.get(at).copied().unwrap_or_default(),
+            start_time: sorted.start_times.get(at).copied().unwrap_or_default(),
+            value: sorted.values.get(at).copied().unwrap_or(f64::NAN),
+            flags: sorted.flags.get(at).copied().unwrap_or_default(),
+            payload: place.map(|(columns, row)| columns.payload(row)).unwrap_or_default(),
+        });
+    }
+
+    /// Writes the points and exemplars of one partition.
+    pub(super) fn write(
+        &self,
+        builder: &mut BlockBuilder<'_>,
+        points: &[RowRef],
+        exemplars: &[ExemplarAt],
+        rows: &TraceRows,
+    ) -> Result<(), Error> {
+        let sorted = self.sort(points);
+        if let (Some(first), Some(last)) = (sorted.times.iter().min(), sorted.times.iter().max()) {
+            builder.cover(*first, *last);
+        }
+        let mut exemplars = exemplars.to_vec();
+        exemplars.sort_unstable();
+        let mut writer = MetricsWriter::create(builder.disk, &builder.folder, 0)?;
+        let mut entries = Vec::with_capacity(exemplars.len());
+        let mut exemplars = exemplars.as_slice();
+        for (rank, (series, bounds)) in self.series.iter().zip(sorted.starts.windows(2)).enumerate() {
+            let range = bounds.first().zip(bounds.last()).map(|(from, to)| *from..*to).unwrap_or_default();
+            let of_series = split_rank(&mut exemplars, rank as u32);
+            if range.is_empty() && of_series.is_empty() {
+                continue;
+            }
+            let series_row = writer.add(series, |run| self.push_points(&sorted, range, run))?;
+            for (_, time, batch, row) in of_series {
+                builder.cover(*time, *time);
+                let trace_row = self.exemplar_trace(*batch, *row).and_then(|id| rows.trace(id));
+                if let Some(entry) = trace_row.and_then(|row| builder.traces.get_mut(row as usize)) {
+                    entry.postings.exemplars.push(entries.len() as u32);
+                }
+                entries.extend(self.exemplar(*batch, *row, series_row, trace_row));
+            }
+        }
+        let (sums, n_series, n_points) = writer.finish()?;
+        builder.sums.extend(sums);
+        let sums = write_exemplars(builder, &entries)?;
+        builder.sums.push(sums);
+        builder.meta.rows.series = u64::from(n_series);
+        builder.meta.rows.points = n_points;
+        builder.meta.rows.exemplars = entries.len() as u64;
+        Ok(())
+    }
+
+    /// The trace that an exemplar refers to.
+    pub(super) fn exemplar_trace(&self, batch: u32, row: u32) -> Option<TraceId> {
+        let rows = &self.contents.metrics.get(batch as usize)?.exemplars.rows;
+        let ids = column_fixed(rows, exemplar::TRACE_ID);
+        if ids.is_null(row as usize) { None } else { TraceId::from_slice(ids.value(row as usize)) }
+    }
+
+    fn exemplar(
+        &self,
+        batch: u32,
+        row: u32,
+        series_row: u32,
+        trace_row: Option<u32>,
+    ) -> Option<ExemplarEntry> {
+        let rows = &self.contents.metrics.get(batch as usize)?.exemplars.rows;
+        let row = row as usize;
+        let span_ids = column_fixed(rows, exemplar::SPAN_ID);
+        let originals = column_text(rows, exemplar::TRACE_ID_ORIGINAL);
+        let list = column_binary(rows, exemplar::ATTRIBUTES).value(row);
+        let json = || {
+            let mut json = String::new();
+            attribute::write_json_object(list, &mut json);
+            json
+        };
+        Some(ExemplarEntry {
+            series_row,
+            time: column_time(rows, exemplar::TIME).value(row),
+            value: column_number::<Float64Type>(rows, exemplar::VALUE).value(row),
+            trace_row,
+            span_id: if span_ids.is_null(row) { None } else { SpanId::from_slice(span_ids.value(row)) },
+            trace_id_original: (!originals.is_null(row)).then(|| originals.value(row).to_owned()),
+            attributes: (!list.is_empty()).then(json),
+        })
+    }
+}
+
+/// Writes a value to its place in a column; a column that is left out has no places.
+#[inline]
+fn put<T: Copy>(column: &mut [T], at: usize, value: Option<&T>) {
+    if let (Some(slot), Some(value)) = (column.get_mut(at), value) {
+        *slot = *value;
+    }
+}
+
+/// The memtable's series in the order of the file, and the rank of each by its number.
+fn sorted_series(contents: &Contents) -> (Vec<Arc<SeriesEntry>>, Vec<u32>) {
+    let mut order: Vec<u32> = (0..contents.series.len() as u32).collect();
+    let entry = |index: u32| contents.series.get(index as usize);
+    order.sort_unstable_by(|a, b| match (entry(*a), entry(*b)) {
+        (Some(a), Some(b)) => series_order(a, b),
+        _ => std::cmp::Ordering::Equal,
+    });
+    let mut ranks = vec![0; order.len()];
+    for (rank, index) in order.iter().enumerate() {
+        if let Some(slot) = ranks.get_mut(*index as usize) {
+            *slot = rank as u32;
+        }
+    }
+    (order.into_iter().filter_map(entry).cloned().collect(), ranks)
+}
+
+/// Takes the leading entries of one rank off a sorted list.
+fn split_rank<'a>(list: &mut &'a [ExemplarAt], rank: u32) -> &'a [ExemplarAt] {
+    let (head, tail) = list.split_at(list.partition_point(|(other, ..)| *other <= rank));
+    *list = tail;
+    head
+}
