@@ -21,7 +21,8 @@ use clap::Parser;
 use crate::cli::{Cli, Command};
 
 /// Millions of small, short-lived allocations a second on several threads: it takes a fifth off the cost of ingest
-/// against the system's allocator, and gives memory back.
+/// against the system's allocator, and gives memory back. Without huge pages: memory comes and goes with every flush, and to
+/// clear two megabytes where a few pages are needed was a third of the CPU and a quarter of the memory.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

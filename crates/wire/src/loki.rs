@@ -56,7 +56,7 @@ pub(crate) fn decode(
     let scope = builder.add_scope(STREAM_SCOPE);
     let mut walk = Walk { builder, scope, context, memory, tally: Tally::new(&context.limits), index: 0 };
     let walked = walk.request(body);
-    let (builder, tally, index) = (walk.builder, walk.tally, walk.index);
+    let (mut builder, tally, index) = (walk.builder, walk.tally, walk.index);
     walked.map_err(|cause| DecodeError::Protobuf { path: format!("streams[{index}]"), cause })?;
     memory.attributes.clear();
     memory.attributes.shrink_to(METADATA_BYTES_MAX);
