@@ -233,7 +233,8 @@ impl Tracker {
             Ok(opened) => opened,
             Err(error) => return found.warnings.push(format!("read {}: {error}", path.display())),
         };
-        if head.is_empty() {
+        // The name may lead to another file by now; the next search finds out.
+        if head.is_empty() || self.files.values().any(|file| file.is_inode(&stat)) {
             return;
         }
         let print = Print::of(&head);

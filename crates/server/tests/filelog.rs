@@ -157,5 +157,10 @@ fn no_line_is_lost_or_there_twice_however_often_the_process_is_killed() {
     assert_eq!((&record["service"], &record["severity_number"]), (&Value::from("shop"), &Value::from(13)));
     let metrics = server.get("/metrics");
     assert!(metrics.contains("throughline_filelog_records_total{receiver=\"filelog\"} "), "{metrics}");
+    // Equal records are shown once; the ledger knows how often each is stored.
+    assert!(
+        metrics.contains(&format!("throughline_ledger_stored_total{{signal=\"logs\"}} {LINES}\n")),
+        "{metrics}"
+    );
     server.kill("-TERM");
 }

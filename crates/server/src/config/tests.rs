@@ -72,7 +72,7 @@ fn what_is_not_built_yet_is_refused_by_name() {
     check(
         "receivers:\n  jaeger:\nexporters:\n  debug/x:\nservice:\n  telemetry: {logs: {level: debug}}\n",
         &[
-            "line 2: receivers::jaeger: unknown type: \"jaeger\" for id: \"jaeger\" (valid values: [otlp prometheus]); the \
+            "line 2: receivers::jaeger: unknown type: \"jaeger\" for id: \"jaeger\" (valid values: [filelog otlp prometheus]); the \
              jaeger receiver is not supported yet",
             "line 4: exporters::debug/x: the debug exporter is not supported yet; leave it out, and out of the pipelines",
             "line 6: service::telemetry: not supported yet; leave it out",
