@@ -60,6 +60,10 @@ impl Block {
         for (at, id) in ids.iter().enumerate() {
             rows.extend(self.trace_row(*id)?.map(|row| (row, at)));
         }
+        if rows.is_empty() {
+            // A block that has none of them need not be readable.
+            return Ok(Vec::new());
+        }
         rows.sort_unstable();
         let mut found = rows.iter();
         let mut out = Vec::with_capacity(rows.len());
