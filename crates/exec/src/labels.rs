@@ -286,7 +286,8 @@ impl LabelsBuilder {
     /// The labels.
     #[must_use]
     pub fn build(&self) -> Labels {
-        Labels::from_sorted(self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+        // What has an empty value here came with it from a set of labels.
+        Labels::from_sorted_with_empty(self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))
     }
 }
 
@@ -318,5 +319,6 @@ mod tests {
         let with_empty = Labels::from_sorted_with_empty([("a", ""), ("b", "2")]);
         assert_eq!(with_empty.without(&["b"]).to_string(), r#"{a=""}"#);
         assert_ne!(with_empty, Labels::from_pairs([("b", "2")]));
+        assert_eq!(with_empty.with("b", "").to_string(), r#"{a=""}"#);
     }
 }

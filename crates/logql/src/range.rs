@@ -39,19 +39,27 @@ impl Grid {
         self.range_ns
     }
 
-    /// The cell of a time; nothing if it is in no window.
-    pub(crate) fn cell(&self, time_ns: i64) -> Option<i64> {
-        let since = time_ns.checked_sub(self.steps.start_ns)?;
+    /// The piece of time that a time is in.
+    pub(crate) fn piece(&self, time_ns: i64) -> Piece {
+        let nowhere = Piece { after_ns: time_ns.saturating_sub(1), until_ns: time_ns, cell: None };
+        let Some(since) = time_ns.checked_sub(self.steps.start_ns) else { return nowhere };
         let step_ns = self.steps.step_ns;
         // The first step at or after the time, and how long after it that is.
         let step = since.div_euclid(step_ns) + i64::from(since.rem_euclid(step_ns) > 0);
-        let before_ns = step.checked_mul(step_ns)?.checked_sub(since)?;
+        let Some(before_ns) = step.checked_mul(step_ns).and_then(|end| end.checked_sub(since)) else {
+            return nowhere;
+        };
         let late = before_ns < self.rest_ns;
         let last = step.saturating_add(self.whole) - i64::from(!late);
         let count = i64::try_from(self.steps.count).unwrap_or(i64::MAX);
         let is_in = step < count && last >= 0 && last >= step;
         // Cells are numbered in the order of time, two a step, from the first that any window has.
-        is_in.then(|| step.saturating_add(self.whole).saturating_mul(2).saturating_add(i64::from(late)))
+        let cell = step.saturating_add(self.whole).saturating_mul(2).saturating_add(i64::from(late));
+        let step_end = time_ns.saturating_add(before_ns);
+        let cut = step_end.saturating_sub(self.rest_ns);
+        let (after_ns, until_ns) =
+            if late { (cut, step_end) } else { (step_end.saturating_sub(step_ns), cut) };
+        Piece { after_ns, until_ns, cell: is_in.then_some(cell) }
     }
 
     /// The first and the last cell of the window of a step.
@@ -61,6 +69,24 @@ impl Grid {
             step.saturating_mul(2).saturating_add(1),
             (step.saturating_add(self.whole)).saturating_mul(2).saturating_add(1),
         )
+    }
+}
+
+/// A piece of time between two cuts: after the first, up to the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    after_ns: i64,
+    until_ns: i64,
+    /// Nothing if no window is over it.
+    pub cell: Option<i64>,
+}
+
+impl Piece {
+    /// Where no time is.
+    pub(crate) const EMPTY: Piece = Piece { after_ns: 0, until_ns: 0, cell: None };
+
+    pub(crate) fn has(&self, time_ns: i64) -> bool {
+        self.after_ns < time_ns && time_ns <= self.until_ns
     }
 }
 

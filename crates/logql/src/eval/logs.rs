@@ -32,8 +32,8 @@ pub(super) fn streams(
         start_ns: params.start_ns,
         end_ns: params.end_ns,
         direction: params.direction,
-        // A stage may drop any number of rows.
-        limit_hint: (plan.stages.is_empty() && !keeps_all).then_some(params.limit as u64),
+        // Stages may drop any number of rows, but most of the time they do not.
+        limit_hint: (!keeps_all).then_some(params.limit as u64),
         ..plan.request
     };
     let mut sink = Sink {
@@ -140,9 +140,8 @@ impl LogSink for Sink<'_> {
         }
         for (row, time_ns) in rows.times_ns.iter().enumerate() {
             let place = self.place(*time_ns);
-            // Rows come in the direction of the query, so the rest of the batch is no nearer.
             if self.bound.is_some_and(|bound| place >= bound) {
-                break;
+                continue;
             }
             let original = rows.lines.get(row).copied().unwrap_or_default();
             if !self.pipeline.row(*time_ns, original, rows.metadata.row(row)) {

@@ -13,7 +13,7 @@ use crate::pipeline::plan::{Plan, Taken};
 use crate::pipeline::symbols::{PRESERVE_ERROR, Symbol};
 use crate::range::fold::{Avg, Deviation, First, Fold, Last, Max, Min, Sum, Variance};
 use crate::range::samples::{Samples, Whole};
-use crate::range::{Cells, Grid};
+use crate::range::{Cells, Grid, Piece};
 use crate::value::{Series, Steps};
 
 const EXTRACTION_ERROR: &str = "SampleExtractionErr";
@@ -158,6 +158,7 @@ impl Run<'_> {
         let mut sink = Sink {
             evaluator: self.evaluator,
             grid,
+            piece: Piece::EMPTY,
             offset_ns: range.offset_ns,
             taken,
             pipeline,
@@ -251,6 +252,8 @@ enum Known {
 struct Sink<'a, S> {
     evaluator: &'a Evaluator<'a>,
     grid: Grid,
+    /// Where the last row was.
+    piece: Piece,
     offset_ns: i64,
     taken: Taken,
     pipeline: Pipeline,
@@ -279,7 +282,10 @@ impl<S: Store> LogSink for Sink<'_, S> {
         let mut taken = 0;
         for (row, row_ns) in rows.times_ns.iter().enumerate() {
             let time_ns = row_ns.saturating_add(self.offset_ns);
-            let Some(cell) = self.grid.cell(time_ns) else { continue };
+            if !self.piece.has(time_ns) {
+                self.piece = self.grid.piece(time_ns);
+            }
+            let Some(cell) = self.piece.cell else { continue };
             let set = rows.metadata.set_of_row.get(row).map_or(no_set, |set| *set as usize);
             let known =
                 if self.by_set { self.sets.get(set).copied().unwrap_or(Known::Goes) } else { Known::Nothing };

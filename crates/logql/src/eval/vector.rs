@@ -16,7 +16,7 @@ pub(super) fn eval(
     steps: Steps,
 ) -> Result<Vec<Series>, QueryError> {
     if aggregation.op == VectorOp::ApproxTopk && !evaluator.is_instant {
-        return Err(invalid("approx_topk is supported only for instant queries"));
+        return Err(invalid("approx_topk error: count min sketches are only supported on instant queries"));
     }
     if let Some(inner) = summed(aggregation) {
         let all = Grouping::default();

@@ -20,7 +20,12 @@ fn plainly<F: Fold>(grid: &Grid, samples: &[(i64, f64)]) -> Vec<Option<f64>> {
 fn check<F: Fold>(grid: &Grid, samples: &[(i64, f64)]) {
     let mut cells = Cells::<F>::default();
     for (time, value) in samples {
-        if let Some(cell) = grid.cell(*time) {
+        let piece = grid.piece(*time);
+        assert!(piece.has(*time), "{piece:?} {time}");
+        for other in [time - 1, time + 1, time + 5] {
+            assert!(!piece.has(other) || grid.piece(other) == piece, "{piece:?} {other}");
+        }
+        if let Some(cell) = piece.cell {
             cells.add(cell, *time, *value);
         }
     }
@@ -67,11 +72,11 @@ fn cells_add_up_to_windows() {
 fn extreme_times_are_in_no_window() {
     let grid = Grid::new(Steps { start_ns: i64::MIN + 5, step_ns: 1, count: 3 }, i64::MAX);
     for time in [i64::MAX, i64::MIN, 0] {
-        let _ = grid.cell(time);
+        let _ = grid.piece(time);
     }
     let grid = Grid::new(Steps { start_ns: 0, step_ns: 10, count: 2 }, 5);
     assert_eq!(
-        [0, 5, 6, 10, 11, -5, -4].map(|time| grid.cell(time).is_some()),
+        [0, 5, 6, 10, 11, -5, -4].map(|time| grid.piece(time).cell.is_some()),
         [true, false, true, true, false, false, true]
     );
 }
@@ -81,7 +86,7 @@ fn nothing_is_left_of_what_a_window_has_left() {
     let grid = Grid::new(Steps { start_ns: 10, step_ns: 10, count: 3 }, 10);
     let mut cells = Cells::<Sum>::default();
     for (time, value) in [(5, f64::INFINITY), (15, 1.0), (25, f64::NAN)] {
-        cells.add(grid.cell(time).expect("in a window"), time, value);
+        cells.add(grid.piece(time).cell.expect("in a window"), time, value);
     }
     let points = cells.windows(&grid);
     assert_eq!(points[..2], [Some(f64::INFINITY), Some(1.0)]);
