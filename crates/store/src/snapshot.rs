@@ -200,17 +200,29 @@ impl Snapshot {
 
     /// The summary of one trace over everything that is stored of it.
     pub fn trace_summary(&self, id: TraceId) -> Result<Option<TraceSummary>, Error> {
-        Ok(self.summaries(&[id])?.pop())
+        Ok(self.summaries(&[id], Err)?.pop())
     }
 
     /// The summaries of traces, in their order; unknown ones are left out.
     ///
     /// A trace was summarised where its spans lie when that block was written. What other blocks have that refers to it is
     /// added; only a trace whose spans lie in several places, or that is still in a memtable, is read.
-    fn summaries(&self, ids: &[TraceId]) -> Result<Vec<TraceSummary>, Error> {
+    /// `on_damage` is told of a block that cannot be read, and decides whether the others are enough.
+    fn summaries(
+        &self,
+        ids: &[TraceId],
+        mut on_damage: impl FnMut(Error) -> Result<(), Error>,
+    ) -> Result<Vec<TraceSummary>, Error> {
         let mut parts: Vec<Vec<TraceSummary>> = ids.iter().map(|_| Vec::new()).collect();
         for block in self.blocks.iter() {
-            for (at, summary) in block.summaries(ids)? {
+            let of_block = match block.summaries(ids) {
+                Ok(of_block) => of_block,
+                Err(error) => {
+                    on_damage(error)?;
+                    continue;
+                }
+            };
+            for (at, summary) in of_block {
                 if let Some(parts) = parts.get_mut(at) {
                     parts.push(summary);
                 }
@@ -243,7 +255,14 @@ impl Snapshot {
                 found.partial.push(error.to_string());
             }
         }
-        found.items = self.summaries(&hits.newest())?;
+        let partial = &mut found.partial;
+        found.items = self.summaries(&hits.newest(), |error| {
+            let text = error.to_string();
+            if !partial.contains(&text) {
+                partial.push(text);
+            }
+            Ok(())
+        })?;
         found.items.sort_by_key(|summary| (std::cmp::Reverse(summary.start_time), summary.trace_id));
         Ok(found)
     }

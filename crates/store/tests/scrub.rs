@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use throughline_model::Signal;
 use throughline_store::engine::Engine;
-use throughline_store::{Clock, Disk, LogQuery, TimeRange, Written};
+use throughline_store::{Clock, Disk, LogQuery, TimeRange, TraceQuery, Written};
 
 use crate::harness::{DIR, Request, Rig, config};
 
@@ -63,6 +63,17 @@ fn a_byte_that_goes_bad_is_found_in_one_round() {
         let found = rig.engine.snapshot().search_logs(&query).expect("an answer");
         assert!(found.partial.iter().any(|text| text.contains("is damaged")), "{:?}", found.partial);
         assert!(!found.items.is_empty(), "the other block's records are there");
+        let query = TraceQuery {
+            range: TimeRange::ALL,
+            service: None,
+            operation: None,
+            min_duration_ns: None,
+            max_duration_ns: None,
+            error: None,
+            limit: 1_000,
+        };
+        let found = rig.engine.snapshot().search_traces(&query).expect("an answer");
+        assert!(!found.partial.is_empty() && !found.items.is_empty(), "{}", path.display());
     }
 }
 
