@@ -8,6 +8,7 @@ mod ingest;
 mod lookup;
 mod metrics;
 mod peer;
+mod queries;
 pub mod samples;
 pub mod server;
 mod table;
@@ -30,7 +31,7 @@ pub enum Bench {
     Ingest(ingest::IngestArguments),
     /// Questions: traces by id and searches, at several sizes, idle and during ingest
     Lookup(lookup::LookupArguments),
-    /// Samples in by remote write: CPU, memory, bytes on disk, at several numbers of series
+    /// Samples in by remote write: CPU, memory, bytes on disk, at several numbers of series; then forty queries
     Metrics(metrics::MetricsArguments),
 }
 

@@ -1,8 +1,10 @@
 //! `cargo xtask`: what the project needs besides building: checks, benchmarks, fault campaigns.
 
+mod answers;
 mod bench;
 mod conformance;
 mod differential;
+mod remote_write;
 mod send;
 mod send_samples;
 mod tidy;

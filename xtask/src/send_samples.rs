@@ -10,11 +10,14 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::bench::samples::{Series, TARGET_SERIES};
+use crate::bench::samples::{NATIVE_PER_TARGET, Point, Series, TARGET_SERIES};
+use crate::remote_write::{histogram, label, put_bytes, put_varint, sample};
 use crate::send::Sent;
 
 /// Samples of one request: what Prometheus sends at most by default.
 const REQUEST_SAMPLES: usize = 2_000;
+/// The schema of native histograms: eight buckets for each doubling.
+const NATIVE_SCHEMA: i64 = 3;
 /// How long a request is tried.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The wait before a request is sent again.
@@ -32,6 +35,9 @@ pub struct SendSamplesArguments {
     /// How many series
     #[arg(long)]
     pub series: u64,
+    /// How many series of native histograms besides
+    #[arg(long, default_value_t = 0)]
+    pub native: u64,
     /// How many samples, all series together
     #[arg(long)]
     pub samples: u64,
@@ -84,17 +90,20 @@ pub fn run(arguments: &SendSamplesArguments) -> anyhow::Result<()> {
 
 /// Sends the series of one connection; the report, and every latency in milliseconds.
 fn connection(arguments: &SendSamplesArguments, number: u64) -> anyhow::Result<(Sent, Vec<f64>)> {
-    let mine = |series: &u64| (series / TARGET_SERIES) % arguments.connections == number;
+    let is_mine = |series: u64, per_target: u64| (series / per_target) % arguments.connections == number;
     let mut encoder = Encoder::new(arguments.version)?;
-    let mut series: Vec<(Series, Vec<u8>)> = (0..arguments.series)
-        .filter(mine)
-        .map(|number| {
-            let series = Series::new(arguments.seed, number);
+    let plain = (0..arguments.series).filter(|series| is_mine(*series, TARGET_SERIES));
+    let native = (0..arguments.native).filter(|series| is_mine(*series, NATIVE_PER_TARGET));
+    let all = plain
+        .map(|number| Series::new(arguments.seed, number))
+        .chain(native.map(|number| Series::native(arguments.seed, number)));
+    let mut series: Vec<(Series, Vec<u8>)> = all
+        .map(|series| {
             let labels = encoder.labels(&series);
             (series, labels)
         })
         .collect();
-    let steps = (arguments.samples / arguments.series.max(1)) as i64;
+    let steps = (arguments.samples / (arguments.series + arguments.native).max(1)) as i64;
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let url = format!("http://{}{}", arguments.address, arguments.path);
     let (mut sent, mut latencies) = (Sent::default(), Vec::new());
@@ -172,10 +181,7 @@ impl Encoder {
         let mut out = Vec::new();
         for (name, value) in &series.labels {
             if self.version == 1 {
-                let mut label = Vec::new();
-                put_bytes(&mut label, 1, name.as_bytes());
-                put_bytes(&mut label, 2, value.as_bytes());
-                put_bytes(&mut out, 1, &label);
+                put_bytes(&mut out, 1, &label(name, value));
             } else {
                 for text in [name, value.as_str()] {
                     out.extend_from_slice(&self.reference(text).to_le_bytes());
@@ -215,12 +221,14 @@ impl Encoder {
                 }
                 put_bytes(&mut message, 1, &references);
             }
-            let mut sample = vec![0x09];
-            sample.extend_from_slice(&series.next().to_le_bytes());
-            sample.push(0x10);
-            put_varint(&mut sample, time_ms as u64);
-            put_bytes(&mut message, 2, &sample);
-            put_bytes(&mut body, if self.version == 1 { 1 } else { 5 }, &message);
+            let (of_series, of_histogram) = if self.version == 1 { (1, 4) } else { (5, 3) };
+            match series.next() {
+                Point::Float(value) => put_bytes(&mut message, 2, &sample(value, time_ms)),
+                Point::Histogram(counts) => {
+                    put_bytes(&mut message, of_histogram, &histogram(NATIVE_SCHEMA, counts, time_ms));
+                }
+            }
+            put_bytes(&mut body, of_series, &message);
         }
         if self.version == 2 {
             symbols.extend_from_slice(&body);
@@ -228,20 +236,6 @@ impl Encoder {
         }
         Ok(self.snappy.compress_vec(&body)?)
     }
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn put_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
-    put_varint(out, u64::from(field) << 3 | 2);
-    put_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
 }
 
 #[expect(clippy::disallowed_methods, reason = "xtask measures real time")]

@@ -180,7 +180,7 @@ fn once(
     let place = server.stop()?;
     let files = disk_usage(&place.data_dir)?;
     remove_folder(&place.data_dir)?;
-    let Usage { cpu_seconds, peak_memory_bytes } = usage;
+    let Usage { cpu_seconds, peak_memory_bytes, .. } = usage;
     Ok(Outcome { sent, cpu_seconds, peak_memory_bytes, files, lookups_ms })
 }
 

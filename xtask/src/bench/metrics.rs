@@ -2,7 +2,8 @@
 //!
 //! A run: start, send, wait until compaction is done, read CPU time and peak memory from `/proc` and the bytes on
 //! disk, stop. A peer takes remote write at `/api/v1/write` of `{http_port}`; Prometheus needs
-//! `--web.enable-remote-write-receiver`.
+//! `--web.enable-remote-write-receiver`. Then all systems at once get an hour of samples, and the questions of
+//! [`super::queries`].
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -12,13 +13,17 @@ use clap::Args;
 
 use super::corpus::now_ns;
 use super::ingest::{FLUSH_AGE, sent_by};
+use super::queries::{self, System};
 use super::server::{Place, Server, Usage, disk_usage, remove_folder};
 use super::table::{Bar, Figure};
 use super::{Common, OURS};
+use crate::answers::Target;
 use crate::send::Sent;
 
 /// A server that has not come to rest by then is measured as it is.
 const SETTLE_MAX: Duration = Duration::from_secs(600);
+/// What the questions are about: an hour at one sample in 15 seconds of each.
+const ASKED: Job = Job { series: 50_000, native: 1_000, version: 1, samples: 51_000 * 240 };
 
 /// Arguments of `bench metrics`.
 #[derive(Args, Clone, Debug)]
@@ -34,9 +39,12 @@ pub struct MetricsArguments {
     /// Which remote write to speak: 1, 2
     #[arg(long, value_delimiter = ',', default_value = "1,2")]
     versions: Vec<u8>,
-    /// Runs of every combination
+    /// Runs of every combination; 0 leaves the remote write out
     #[arg(long, default_value_t = 3)]
     runs: usize,
+    /// How often every system is asked every query; 0 leaves the queries out
+    #[arg(long, default_value_t = 20)]
+    rounds: usize,
     /// Connections of the sender
     #[arg(long, default_value_t = 8)]
     connections: usize,
@@ -52,7 +60,9 @@ impl MetricsArguments {
 /// One thing to measure.
 struct Job {
     series: u64,
+    native: u64,
     version: u8,
+    samples: u64,
 }
 
 impl Job {
@@ -75,9 +85,10 @@ pub fn run(arguments: &MetricsArguments) -> anyhow::Result<Vec<Figure>> {
     let systems = std::iter::once((OURS, None)).chain(peers.iter().map(|(name, line)| (*name, Some(*line))));
     let systems: Vec<(&str, Option<&str>)> = systems.collect();
     let mut figures = Vec::new();
-    for series in &arguments.series {
+    let jobs: &[u64] = if arguments.runs > 0 { &arguments.series } else { &[] };
+    for series in jobs {
         for version in &arguments.versions {
-            let job = Job { series: *series, version: *version };
+            let job = Job { series: *series, native: 0, version: *version, samples: arguments.samples };
             for (system, command) in &systems {
                 let outcomes = (1..=arguments.runs)
                     .map(|run| measured(arguments, &job, system, *command, run))
@@ -86,7 +97,57 @@ pub fn run(arguments: &MetricsArguments) -> anyhow::Result<Vec<Figure>> {
             }
         }
     }
+    if arguments.rounds > 0 {
+        figures.extend(asked(arguments, &systems)?);
+    }
     Ok(figures)
+}
+
+/// Fills all systems with the same samples, and asks them.
+fn asked(arguments: &MetricsArguments, systems: &[(&str, Option<&str>)]) -> anyhow::Result<Vec<Figure>> {
+    let end_ms = (now_ns() / 1_000_000) as i64;
+    let mut running = Vec::with_capacity(systems.len());
+    for (name, command) in systems {
+        let server = started(arguments, *command, &format!("data-{name}"))?;
+        let port = if command.is_some() { server.place.http_port } else { server.place.query_port };
+        let sent = sent_by(sender(arguments, &ASKED, server.place.http_port, end_ms)?)?;
+        eprintln!("{name}: {} samples, {} failed", sent.items(), sent.failed);
+        if let Some(refusal) = &sent.first_refusal {
+            eprintln!("refused: {refusal}");
+        }
+        running.push(System { name, server, target: Target::new(port) });
+    }
+    for system in &running {
+        system.server.settle(FLUSH_AGE, SETTLE_MAX)?;
+    }
+    let mut figures = queries::measure(&running, arguments.rounds, end_ms)?;
+    for System { name, server, .. } in running {
+        let usage = server.usage()?;
+        let place = server.stop()?;
+        let bytes: u64 = disk_usage(&place.data_dir)?.iter().map(|(_, bytes)| *bytes).sum();
+        remove_folder(&place.data_dir)?;
+        let figure = |measure: &str, unit: &str, value: f64| Figure {
+            system: name.to_owned(),
+            job: "fill, then all queries".to_owned(),
+            measure: measure.to_owned(),
+            unit: unit.to_owned(),
+            runs: vec![value],
+            bar: None,
+        };
+        figures.push(figure("resident memory", "MB", usage.memory_bytes as f64 / 1e6));
+        figures.push(figure("peak resident memory", "MB", usage.peak_memory_bytes as f64 / 1e6));
+        figures.push(figure("CPU", "s", usage.cpu_seconds));
+        figures.push(figure("bytes per sample, with log", "B", bytes as f64 / ASKED.samples as f64));
+    }
+    Ok(figures)
+}
+
+fn started(arguments: &MetricsArguments, command: Option<&str>, folder: &str) -> anyhow::Result<Server> {
+    let place = Place::fresh(&arguments.common.folder().join(folder))?;
+    match command {
+        Some(command) => Server::peer(command, place),
+        None => Server::throughline(&arguments.common.binary(), place, &arguments.common.own_settings()),
+    }
 }
 
 fn measured(
@@ -114,14 +175,11 @@ fn measured(
 }
 
 fn once(arguments: &MetricsArguments, job: &Job, command: Option<&str>) -> anyhow::Result<Outcome> {
-    let place = Place::fresh(&arguments.common.folder().join("data"))?;
-    let server = match command {
-        Some(command) => Server::peer(command, place)?,
-        None => Server::throughline(&arguments.common.binary(), place, &arguments.common.own_settings())?,
-    };
-    let sent = sent_by(sender(arguments, job, server.place.http_port)?)?;
+    let server = started(arguments, command, "data")?;
+    let end_ms = (now_ns() / 1_000_000) as i64;
+    let sent = sent_by(sender(arguments, job, server.place.http_port, end_ms)?)?;
     server.settle(FLUSH_AGE, SETTLE_MAX)?;
-    let Usage { cpu_seconds, peak_memory_bytes } = server.usage()?;
+    let Usage { cpu_seconds, peak_memory_bytes, .. } = server.usage()?;
     let place = server.stop()?;
     let files = disk_usage(&place.data_dir)?;
     remove_folder(&place.data_dir)?;
@@ -129,13 +187,14 @@ fn once(arguments: &MetricsArguments, job: &Job, command: Option<&str>) -> anyho
 }
 
 /// This program again, as a sender.
-fn sender(arguments: &MetricsArguments, job: &Job, port: u16) -> anyhow::Result<Command> {
+fn sender(arguments: &MetricsArguments, job: &Job, port: u16, end_ms: i64) -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     let settings = [
         ("--address", Place::address(port).to_string()),
         ("--series", job.series.to_string()),
-        ("--samples", arguments.samples.to_string()),
-        ("--end-ms", (now_ns() / 1_000_000).to_string()),
+        ("--native", job.native.to_string()),
+        ("--samples", job.samples.to_string()),
+        ("--end-ms", end_ms.to_string()),
         ("--version", job.version.to_string()),
         ("--seed", arguments.common.seed.to_string()),
         ("--connections", arguments.connections.to_string()),

@@ -77,6 +77,8 @@ pub struct Usage {
     pub cpu_seconds: f64,
     /// The most memory that was resident.
     pub peak_memory_bytes: u64,
+    /// The memory that is resident now.
+    pub memory_bytes: u64,
 }
 
 impl Server {
@@ -137,7 +139,11 @@ impl Server {
         let stat = std::fs::read_to_string(folder.join("stat"))
             .context("read the server's /proc entry: did it end?")?;
         let status = std::fs::read_to_string(folder.join("status"))?;
-        Ok(Usage { cpu_seconds: cpu_seconds(&stat)?, peak_memory_bytes: peak_memory_bytes(&status)? })
+        Ok(Usage {
+            cpu_seconds: cpu_seconds(&stat)?,
+            peak_memory_bytes: memory_bytes(&status, "VmHWM:")?,
+            memory_bytes: memory_bytes(&status, "VmRSS:")?,
+        })
     }
 
     /// Waits until the server has had nothing to do for a while, at least `least`: compaction is done.
@@ -211,8 +217,9 @@ fn cpu_seconds(stat: &str) -> anyhow::Result<f64> {
     Ok((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND)
 }
 
-fn peak_memory_bytes(status: &str) -> anyhow::Result<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("status without VmHWM")?;
+fn memory_bytes(status: &str, name: &str) -> anyhow::Result<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let line = line.with_context(|| format!("status without {name}"))?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok(kib << 10)
 }
@@ -269,7 +276,7 @@ mod tests {
     fn times_are_read_after_the_name() {
         let stat = "42 (a ) b) S 1 42 42 0 -1 4194560 1 2 3 4 250 150 0 0 20 0 8 0 100 1000 10";
         assert_eq!(cpu_seconds(stat).ok(), Some(4.0));
-        assert_eq!(peak_memory_bytes("Name:\tx\nVmHWM:\t  2048 kB\n").ok(), Some(2 << 20));
+        assert_eq!(memory_bytes("Name:\tx\nVmHWM:\t  2048 kB\n", "VmHWM:").ok(), Some(2 << 20));
     }
 
     #[test]

@@ -35,11 +35,20 @@ impl Figure {
         median(&self.runs)
     }
 
+    /// Whether the figure is what it should be.
+    pub fn is_met(&self) -> bool {
+        match self.bar {
+            None => true,
+            Some(Bar::AtLeast(bar)) => self.median() >= bar,
+            Some(Bar::AtMost(bar)) => self.median() <= bar,
+        }
+    }
+
     fn verdict(&self) -> String {
         match self.bar {
             None => String::new(),
-            Some(Bar::AtLeast(bar)) => verdict(bar, self.median() / bar, self.median() >= bar),
-            Some(Bar::AtMost(bar)) => verdict(bar, bar / self.median(), self.median() <= bar),
+            Some(Bar::AtLeast(bar)) => verdict(bar, self.median() / bar, self.is_met()),
+            Some(Bar::AtMost(bar)) => verdict(bar, bar / self.median(), self.is_met()),
         }
     }
 }

@@ -3,6 +3,8 @@
 
 use anyhow::Context as _;
 
+use crate::remote_write::{histogram, label, put_bytes, sample};
+
 /// Between two samples.
 const INTERVAL_MS: i64 = 15_000;
 
@@ -163,7 +165,7 @@ pub fn requests(seed: u64, end_ms: i64) -> anyhow::Result<Vec<Vec<u8>>> {
                 match series.point(step) {
                     Some(Point::Float(value)) => put_bytes(&mut message, 2, &sample(value, time(step))),
                     Some(Point::Histogram(counts)) => {
-                        put_bytes(&mut message, 4, &histogram(counts, time(step)))
+                        put_bytes(&mut message, 4, &histogram(1, &counts, time(step)))
                     }
                     None => {}
                 }
@@ -185,63 +187,7 @@ pub fn requests(seed: u64, end_ms: i64) -> anyhow::Result<Vec<Vec<u8>>> {
 fn labels(labels: &[(&'static str, String)]) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, value) in labels {
-        let mut label = Vec::new();
-        put_bytes(&mut label, 1, name.as_bytes());
-        put_bytes(&mut label, 2, value.as_bytes());
-        put_bytes(&mut out, 1, &label);
+        put_bytes(&mut out, 1, &label(name, value));
     }
     out
-}
-
-fn sample(value: f64, time_ms: i64) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_fixed64(&mut out, 1, value);
-    put_number(&mut out, 2, time_ms as u64);
-    out
-}
-
-/// A `Histogram` of integers, schema 1, no zero bucket's width, four positive buckets from index 0.
-fn histogram(counts: [u64; 4], time_ms: i64) -> Vec<u8> {
-    let zigzag = |n: i64| ((n << 1) ^ (n >> 63)) as u64;
-    let mut out = Vec::new();
-    put_number(&mut out, 1, counts.iter().sum());
-    put_fixed64(&mut out, 3, counts.iter().sum::<u64>() as f64 * 1.25);
-    put_number(&mut out, 4, zigzag(1));
-    put_fixed64(&mut out, 5, 1e-128);
-    let mut span = Vec::new();
-    put_number(&mut span, 2, 4);
-    put_bytes(&mut out, 11, &span);
-    let mut deltas = Vec::new();
-    let mut before = 0i64;
-    for count in counts {
-        put_varint(&mut deltas, zigzag(count as i64 - before));
-        before = count as i64;
-    }
-    put_bytes(&mut out, 12, &deltas);
-    put_number(&mut out, 15, time_ms as u64);
-    out
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn put_number(out: &mut Vec<u8>, field: u32, value: u64) {
-    put_varint(out, u64::from(field) << 3);
-    put_varint(out, value);
-}
-
-fn put_fixed64(out: &mut Vec<u8>, field: u32, value: f64) {
-    put_varint(out, u64::from(field) << 3 | 1);
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
-fn put_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
-    put_varint(out, u64::from(field) << 3 | 2);
-    put_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
 }
