@@ -218,8 +218,25 @@ impl Ord for Labels {
         if Arc::ptr_eq(&self.0, &other.0) {
             return Ordering::Equal;
         }
-        self.iter().cmp(other.iter())
+        // Sets of one metric start alike: what is the same is skipped as bytes, and one part of each is compared.
+        let (a, b) = (&*self.0, &*other.0);
+        let same = common_prefix(a.text.as_bytes(), b.text.as_bytes());
+        let mut start = 0;
+        for (end_a, end_b) in a.ends.iter().zip(&b.ends) {
+            if end_a != end_b || *end_a as usize > same {
+                return a.text[start..*end_a as usize].cmp(&b.text[start..*end_b as usize]);
+            }
+            start = *end_a as usize;
+        }
+        a.ends.len().cmp(&b.ends.len())
     }
+}
+
+/// How many bytes two texts have in common at their start.
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    let words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
+    let same = words.take_while(|(a, b)| a == b).count() * 8;
+    same + a[same..].iter().zip(&b[same..]).take_while(|(a, b)| a == b).count()
 }
 
 impl fmt::Display for Labels {
@@ -305,6 +322,26 @@ mod tests {
         assert!(a < a.with("c", "3"));
         assert!(a < Labels::from_pairs([("a", "10")]));
         assert_ne!(Labels::from_pairs([("a", "bc")]), Labels::from_pairs([("ab", "c")]));
+    }
+
+    #[test]
+    fn order_is_that_of_names_and_values_in_turns() {
+        let texts = ["", "a", "ab", "abc", "b", "region-eu-west-1", "region-eu-west-10", "region-eu-west-2"];
+        let pairs = texts.iter().flat_map(|a| texts.iter().map(move |b| (*a, *b)));
+        let sets: Vec<Labels> = pairs
+            .clone()
+            .flat_map(|(a, b)| {
+                [
+                    Labels::from_pairs([("ab", a), ("b", b)]),
+                    Labels::from_pairs([("a", b), ("b", a), ("c", a)]),
+                ]
+            })
+            .collect();
+        for a in &sets {
+            for b in &sets {
+                assert_eq!(a.cmp(b), a.iter().cmp(b.iter()), "{a} {b}");
+            }
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Floats lie contiguously, because nearly all series have nothing else and loops over them should stay in cache.
 //! Histograms lie beside them, each with its own time: a series may change from one kind to the other.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::budget::Budget;
@@ -26,13 +27,45 @@ pub fn stale_nan() -> f64 {
     f64::from_bits(STALE_NAN_BITS)
 }
 
+/// Times of samples, shared: all series that come from one target have the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Times(Arc<[i64]>);
+
+impl Times {
+    /// Whether both are the same; quick where they share memory.
+    #[must_use]
+    pub fn is_same(&self, other: &Times) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Deref for Times {
+    type Target = [i64];
+
+    fn deref(&self) -> &[i64] {
+        &self.0
+    }
+}
+
+impl From<Vec<i64>> for Times {
+    fn from(times: Vec<i64>) -> Times {
+        Times(times.into())
+    }
+}
+
+impl FromIterator<i64> for Times {
+    fn from_iter<I: IntoIterator<Item = i64>>(times: I) -> Times {
+        Times(times.into_iter().collect())
+    }
+}
+
 /// The samples of one series in a window, times ascending.
 #[derive(Clone, Debug, Default)]
 pub struct SeriesSamples {
     /// The series.
     pub labels: Labels,
     /// Of each float, milliseconds since the epoch.
-    pub timestamps: Vec<i64>,
+    pub timestamps: Times,
     /// The floats, stale markers among them.
     pub values: Vec<f64>,
     /// When what each float counts began, in milliseconds; zero where unknown. Empty or as long as `values`.

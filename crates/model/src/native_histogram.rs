@@ -203,6 +203,8 @@ fn push_deltas(out: &mut Vec<i64>, field: Field<'_>) -> Result<(), Malformed> {
         Field::Varint(n) => out.push(zigzag(n)),
         Field::Bytes(packed) => {
             let mut reader = Reader::new(packed);
+            // A delta has at least one byte.
+            out.reserve(packed.len());
             while !reader.rest().is_empty() {
                 out.push(zigzag(reader.varint()?));
             }

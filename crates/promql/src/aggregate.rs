@@ -70,19 +70,35 @@ fn group_labels(aggregate: &Aggregate, labels: &Labels) -> Labels {
     labels.without(&dropped)
 }
 
+/// Whether a series belongs to the group with these labels, without making labels.
+fn is_of_group(aggregate: &Aggregate, labels: &Labels, group: &Labels) -> bool {
+    let is_named = |name: &str| aggregate.grouping.iter().any(|known| known == name);
+    if aggregate.without {
+        let kept = labels.iter().filter(|(name, _)| *name != METRIC_NAME && !is_named(name));
+        return kept.eq(group.iter());
+    }
+    aggregate.grouping.iter().all(|name| labels.get(name) == group.get(name))
+}
+
 /// The groups, in the order of their first members.
 fn groups(aggregate: &Aggregate, series: &[StepSeries]) -> Vec<Group> {
     let mut by_labels: HashMap<Labels, usize> = HashMap::new();
     let mut groups: Vec<Group> = Vec::new();
+    let mut last = 0;
     for (at, one) in series.iter().enumerate() {
-        let labels = group_labels(aggregate, &one.labels);
-        let new = groups.len();
-        let index = *by_labels.entry(labels.clone()).or_insert(new);
-        if index == new {
-            groups.push(Group { labels, drop_name: false, members: Vec::new() });
+        // Neighbours are mostly of one group.
+        let is_same =
+            groups.get(last).is_some_and(|group| is_of_group(aggregate, &one.labels, &group.labels));
+        if !is_same {
+            let labels = group_labels(aggregate, &one.labels);
+            let new = groups.len();
+            last = *by_labels.entry(labels.clone()).or_insert(new);
+            if last == new {
+                groups.push(Group { labels, drop_name: false, members: Vec::new() });
+            }
         }
-        groups[index].drop_name |= one.drop_name;
-        groups[index].members.push(at);
+        groups[last].drop_name |= one.drop_name;
+        groups[last].members.push(at);
     }
     groups
 }

@@ -22,7 +22,7 @@ use crate::value::{Column, QueryResult, StepSeries, StepSet, Steps, Value};
 use crate::{aggregate, binary, functions};
 
 pub(crate) use extension::interpolated;
-pub(crate) use parallel::map_parallel;
+pub(crate) use parallel::{map_parallel, map_parallel_with};
 pub(crate) use select::{RangeInput, SelectorOutput, TimeShift};
 
 /// How far back a selector looks for a sample, unless told otherwise: Prometheus's default.

@@ -21,7 +21,7 @@ use throughline_exec::{FloatHistogram, Labels, SeriesSamples};
 
 use crate::annotations::Note;
 use crate::ast::{Call, Expr, Extension, Function, Span};
-use crate::eval::{Evaluator, QueryError, RangeInput, map_parallel, span_of};
+use crate::eval::{Evaluator, QueryError, RangeInput, map_parallel_with, span_of};
 use crate::value::{Column, Sample, StepSeries, Steps};
 
 /// The samples of one series within the range before one step.
@@ -41,17 +41,13 @@ pub(crate) struct Window<'a> {
     pub histograms: &'a [(i64, Arc<FloatHistogram>)],
     /// Empty where unknown.
     pub histogram_starts: &'a [i64],
+    /// How many float samples the window weighs.
+    pub weight: u64,
 }
 
 impl Window<'_> {
     pub(crate) fn is_empty(&self) -> bool {
         self.values.is_empty() && self.histograms.is_empty()
-    }
-
-    /// How many float samples the window weighs.
-    fn weight(&self) -> u64 {
-        let histograms: u64 = self.histograms.iter().map(|pair| pair.1.sample_weight()).sum();
-        self.values.len() as u64 + histograms
     }
 }
 
@@ -143,10 +139,10 @@ fn run(call: &RangeCall<'_>, input: RangeInput, steps: Steps) -> Result<Vec<Step
     let (shift, range_ms) = (input.shift, input.range_ms);
     call.evaluator.check_room(input.series.len(), steps)?;
     let items: Vec<(SeriesSamples, bool)> = input.series.into_iter().zip(input.drop_names).collect();
-    let evaluate = |(samples, drop_name): (SeriesSamples, bool)| {
+    let evaluate = |plans: &mut sliding::RatePlans, (samples, drop_name): (SeriesSamples, bool)| {
         budget.check()?;
         let labels = samples.labels.clone();
-        if let Some((column, size_max)) = sliding::column(call, &samples, steps, shift) {
+        if let Some((column, size_max)) = sliding::column(call, &samples, steps, shift, plans) {
             budget.take_samples(size_max as u64)?;
             budget.release_samples(size_max as u64);
             let drop_name = drop_name || !keeps_name;
@@ -154,7 +150,7 @@ fn run(call: &RangeCall<'_>, input: RangeInput, steps: Steps) -> Result<Vec<Step
         }
         let weight_max = std::cell::Cell::new(0);
         let windows = windows(&samples, steps, range_ms, |time| shift.apply(time))
-            .inspect(|window| weight_max.set(weight_max.get().max(window.weight())));
+            .inspect(|window| weight_max.set(weight_max.get().max(window.weight)));
         let column = if input.extension == Extension::None {
             column(call, &samples, windows, steps)
         } else {
@@ -166,7 +162,8 @@ fn run(call: &RangeCall<'_>, input: RangeInput, steps: Steps) -> Result<Vec<Step
         let drop_name = drop_name || !keeps_name;
         Ok((!column.is_empty()).then_some(StepSeries { labels, drop_name, column }))
     };
-    let evaluated = map_parallel(items, call.evaluator.options.threads, steps.count, evaluate);
+    let threads = call.evaluator.options.threads;
+    let evaluated = map_parallel_with(items, threads, steps.count, sliding::RatePlans::default, evaluate);
     let found: Result<Vec<Option<StepSeries>>, QueryError> = evaluated.into_iter().collect();
     let series: Vec<StepSeries> = found?.into_iter().flatten().collect();
     call.evaluator.hold(&series)?;
@@ -184,6 +181,13 @@ pub(crate) fn windows<'a>(
     let (mut first_histogram, mut last_histogram) = (0, 0);
     let times = &samples.timestamps;
     let histograms = &samples.histograms;
+    // Of the histograms up to each, so that a window's weight is a difference.
+    let weights: Vec<u64> = std::iter::once(0)
+        .chain(histograms.iter().scan(0, |sum, pair| {
+            *sum += pair.1.sample_weight();
+            Some(*sum)
+        }))
+        .collect();
     (0..steps.count).map(move |step| {
         let eval_ms = steps.at(step);
         let end_ms = end_of(eval_ms);
@@ -210,6 +214,7 @@ pub(crate) fn windows<'a>(
             starts: part(&samples.start_timestamps, first, last),
             histograms: &histograms[first_histogram..last_histogram],
             histogram_starts: part(&samples.histogram_start_timestamps, first_histogram, last_histogram),
+            weight: (last - first) as u64 + weights[last_histogram] - weights[first_histogram],
         }
     })
 }

@@ -14,14 +14,12 @@ impl Sum {
 
     #[inline]
     pub(crate) fn add(&mut self, value: f64) {
+        // Chosen rather than branched: which of the two is larger cannot be foretold.
         let total = self.value + value;
-        if total.is_infinite() {
-            self.lost = 0.0;
-        } else if self.value.abs() >= value.abs() {
-            self.lost += (self.value - total) + value;
-        } else {
-            self.lost += (value - total) + self.value;
-        }
+        let is_larger = self.value.abs() >= value.abs();
+        let (large, small) = if is_larger { (self.value, value) } else { (value, self.value) };
+        let lost = self.lost + ((large - total) + small);
+        self.lost = if total.is_infinite() { 0.0 } else { lost };
         self.value = total;
     }
 

@@ -1,15 +1,17 @@
 //! Stored metrics as Prometheus series.
 //!
 //! Reading order: [`translate`] (what a stored series is in Prometheus), [`index`] (which series there are), [`select`]
-//! (their samples), [`listing`] (labels, series, metadata), [`exemplars`].
+//! (their samples, out of [`runs`]), [`listing`] (labels, series, metadata), [`exemplars`].
 
 mod delta;
 mod exemplars;
 mod expand;
+mod families;
 mod index;
 mod listing;
 pub mod name;
 mod native;
+mod runs;
 mod select;
 pub mod translate;
 

@@ -239,9 +239,9 @@ fn counters_and_gauges_have_prometheus_names_and_labels() {
                 r#"{__name__="app_orders_total", a_b="x;y", instance="i-1", job="shop/checkout"} [0.0, 10.0, 20.0, 30.0, 40.0]"#
             ]
         );
-        assert_eq!(orders[0].timestamps, [ms(0), ms(15), ms(30), ms(45), ms(60)]);
+        assert_eq!(*orders[0].timestamps, [ms(0), ms(15), ms(30), ms(45), ms(60)]);
         let depth = select(&source, &[named("queue_depth"), ("state", MatchOp::NotRegex, "o.*")], 15, 44);
-        assert_eq!(depth[0].timestamps, [ms(15), ms(30)]);
+        assert_eq!(*depth[0].timestamps, [ms(15), ms(30)]);
         let old = select(&source, &[named("queue_depth"), ("state", MatchOp::Regex, "old|none")], 0, 60);
         assert!(is_stale(old[0].values[4]) && old[0].values[3] == 3.0);
         assert!(select(&source, &[named("queue_depth"), ("state", MatchOp::Equal, "")], 0, 60).is_empty());

@@ -3,7 +3,7 @@
 use throughline_exec::{FloatHistogram, Labels};
 use throughline_promql::value::{QueryValue, RangeSeries, Sample};
 
-use super::reply::{float_text, put_seconds};
+use super::reply::{put_float, put_seconds};
 
 /// `resultType` and `result` of a value, as the inside of a JSON object. Returns whether items were left out.
 pub(super) fn put_value(out: &mut Vec<u8>, value: &QueryValue, time_ms: i64, limit: Option<usize>) -> bool {
@@ -11,7 +11,7 @@ pub(super) fn put_value(out: &mut Vec<u8>, value: &QueryValue, time_ms: i64, lim
     match value {
         QueryValue::Scalar(number) => {
             out.extend_from_slice(br#""resultType":"scalar","result":"#);
-            put_pair(out, time_ms, &float_text(*number));
+            put_number_pair(out, time_ms, *number);
             false
         }
         QueryValue::Text(text) => {
@@ -28,7 +28,7 @@ pub(super) fn put_value(out: &mut Vec<u8>, value: &QueryValue, time_ms: i64, lim
                 match &sample.sample {
                     Sample::Float(value) => {
                         out.extend_from_slice(br#","value":"#);
-                        put_pair(out, time_ms, &float_text(*value));
+                        put_number_pair(out, time_ms, *value);
                     }
                     Sample::Histogram(histogram) => {
                         out.extend_from_slice(br#","histogram":"#);
@@ -65,7 +65,7 @@ fn put_series(out: &mut Vec<u8>, series: &RangeSeries) {
         out.extend_from_slice(br#","values":["#);
         for (at, (time, value)) in series.floats.iter().enumerate() {
             separate(out, at);
-            put_pair(out, *time, &float_text(*value));
+            put_number_pair(out, *time, *value);
         }
         out.push(b']');
     }
@@ -82,6 +82,13 @@ fn put_series(out: &mut Vec<u8>, series: &RangeSeries) {
 
 /// A JSON text.
 pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
+    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if text.bytes().all(is_plain) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
     match serde_json::to_vec(text) {
         Ok(json) => out.extend_from_slice(&json),
         Err(_) => out.extend_from_slice(b"\"\""),
@@ -107,6 +114,20 @@ fn put_pair(out: &mut Vec<u8>, time_ms: i64, text: &str) {
     out.push(b']');
 }
 
+fn put_number_pair(out: &mut Vec<u8>, time_ms: i64, value: f64) {
+    out.push(b'[');
+    put_seconds(out, time_ms);
+    out.push(b',');
+    put_quoted(out, value);
+    out.push(b']');
+}
+
+fn put_quoted(out: &mut Vec<u8>, value: f64) {
+    out.push(b'"');
+    put_float(out, value);
+    out.push(b'"');
+}
+
 /// The number that says which ends of a bucket belong to it.
 fn boundary_rule(lower_inclusive: bool, upper_inclusive: bool) -> u8 {
     match (lower_inclusive, upper_inclusive) {
@@ -120,18 +141,22 @@ fn boundary_rule(lower_inclusive: bool, upper_inclusive: bool) -> u8 {
 fn put_histogram_pair(out: &mut Vec<u8>, time_ms: i64, histogram: &FloatHistogram) {
     out.push(b'[');
     put_seconds(out, time_ms);
-    out.extend_from_slice(
-        format!(r#",{{"count":"{}","sum":"{}""#, float_text(histogram.count), float_text(histogram.sum))
-            .as_bytes(),
-    );
+    out.extend_from_slice(br#",{"count":"#);
+    put_quoted(out, histogram.count);
+    out.extend_from_slice(br#","sum":"#);
+    put_quoted(out, histogram.sum);
     let mut buckets = histogram.all_buckets().into_iter().filter(|bucket| bucket.count != 0.0).peekable();
     if buckets.peek().is_some() {
         out.extend_from_slice(br#","buckets":["#);
         for (at, bucket) in buckets.enumerate() {
             separate(out, at);
-            let rule = boundary_rule(bucket.lower_inclusive, bucket.upper_inclusive);
-            let [lower, upper, count] = [bucket.lower, bucket.upper, bucket.count].map(float_text);
-            out.extend_from_slice(format!(r#"[{rule},"{lower}","{upper}","{count}"]"#).as_bytes());
+            out.push(b'[');
+            out.push(b'0' + boundary_rule(bucket.lower_inclusive, bucket.upper_inclusive));
+            for number in [bucket.lower, bucket.upper, bucket.count] {
+                out.push(b',');
+                put_quoted(out, number);
+            }
+            out.push(b']');
         }
         out.push(b']');
     }

@@ -42,7 +42,28 @@ impl FloatHistogram {
         self.combine(other, -1.0)
     }
 
+    /// Whether both have the same buckets, so that counts can be combined in place.
+    pub(super) fn has_layout_of(&self, other: &FloatHistogram) -> bool {
+        let is_same = |mine: &Buckets, theirs: &Buckets| {
+            mine.spans == theirs.spans && mine.counts.len() == theirs.counts.len()
+        };
+        self.schema == other.schema
+            && self.zero_threshold == other.zero_threshold
+            && self.custom_values == other.custom_values
+            && is_same(&self.positive, &other.positive)
+            && is_same(&self.negative, &other.negative)
+    }
+
     fn combine(&mut self, other: &FloatHistogram, sign: f64) -> Result<Reconciled, Incompatible> {
+        if self.has_layout_of(other) {
+            self.zero_count += sign * other.zero_count;
+            self.count += sign * other.count;
+            self.sum += sign * other.sum;
+            let positive = self.positive.counts.iter_mut().zip(&other.positive.counts);
+            let negative = self.negative.counts.iter_mut().zip(&other.negative.counts);
+            positive.chain(negative).for_each(|(mine, theirs)| *mine += sign * theirs);
+            return Ok(Reconciled { hint_collision: self.adopt_hint(other), custom_bounds: false });
+        }
         let (reconciled, aligned) = self.align(other)?;
         self.zero_count += sign * aligned.zero_count;
         self.count += sign * other.count;
@@ -97,7 +118,7 @@ impl FloatHistogram {
     }
 
     /// Makes the hint that of a sum. Whether one side said reset and the other not.
-    fn adopt_hint(&mut self, other: &FloatHistogram) -> bool {
+    pub(super) fn adopt_hint(&mut self, other: &FloatHistogram) -> bool {
         use CounterResetHint::{Gauge, Unknown};
         let (mine, theirs) = (self.counter_reset_hint, other.counter_reset_hint);
         let collision =

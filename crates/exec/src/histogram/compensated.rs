@@ -27,6 +27,9 @@ impl CompensatedSum {
 
     /// Adds one more.
     pub fn add(&mut self, other: &FloatHistogram) -> Result<Reconciled, Incompatible> {
+        if self.sum.has_layout_of(other) {
+            return Ok(self.add_in_place(other));
+        }
         let (reconciled, aligned) = self.sum.align(other)?;
         self.align_lost();
         let (sum, lost) = (&mut self.sum, &mut self.lost);
@@ -36,6 +39,19 @@ impl CompensatedSum {
         add_buckets(&mut sum.positive, &mut lost.positive, &aligned.positive);
         add_buckets(&mut sum.negative, &mut lost.negative, &aligned.negative);
         Ok(reconciled)
+    }
+
+    /// Adds one of the same layout.
+    fn add_in_place(&mut self, other: &FloatHistogram) -> Reconciled {
+        let hint_collision = self.sum.adopt_hint(other);
+        self.align_lost();
+        let (sum, lost) = (&mut self.sum, &mut self.lost);
+        increase(&mut sum.zero_count, &mut lost.zero_count, other.zero_count);
+        increase(&mut sum.count, &mut lost.count, other.count);
+        increase(&mut sum.sum, &mut lost.sum, other.sum);
+        increase_buckets(&mut sum.positive, &mut lost.positive, &other.positive);
+        increase_buckets(&mut sum.negative, &mut lost.negative, &other.negative);
+        Reconciled { hint_collision, custom_bounds: false }
     }
 
     /// Multiplies the sum so far.
@@ -117,6 +133,16 @@ fn increase(sum: &mut f64, lost: &mut f64, value: f64) {
         *lost += (value - total) + *sum;
     }
     *sum = total;
+}
+
+/// [`add_buckets`] where all have the same spans but perhaps `lost`, which then gets them.
+fn increase_buckets(sum: &mut Buckets, lost: &mut Buckets, other: &Buckets) {
+    if lost.spans != sum.spans || lost.counts.len() != sum.counts.len() {
+        let nothing = Buckets { spans: sum.spans.clone(), counts: vec![0.0; sum.counts.len()] };
+        *lost = merge(&nothing, lost, |_, lost| lost);
+    }
+    let values = sum.counts.iter_mut().zip(&mut lost.counts).zip(&other.counts);
+    values.for_each(|((sum, lost), value)| increase(sum, lost, *value));
 }
 
 fn add_buckets(sum: &mut Buckets, lost: &mut Buckets, other: &Buckets) {

@@ -21,6 +21,14 @@ impl FloatHistogram {
         if self.is_custom() {
             return self.detect_custom_reset(previous);
         }
+        // The common case: nothing fell in any bucket, so nothing fell in those that matter.
+        if self.has_layout_of(previous)
+            && self.zero_count >= previous.zero_count
+            && !fell(&self.positive, &previous.positive)
+            && !fell(&self.negative, &previous.negative)
+        {
+            return false;
+        }
         if self.schema > previous.schema || self.zero_threshold < previous.zero_threshold {
             return true;
         }

@@ -71,6 +71,28 @@ fn compensation_gives_back_what_rounding_took() {
 }
 
 #[test]
+fn equal_layouts_are_combined_as_any_others() {
+    let whole = exponential(2, &[1.0, 4.0, 0.5, 1e16]);
+    let mut parted = whole.clone();
+    parted.positive.spans = vec![
+        Span { offset: whole.positive.spans[0].offset, length: 1 },
+        Span { offset: 0, length: whole.positive.spans[0].length - 1 },
+    ];
+    let (mut in_place, mut merged) = (CompensatedSum::new(whole.clone()), CompensatedSum::new(whole.clone()));
+    for factor in [1.0, 1e-3, 7.0, -2.0] {
+        in_place.add(&whole.clone().scaled(factor)).unwrap();
+        merged.add(&parted.clone().scaled(factor)).unwrap();
+    }
+    assert!(in_place.finish().same_data(&merged.finish()));
+    let (mut a, mut b) = (whole.clone(), whole.clone());
+    a.sub(&exponential(2, &[0.5, 1.0, 0.25, 1.0])).unwrap();
+    b.sub(&FloatHistogram { positive: parted.positive.clone(), ..exponential(2, &[0.5, 1.0, 0.25, 1.0]) })
+        .unwrap();
+    assert_eq!(a.positive.counts, [0.5, 3.0, 0.25, 1e16 - 1.0]);
+    assert_eq!(b.positive.counts, [0.0; 4]);
+}
+
+#[test]
 fn resets_are_seen_in_single_buckets() {
     let before = exponential(0, &[1.0, 2.0]);
     assert!(!exponential(0, &[1.0, 2.0, 1.0]).detect_reset(&before));

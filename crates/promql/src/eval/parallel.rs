@@ -10,10 +10,25 @@ pub(crate) fn map_parallel<T: Send, R: Send>(
     weight: usize,
     map: impl Fn(T) -> R + Sync,
 ) -> Vec<R> {
+    map_parallel_with(items, threads, weight, || (), |(), item| map(item))
+}
+
+/// [`map_parallel`] where what each thread learns from one item helps it with the next.
+pub(crate) fn map_parallel_with<T: Send, R: Send, S>(
+    items: Vec<T>,
+    threads: usize,
+    weight: usize,
+    start: impl Fn() -> S + Sync,
+    map: impl Fn(&mut S, T) -> R + Sync,
+) -> Vec<R> {
     let samples = items.len().saturating_mul(weight.max(1));
     let threads = threads.min(samples / SAMPLES_PER_THREAD).min(items.len()).max(1);
+    let run = |chunk: Vec<T>| {
+        let mut state = start();
+        chunk.into_iter().map(|item| map(&mut state, item)).collect::<Vec<R>>()
+    };
     if threads == 1 {
-        return items.into_iter().map(map).collect();
+        return run(items);
     }
     let size = items.len().div_ceil(threads);
     let mut rest = items;
@@ -22,8 +37,7 @@ pub(crate) fn map_parallel<T: Send, R: Send>(
         let tail = rest.split_off(rest.len() - size);
         chunks.push(tail);
     }
-    let map = &map;
-    let run = |chunk: Vec<T>| chunk.into_iter().map(map).collect::<Vec<R>>();
+    let run = &run;
     std::thread::scope(|scope| {
         let workers: Vec<_> = chunks.into_iter().rev().map(|chunk| scope.spawn(move || run(chunk))).collect();
         let mut mapped = run(rest);

@@ -236,10 +236,11 @@ fn without_hint(histogram: &Arc<FloatHistogram>) -> Arc<FloatHistogram> {
 
 /// Leaves out the markers of a series' end.
 fn drop_stale(samples: &mut SeriesSamples) {
-    // Without an early exit, so that several values are compared at once.
-    if samples.values.iter().fold(false, |any, value| any | is_stale(*value)) {
+    // Without an early exit, and for any NaN, so that several values are compared at once.
+    let has_nan = samples.values.iter().fold(false, |any, value| any | value.is_nan());
+    if has_nan && samples.values.iter().any(|value| is_stale(*value)) {
         let fresh: Vec<bool> = samples.values.iter().map(|value| !is_stale(*value)).collect();
-        retain_by(&mut samples.timestamps, &fresh);
+        samples.timestamps = kept(&samples.timestamps, &fresh).collect();
         retain_by(&mut samples.start_timestamps, &fresh);
         retain_by(&mut samples.values, &fresh);
     }
@@ -248,6 +249,10 @@ fn drop_stale(samples: &mut SeriesSamples) {
         retain_by(&mut samples.histogram_start_timestamps, &fresh);
         retain_by(&mut samples.histograms, &fresh);
     }
+}
+
+fn kept<'a>(times: &'a [i64], keep: &'a [bool]) -> impl Iterator<Item = i64> {
+    times.iter().zip(keep).filter(|(_, keep)| **keep).map(|(time, _)| *time)
 }
 
 fn retain_by<T>(items: &mut Vec<T>, keep: &[bool]) {

@@ -37,6 +37,7 @@ pub(super) fn rate_column<'a>(
 ) -> Column {
     let is_counter = call.function != Function::Delta;
     let labels = &samples.labels;
+    let is_steady = is_counter && is_steady(samples);
     fill(windows, steps, |window| {
         if is_mixed(call, labels, window) {
             return None;
@@ -44,7 +45,7 @@ pub(super) fn rate_column<'a>(
         let difference = if window.histograms.is_empty() {
             float_difference(call, labels, window, is_counter)
         } else {
-            histogram_difference(call, labels, window, is_counter)
+            histogram_difference(call, labels, window, is_counter, is_steady)
         }?;
         Some(extrapolated(call, window, difference, is_counter))
     })
@@ -196,11 +197,27 @@ pub(super) fn note_non_counter(call: &RangeCall<'_>, labels: &Labels) {
     }
 }
 
+/// Whether a series of histograms is a counter that nothing ever happened to: of one schema, never reset. Found out
+/// once, it spares every window a look at each of its samples.
+fn is_steady(samples: &SeriesSamples) -> bool {
+    let histograms = &samples.histograms;
+    let Some((_, first)) = histograms.first() else { return false };
+    let fits = |histogram: &FloatHistogram| {
+        histogram.schema == first.schema
+            && histogram.custom_values == first.custom_values
+            && histogram.counter_reset_hint != CounterResetHint::Gauge
+    };
+    histograms.iter().all(|pair| fits(&pair.1))
+        && samples.histogram_start_timestamps.iter().all(|start| *start == 0)
+        && !histograms.windows(2).any(|pair| pair[1].1.detect_reset(&pair[0].1))
+}
+
 fn histogram_difference(
     call: &RangeCall<'_>,
     labels: &Labels,
     window: &Window<'_>,
     is_counter: bool,
+    is_steady: bool,
 ) -> Option<Difference> {
     let (first_ms, first) = window.histograms.first()?;
     let last_ms = window.histograms.last()?.0;
@@ -213,7 +230,13 @@ fn histogram_difference(
         let times = window.histograms.iter().map(|pair| pair.0);
         note_overlaps(call, labels, times, window.histogram_starts);
     }
-    let mut value = histogram_increase(call, labels, window, is_counter)?;
+    let mut value = if is_steady {
+        let mut increase = window.histograms.last()?.1.as_ref().clone();
+        increase.sub(first).ok()?;
+        increase
+    } else {
+        histogram_increase(call, labels, window, is_counter)?
+    };
     if zero_ms.is_some() {
         value.add(first).ok()?;
     }

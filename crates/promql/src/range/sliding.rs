@@ -1,7 +1,8 @@
 //! The common case: a series of floats alone, at many steps. What one window has in common with the next is not
 //! computed again.
 //!
-//! - Rates need the first and the last sample and the few places where a counter falls.
+//! - Rates need the first and the last sample and the few places where a counter falls. What depends on times alone is
+//!   computed once for all series that have the same times, as those of one target do.
 //! - Minimum and maximum keep a queue of the samples that no later one beats.
 //! - Sums keep two compensated partial sums: of the samples up to a seam from each of them on, and of those after it.
 //!   When the window has left the seam behind, it moves to the window's end.
@@ -9,14 +10,14 @@
 
 use std::collections::VecDeque;
 
-use throughline_exec::SeriesSamples;
+use throughline_exec::{SeriesSamples, Times};
 
 use super::{RangeCall, counter};
 use crate::annotations::Note;
 use crate::ast::{Extension, Function};
 use crate::eval::TimeShift;
 use crate::sum::{Sum, quantile_of_sorted, value_order};
-use crate::value::{Column, Steps};
+use crate::value::{Column, StepSet, Steps};
 
 /// From how many steps on windows share enough to keep anything.
 const STEPS_MIN: usize = 4;
@@ -30,18 +31,20 @@ pub(super) fn column(
     samples: &SeriesSamples,
     steps: Steps,
     shift: TimeShift,
+    plans: &mut RatePlans,
 ) -> Option<(Column, usize)> {
     if !samples.histograms.is_empty() || call.extension != Extension::None {
         return None;
     }
-    let mut column = Column::empty(steps.count);
     let windows = Walk { times: &samples.timestamps, steps, range_ms: call.range_ms, shift };
-    let is_rate = matches!(call.function, Function::Rate | Function::Increase | Function::Delta);
-    if !is_rate && steps.count < STEPS_MIN {
+    if matches!(call.function, Function::Rate | Function::Increase | Function::Delta) {
+        return rates(call, samples, windows, plans);
+    }
+    if steps.count < STEPS_MIN {
         return None;
     }
+    let mut column = Column::empty(steps.count);
     let size_max = match call.function {
-        Function::Rate | Function::Increase | Function::Delta => rates(call, samples, windows, &mut column)?,
         Function::MinOverTime => extremes(&samples.values, windows, &mut column, |kept, new| kept > new),
         Function::MaxOverTime => extremes(&samples.values, windows, &mut column, |kept, new| kept < new),
         Function::SumOverTime => sums(&samples.values, windows, &mut column, |sum, _| sum.value + sum.lost)?,
@@ -93,58 +96,147 @@ impl Walk<'_> {
     }
 }
 
+/// Plans that are kept: one for each target whose series are looked at in turns.
+const PLANS_MAX: usize = 64;
+
+/// The plans of the series before.
+#[derive(Default)]
+pub(super) struct RatePlans {
+    plans: Vec<RatePlan>,
+    /// The one that was used last.
+    last: usize,
+}
+
+impl RatePlans {
+    /// The plan for these times.
+    fn of(&mut self, times: &Times, plan: impl FnOnce() -> RatePlan) -> &RatePlan {
+        let is_for = |plan: &RatePlan| {
+            plan.times.len() == times.len()
+                && plan.times.first() == times.first()
+                && plan.times.is_same(times)
+        };
+        if !self.plans.get(self.last).is_some_and(is_for) {
+            self.last = match self.plans.iter().position(is_for) {
+                Some(at) => at,
+                None => {
+                    if self.plans.len() >= PLANS_MAX {
+                        self.plans.clear();
+                    }
+                    self.plans.push(plan());
+                    self.plans.len() - 1
+                }
+            };
+        }
+        &self.plans[self.last]
+    }
+}
+
+/// What rates need of the times of a series.
+#[derive(Default)]
+struct RatePlan {
+    times: Times,
+    windows: Vec<RateWindow>,
+    /// The steps of the windows.
+    present: StepSet,
+    size_max: usize,
+}
+
+/// One window with at least two samples, by the indexes of its first and its last sample.
+struct RateWindow {
+    step: usize,
+    first: usize,
+    last: usize,
+    /// Milliseconds between the two.
+    sampled: f64,
+    /// By how many milliseconds the increase is extrapolated to either side.
+    to_start: f64,
+    to_end: f64,
+    /// What the increase is multiplied with.
+    factor: f64,
+}
+
+impl RatePlan {
+    fn new(times: Times, walk: Walk<'_>, scale: f64) -> RatePlan {
+        let steps = walk.steps.count;
+        let mut plan = RatePlan {
+            windows: Vec::with_capacity(steps),
+            present: StepSet::none(steps),
+            ..RatePlan::default()
+        };
+        plan.size_max = walk.each(|window| {
+            let Slide { step, start_ms, end_ms, first, last } = window;
+            if last - first < 2 {
+                return;
+            }
+            let (first_ms, last_ms) = (times[first], times[last - 1]);
+            let sampled = (last_ms - first_ms) as f64;
+            let average = sampled / (last - first - 1) as f64;
+            let threshold = average * 1.1;
+            let reach = |ms: i64| if ms as f64 >= threshold { average / 2.0 } else { ms as f64 };
+            let (to_start, to_end) = (reach(first_ms - start_ms), reach(end_ms - last_ms));
+            let factor = (sampled + to_start + to_end) / (sampled * scale);
+            plan.present.insert(step);
+            plan.windows.push(RateWindow { step, first, last: last - 1, sampled, to_start, to_end, factor });
+        });
+        plan.times = times;
+        plan
+    }
+}
+
 /// Nothing if starts of counters are known: then resets may be where nothing falls.
 fn rates(
     call: &RangeCall<'_>,
     samples: &SeriesSamples,
-    windows: Walk<'_>,
-    column: &mut Column,
-) -> Option<usize> {
+    walk: Walk<'_>,
+    plans: &mut RatePlans,
+) -> Option<(Column, usize)> {
     let is_counter = call.function != Function::Delta;
     if is_counter && samples.start_timestamps.iter().any(|start| *start != 0) {
         return None;
     }
-    let (times, values) = (&samples.timestamps, &samples.values);
-    let pairs = values.windows(2).enumerate();
-    // Nearly no counter falls: found out without an early exit, so that several pairs are compared at once.
-    let falls_anywhere = values.windows(2).fold(false, |any, pair| any | (pair[1] < pair[0]));
-    let falls: Vec<usize> = if is_counter && falls_anywhere {
-        pairs.filter(|(_, pair)| pair[1] < pair[0]).map(|(at, _)| at + 1).collect()
-    } else {
-        Vec::new()
-    };
     let scale = if call.function == Function::Rate { call.range_seconds() } else { 1.0 };
-    let mut seen = false;
-    let size_max = windows.each(|window| {
-        let Slide { step, start_ms, end_ms, first, last } = window;
-        if last - first < 2 {
-            return;
-        }
-        seen = true;
+    let steps = walk.steps.count;
+    let times = &samples.timestamps;
+    let plan = plans.of(times, || RatePlan::new(times.clone(), walk, scale));
+    let values = samples.values.as_slice();
+    let falls = if is_counter { falls(values) } else { Vec::new() };
+    let mut column = Column::empty(steps);
+    for window in &plan.windows {
+        let RateWindow { step, first, last, sampled, to_start, to_end, factor } = *window;
         let oldest = values[first];
-        let mut increase = values[last - 1] - oldest;
+        let mut increase = values[last] - oldest;
         if !falls.is_empty() {
             let from = falls.partition_point(|at| *at <= first);
-            let inside = falls[from..].iter().take_while(|at| **at < last);
+            let inside = falls[from..].iter().take_while(|at| **at <= last);
             inside.for_each(|at| increase += values[at - 1]);
         }
-        let (first_ms, last_ms) = (times[first], times[last - 1]);
-        let sampled = (last_ms - first_ms) as f64;
-        let average = sampled / (last - first - 1) as f64;
-        let threshold = average * 1.1;
-        let reach = |ms: i64| if ms as f64 >= threshold { average / 2.0 } else { ms as f64 };
-        let mut to_start = reach(first_ms - start_ms);
         // A counter is not extrapolated to less than zero. Compared before it is divided: it seldom holds.
-        if is_counter && increase > 0.0 && oldest >= 0.0 && sampled * oldest < to_start * increase {
-            to_start = sampled * (oldest / increase);
-        }
-        let reached = sampled + to_start + reach(end_ms - last_ms);
-        column.set_float(step, increase * (reached / (sampled * scale)));
-    });
-    if seen && is_counter {
-        counter::note_non_counter(call, &samples.labels);
+        let below_zero =
+            is_counter && increase > 0.0 && oldest >= 0.0 && sampled * oldest < to_start * increase;
+        let factor = if below_zero {
+            (sampled + sampled * (oldest / increase) + to_end) / (sampled * scale)
+        } else {
+            factor
+        };
+        column.values[step] = increase * factor;
     }
-    Some(size_max)
+    if !plan.windows.is_empty() {
+        column.present.clone_from(&plan.present);
+        if is_counter {
+            counter::note_non_counter(call, &samples.labels);
+        }
+    }
+    Some((column, plan.size_max))
+}
+
+/// Where a counter falls: the indexes of the samples that are less than the one before.
+fn falls(values: &[f64]) -> Vec<usize> {
+    // Nearly no counter falls: found out without an early exit, so that several pairs are compared at once.
+    if !values.windows(2).fold(false, |any, pair| any | (pair[1] < pair[0])) {
+        return Vec::new();
+    }
+    let pairs = values.windows(2).enumerate();
+    pairs.filter(|(_, pair)| pair[1] < pair[0]).map(|(at, _)| at + 1).collect()
 }
 
 /// The value that no other beats; `beaten(kept, new)` says whether a new value beats an earlier one. NaN is skipped.

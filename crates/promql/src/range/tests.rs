@@ -10,15 +10,17 @@ use crate::value::QueryValue;
 fn samples(gaps: &[u8]) -> SeriesSamples {
     let mut at = 0;
     let mut samples = SeriesSamples::default();
+    let mut times = Vec::new();
     for (index, gap) in gaps.iter().enumerate() {
         at += i64::from(*gap) + 1;
         if index % 5 == 4 {
             samples.histograms.push((at, Arc::new(FloatHistogram::default())));
         } else {
-            samples.timestamps.push(at);
+            times.push(at);
             samples.values.push(index as f64);
         }
     }
+    samples.timestamps = times.into();
     samples
 }
 
@@ -87,11 +89,13 @@ proptest! {
     ) {
         let mut samples = SeriesSamples { labels: Labels::from_pairs([("a", "b")]), ..SeriesSamples::default() };
         let mut at = 0;
+        let mut times = Vec::new();
         for (gap, value) in points {
             at += gap;
-            samples.timestamps.push(at);
+            times.push(at);
             samples.values.push(if finite && (value.is_nan() || value.abs() > 1e6) { 1.0 } else { value });
         }
+        samples.timestamps = times.into();
         let source = One(samples);
         let engine = Engine::default();
         for text in FUNCTIONS {

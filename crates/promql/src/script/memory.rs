@@ -134,11 +134,13 @@ impl SeriesSource for MemorySeries {
             }
             budget.check()?;
             let mut series = SeriesSamples { labels: labels.clone(), ..SeriesSamples::default() };
+            let mut times = Vec::new();
             if request.start_ms <= request.end_ms {
                 for (time_ms, sample) in samples.range(request.start_ms..=request.end_ms) {
-                    push(&mut series, *time_ms, sample);
+                    push(&mut series, &mut times, *time_ms, sample);
                 }
             }
+            series.timestamps = times.into();
             if !series.is_empty() {
                 selected.push(series);
             }
@@ -147,10 +149,10 @@ impl SeriesSource for MemorySeries {
     }
 }
 
-fn push(series: &mut SeriesSamples, time_ms: i64, sample: &Stored) {
+fn push(series: &mut SeriesSamples, times: &mut Vec<i64>, time_ms: i64, sample: &Stored) {
     match &sample.value {
         Value::Float(value) => {
-            series.timestamps.push(time_ms);
+            times.push(time_ms);
             series.values.push(*value);
             series.start_timestamps.push(sample.start_ms);
         }

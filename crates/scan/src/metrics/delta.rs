@@ -47,7 +47,7 @@ pub(super) fn accumulate(samples: &mut SeriesSamples) {
 /// Drops what lies before the time.
 pub(super) fn cut_before(samples: &mut SeriesSamples, start_ms: i64) {
     let floats = samples.timestamps.partition_point(|time| *time < start_ms);
-    samples.timestamps.drain(..floats);
+    samples.timestamps = samples.timestamps.iter().skip(floats).copied().collect();
     samples.values.drain(..floats);
     samples.start_timestamps.drain(..floats.min(samples.start_timestamps.len()));
     let histograms = samples.histograms.partition_point(|(time, _)| *time < start_ms);

@@ -60,7 +60,7 @@ impl MetricSource {
                     continue;
                 }
                 for (part, rows) in &mut chosen {
-                    rows.extend(entry.rows_in(part).into_iter().map(|row| (row, entry.family.clone())));
+                    rows.extend(entry.rows_in(part, &mut 0).map(|row| (row, entry.family.clone())));
                 }
             }
             chosen

@@ -1,14 +1,15 @@
 //! From a run's columns to samples: what each family takes from a stored point.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use throughline_exec::{FloatHistogram, Matcher, SeriesSamples, stale_nan};
+use ahash::AHashMap as HashMap;
+use throughline_exec::{FloatHistogram, Matcher, SeriesSamples, Times, stale_nan};
 use throughline_model::point::{Histogram, Summary};
 use throughline_store::snapshot::parts::{Payloads, PointColumns};
 
 use super::native;
+use super::runs::RunSeries;
 use super::translate::{Family, Form};
 
 /// OTLP's flag of a point that says only that there is no value any more.
@@ -45,19 +46,38 @@ pub(super) struct Expansion<'a> {
     pub(super) start_times: bool,
 }
 
+/// The part of its times that a series has within the window; the series of one target share it.
+#[derive(Default)]
+pub(super) struct WindowTimes {
+    /// Of which times, from where to where, and the part.
+    last: Option<(Times, Range<usize>, Times)>,
+}
+
+impl WindowTimes {
+    fn of(&mut self, times: &Times, part: &Range<usize>) -> Times {
+        if part.len() == times.len() {
+            return times.clone();
+        }
+        match &self.last {
+            Some((of, known, shared)) if known == part && of.is_same(times) => shared.clone(),
+            _ => {
+                let shared: Times = times.get(part.clone()).unwrap_or_default().to_vec().into();
+                self.last = Some((times.clone(), part.clone(), shared.clone()));
+                shared
+            }
+        }
+    }
+}
+
 /// One stored series' points within a run.
 struct Points<'a> {
     columns: &'a PointColumns,
     /// Those within the window.
     range: Range<usize>,
+    times: Times,
 }
 
 impl Points<'_> {
-    fn times_ms(&self) -> Vec<i64> {
-        let times = self.columns.times.get(self.range.clone()).unwrap_or_default();
-        times.iter().map(|time| time.div_euclid(NS_PER_MS)).collect()
-    }
-
     fn starts_ms(&self) -> Vec<i64> {
         let times = self.columns.start_times.get(self.range.clone()).unwrap_or_default();
         times.iter().map(|time| time.div_euclid(NS_PER_MS)).collect()
@@ -73,30 +93,57 @@ impl Points<'_> {
 
     fn payload(&self, at: usize) -> &[u8] {
         match &self.columns.payloads {
-            Payloads::Raw(payloads) => payloads.get(at).map(Vec::as_slice).unwrap_or_default(),
+            Payloads::Raw(payloads) => payloads.get(at),
             _ => &[],
         }
     }
 }
 
 impl Expansion<'_> {
-    /// The pieces of one stored series, whose points are a range of the columns.
-    pub(super) fn pieces(&self, columns: &PointColumns, range: &Range<usize>) -> Vec<Piece> {
-        let times = columns.times.get(range.clone()).unwrap_or_default();
-        let before = |limit_ms: i64| times.partition_point(|time| time.div_euclid(NS_PER_MS) < limit_ms);
-        let (from, to) = (before(self.start_ms), before(self.end_ms.saturating_add(1)));
-        if from >= to {
-            return Vec::new();
-        }
-        let points = Points { columns, range: range.start + from..range.start + to };
+    /// The pieces of one stored series of a run.
+    pub(super) fn pieces(
+        &self,
+        columns: &PointColumns,
+        series: &RunSeries,
+        window_times: &mut WindowTimes,
+    ) -> Vec<Piece> {
+        let Some(points) = self.within(columns, series, window_times) else { return Vec::new() };
         match self.family.form {
-            Form::Value => vec![self.floats(&points, None, |at| Some(points.value(at)))],
+            Form::Value => vec![self.values(&points)],
             Form::TargetInfo => vec![self.floats(&points, None, |at| (!points.is_stale(at)).then_some(1.0))],
             Form::Sum | Form::Count => vec![self.sum_or_count(&points)],
             Form::Bucket => self.buckets(&points),
             Form::Quantile => self.quantiles(&points),
             Form::Exponential | Form::Native => vec![self.histograms(&points)],
         }
+    }
+
+    /// The points that lie within the window.
+    fn within<'a>(
+        &self,
+        columns: &'a PointColumns,
+        series: &RunSeries,
+        window_times: &mut WindowTimes,
+    ) -> Option<Points<'a>> {
+        let RunSeries { points, times, .. } = series;
+        let from = times.partition_point(|time| *time < self.start_ms);
+        let to = times.partition_point(|time| *time <= self.end_ms);
+        let times = (from < to).then(|| window_times.of(times, &(from..to)))?;
+        Some(Points { columns, range: points.start + from..points.start + to, times })
+    }
+
+    /// The values as they are stored.
+    fn values(&self, points: &Points<'_>) -> Piece {
+        if !points.columns.flags.is_empty() {
+            return self.floats(points, None, |at| Some(points.value(at)));
+        }
+        let samples = SeriesSamples {
+            timestamps: points.times.clone(),
+            values: points.columns.values.get(points.range.clone()).unwrap_or_default().to_vec(),
+            start_timestamps: if self.start_times { points.starts_ms() } else { Vec::new() },
+            ..SeriesSamples::default()
+        };
+        Piece { dynamic: None, samples }
     }
 
     /// A piece of floats; `value` is asked for each point that has one.
@@ -107,7 +154,7 @@ impl Expansion<'_> {
         value: impl Fn(usize) -> Option<f64>,
     ) -> Piece {
         let mut samples = SeriesSamples {
-            timestamps: points.times_ms(),
+            timestamps: points.times.clone(),
             start_timestamps: if self.start_times { points.starts_ms() } else { Vec::new() },
             ..SeriesSamples::default()
         };
@@ -127,7 +174,8 @@ impl Expansion<'_> {
                     (points.is_stale(at) && self.family.form != Form::TargetInfo) || value(at).is_some()
                 })
                 .collect();
-            retain(&mut samples.timestamps, &kept);
+            let times = samples.timestamps.iter().zip(&kept).filter(|(_, kept)| **kept);
+            samples.timestamps = times.map(|(time, _)| *time).collect();
             retain(&mut samples.values, &kept);
             retain(&mut samples.start_timestamps, &kept);
         }
@@ -138,7 +186,7 @@ impl Expansion<'_> {
         let is_sum = self.family.form == Form::Sum;
         match &points.columns.payloads {
             Payloads::Buckets { bounds, counts } if !is_sum => {
-                let n = points.columns.times.len();
+                let n = points.columns.values.len();
                 let count = |at: usize| {
                     let of_bucket = |bucket: usize| counts.get(bucket * n + at).copied().unwrap_or_default();
                     (0..=bounds.len()).map(of_bucket).fold(0u64, u64::wrapping_add) as f64
@@ -157,7 +205,7 @@ impl Expansion<'_> {
     fn buckets(&self, points: &Points<'_>) -> Vec<Piece> {
         match &points.columns.payloads {
             Payloads::Buckets { bounds, counts } => {
-                let n = points.columns.times.len();
+                let n = points.columns.values.len();
                 let mut cumulated = vec![0u64; points.range.len()];
                 let mut out = Vec::with_capacity(bounds.len() + 1);
                 for (bucket, bound) in bounds.iter().copied().chain([f64::INFINITY]).enumerate() {
@@ -231,7 +279,7 @@ impl Expansion<'_> {
     fn histograms(&self, points: &Points<'_>) -> Piece {
         let mut samples = SeriesSamples::default();
         let starts = if self.start_times { points.starts_ms() } else { Vec::new() };
-        for ((at, time), n) in points.range.clone().zip(points.times_ms()).zip(0..) {
+        for ((at, time), n) in points.range.clone().zip(points.times.iter().copied()).zip(0..) {
             let histogram = if points.is_stale(at) {
                 Some(native::stale())
             } else if self.family.form == Form::Native {

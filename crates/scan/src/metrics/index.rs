@@ -14,6 +14,8 @@ use throughline_model::point::PointKind;
 use throughline_store::snapshot::parts::{MetricPart, PartKey, RunBounds};
 use throughline_store::{Error, SeriesEntry, Snapshot, TimeRange};
 
+use super::families::{FamilySet, LabelOrder};
+use super::runs::{KEPT_BYTES_MAX, RunCache};
 use super::translate::{Family, Form, Metadata, Translation};
 
 /// Stored series that no part needs any more and that are kept before the index starts anew.
@@ -26,6 +28,7 @@ const DELTA: u8 = 1;
 pub struct MetricIndex {
     translation: Translation,
     tables: RwLock<Tables>,
+    runs: RunCache,
 }
 
 /// A resource, parsed, with the family of its `target_info`.
@@ -41,7 +44,9 @@ struct Entry {
 /// A family and the stored series that its samples come from.
 pub(super) struct FamilyEntry {
     pub(super) family: Family,
-    pub(super) entries: Vec<u32>,
+    /// Nearly always one; it lies here, because a query looks at thousands of families.
+    first_entry: Option<u32>,
+    more_entries: Vec<u32>,
     /// Whether points are increments that are to be summed up.
     pub(super) is_delta: bool,
 }
@@ -50,10 +55,9 @@ pub(super) struct FamilyEntry {
 pub(super) struct PartRows {
     /// Holds on to the part's first series, so that its address is not used again.
     _first: Option<Arc<SeriesEntry>>,
-    /// The index's entry of each row.
-    rows: Vec<u32>,
     /// `(entry, row)`, sorted.
     by_entry: Vec<(u32, u32)>,
+    families: FamilySet,
     runs: OnceLock<Arc<[RunBounds]>>,
 }
 
@@ -63,6 +67,7 @@ pub(super) struct Tables {
     by_fingerprint: HashMap<[u8; 16], u32>,
     families: Vec<FamilyEntry>,
     by_family: HashMap<Family, u32>,
+    order: LabelOrder,
     /// Label name, label value, families that have it, ascending.
     postings: BTreeMap<Box<str>, BTreeMap<Box<str>, Vec<u32>>>,
     /// Resources by their text, with the family of their `target_info`.
@@ -80,7 +85,12 @@ pub(super) struct KnownPart {
 impl MetricIndex {
     /// An empty index.
     pub fn new(translation: Translation) -> MetricIndex {
-        MetricIndex { translation, tables: RwLock::default() }
+        MetricIndex { translation, tables: RwLock::default(), runs: RunCache::new(KEPT_BYTES_MAX) }
+    }
+
+    /// The decoded runs that are kept.
+    pub(super) fn run_cache(&self) -> &RunCache {
+        &self.runs
     }
 
     /// Hands out the parts of a snapshot that may hold anything of the range, and the tables that know their series.
@@ -102,6 +112,7 @@ impl MetricIndex {
         let all = snapshot.metric_parts(TimeRange::ALL);
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         tables.forget(&all);
+        self.runs.retain(|key| tables.parts.contains_key(&key));
         let mut known = Vec::with_capacity(parts.len());
         for part in parts {
             match tables.learn(&part, &self.translation) {
@@ -109,6 +120,8 @@ impl MetricIndex {
                 Err(error) => partial.push(error.to_string()),
             }
         }
+        let Tables { order, families, .. } = &mut *tables;
+        order.extend(families);
         ask(&tables, &known)
     }
 
@@ -122,7 +135,8 @@ impl Tables {
     /// The parts, where all are known to their last series.
     fn known(&self, parts: &[MetricPart]) -> Option<Vec<KnownPart>> {
         let known = |part: &MetricPart| {
-            let rows = self.parts.get(&part.key()).filter(|rows| rows.rows.len() >= part.series_count())?;
+            let rows =
+                self.parts.get(&part.key()).filter(|rows| rows.by_entry.len() >= part.series_count())?;
             Some(KnownPart { part: part.clone(), rows: rows.clone() })
         };
         parts.iter().map(known).collect()
@@ -132,7 +146,7 @@ impl Tables {
     fn forget(&mut self, all: &[MetricPart]) {
         let keys: Vec<PartKey> = all.iter().map(MetricPart::key).collect();
         self.parts.retain(|key, _| keys.contains(key));
-        let needed = self.parts.values().map(|part| part.rows.len()).max().unwrap_or_default();
+        let needed = self.parts.values().map(|part| part.by_entry.len()).max().unwrap_or_default();
         if self.entries.len() > 2 * needed + IDLE_SERIES_MAX {
             *self = Tables::default();
         }
@@ -141,21 +155,32 @@ impl Tables {
     fn learn(&mut self, part: &MetricPart, translation: &Translation) -> Result<Arc<PartRows>, Error> {
         let key = part.key();
         let known = self.parts.get(&key);
-        if let Some(rows) = known.filter(|rows| rows.rows.len() >= part.series_count()) {
+        if let Some(rows) = known.filter(|rows| rows.by_entry.len() >= part.series_count()) {
             return Ok(rows.clone());
         }
-        let (mut rows, mut first) = known.map(|k| (k.rows.clone(), k._first.clone())).unwrap_or_default();
-        let series = part.series_from(rows.len())?;
+        let (mut by_entry, mut families, mut first) = match known {
+            Some(known) => (known.by_entry.clone(), known.families.clone(), known._first.clone()),
+            None => (Vec::new(), FamilySet::with_room(self.families.len()), None),
+        };
+        let known_rows = by_entry.len();
+        let series = part.series_from(known_rows)?;
         if first.is_none() && matches!(key, PartKey::Memtable(_)) {
             first = series.first().cloned();
         }
-        rows.extend(series.iter().map(|series| self.entry(series, translation)));
-        let mut by_entry: Vec<(u32, u32)> =
-            rows.iter().enumerate().map(|(row, entry)| (*entry, row as u32)).collect();
-        by_entry.sort_unstable();
-        let rows = Arc::new(PartRows { _first: first, rows, by_entry, runs: OnceLock::new() });
+        for (row, series) in (known_rows..).zip(&series) {
+            let entry = self.entry(series, translation);
+            by_entry.push((entry, row as u32));
+            families.extend(self.families_of_entry(entry).iter().copied());
+        }
+        // What was known is sorted: a stable sort merges rather than sorts it again.
+        by_entry.sort();
+        let rows = Arc::new(PartRows { _first: first, by_entry, families, runs: OnceLock::new() });
         self.parts.insert(key, rows.clone());
         Ok(rows)
+    }
+
+    fn families_of_entry(&self, entry: u32) -> &[u32] {
+        self.entries.get(entry as usize).map(|entry| &*entry.families).unwrap_or_default()
     }
 
     fn entry(&mut self, series: &SeriesEntry, translation: &Translation) -> u32 {
@@ -173,7 +198,7 @@ impl Tables {
         families.extend(target_info);
         for family in &families {
             if let Some(family) = self.families.get_mut(*family as usize) {
-                family.entries.push(entry);
+                family.add(entry);
             }
         }
         self.entries.push(Entry {
@@ -214,7 +239,7 @@ impl Tables {
             }
         }
         self.by_family.insert(family.clone(), number);
-        self.families.push(FamilyEntry { family, entries: Vec::new(), is_delta });
+        self.families.push(FamilyEntry::new(family, is_delta));
         number
     }
 
@@ -268,17 +293,25 @@ impl Tables {
         &self.postings
     }
 
-    /// The families that a part holds, as a set.
-    pub(super) fn families_of(&self, parts: &[KnownPart]) -> Vec<bool> {
-        let mut present = vec![false; self.families.len()];
-        for part in parts {
-            let entries = part.rows.rows.iter().filter_map(|entry| self.entries.get(*entry as usize));
-            for family in entries.flat_map(|entry| entry.families.iter()) {
-                if let Some(place) = present.get_mut(*family as usize) {
-                    *place = true;
-                }
-            }
-        }
+    /// The place of a family in the order of labels.
+    pub(super) fn place(&self, family: u32) -> u32 {
+        self.order.place(family)
+    }
+
+    /// The labels that tell the series of a family apart, of the families of a set.
+    pub(super) fn dynamic_labels(&self, set: &FamilySet) -> impl Iterator<Item = &'static str> {
+        let families = self.families.iter().zip(0..).filter(|(_, number)| set.has(*number));
+        let mut labels: Vec<&str> =
+            families.filter_map(|(entry, _)| entry.family.form.dynamic_label()).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        labels.into_iter()
+    }
+
+    /// The families that the parts hold.
+    pub(super) fn families_of(&self, parts: &[KnownPart]) -> FamilySet {
+        let mut present = FamilySet::with_room(self.families.len());
+        parts.iter().for_each(|part| present.union(&part.rows.families));
         present
     }
 
@@ -286,7 +319,9 @@ impl Tables {
     pub(super) fn metadata(&self, parts: &[KnownPart]) -> BTreeMap<Arc<str>, Vec<Metadata>> {
         let mut out: BTreeMap<Arc<str>, Vec<Metadata>> = BTreeMap::new();
         for part in parts {
-            for entry in part.rows.rows.iter().filter_map(|entry| self.entries.get(*entry as usize)) {
+            let entries =
+                part.rows.by_entry.iter().filter_map(|(entry, _)| self.entries.get(*entry as usize));
+            for entry in entries {
                 let of_name = match out.get_mut(&entry.name) {
                     Some(list) => list,
                     None => out.entry(entry.name.clone()).or_default(),
@@ -309,10 +344,18 @@ impl Family {
 }
 
 impl KnownPart {
-    /// The row of an entry in the part.
-    pub(super) fn row_of(&self, entry: u32) -> Option<u32> {
+    /// The row of an entry in the part. `from` is where the entry before was found: those of one metric are neighbours.
+    fn row_of(&self, entry: u32, from: &mut usize) -> Option<u32> {
         let by_entry = &self.rows.by_entry;
-        let at = by_entry.binary_search_by_key(&entry, |(entry, _)| *entry).ok()?;
+        let known = |at: usize| by_entry.get(at).filter(|(known, _)| *known == entry);
+        let at = match known(*from).or_else(|| known(*from + 1)) {
+            Some((_, row)) => {
+                *from += usize::from(known(*from).is_none());
+                return Some(*row);
+            }
+            None => by_entry.binary_search_by_key(&entry, |(known, _)| *known).ok()?,
+        };
+        *from = at;
         by_entry.get(at).map(|(_, row)| *row)
     }
 
@@ -333,14 +376,25 @@ impl KnownPart {
 const TARGET_INFO_ROWS: usize = 4;
 
 impl FamilyEntry {
-    /// The rows of the part that the family's samples come from, ascending.
-    pub(super) fn rows_in(&self, part: &KnownPart) -> Vec<u32> {
-        let rows = self.entries.iter().filter_map(|entry| part.row_of(*entry));
-        let mut rows: Vec<u32> = match self.family.form {
-            Form::TargetInfo => rows.take(TARGET_INFO_ROWS).collect(),
-            _ => rows.collect(),
-        };
-        rows.sort_unstable();
-        rows
+    pub(super) fn new(family: Family, is_delta: bool) -> FamilyEntry {
+        FamilyEntry { family, first_entry: None, more_entries: Vec::new(), is_delta }
+    }
+
+    fn add(&mut self, entry: u32) {
+        match self.first_entry {
+            None => self.first_entry = Some(entry),
+            Some(_) => self.more_entries.push(entry),
+        }
+    }
+
+    /// The rows of the part that the family's samples come from. `from` is where the search starts, and is moved.
+    pub(super) fn rows_in<'a>(
+        &'a self,
+        part: &'a KnownPart,
+        from: &'a mut usize,
+    ) -> impl Iterator<Item = u32> + 'a {
+        let rows_max = if self.family.form == Form::TargetInfo { TARGET_INFO_ROWS } else { usize::MAX };
+        let entries = self.first_entry.iter().chain(&self.more_entries);
+        entries.filter_map(move |entry| part.row_of(*entry, from)).take(rows_max)
     }
 }

@@ -8,6 +8,7 @@ use throughline_model::point::{Histogram, Summary};
 use throughline_store::snapshot::parts::{MetricPart, Payloads, PointColumns, PointWant, RunBounds};
 use throughline_store::{Error, TimeRange};
 
+use super::families::FamilySet;
 use super::index::{KnownPart, Tables};
 use super::select::{MetricSource, range_of, series_labels};
 use super::translate::{Family, Form, Metadata};
@@ -53,64 +54,66 @@ fn dynamic_matchers<'a>(selector: &'a [Matcher], family: &Family) -> Vec<&'a Mat
 }
 
 /// The families that match a selector and are in one of the parts, ascending.
-fn matching(tables: &Tables, present: &[bool], selectors: &[Vec<Matcher>]) -> Vec<u32> {
+fn matching(tables: &Tables, present: &FamilySet, selectors: &[Vec<Matcher>]) -> Vec<u32> {
     let mut families: Vec<u32> = match selectors {
         [] => tables.matching(&[]),
         selectors => selectors.iter().flat_map(|selector| tables.matching(selector)).collect(),
     };
     families.sort_unstable();
     families.dedup();
-    families.retain(|family| present.get(*family as usize).copied().unwrap_or(false));
+    families.retain(|family| present.has(*family));
     families
+}
+
+/// [`matching`] as a set.
+fn matching_set(tables: &Tables, parts: &[KnownPart], selectors: &[Vec<Matcher>]) -> FamilySet {
+    let present = tables.families_of(parts);
+    if selectors.is_empty() {
+        return present;
+    }
+    let mut set = FamilySet::default();
+    set.extend(matching(tables, &present, selectors));
+    set
 }
 
 impl MetricSource {
     /// The names of labels, sorted.
     pub fn label_names(&self, listing: &Listing) -> Vec<String> {
         self.over(range_of(listing.start_ms, listing.end_ms), |tables, parts| {
-            let present = tables.families_of(parts);
-            let mut names: BTreeSet<&str> = BTreeSet::new();
-            for entry in
-                matching(tables, &present, &listing.selectors).iter().filter_map(|family| tables.get(*family))
-            {
-                names.extend(entry.family.labels.iter().map(|(name, _)| name));
-                names.extend(entry.family.form.dynamic_label());
-            }
-            names.into_iter().map(str::to_owned).collect()
+            let set = matching_set(tables, parts, &listing.selectors);
+            let occurs = |values: &BTreeMap<Box<str>, Vec<u32>>| values.values().any(|of| set.has_any(of));
+            let names = tables.postings().iter().filter(|(_, values)| occurs(values));
+            let mut names: BTreeSet<String> = names.map(|(name, _)| name.to_string()).collect();
+            names.extend(tables.dynamic_labels(&set).map(str::to_owned));
+            names.into_iter().collect()
         })
     }
 
     /// The values of a label, sorted.
     pub fn label_values(&self, name: &str, listing: &Listing) -> Vec<String> {
         let range = range_of(listing.start_ms, listing.end_ms);
-        let mut values: BTreeSet<String> = self.over(range, |tables, parts| {
-            let present = tables.families_of(parts);
-            if listing.selectors.is_empty() {
-                let is_present = |family: &u32| present.get(*family as usize).copied().unwrap_or(false);
-                let values = tables.postings().get(name).into_iter().flatten();
-                return values
-                    .filter(|(_, families)| families.iter().any(is_present))
-                    .map(|(value, _)| value.to_string())
-                    .collect();
-            }
-            let families = matching(tables, &present, &listing.selectors);
-            let values = families.iter().filter_map(|family| tables.get(*family));
-            let values = values.map(|entry| entry.family.labels.get(name)).filter(|value| !value.is_empty());
-            values.map(str::to_owned).collect()
+        let mut values: Vec<String> = self.over(range, |tables, parts| {
+            let set = matching_set(tables, parts, &listing.selectors);
+            let values = tables.postings().get(name).into_iter().flatten();
+            values.filter(|(_, families)| set.has_any(families)).map(|(value, _)| value.to_string()).collect()
         });
         if name == "le" || name == "quantile" {
             let of_name = |family: &Family| family.form.dynamic_label() == Some(name);
-            for labels in self.expand(listing, of_name, usize::MAX) {
-                values.insert(labels.get(name).to_owned());
-            }
+            let expanded = self.expand(listing, of_name, usize::MAX);
+            values.extend(expanded.iter().map(|labels| labels.get(name).to_owned()));
+            values.sort_unstable();
+            values.dedup();
         }
-        values.into_iter().collect()
+        values
     }
 
     /// The labels of series, sorted; at most one over the limit, so that the asker sees that there are more.
     pub fn series(&self, listing: &Listing, limit: usize) -> Vec<Labels> {
         let mut out = self.expand(listing, |_| true, limit.saturating_add(1));
-        out.sort_unstable();
+        // Only the series of histograms are not in order yet.
+        if !out.is_sorted() {
+            out.sort_unstable();
+        }
         out.dedup();
         out
     }
@@ -124,14 +127,10 @@ impl MetricSource {
     pub fn label_value_counts(&self, limit: usize) -> LabelValueCounts {
         self.over(TimeRange::ALL, |tables, parts| {
             let present = tables.families_of(parts);
-            let mut counts = LabelValueCounts {
-                series: present.iter().filter(|present| **present).count() as u64,
-                ..LabelValueCounts::default()
-            };
+            let mut counts = LabelValueCounts { series: present.len() as u64, ..LabelValueCounts::default() };
             for (name, values) in tables.postings() {
                 let live = |families: &Vec<u32>| {
-                    let is_live = |family: &&u32| present.get(**family as usize).copied().unwrap_or(false);
-                    families.iter().filter(is_live).count() as u64
+                    families.iter().filter(|family| present.has(**family)).count() as u64
                 };
                 let values: Vec<(&str, u64)> = values
                     .iter()
@@ -167,12 +166,18 @@ impl MetricSource {
         let range = range_of(listing.start_ms, listing.end_ms);
         let (listed, parts) = self.over(range, |tables, parts| {
             let present = tables.families_of(parts);
-            let families = matching(tables, &present, &listing.selectors);
+            let mut families = matching(tables, &present, &listing.selectors);
+            families.sort_unstable_by_key(|family| tables.place(*family));
             let entries = families.iter().filter_map(|family| tables.get(*family));
             let listed = entries.filter(|entry| wanted(&entry.family)).take(limit).map(|entry| {
                 let is_dynamic = entry.family.form.dynamic_label().is_some();
                 let rows = if is_dynamic {
-                    let rows = parts.iter().enumerate().map(|(at, part)| (at, entry.rows_in(part)));
+                    let rows_in = |part: &KnownPart| {
+                        let mut rows: Vec<u32> = entry.rows_in(part, &mut 0).collect();
+                        rows.sort_unstable();
+                        rows
+                    };
+                    let rows = parts.iter().enumerate().map(|(at, part)| (at, rows_in(part)));
                     rows.filter(|(_, rows)| !rows.is_empty()).collect()
                 } else {
                     Vec::new()
@@ -278,7 +283,7 @@ fn dynamic_values_of(columns: &PointColumns, form: Form, at: usize) -> Vec<f64> 
     match &columns.payloads {
         Payloads::Buckets { bounds, .. } => bounds.iter().copied().chain([f64::INFINITY]).collect(),
         Payloads::Raw(payloads) => {
-            let payload = payloads.get(at).map(Vec::as_slice).unwrap_or_default();
+            let payload = payloads.get(at);
             if form == Form::Quantile {
                 let quantiles = Summary::decode(payload).map(|summary| summary.quantiles).unwrap_or_default();
                 return quantiles.into_iter().map(|(quantile, _)| quantile).collect();

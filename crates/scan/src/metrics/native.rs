@@ -80,16 +80,10 @@ pub(super) fn of_prometheus(payload: &[u8], sum: f64) -> Option<FloatHistogram> 
 }
 
 fn prometheus_buckets(buckets: &StoredBuckets) -> Buckets {
-    let mut index = 0i32;
-    let mut indexes: Vec<i32> = Vec::new();
-    for span in &buckets.spans {
-        index = index.saturating_add(span.offset);
-        for _ in 0..span.length {
-            indexes.push(index);
-            index = index.saturating_add(1);
-        }
-    }
-    Buckets::from_sorted(indexes.into_iter().zip(buckets.absolute()))
+    let spans = buckets.spans.iter().map(|span| Span { offset: span.offset, length: span.length });
+    let mut counts = buckets.absolute();
+    counts.truncate(usize::try_from(buckets.len()).unwrap_or(usize::MAX));
+    Buckets { spans: spans.collect(), counts }
 }
 
 /// A histogram as Prometheus takes it.

@@ -3,13 +3,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ahash::AHashMap as HashMap;
 use throughline_exec::{Budget, ExecError, Labels, Matcher, SelectRequest, SeriesSamples, SeriesSource};
 use throughline_store::snapshot::parts::{MetricPart, PointWant, RunBounds};
 use throughline_store::{Snapshot, TimeRange};
 
 use super::delta;
-use super::expand::{Expansion, Piece, number_text};
+use super::expand::{Expansion, Piece, WindowTimes, number_text};
 use super::index::{KnownPart, MetricIndex, Tables};
 use super::translate::{Family, Form};
 
@@ -34,6 +33,8 @@ pub struct MetricSource {
 struct Selected {
     family: Family,
     is_delta: bool,
+    /// Its place in the order of labels.
+    place: u32,
 }
 
 /// One run to read, with `(row, selected family)` sorted by row.
@@ -105,13 +106,17 @@ impl MetricSource {
     /// The families that match, and of each part the rows that they need.
     fn choose(&self, request: &SelectRequest, start_ms: i64) -> (Vec<Selected>, Vec<(KnownPart, Uses)>) {
         self.over(range_of(start_ms, request.end_ms), |tables, parts| {
-            let mut selected: Vec<Selected> = Vec::new();
+            let families = tables.matching(&request.matchers);
+            let mut selected: Vec<Selected> = Vec::with_capacity(families.len());
             let mut uses: Vec<Uses> = vec![Uses::new(); parts.len()];
-            for entry in tables.matching(&request.matchers).iter().filter_map(|family| tables.get(*family)) {
+            let mut from = vec![0; parts.len()];
+            for family in families {
+                let Some(entry) = tables.get(family) else { continue };
                 let number = selected.len() as u32;
-                selected.push(Selected { family: entry.family.clone(), is_delta: entry.is_delta });
-                for (part, uses) in parts.iter().zip(&mut uses) {
-                    uses.extend(entry.rows_in(part).into_iter().map(|row| (row, number)));
+                let place = tables.place(family);
+                selected.push(Selected { family: entry.family.clone(), is_delta: entry.is_delta, place });
+                for ((part, uses), from) in parts.iter().zip(&mut uses).zip(&mut from) {
+                    uses.extend(entry.rows_in(part, from).map(|row| (row, number)));
                 }
             }
             (selected, parts.iter().cloned().zip(uses).collect())
@@ -164,10 +169,11 @@ impl MetricSource {
                 self.read_task(request, plan, task, order, &mut found);
             }
         };
+        // A run of a block is decoded whole, which is worth a thread; of a memtable only what is wanted is read.
+        let runs = tasks.iter().filter(|task| matches!(task.part, MetricPart::Block(_))).count();
         let series: usize = tasks.iter().map(|task| task.uses.len()).sum();
-        let points =
-            series.saturating_mul((request.end_ms.saturating_sub(plan.start_ms) / 15_000).max(1) as usize);
-        if tasks.len() < 2 || points < PARALLEL_POINTS {
+        let steps = (request.end_ms.saturating_sub(plan.start_ms) / 15_000).max(1) as usize;
+        if tasks.len() < 2 || runs < 2 && series.saturating_mul(steps) < PARALLEL_POINTS {
             return work();
         }
         std::thread::scope(|scope| {
@@ -177,7 +183,6 @@ impl MetricSource {
                 let panicked = |_| ExecError::Source { reason: "a reading thread failed".to_owned() };
                 found.extend(thread.join().map_err(panicked)??);
             }
-            found.sort_by_key(|found| found.order);
             Ok(found)
         })
     }
@@ -199,14 +204,15 @@ impl MetricSource {
         });
         let want = PointWant { start_times: self.start_times, payloads };
         let range = range_of(*start_ms, request.end_ms);
-        let columns = match task.part.read_run(&task.run, &wanted, range, want) {
-            Ok(columns) => columns,
+        let runs = self.index.run_cache();
+        let decoded = match runs.read(&task.part, &task.run, &wanted, range, want, plan.tasks.len()) {
+            Ok(decoded) => decoded,
             Err(error) => return self.note(vec![error.to_string()]),
         };
-        for (row, points) in &columns.series {
-            let from = task.uses.partition_point(|(used, _)| used < row);
-            let uses = task.uses.get(from..).unwrap_or_default();
-            for (_, number) in uses.iter().take_while(|(used, _)| used == row) {
+        let mut window_times = WindowTimes::default();
+        for of_row in task.uses.chunk_by(|(a, _), (b, _)| a == b) {
+            let Some(series) = of_row.first().and_then(|(row, _)| decoded.series_of(*row)) else { continue };
+            for (_, number) in of_row {
                 let Some(selected) = selected.get(*number as usize) else { continue };
                 let dynamic = selected.family.form.dynamic_label();
                 let matchers: Vec<&Matcher> =
@@ -218,7 +224,7 @@ impl MetricSource {
                     end_ms: request.end_ms,
                     start_times: self.start_times,
                 };
-                let pieces = expansion.pieces(&columns, points);
+                let pieces = expansion.pieces(&decoded.columns, series, &mut window_times);
                 found.extend(pieces.into_iter().map(|piece| Found { selected: *number, order, piece }));
             }
         }
@@ -229,13 +235,9 @@ impl SeriesSource for MetricSource {
     fn select(&self, request: &SelectRequest, budget: &Budget) -> Result<Vec<SeriesSamples>, ExecError> {
         let plan = self.plan(request, budget)?;
         let found = self.read(request, &plan, budget)?;
-        let mut by_series: HashMap<(u32, Option<u64>), Vec<SeriesSamples>> =
-            HashMap::with_capacity(found.len());
-        for Found { selected, piece, .. } in found {
-            by_series.entry((selected, piece.dynamic)).or_default().push(piece.samples);
-        }
-        let mut out: Vec<SeriesSamples> = Vec::with_capacity(by_series.len());
-        for ((number, dynamic), pieces) in by_series {
+        let has_dynamic = plan.selected.iter().any(|of| of.family.form.dynamic_label().is_some());
+        let mut out: Vec<(u32, SeriesSamples)> = Vec::with_capacity(found.len());
+        for (number, dynamic, pieces) in by_series(found) {
             let Some(of) = plan.selected.get(number as usize) else { continue };
             let mut samples = join(pieces);
             if of.is_delta {
@@ -244,16 +246,37 @@ impl SeriesSource for MetricSource {
             }
             samples.labels = series_labels(&of.family, dynamic);
             if !samples.is_empty() {
-                out.push(samples);
+                out.push((of.place, samples));
             }
         }
-        out.sort_by(|a, b| a.labels.cmp(&b.labels));
+        if has_dynamic {
+            out.sort_by(|(_, a), (_, b)| a.labels.cmp(&b.labels));
+        } else {
+            out.sort_unstable_by_key(|(place, _)| *place);
+        }
+        let mut out: Vec<SeriesSamples> = out.into_iter().map(|(_, samples)| samples).collect();
         // Stored series that differ in what Prometheus does not see are one series.
         if out.windows(2).any(|pair| matches!(pair, [a, b] if a.labels == b.labels)) {
             out = join_equal(out);
         }
         Ok(out)
     }
+}
+
+/// The pieces of each series: selected family and dynamic label, and the pieces in the order of parts and runs.
+fn by_series(mut found: Vec<Found>) -> impl Iterator<Item = (u32, Option<u64>, Vec<SeriesSamples>)> {
+    found.sort_by_key(|found| (found.selected, found.piece.dynamic, found.order));
+    let mut rest = found.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let Found { selected, piece, .. } = rest.next()?;
+        let mut pieces = vec![piece.samples];
+        while let Some(next) =
+            rest.next_if(|next| next.selected == selected && next.piece.dynamic == piece.dynamic)
+        {
+            pieces.push(next.piece.samples);
+        }
+        Some((selected, piece.dynamic, pieces))
+    })
 }
 
 /// The labels of one series of a family.
@@ -292,11 +315,13 @@ pub(super) fn join(mut pieces: Vec<SeriesSamples>) -> SeriesSamples {
     });
     let mut out = SeriesSamples::default();
     if in_order {
+        let mut times: Vec<i64> = Vec::with_capacity(pieces.iter().map(|piece| piece.timestamps.len()).sum());
         for piece in pieces {
-            out.timestamps.extend(piece.timestamps);
+            times.extend_from_slice(&piece.timestamps);
             out.values.extend(piece.values);
             out.start_timestamps.extend(piece.start_timestamps);
         }
+        out.timestamps = times.into();
         return out;
     }
     let mut floats: Vec<(i64, usize, f64, i64)> = Vec::new();
@@ -318,8 +343,8 @@ pub(super) fn join(mut pieces: Vec<SeriesSamples>) -> SeriesSamples {
     floats.dedup_by_key(|(time, ..)| *time);
     histograms.sort_by_key(|(time, order, ..)| (*time, std::cmp::Reverse(*order)));
     histograms.dedup_by_key(|(time, ..)| *time);
-    for (time, _, value, start) in floats {
-        out.timestamps.push(time);
+    out.timestamps = floats.iter().map(|(time, ..)| *time).collect();
+    for (_, _, value, start) in floats {
         out.values.push(value);
         if has_starts {
             out.start_timestamps.push(start);

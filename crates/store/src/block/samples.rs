@@ -19,6 +19,7 @@ use throughline_model::protobuf::{Reader, put_varint};
 use throughline_model::record::Point;
 
 use crate::error::Error;
+use crate::snapshot::parts::RawPayloads;
 
 pub(crate) use decoded::DecodedRun;
 use payloads::Payloads;
@@ -297,12 +298,22 @@ fn unpack_raw(payload: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn decode_raw(payload: &[u8], points: &mut [Point]) -> Option<Result<(), Error>> {
-    let plain = unpack_raw(payload)?;
-    let mut reader = Reader::new(&plain);
-    for point in points {
-        point.payload = reader.delimited().ok()?.to_vec();
+    let payloads = raw_payloads(payload, points.len())?;
+    for (at, point) in points.iter_mut().enumerate() {
+        point.payload = payloads.get(at).to_vec();
     }
     Some(Ok(()))
+}
+
+/// The payloads of so many points; `None` where they end early.
+fn raw_payloads(payload: &[u8], n_points: usize) -> Option<RawPayloads> {
+    let plain = unpack_raw(payload)?;
+    let mut reader = Reader::new(&plain);
+    let mut payloads = RawPayloads::default();
+    for _ in 0..n_points {
+        payloads.push(reader.delimited().ok()?);
+    }
+    Some(payloads)
 }
 
 #[cfg(test)]

@@ -40,6 +40,9 @@ pub(crate) const LOG_PAGE_ROWS: usize = 2_048;
 /// Rows of a row group of exemplars and series.
 const SMALL_GROUP_ROWS: usize = 16_384;
 
+/// Bytes of a page of runs, of each column.
+const RUN_PAGE_BYTES: usize = 32 << 10;
+
 /// Runs of samples in a row group: each is up to [`super::samples::RUN_POINTS`] points already.
 const SAMPLE_GROUP_ROWS: usize = 64;
 
@@ -132,6 +135,8 @@ impl Table {
             }
             Table::Samples => {
                 let base = base.set_max_row_group_row_count(Some(SAMPLE_GROUP_ROWS));
+                // A page ends after the run that fills it: a large run has pages of its own, and is read alone.
+                let base = base.set_write_batch_size(1).set_data_page_size_limit(RUN_PAGE_BYTES);
                 let columns = ["counts", "times", "start_times", "values", "flags", "payload"];
                 let base = columns.into_iter().fold(base, raw);
                 statistics(base, &["metric", "min_time", "max_time"])

@@ -7,7 +7,7 @@ use arrow_array::types::{Float64Type, UInt32Type};
 use throughline_model::batch::{column_binary, column_number, column_time, exemplar, point};
 
 use super::{MemtableView, MetricMiniBatch, SeriesEntry};
-use crate::snapshot::parts::{PartExemplar, Payloads, PointColumns, PointWant, RunBounds};
+use crate::snapshot::parts::{PartExemplar, Payloads, PointColumns, PointWant, RawPayloads, RunBounds};
 use crate::snapshot::{TimeRange, exemplar_row};
 
 impl MemtableView {
@@ -42,22 +42,22 @@ impl MemtableView {
     /// The points of the wanted series, in time order within each; of equal times the one received last stays.
     pub(crate) fn point_columns(&self, wanted: &[u32], range: TimeRange, want: PointWant) -> PointColumns {
         let slots = slots(wanted, self.all_series().len());
-        // (slot in `wanted`, time, batch, row): sorted, this is the order of the columns.
-        let mut rows: Vec<(u32, i64, u32, u32)> = Vec::new();
-        let batches: Vec<&Arc<MetricMiniBatch>> = self.metric_batches(range).collect();
-        for (batch, metrics) in batches.iter().enumerate() {
-            let of_row = column_number::<UInt32Type>(&metrics.points.rows, point::SERIES).values();
-            let times = column_time(&metrics.points.rows, point::TIME).values();
-            for (row, (of_batch, time)) in of_row.iter().zip(times).enumerate() {
-                let series = metrics.series.get(*of_batch as usize);
-                let slot = series.and_then(|series| slots.get(*series as usize));
-                if let Some(slot) = slot.filter(|slot| **slot != NOT_WANTED) {
-                    rows.push((*slot, *time, batch as u32, row as u32));
+        let batches: Vec<BatchColumns<'_>> =
+            self.metric_batches(range).map(|m| BatchColumns::new(m)).collect();
+        let mut found: Vec<(u32, Place)> = Vec::new();
+        let mut counts = vec![0usize; wanted.len()];
+        for (number, batch) in (0..).zip(&batches) {
+            for (row, (of_batch, time)) in (0..).zip(batch.series.iter().zip(batch.times)) {
+                let series = batch.metrics.series.get(*of_batch as usize);
+                let slot = series.and_then(|series| slots.get(*series as usize)).copied();
+                let Some(slot) = slot.filter(|slot| *slot != NOT_WANTED) else { continue };
+                if let Some(count) = counts.get_mut(slot as usize) {
+                    *count += 1;
+                    found.push((slot, Place { time: *time, batch: number, row }));
                 }
             }
         }
-        rows.sort_unstable();
-        gather(wanted, &batches, &rows, want)
+        gather(wanted, &batches, &by_slot(&found, &counts), want)
     }
 
     pub(crate) fn part_exemplars(&self, wanted: &[u32], range: TimeRange) -> Vec<PartExemplar> {
@@ -95,39 +95,82 @@ fn slots(wanted: &[u32], series_count: usize) -> Vec<u32> {
     slots
 }
 
+/// Where a point lies.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    time: i64,
+    batch: u32,
+    row: u32,
+}
+
+/// The columns of one mini-batch.
+struct BatchColumns<'a> {
+    metrics: &'a MetricMiniBatch,
+    series: &'a [u32],
+    times: &'a [i64],
+    values: &'a [f64],
+    flags: &'a [u32],
+}
+
+impl<'a> BatchColumns<'a> {
+    fn new(metrics: &'a MetricMiniBatch) -> BatchColumns<'a> {
+        let rows = &metrics.points.rows;
+        BatchColumns {
+            metrics,
+            series: column_number::<UInt32Type>(rows, point::SERIES).values(),
+            times: column_time(rows, point::TIME).values(),
+            values: column_number::<Float64Type>(rows, point::VALUE).values(),
+            flags: column_number::<UInt32Type>(rows, point::FLAGS).values(),
+        }
+    }
+}
+
+/// The places of each slot, in time order. What came in time order, as nearly all does, is not sorted.
+fn by_slot(found: &[(u32, Place)], counts: &[usize]) -> Vec<Vec<Place>> {
+    let mut places: Vec<Vec<Place>> = counts.iter().map(|count| Vec::with_capacity(*count)).collect();
+    for (slot, place) in found {
+        if let Some(of_slot) = places.get_mut(*slot as usize) {
+            of_slot.push(*place);
+        }
+    }
+    places.iter_mut().filter(|places| !places.is_sorted()).for_each(|places| places.sort_unstable());
+    places
+}
+
 fn gather(
     wanted: &[u32],
-    batches: &[&Arc<MetricMiniBatch>],
-    rows: &[(u32, i64, u32, u32)],
+    batches: &[BatchColumns<'_>],
+    places: &[Vec<Place>],
     want: PointWant,
 ) -> PointColumns {
     let mut out = PointColumns::default();
-    let (mut payloads, mut has_payload, mut has_flags) = (Vec::new(), false, false);
-    for (at, (slot, time, batch, row)) in rows.iter().enumerate() {
-        if rows.get(at + 1).is_some_and(|(next, then, ..)| next == slot && then == time) {
-            continue;
+    let (mut payloads, mut has_payload, mut has_flags) = (RawPayloads::default(), false, false);
+    for (series, places) in wanted.iter().zip(places) {
+        let start = out.times.len();
+        for (at, place) in places.iter().enumerate() {
+            if places.get(at + 1).is_some_and(|next| next.time == place.time) {
+                continue;
+            }
+            let Some(batch) = batches.get(place.batch as usize) else { continue };
+            let row = place.row as usize;
+            out.times.push(place.time);
+            out.values.push(batch.values.get(row).copied().unwrap_or(f64::NAN));
+            let flags = batch.flags.get(row).copied().unwrap_or_default();
+            has_flags |= flags != 0;
+            out.flags.push(flags);
+            let points = &batch.metrics.points.rows;
+            if want.start_times {
+                out.start_times.push(column_time(points, point::START_TIME).value(row));
+            }
+            if want.payloads {
+                let payload = column_binary(points, point::PAYLOAD);
+                let bytes = if payload.is_null(row) { &[] } else { payload.value(row) };
+                has_payload |= !bytes.is_empty();
+                payloads.push(bytes);
+            }
         }
-        let Some(metrics) = batches.get(*batch as usize) else { continue };
-        let (points, row) = (&metrics.points.rows, *row as usize);
-        let here = out.times.len();
-        let series = wanted.get(*slot as usize).copied().unwrap_or_default();
-        match out.series.last_mut() {
-            Some((last, range)) if *last == series => range.end = here + 1,
-            _ => out.series.push((series, here..here + 1)),
-        }
-        out.times.push(*time);
-        out.values.push(column_number::<Float64Type>(points, point::VALUE).value(row));
-        let flags = column_number::<UInt32Type>(points, point::FLAGS).value(row);
-        has_flags |= flags != 0;
-        out.flags.push(flags);
-        if want.start_times {
-            out.start_times.push(column_time(points, point::START_TIME).value(row));
-        }
-        if want.payloads {
-            let payload = column_binary(points, point::PAYLOAD);
-            let bytes = if payload.is_null(row) { Vec::new() } else { payload.value(row).to_vec() };
-            has_payload |= !bytes.is_empty();
-            payloads.push(bytes);
+        if out.times.len() > start {
+            out.series.push((*series, start..out.times.len()));
         }
     }
     if !has_flags {

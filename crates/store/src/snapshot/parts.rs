@@ -67,7 +67,30 @@ pub enum Payloads {
         counts: Vec<u64>,
     },
     /// A payload per point, as [`throughline_model::point`] describes them.
-    Raw(Vec<Vec<u8>>),
+    Raw(RawPayloads),
+}
+
+/// Payloads one after the other.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RawPayloads {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl RawPayloads {
+    /// Adds the payload of the next point.
+    pub fn push(&mut self, payload: &[u8]) {
+        self.bytes.extend_from_slice(payload);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// The payload of a point; nothing where there is no such point.
+    pub fn get(&self, point: usize) -> &[u8] {
+        let start =
+            point.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or_default();
+        let end = self.ends.get(point).copied().unwrap_or_default();
+        self.bytes.get(start..end).unwrap_or_default()
+    }
 }
 
 /// Points as columns.
@@ -167,7 +190,7 @@ impl MetricPart {
     ) -> Result<PointColumns, Error> {
         match self {
             MetricPart::Memtable(view) => Ok(view.point_columns(wanted, range, want)),
-            MetricPart::Block(block) => block.run(run.run)?.columns(wanted, want),
+            MetricPart::Block(block) => block.run_wanted(run.run, want)?.columns(wanted, want),
         }
     }
 

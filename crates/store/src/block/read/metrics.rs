@@ -15,7 +15,7 @@ use crate::block::samples::Run;
 use crate::error::Error;
 use crate::memtable::SeriesEntry;
 use crate::snapshot::merge::{SeriesList, SeriesPoints};
-use crate::snapshot::parts::{PartExemplar, RunBounds};
+use crate::snapshot::parts::{PartExemplar, PointWant, RunBounds};
 use crate::snapshot::{SeriesQuery, TimeRange, json_map, series_record};
 
 /// A series of `series.parquet`.
@@ -230,6 +230,16 @@ impl Block {
     /// A run by its row.
     pub(crate) fn run(&self, row: u32) -> Result<Run, Error> {
         let batches = self.table(Table::Samples)?.read(&[row], None)?;
+        Ok(batches.first().map(|batch| run_of(&Columns::new(batch), 0)).unwrap_or_default())
+    }
+
+    /// A run by its row, without the columns that nobody asked for.
+    pub(crate) fn run_wanted(&self, row: u32, want: PointWant) -> Result<Run, Error> {
+        let mut names = vec!["metric", "first_series", "series_count", "point_count"];
+        names.extend(["counts", "times", "values", "flags", "payload_form"]);
+        names.extend(want.start_times.then_some("start_times"));
+        names.extend(want.payloads.then_some("payload"));
+        let batches = self.table(Table::Samples)?.read(&[row], Some(&names))?;
         Ok(batches.first().map(|batch| run_of(&Columns::new(batch), 0)).unwrap_or_default())
     }
 

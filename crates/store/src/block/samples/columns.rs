@@ -2,7 +2,7 @@
 
 use throughline_model::protobuf::Reader;
 
-use super::{PayloadForm, Run, decompress};
+use super::{PayloadForm, Run, decompress, raw_payloads};
 use crate::error::Error;
 use crate::snapshot::parts::{Payloads, PointColumns, PointWant};
 
@@ -35,8 +35,7 @@ impl Run {
             let n_counts = (bounds.len() + 1) * self.point_count as usize;
             return Ok(Payloads::Buckets { bounds: bounds.into(), counts: decompress(stream, n_counts)? });
         }
-        let points = self.points(true)?;
-        Ok(Payloads::Raw(points.into_iter().map(|point| point.payload).collect()))
+        Ok(Payloads::Raw(raw_payloads(payload, self.point_count as usize).ok_or_else(ends_early)?))
     }
 
     /// The bounds that all histograms of the run share; `None` where they are not alike.

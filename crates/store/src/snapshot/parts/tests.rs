@@ -71,7 +71,7 @@ fn by_column(snapshot: &Snapshot) -> Points {
                             let n = columns.times.len();
                             (0..=bounds.len()).map(|bucket| counts[bucket * n + at]).collect()
                         }
-                        Payloads::Raw(payloads) => Histogram::decode(&payloads[at]).unwrap().bucket_counts,
+                        Payloads::Raw(payloads) => Histogram::decode(payloads.get(at)).unwrap().bucket_counts,
                     };
                     let key = (hex(series[*row as usize].fingerprint), columns.times[at]);
                     out.insert(key, (columns.values[at], columns.start_times[at], counts));
