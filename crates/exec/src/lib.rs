@@ -23,5 +23,5 @@ pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use pattern::{AnchoredRegex, search_bytes_regex, search_regex};
 pub use series::{
-    STALE_NAN_BITS, SelectHints, SelectRequest, SeriesSamples, SeriesSource, Times, is_stale, stale_nan,
+    Grid, STALE_NAN_BITS, SelectHints, SelectRequest, SeriesSamples, SeriesSource, Times, is_stale, stale_nan,
 };

@@ -103,6 +103,40 @@ pub struct SelectHints {
     pub grouping: Vec<String>,
     /// Whether `grouping` is kept (`by`) instead of dropped.
     pub by: bool,
+    /// Of each series only the last sample up to each of these times is looked at; all samples where there are none.
+    pub last_at: Option<Grid>,
+}
+
+/// Times at equal distances, milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grid {
+    /// The first time.
+    pub first_ms: i64,
+    /// From one to the next; more than zero.
+    pub step_ms: i64,
+    /// How many.
+    pub count: usize,
+}
+
+impl Grid {
+    /// The indexes of the samples that are the last up to some time of the grid. `times` ascend.
+    #[must_use]
+    pub fn last_of(&self, times: &[i64]) -> Vec<usize> {
+        let mut found: Vec<usize> = Vec::new();
+        let mut next = 0;
+        for step in 0..self.count {
+            let time = self.first_ms.saturating_add(self.step_ms.saturating_mul(step as i64));
+            next += times.get(next..).map_or(0, |rest| rest.iter().take_while(|at| **at <= time).count());
+            match next.checked_sub(1) {
+                Some(last) if found.last() != Some(&last) => found.push(last),
+                _ => {}
+            }
+            if next == times.len() {
+                break;
+            }
+        }
+        found
+    }
 }
 
 /// Which series, and when.
@@ -124,4 +158,20 @@ pub struct SelectRequest {
 pub trait SeriesSource: Sync {
     /// The samples of all series that match, sorted by labels. Series without samples in the window may be left out.
     fn select(&self, request: &SelectRequest, budget: &Budget) -> Result<Vec<SeriesSamples>, ExecError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grid_finds_the_last_sample_up_to_each_time() {
+        let times = [10, 20, 30, 40, 50];
+        let grid = |first_ms, step_ms, count| Grid { first_ms, step_ms, count };
+        assert_eq!(grid(35, 1, 1).last_of(&times), [2]);
+        assert_eq!(grid(5, 10, 3).last_of(&times), [0, 1]);
+        assert_eq!(grid(20, 25, 9).last_of(&times), [1, 3, 4]);
+        assert_eq!(grid(5, 1, 1).last_of(&times), [0usize; 0]);
+        assert_eq!(grid(5, 1, 9).last_of(&[]), [0usize; 0]);
+    }
 }

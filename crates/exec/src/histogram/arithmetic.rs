@@ -42,14 +42,19 @@ impl FloatHistogram {
         self.combine(other, -1.0)
     }
 
+    /// Whether a bucket of an index is the same in both.
+    pub(super) fn is_aligned_with(&self, other: &FloatHistogram) -> bool {
+        self.schema == other.schema
+            && self.zero_threshold == other.zero_threshold
+            && self.custom_values == other.custom_values
+    }
+
     /// Whether both have the same buckets, so that counts can be combined in place.
     pub(super) fn has_layout_of(&self, other: &FloatHistogram) -> bool {
         let is_same = |mine: &Buckets, theirs: &Buckets| {
             mine.spans == theirs.spans && mine.counts.len() == theirs.counts.len()
         };
-        self.schema == other.schema
-            && self.zero_threshold == other.zero_threshold
-            && self.custom_values == other.custom_values
+        self.is_aligned_with(other)
             && is_same(&self.positive, &other.positive)
             && is_same(&self.negative, &other.negative)
     }

@@ -27,8 +27,9 @@ impl CompensatedSum {
 
     /// Adds one more.
     pub fn add(&mut self, other: &FloatHistogram) -> Result<Reconciled, Incompatible> {
-        if self.sum.has_layout_of(other) {
-            return Ok(self.add_in_place(other));
+        if self.sum.is_aligned_with(other) {
+            self.align_lost();
+            return Ok(self.add_aligned(other));
         }
         let (reconciled, aligned) = self.sum.align(other)?;
         self.align_lost();
@@ -41,10 +42,9 @@ impl CompensatedSum {
         Ok(reconciled)
     }
 
-    /// Adds one of the same layout.
-    fn add_in_place(&mut self, other: &FloatHistogram) -> Reconciled {
+    /// Adds one of the same schema, bounds and zero bucket.
+    fn add_aligned(&mut self, other: &FloatHistogram) -> Reconciled {
         let hint_collision = self.sum.adopt_hint(other);
-        self.align_lost();
         let (sum, lost) = (&mut self.sum, &mut self.lost);
         increase(&mut sum.zero_count, &mut lost.zero_count, other.zero_count);
         increase(&mut sum.count, &mut lost.count, other.count);
@@ -135,14 +135,44 @@ fn increase(sum: &mut f64, lost: &mut f64, value: f64) {
     *sum = total;
 }
 
-/// [`add_buckets`] where all have the same spans but perhaps `lost`, which then gets them.
+/// [`add_buckets`] in place, where the sum has all buckets already; after a few histograms it has.
 fn increase_buckets(sum: &mut Buckets, lost: &mut Buckets, other: &Buckets) {
+    if !has_all_of(sum, other) {
+        return add_buckets(sum, lost, other);
+    }
     if lost.spans != sum.spans || lost.counts.len() != sum.counts.len() {
         let nothing = Buckets { spans: sum.spans.clone(), counts: vec![0.0; sum.counts.len()] };
         *lost = merge(&nothing, lost, |_, lost| lost);
     }
-    let values = sum.counts.iter_mut().zip(&mut lost.counts).zip(&other.counts);
-    values.for_each(|((sum, lost), value)| increase(sum, lost, *value));
+    if sum.spans == other.spans {
+        let values = sum.counts.iter_mut().zip(&mut lost.counts).zip(&other.counts);
+        return values.for_each(|((sum, lost), value)| increase(sum, lost, *value));
+    }
+    let places: Vec<usize> = places(sum, other).flatten().collect();
+    for (at, value) in places.into_iter().zip(&other.counts) {
+        if let (Some(sum), Some(lost)) = (sum.counts.get_mut(at), lost.counts.get_mut(at)) {
+            increase(sum, lost, *value);
+        }
+    }
+}
+
+fn has_all_of(sum: &Buckets, other: &Buckets) -> bool {
+    let is_whole = |buckets: &Buckets| {
+        let length: u64 = buckets.spans.iter().map(|span| u64::from(span.length)).sum();
+        length == buckets.counts.len() as u64 && buckets.spans.iter().skip(1).all(|span| span.offset >= 0)
+    };
+    is_whole(sum)
+        && is_whole(other)
+        && (sum.spans == other.spans || places(sum, other).all(|place| place.is_some()))
+}
+
+/// Where each bucket of `other` lies in `sum`.
+fn places(sum: &Buckets, other: &Buckets) -> impl Iterator<Item = Option<usize>> {
+    let mut mine = sum.iter().map(|(index, _)| index).enumerate().peekable();
+    other.iter().map(move |(index, _)| {
+        while mine.next_if(|(_, known)| *known < index).is_some() {}
+        mine.peek().filter(|(_, known)| *known == index).map(|(at, _)| *at)
+    })
 }
 
 fn add_buckets(sum: &mut Buckets, lost: &mut Buckets, other: &Buckets) {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use throughline_exec::{
-    CounterResetHint, ExecError, FloatHistogram, Limit, Matcher, SelectHints, SelectRequest, SeriesSamples,
-    is_stale,
+    CounterResetHint, ExecError, FloatHistogram, Grid, Limit, Matcher, SelectHints, SelectRequest,
+    SeriesSamples, is_stale,
 };
 
 use super::{Evaluator, QueryError, map_parallel};
@@ -74,7 +74,15 @@ impl Evaluator<'_> {
             shift.apply(steps.start_ms).saturating_sub(lookback).saturating_add(1),
             shift.apply(steps.end_ms()).saturating_add(ahead),
         );
-        let hints = SelectHints { step_ms: self.step_ms, ..SelectHints::default() };
+        // Where resets are looked for, the sample before matters, too; smoothing needs the one after.
+        let needs_last = !smoothed && !self.counted.contains(&selector.span);
+        let grid = Grid {
+            first_ms: shift.apply(steps.start_ms),
+            step_ms: steps.step_ms.max(1),
+            count: if shift.fixed_ms.is_some() { 1 } else { steps.count },
+        };
+        let last_at = needs_last.then_some(grid);
+        let hints = SelectHints { step_ms: self.step_ms, last_at, ..SelectHints::default() };
         let found = self.fetch_for(selector, window, hints)?;
         self.check_room(found.len(), steps)?;
         let column = |samples: &SeriesSamples| {

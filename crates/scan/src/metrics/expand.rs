@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use ahash::AHashMap as HashMap;
-use throughline_exec::{FloatHistogram, Matcher, SeriesSamples, Times, stale_nan};
+use throughline_exec::{FloatHistogram, Grid, Matcher, SeriesSamples, Times, stale_nan};
 use throughline_model::point::{Histogram, Summary};
 use throughline_store::snapshot::parts::{Payloads, PointColumns};
 
@@ -44,6 +44,8 @@ pub(super) struct Expansion<'a> {
     pub(super) start_ms: i64,
     pub(super) end_ms: i64,
     pub(super) start_times: bool,
+    /// Where only the last samples up to these times are asked for.
+    pub(super) last_at: Option<Grid>,
 }
 
 /// The part of its times that a series has within the window; the series of one target share it.
@@ -51,6 +53,8 @@ pub(super) struct Expansion<'a> {
 pub(super) struct WindowTimes {
     /// Of which times, from where to where, and the part.
     last: Option<(Times, Range<usize>, Times)>,
+    /// Of which times, and which of them are the last of a grid, with their indexes.
+    last_of_grid: Option<(Times, Vec<usize>, Times)>,
 }
 
 impl WindowTimes {
@@ -65,6 +69,21 @@ impl WindowTimes {
                 self.last = Some((times.clone(), part.clone(), shared.clone()));
                 shared
             }
+        }
+    }
+}
+
+impl WindowTimes {
+    /// The times that are the last of a grid, and their indexes.
+    fn last_of(&mut self, grid: Grid, times: &Times) -> (&[usize], Times) {
+        if !self.last_of_grid.as_ref().is_some_and(|(of, ..)| of.is_same(times)) {
+            let indexes = grid.last_of(times);
+            let last = indexes.iter().filter_map(|at| times.get(*at)).copied().collect();
+            self.last_of_grid = Some((times.clone(), indexes, last));
+        }
+        match &self.last_of_grid {
+            Some((_, indexes, last)) => (indexes, last.clone()),
+            None => (&[], Times::default()),
         }
     }
 }
@@ -109,7 +128,7 @@ impl Expansion<'_> {
     ) -> Vec<Piece> {
         let Some(points) = self.within(columns, series, window_times) else { return Vec::new() };
         match self.family.form {
-            Form::Value => vec![self.values(&points)],
+            Form::Value => vec![self.values(&points, window_times)],
             Form::TargetInfo => vec![self.floats(&points, None, |at| (!points.is_stale(at)).then_some(1.0))],
             Form::Sum | Form::Count => vec![self.sum_or_count(&points)],
             Form::Bucket => self.buckets(&points),
@@ -126,16 +145,29 @@ impl Expansion<'_> {
         window_times: &mut WindowTimes,
     ) -> Option<Points<'a>> {
         let RunSeries { points, times, .. } = series;
-        let from = times.partition_point(|time| *time < self.start_ms);
+        let mut from = times.partition_point(|time| *time < self.start_ms);
         let to = times.partition_point(|time| *time <= self.end_ms);
+        if self.last_at.is_some_and(|grid| grid.count == 1) {
+            // The one time is the end of the window.
+            from = from.max(to.saturating_sub(1));
+        }
         let times = (from < to).then(|| window_times.of(times, &(from..to)))?;
         Some(Points { columns, range: points.start + from..points.start + to, times })
     }
 
     /// The values as they are stored.
-    fn values(&self, points: &Points<'_>) -> Piece {
+    fn values(&self, points: &Points<'_>, window_times: &mut WindowTimes) -> Piece {
         if !points.columns.flags.is_empty() {
             return self.floats(points, None, |at| Some(points.value(at)));
+        }
+        if let Some(grid) = self.last_at.filter(|grid| grid.count > 1 && !self.start_times) {
+            let (indexes, timestamps) = window_times.last_of(grid, &points.times);
+            let values = points.columns.values.get(points.range.clone()).unwrap_or_default();
+            let values = indexes.iter().filter_map(|at| values.get(*at)).copied().collect();
+            return Piece {
+                dynamic: None,
+                samples: SeriesSamples { timestamps, values, ..SeriesSamples::default() },
+            };
         }
         let samples = SeriesSamples {
             timestamps: points.times.clone(),

@@ -53,7 +53,8 @@ impl DecodedRun {
         let n_times: usize = known.known.values().map(|(_, times)| times.len()).sum();
         let bytes = series.len() * size_of::<RunSeries>()
             + (n_times + columns.values.len()) * size_of::<f64>()
-            + columns.flags.len() * size_of::<u32>();
+            + columns.flags.len() * size_of::<u32>()
+            + columns.payloads.memory_bytes();
         DecodedRun { series, columns, bytes }
     }
 
@@ -96,8 +97,8 @@ pub(super) struct RunCache {
     bytes_max: usize,
 }
 
-/// Block and run.
-type Key = (u64, u32);
+/// Block, run, and whether with payloads.
+type Key = (u64, u32, bool);
 
 #[derive(Default)]
 struct Kept {
@@ -123,7 +124,7 @@ impl RunCache {
         n_runs: usize,
     ) -> Result<Arc<DecodedRun>, Error> {
         let key = match part.key() {
-            PartKey::Block(block) if want == PointWant::default() => (block, run.run),
+            PartKey::Block(block) if !want.start_times => (block, run.run, want.payloads),
             _ => return Ok(Arc::new(DecodedRun::new(part.read_run(run, wanted, range, want)?))),
         };
         if let Some(run) = self.lock().get(key) {
@@ -142,7 +143,7 @@ impl RunCache {
     /// Drops the runs of blocks that are gone.
     pub(super) fn retain(&self, is_there: impl Fn(PartKey) -> bool) {
         let mut kept = self.lock();
-        kept.runs.retain(|(block, _), _| is_there(PartKey::Block(*block)));
+        kept.runs.retain(|(block, ..), _| is_there(PartKey::Block(*block)));
         kept.bytes = kept.runs.values().map(|(run, _)| run.bytes).sum();
     }
 
@@ -207,11 +208,11 @@ mod tests {
         let bytes = run(&[&[1, 2, 3]]).bytes;
         let mut kept = Kept::default();
         for number in 0..3 {
-            kept.insert((1, number), Arc::new(run(&[&[1, 2, 3]])), 3 * bytes);
+            kept.insert((1, number, false), Arc::new(run(&[&[1, 2, 3]])), 3 * bytes);
         }
-        assert!(kept.get((1, 0)).is_some() && kept.get((1, 2)).is_some());
-        kept.insert((1, 3), Arc::new(run(&[&[1, 2, 3]])), 3 * bytes);
-        assert!(kept.get((1, 1)).is_none() && kept.get((1, 0)).is_some());
+        assert!(kept.get((1, 0, false)).is_some() && kept.get((1, 2, false)).is_some());
+        kept.insert((1, 3, false), Arc::new(run(&[&[1, 2, 3]])), 3 * bytes);
+        assert!(kept.get((1, 1, false)).is_none() && kept.get((1, 0, false)).is_some());
         assert_eq!(kept.bytes, 3 * bytes);
         let cache = RunCache { kept: Mutex::new(kept), bytes_max: 3 * bytes };
         cache.retain(|key| key != PartKey::Block(1));

@@ -37,6 +37,14 @@ struct Selected {
     place: u32,
 }
 
+impl Selected {
+    /// Whether each point is a sample of each series of the family: then the last point is the last sample. Increments
+    /// are summed up, and points of other forms may leave series out.
+    fn has_one_sample_per_point(&self) -> bool {
+        !self.is_delta && matches!(self.family.form, Form::Value | Form::Native)
+    }
+}
+
 /// One run to read, with `(row, selected family)` sorted by row.
 struct Task {
     part: MetricPart,
@@ -223,6 +231,7 @@ impl MetricSource {
                     start_ms: *start_ms,
                     end_ms: request.end_ms,
                     start_times: self.start_times,
+                    last_at: request.hints.last_at.filter(|_| selected.has_one_sample_per_point()),
                 };
                 let pieces = expansion.pieces(&decoded.columns, series, &mut window_times);
                 found.extend(pieces.into_iter().map(|piece| Found { selected: *number, order, piece }));

@@ -77,6 +77,17 @@ pub struct RawPayloads {
     ends: Vec<usize>,
 }
 
+impl Payloads {
+    /// The memory that they take, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        match self {
+            Payloads::None => 0,
+            Payloads::Buckets { bounds, counts } => (bounds.len() + counts.len()) * size_of::<u64>(),
+            Payloads::Raw(raw) => raw.bytes.len() + raw.ends.len() * size_of::<usize>(),
+        }
+    }
+}
+
 impl RawPayloads {
     /// Adds the payload of the next point.
     pub fn push(&mut self, payload: &[u8]) {
@@ -190,7 +201,7 @@ impl MetricPart {
     ) -> Result<PointColumns, Error> {
         match self {
             MetricPart::Memtable(view) => Ok(view.point_columns(wanted, range, want)),
-            MetricPart::Block(block) => block.run_wanted(run.run, want)?.columns(wanted, want),
+            MetricPart::Block(block) => block.run_wanted(run, want)?.columns(wanted, want),
         }
     }
 

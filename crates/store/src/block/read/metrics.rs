@@ -233,14 +233,19 @@ impl Block {
         Ok(batches.first().map(|batch| run_of(&Columns::new(batch), 0)).unwrap_or_default())
     }
 
-    /// A run by its row, without the columns that nobody asked for.
-    pub(crate) fn run_wanted(&self, row: u32, want: PointWant) -> Result<Run, Error> {
-        let mut names = vec!["metric", "first_series", "series_count", "point_count"];
-        names.extend(["counts", "times", "values", "flags", "payload_form"]);
+    /// A run without what nobody asked for and what its bounds say already.
+    pub(crate) fn run_wanted(&self, bounds: &RunBounds, want: PointWant) -> Result<Run, Error> {
+        let mut names = vec!["counts", "times", "values", "flags"];
         names.extend(want.start_times.then_some("start_times"));
-        names.extend(want.payloads.then_some("payload"));
-        let batches = self.table(Table::Samples)?.read(&[row], Some(&names))?;
-        Ok(batches.first().map(|batch| run_of(&Columns::new(batch), 0)).unwrap_or_default())
+        if want.payloads {
+            names.extend(["metric", "payload_form", "payload"]);
+        }
+        let batches = self.table(Table::Samples)?.read(&[bounds.run], Some(&names))?;
+        let mut run = batches.first().map(|batch| run_of(&Columns::new(batch), 0)).unwrap_or_default();
+        run.first_series = bounds.series.start;
+        run.series_count = bounds.series.len() as u32;
+        run.point_count = run.series().last().map_or(0, |(_, points)| points.end as u32);
+        Ok(run)
     }
 
     pub(crate) fn exemplars(&self, query: &SeriesQuery, found: &mut Vec<Exemplar>) -> Result<(), Error> {
