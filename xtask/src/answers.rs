@@ -124,7 +124,18 @@ fn listings(ours: &[Json], theirs: &[Json]) -> Option<String> {
 
 fn by_labels(result: &Json) -> Option<BTreeMap<String, &Json>> {
     let series = result.as_array()?;
-    series.iter().map(|series| Some((series.get("metric")?.to_string(), series))).collect()
+    series.iter().map(|series| Some((labels_text(series.get("metric")?), series))).collect()
+}
+
+/// The labels of a series. `count_values` makes labels of values, whose last digits depend on the order of sums.
+fn labels_text(metric: &Json) -> String {
+    let mut metric = metric.clone();
+    if let Some(Json::String(value)) = metric.get_mut("value")
+        && let Some(number) = number(value)
+    {
+        *value = format!("{number:.10e}");
+    }
+    metric.to_string()
 }
 
 fn results(ours: &Json, theirs: &Json, remainder: f64) -> Option<String> {
@@ -196,6 +207,12 @@ mod tests {
         assert_eq!(difference(&vector("1e3"), &vector("1000.0000000001"), 0.0), None);
         assert!(difference(&vector("1e3"), &vector("1000.00000001"), 0.0).is_some());
         assert_eq!(difference(&vector("0"), &vector("1e-10"), 1e-9), None);
+        let counted = |value: &str| {
+            let series = json!({ "metric": { "value": value }, "value": [1, "2"] });
+            Ok(json!({ "resultType": "vector", "result": [series] }))
+        };
+        assert_eq!(difference(&counted("0.1"), &counted("0.10000000000000002"), 0.0), None);
+        assert!(difference(&counted("0.1"), &counted("0.1001"), 0.0).is_some());
         assert_eq!(difference(&Ok(json!(["a", "b"])), &Ok(json!(["b", "a"])), 0.0), None);
         assert_eq!(difference(&Ok(json!(["a"])), &Ok(json!(["b"])), 0.0), Some("\"a\" is too many".into()));
     }

@@ -146,9 +146,9 @@ struct RateWindow {
     step: usize,
     first: usize,
     last: usize,
-    /// Milliseconds between the two.
+    /// Seconds between the two.
     sampled: f64,
-    /// By how many milliseconds the increase is extrapolated to either side.
+    /// By how many seconds the increase is extrapolated to either side.
     to_start: f64,
     to_end: f64,
     /// What the increase is multiplied with.
@@ -156,31 +156,37 @@ struct RateWindow {
 }
 
 impl RatePlan {
-    fn new(times: Times, walk: Walk<'_>, scale: f64) -> RatePlan {
+    fn new(times: Times, walk: Walk<'_>, per_seconds: f64) -> RatePlan {
         let steps = walk.steps.count;
         let mut plan = RatePlan {
             windows: Vec::with_capacity(steps),
             present: StepSet::none(steps),
             ..RatePlan::default()
         };
+        let seconds = |ms: i64| ms as f64 / 1000.0;
         plan.size_max = walk.each(|window| {
             let Slide { step, start_ms, end_ms, first, last } = window;
             if last - first < 2 {
                 return;
             }
             let (first_ms, last_ms) = (times[first], times[last - 1]);
-            let sampled = (last_ms - first_ms) as f64;
+            let sampled = seconds(last_ms - first_ms);
             let average = sampled / (last - first - 1) as f64;
             let threshold = average * 1.1;
-            let reach = |ms: i64| if ms as f64 >= threshold { average / 2.0 } else { ms as f64 };
-            let (to_start, to_end) = (reach(first_ms - start_ms), reach(end_ms - last_ms));
-            let factor = (sampled + to_start + to_end) / (sampled * scale);
+            let reach = |seconds: f64| if seconds >= threshold { average / 2.0 } else { seconds };
+            let (to_start, to_end) = (reach(seconds(first_ms - start_ms)), reach(seconds(end_ms - last_ms)));
+            let factor = factor(sampled, to_start, to_end, per_seconds);
             plan.present.insert(step);
             plan.windows.push(RateWindow { step, first, last: last - 1, sampled, to_start, to_end, factor });
         });
         plan.times = times;
         plan
     }
+}
+
+/// In the order in which Prometheus computes it, so that the last bit is the same.
+fn factor(sampled: f64, to_start: f64, to_end: f64, per_seconds: f64) -> f64 {
+    (sampled + to_start + to_end) / sampled / per_seconds
 }
 
 /// Nothing if starts of counters are known: then resets may be where nothing falls.
@@ -194,10 +200,10 @@ fn rates(
     if is_counter && samples.start_timestamps.iter().any(|start| *start != 0) {
         return None;
     }
-    let scale = if call.function == Function::Rate { call.range_seconds() } else { 1.0 };
+    let per_seconds = if call.function == Function::Rate { call.range_seconds() } else { 1.0 };
     let steps = walk.steps.count;
     let times = &samples.timestamps;
-    let plan = plans.of(times, || RatePlan::new(times.clone(), walk, scale));
+    let plan = plans.of(times, || RatePlan::new(times.clone(), walk, per_seconds));
     let values = samples.values.as_slice();
     let falls = if is_counter { falls(values) } else { Vec::new() };
     let mut column = Column::empty(steps);
@@ -214,7 +220,9 @@ fn rates(
         let below_zero =
             is_counter && increase > 0.0 && oldest >= 0.0 && sampled * oldest < to_start * increase;
         let factor = if below_zero {
-            (sampled + sampled * (oldest / increase) + to_end) / (sampled * scale)
+            // Compared again as it is divided: rounding decides where both are nearly equal.
+            let to_zero = sampled * (oldest / increase);
+            self::factor(sampled, to_zero.min(to_start), to_end, per_seconds)
         } else {
             factor
         };

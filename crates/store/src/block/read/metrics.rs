@@ -18,6 +18,22 @@ use crate::snapshot::merge::{SeriesList, SeriesPoints};
 use crate::snapshot::parts::{PartExemplar, PointWant, RunBounds};
 use crate::snapshot::{SeriesQuery, TimeRange, json_map, series_record};
 
+/// What a series is made of: all columns but its row and the attributes as others read them.
+const SERIES_COLUMNS: [&str; 12] = [
+    "fingerprint",
+    "metric",
+    "kind",
+    "unit",
+    "description",
+    "temporality",
+    "monotonic",
+    "service",
+    "resource",
+    "scope",
+    "attribute_list",
+    "metric_type",
+];
+
 /// A series of `series.parquet`.
 fn series_of(columns: &Columns<'_>, row: usize) -> SeriesEntry {
     let text = |name: &str| -> Arc<str> { columns.text(name, row).unwrap_or_default().into() };
@@ -341,7 +357,7 @@ impl Block {
         let table = self.table(Table::Series)?.with_dictionaries()?;
         let mut out = Vec::with_capacity(table.num_rows() as usize);
         for group in 0..table.groups() {
-            for rows in table.read_group(group, None, None)? {
+            for rows in table.read_group(group, None, Some(&SERIES_COLUMNS))? {
                 series_of_all(&rows, &mut out);
             }
         }
