@@ -149,7 +149,7 @@ fn succeeds(command: &mut Command) -> bool {
 
 /// Starts a server, sends everything, stops it in order. Returns how many spans were sent.
 fn fill(data_dir: &Path, generator: &Generator) -> u64 {
-    let mut server = Server::start(data_dir);
+    let mut server = Server::start(data_dir, &without_derived_metrics(data_dir));
     let requests = generator.traces(SPANS).chain(generator.logs(RECORDS)).chain(generator.metrics(POINTS));
     let encoded: Vec<_> =
         requests.enumerate().map(|(number, request)| Encoded::new(&request, number as u64, true)).collect();
@@ -162,13 +162,23 @@ fn fill(data_dir: &Path, generator: &Generator) -> u64 {
     report.acknowledged[0]
 }
 
+/// A configuration beside the folder. Metrics derived from spans are of now, and their exemplars would give each trace that
+/// they name a second row, in the block of now.
+#[expect(clippy::disallowed_methods, reason = "the file is the test's own")]
+fn without_derived_metrics(data_dir: &Path) -> PathBuf {
+    let file = data_dir.with_file_name("throughline.yaml");
+    std::fs::create_dir_all(data_dir).expect("make the folder");
+    std::fs::write(&file, "throughline:\n  derive:\n    enabled: false\n").expect("write the configuration");
+    file
+}
+
 struct Server {
     child: Child,
     grpc: SocketAddr,
 }
 
 impl Server {
-    fn start(data_dir: &Path) -> Server {
+    fn start(data_dir: &Path, config: &Path) -> Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_throughline"))
             .args([
                 "serve",
@@ -181,6 +191,8 @@ impl Server {
             ])
             .args(["--until-stdin-closes", "--data-dir"])
             .arg(data_dir)
+            .arg("--config")
+            .arg(config)
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
