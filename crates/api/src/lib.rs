@@ -17,6 +17,7 @@ pub mod listener;
 pub mod metrics;
 mod native;
 pub mod params;
+mod patterns;
 pub mod prometheus;
 pub mod states;
 
@@ -62,6 +63,11 @@ pub const ROUTES: &[(&str, &str, &str)] = &[
         "/api/throughline/v1/series",
         "metric service attribute quantile start end limit",
         "series; with a quantile also its curve for every latency histogram",
+    ),
+    (
+        "/api/throughline/v1/patterns",
+        "service new_since step start end limit",
+        "patterns of log lines with their counts over time, the most frequent first; new_since=1h: those never seen before",
     ),
     ("/api/throughline/v1/services", "start end", "the services that sent anything"),
     ("/api/throughline/v1/ledger", "", "received = stored + deduplicated + rejected, per signal"),
@@ -121,6 +127,7 @@ pub fn native(context: Context) -> Router {
         .route("/logs", get(native::logs))
         .route("/exemplars", get(native::exemplars))
         .route("/series", get(native::series))
+        .route("/patterns", get(patterns::patterns))
         .route("/services", get(native::services))
         .route("/ledger", get(native::ledger))
         .route("/walk", get(native::walk))

@@ -37,6 +37,11 @@ type Pairs = Query<Vec<(String, String)>>;
 pub(crate) type Answer = Result<Response, Failure>;
 
 impl Api {
+    /// Now, nanoseconds since the epoch.
+    pub(crate) fn now(&self) -> i64 {
+        self.context.clock.now()
+    }
+
     fn params(&self, Query(pairs): Pairs, known: &[&str]) -> Result<Params, Failure> {
         Params::new(pairs, known, self.context.clock.now())
     }

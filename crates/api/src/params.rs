@@ -99,6 +99,15 @@ impl Params {
         })
     }
 
+    /// A moment: a time, or how long ago it was (`1h`).
+    pub fn since(&self, name: &str) -> Result<Option<i64>, Failure> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        match parse_duration(text) {
+            Some(ago) => Ok(Some(self.now.saturating_sub(ago))),
+            None => self.time(name, text).map(Some),
+        }
+    }
+
     /// A duration in nanoseconds.
     pub fn duration(&self, name: &str) -> Result<Option<i64>, Failure> {
         let Some(text) = self.text(name) else { return Ok(None) };
@@ -255,6 +264,7 @@ mod tests {
             "attribute",
             "min_duration",
             "include",
+            "new_since",
         ];
         let pairs = pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         Params::new(pairs, &known, NOW).expect("known")
@@ -290,6 +300,7 @@ mod tests {
         assert!(params(&[("quantile", "99")]).quantile().is_err());
         assert!(params(&[("attribute", "x")]).attributes().is_err());
         assert!(params(&[("min_duration", "5")]).duration("min_duration").is_err());
+        assert!(params(&[("new_since", "yesterday")]).since("new_since").is_err());
         assert!(params(&[("include", "spans,events")]).include().is_err());
         assert!(params(&[("include", "spans,")]).include().is_err());
     }
@@ -297,6 +308,11 @@ mod tests {
     #[test]
     fn what_can_be_read_is_typed() {
         assert_eq!(params(&[]).limit(10, 100).ok(), Some(10));
+        for hour_ago in ["1h", "-1h", "1789996400"] {
+            let since = params(&[("new_since", hour_ago)]).since("new_since").ok();
+            assert_eq!(since, Some(Some(NOW - 3_600_000_000_000)), "{hour_ago}");
+        }
+        assert_eq!(params(&[]).since("new_since").ok(), Some(None));
         assert_eq!(params(&[]).include().ok(), Some(Want::ALL));
         assert_eq!(params(&[("include", "")]).include().ok(), Some(Want::ALL));
         assert_eq!(params(&[("include", "spans")]).include().ok(), Some(Want::SPANS));

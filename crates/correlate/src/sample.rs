@@ -5,7 +5,7 @@ use throughline_model::link::TraceSource;
 use throughline_model::point::{MetricType, PointKind};
 use throughline_model::protobuf;
 use throughline_model::record::{LogRecord, Point, Series, Span};
-use throughline_model::{SpanId, TraceId};
+use throughline_model::{Level, SpanId, TraceId};
 
 pub const MS: i64 = 1_000_000;
 pub const SECOND: i64 = 1_000_000_000;
@@ -52,17 +52,20 @@ pub fn log(span: Option<u64>, service: &str, time_ms: i64, severity: u8, body: &
         observed_time: time_ms * MS,
         severity_number: severity,
         severity_text: String::new(),
+        level: Level::from_severity(severity),
         body: Json::from(body),
         trace_id: Some(trace_id(1)),
         span_id: span.map(span_id),
         flags: 1,
         trace_source: TraceSource::Field,
+        unsampled: false,
         trace_id_original: None,
         service: service.to_owned(),
         resource: Map::new(),
         scope: Map::new(),
         event_name: String::new(),
         attributes: Map::new(),
+        pattern_id: None,
     }
 }
 

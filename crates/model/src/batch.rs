@@ -84,7 +84,8 @@ pub mod log {
     pub const SPAN_ID: usize = 7;
     /// `UInt32`: W3C trace flags in the low 8 bits.
     pub const FLAGS: usize = 8;
-    /// `UInt8`: a [`crate::link::TraceSource`].
+    /// `UInt8`: a [`crate::link::TraceSource`], with the bit [`crate::link::UNSAMPLED`] where the sender's sampler decided
+    /// against the trace.
     pub const TRACE_SOURCE: usize = 9;
     /// `Utf8`: the trace id as it was written, where that is not 32 lower-case hex digits in OTLP's own field; also
     /// where it could not be read, and then `TRACE_ID` is null.
@@ -101,6 +102,8 @@ pub mod log {
     pub const ATTRIBUTES: usize = 15;
     /// `Utf8`: what the sender's limits dropped, as JSON; null where nothing.
     pub const DROPPED: usize = 16;
+    /// `UInt8`: a [`crate::Level`].
+    pub const LEVEL: usize = 17;
 }
 
 /// Column positions of a metric batch's series.

@@ -17,6 +17,24 @@ pub struct TraceId(pub [u8; 16]);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SpanId(pub [u8; 8]);
 
+/// The id of a pattern of log lines, which the same lines of a service have at any time and on any machine.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PatternId(pub u64);
+
+impl PatternId {
+    /// Reads 16 hex digits.
+    pub fn parse(text: &str) -> Option<PatternId> {
+        let is_hex = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_hex { u64::from_str_radix(text, 16).ok().map(PatternId) } else { None }
+    }
+}
+
+impl fmt::Display for PatternId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
 /// How a trace id was written where it was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -178,12 +196,6 @@ fn base64(text: &str) -> Option<Vec<u8>> {
 
 macro_rules! hex_text {
     ($type:ident, $parse:expr) => {
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-            }
-        }
-
         impl fmt::Debug for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Display::fmt(self, f)
@@ -205,8 +217,21 @@ macro_rules! hex_text {
     };
 }
 
+macro_rules! hex_bytes {
+    ($type:ident) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+    };
+}
+
+hex_bytes!(TraceId);
+hex_bytes!(SpanId);
 hex_text!(TraceId, |text| TraceId::parse(text).map(|(id, _)| id));
 hex_text!(SpanId, SpanId::parse);
+hex_text!(PatternId, PatternId::parse);
 
 #[cfg(test)]
 mod tests {
@@ -239,6 +264,16 @@ mod tests {
             ["", "0", "00000000000000000000000000000000", "xyz", "4bf92f3577b34da6a3ce929d0e0e47361", "-"]
         {
             assert_eq!(TraceId::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn pattern_ids_are_sixteen_digits() {
+        let id = PatternId(0x1f);
+        assert_eq!(id.to_string(), "000000000000001f");
+        assert_eq!(PatternId::parse("000000000000001F"), Some(id));
+        for text in ["", "1f", "+00000000000001f", "00000000000000000000000000000001"] {
+            assert_eq!(PatternId::parse(text), None, "{text}");
         }
     }
 

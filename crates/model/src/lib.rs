@@ -8,6 +8,7 @@ pub mod attribute;
 pub mod batch;
 pub mod id;
 pub mod label;
+pub mod level;
 pub mod link;
 pub mod native_histogram;
 pub mod point;
@@ -16,7 +17,8 @@ pub mod record;
 pub mod trace;
 
 pub use batch::{Batch, LogBatch, MetricBatch, SpanBatch};
-pub use id::{SpanId, TraceId};
+pub use id::{PatternId, SpanId, TraceId};
+pub use level::Level;
 
 use serde::{Deserialize, Serialize};
 

@@ -66,10 +66,14 @@ pub enum TraceSource {
     Text = 4,
 }
 
+/// The bit of a stored [`TraceSource`] that says that the sender's sampler decided against the trace: W3C's sampled flag is
+/// off, or the record has one of the fields that say the same. Where nothing says so the bit is off.
+pub const UNSAMPLED: u8 = 16;
+
 impl TraceSource {
     /// The source that a stored code stands for.
     pub fn from_code(code: u8) -> TraceSource {
-        match code {
+        match code & !UNSAMPLED {
             1 => TraceSource::Field,
             2 => TraceSource::Attribute,
             3 => TraceSource::Body,

@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::link::{LinkState, TraceSource};
 use crate::point::{MetricType, PointKind};
-use crate::{SpanId, TraceId};
+use crate::{Level, PatternId, SpanId, TraceId};
 
 /// A span.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,6 +79,9 @@ pub struct LogRecord {
     /// The severity's text.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub severity_text: String,
+    /// The level, from the severity or, where there is none, from wherever the record says it.
+    #[serde(default)]
+    pub level: Level,
     /// The body: text, or a structure.
     pub body: Json,
     /// The canonical trace id.
@@ -89,6 +92,9 @@ pub struct LogRecord {
     pub flags: u32,
     /// Where the trace context was found.
     pub trace_source: TraceSource,
+    /// Whether the record says that its trace was not sampled, so that there are no spans to find.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsampled: bool,
     /// The trace id as it was written, where that is another form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id_original: Option<String>,
@@ -103,6 +109,9 @@ pub struct LogRecord {
     pub event_name: String,
     /// The record's attributes.
     pub attributes: Map<String, Json>,
+    /// The pattern that its body has; none where it has no body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pattern_id: Option<PatternId>,
 }
 
 /// A series: what identifies a stream of data points.

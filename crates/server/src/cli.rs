@@ -124,6 +124,8 @@ pub enum QueryCommand {
     Traces(TracesArgs),
     /// Find log records, or show those of a trace or span
     Logs(LogsArgs),
+    /// Patterns of log lines, the most frequent first; with --new-since those that were never seen before
+    Patterns(PatternsArgs),
     /// Exemplars of a metric or a PromQL expression, each with the state of its link
     Exemplars(ExemplarsArgs),
     /// Series; with --quantile their curves
@@ -219,6 +221,27 @@ pub struct LogsArgs {
     #[arg(long, value_name = "TEXT")]
     pub contains: Option<String>,
     /// At most so many records
+    #[arg(long)]
+    pub limit: Option<usize>,
+    #[command(flatten)]
+    pub window: Window,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `patterns`.
+#[derive(Args, Debug)]
+pub struct PatternsArgs {
+    /// Those of this service
+    #[arg(long)]
+    pub service: Option<String>,
+    /// Only those of which nothing was seen before: so long ago (1h), or since a time
+    #[arg(long, value_name = "AGE", allow_hyphen_values = true)]
+    pub new_since: Option<String>,
+    /// The width of the buckets that --json counts in [default: 1m]
+    #[arg(long, value_name = "DURATION")]
+    pub step: Option<String>,
+    /// At most so many patterns
     #[arg(long)]
     pub limit: Option<usize>,
     #[command(flatten)]

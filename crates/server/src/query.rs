@@ -10,11 +10,11 @@ use throughline_correlate::units::{bytes, duration, rfc3339, three_digits, time_
 use throughline_correlate::walk::Walk;
 use throughline_model::SpanId;
 use throughline_model::record::{Exemplar, LogRecord, Series, TraceSummary};
-use throughline_store::ServiceSummary;
+use throughline_store::{Pattern, ServiceSummary};
 
 use crate::cli::{
-    Common, ExemplarsArgs, LogsArgs, QuantileArgs, QueryCommand, SeriesArgs, ServicesArgs, TraceArgs,
-    TracesArgs, WalkArgs, Window,
+    Common, ExemplarsArgs, LogsArgs, PatternsArgs, QuantileArgs, QueryCommand, SeriesArgs, ServicesArgs,
+    TraceArgs, TracesArgs, WalkArgs, Window,
 };
 use crate::client::{Answer, Client, segment};
 use crate::render::table::Table;
@@ -32,6 +32,7 @@ pub fn run(command: QueryCommand) -> Result<ExitCode> {
         QueryCommand::Trace(args) => trace(&args),
         QueryCommand::Traces(args) => traces(args),
         QueryCommand::Logs(args) => logs(args),
+        QueryCommand::Patterns(args) => patterns(args),
         QueryCommand::Exemplars(args) => exemplars(args),
         QueryCommand::Series(args) => series(args),
         QueryCommand::Services(args) => services(args),
@@ -208,7 +209,9 @@ fn logs(args: LogsArgs) -> Result<ExitCode> {
         for log in &found {
             let trace =
                 log.trace_id.filter(|_| !of_trace).map_or_else(String::new, |id| format!(" trace={id}"));
-            out(&format!("{}{}\n", render::log_lines::line(log, style), style.dim(&trace)));
+            let unsampled = if log.unsampled { " unsampled" } else { "" };
+            let trace = style.dim(&format!("{trace}{unsampled}"));
+            out(&format!("{}{trace}\n", render::log_lines::line(log, style)));
         }
         if found.is_empty() {
             let total = json.get("total").and_then(Json::as_u64).unwrap_or(0);
@@ -217,6 +220,37 @@ fn logs(args: LogsArgs) -> Result<ExitCode> {
         }
         out(&partial(json, found.len(), style)?);
         Ok(!found.is_empty())
+    })
+}
+
+fn patterns(args: PatternsArgs) -> Result<ExitCode> {
+    let [start, end] = window(args.window);
+    let parameters = [
+        ("service", args.service),
+        ("new_since", args.new_since),
+        ("step", args.step),
+        ("limit", args.limit.map(|limit| limit.to_string())),
+        start,
+        end,
+    ];
+    ask(&args.common, "/patterns", &parameters, |json, style| {
+        let found: Vec<Pattern> = list(json, "patterns")?;
+        let mut table =
+            Table::new(&[">lines", "level", "first seen", "last seen", "id", "service"]).ending("pattern");
+        for pattern in &found {
+            let levels: Vec<&str> = pattern.levels.iter().map(|of| of.level.name()).collect();
+            table.row([
+                pattern.count.to_string(),
+                levels.join(","),
+                rfc3339(pattern.first_seen / 1_000_000_000 * 1_000_000_000),
+                rfc3339(pattern.last_seen / 1_000_000_000 * 1_000_000_000),
+                pattern.id.to_string(),
+                pattern.service.clone(),
+                pattern.pattern.clone(),
+            ]);
+        }
+        let nothing = "no log line of the window has such a pattern; --start -24h looks further back than the last hour";
+        show_table(&table, found.len(), nothing, json, style)
     })
 }
 

@@ -138,6 +138,12 @@ fn check_everything(server: &Server) {
     server.check(&["logs", "--trace", id, "--span", "000000000000c0d2"], 0, &["WARN", "RetryAttempts=3"]);
     server.check(&["logs", "--service", "task-svc", "--severity", "warn"], 0, &["RetryAttempts=3"]);
     server.check(
+        &["patterns", "--service", "task-svc", "--new-since", "1h"],
+        0,
+        &["throttled, RetryAttempts=<_>", "got a request", "warn"],
+    );
+    server.check(&["patterns", "--new-since", "1s"], 1, &["has such a pattern"]);
+    server.check(
         &["exemplars", "--metric", "request.duration"],
         0,
         &[id, "resolved", "1 of 1 exemplars resolve"],
@@ -156,6 +162,7 @@ fn check_everything(server: &Server) {
         vec!["trace", id],
         vec!["traces"],
         vec!["logs"],
+        vec!["patterns"],
         vec!["exemplars"],
         vec!["series"],
         vec!["services"],

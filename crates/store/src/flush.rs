@@ -27,6 +27,8 @@ use crate::block::traces::{Summariser, TraceEntry};
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::memtable::Memtable;
+use crate::patterns::Learner;
+use crate::patterns::counts::Counts;
 use metrics::{ExemplarAt, MetricSources};
 
 /// How blocks are cut.
@@ -124,7 +126,8 @@ pub fn write_blocks(
         let mut builder = BlockBuilder::create(disk, data_dir, *next_block_id, 0, key, min_time)?;
         *next_block_id += 1;
         builder.meta.received_at = memtable.newest_at().unwrap_or_default();
-        let flush = PartFlush { spans: &spans, logs: &logs, metrics: &metrics, texts: &texts };
+        let learner = memtable.learner();
+        let flush = PartFlush { spans: &spans, logs: &logs, metrics: &metrics, texts: &texts, learner };
         flush.write(&mut builder, part)?;
         metas.push(builder.finish(&texts)?);
     }
@@ -162,6 +165,7 @@ struct PartFlush<'a> {
     logs: &'a LogSources,
     metrics: &'a MetricSources<'a>,
     texts: &'a Texts,
+    learner: &'a Learner,
 }
 
 impl PartFlush<'_> {
@@ -263,13 +267,17 @@ impl PartFlush<'_> {
         let schema = logs_schema(columns.fields());
         let mut table = TableWriter::create(builder.disk, &builder.folder, Table::Logs, 0, schema.clone())?;
         let schema = with_dictionaries(&schema);
+        let learner = self.learner;
+        let mut counts = Counts::default();
         for rows in self.logs.chunks(&order, &columns, self.texts, &schema) {
-            table.write(&rows?)?;
+            let rows = rows?;
+            counts.add(&rows, |service, masked| learner.learn(service, masked));
+            table.write(&rows)?;
         }
         // No token filters: a flushed block is merged within minutes, and its logs are one or two row groups.
         builder.sums.push(table.finish()?);
         builder.meta.rows.logs = order.len() as u64;
-        Ok(())
+        builder.write_patterns(&counts.finish(|id, first_seen| learner.seen(id, first_seen)))
     }
 }
 

@@ -15,6 +15,7 @@ pub mod fsck;
 pub mod ledger;
 pub mod manifest;
 pub mod memtable;
+pub mod patterns;
 pub mod retain;
 pub mod scrub;
 pub mod set_aside;
@@ -27,6 +28,7 @@ pub use engine::{Durability, Observer, Status, Store, StoreConfig, Write, WriteE
 pub use error::Error;
 pub use ledger::{Account, Ledger};
 pub use memtable::SeriesEntry;
+pub use patterns::{Pattern, PatternLevel, PatternQuery};
 pub use snapshot::{
     Found, LogQuery, SeriesQuery, ServiceSummary, Snapshot, TimeRange, TraceData, TraceQuery, Want,
 };

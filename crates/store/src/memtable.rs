@@ -7,6 +7,7 @@
 
 pub(crate) mod columns;
 mod growing;
+pub(crate) mod patterns;
 pub(crate) mod read;
 mod seen;
 
@@ -23,6 +24,9 @@ use throughline_model::batch::{
 };
 use throughline_model::point::{MetricType, PointKind};
 use throughline_model::{Signal, TraceId, label};
+
+use crate::patterns::Learner;
+use crate::patterns::table::PatternTable;
 
 use growing::Growing;
 use read::Counted;
@@ -43,6 +47,8 @@ pub(crate) struct MiniBatch {
     pub(crate) max_time: i64,
     /// Its rows by service and name, once somebody has asked.
     counted: OnceLock<Vec<Counted>>,
+    /// Of log records: their patterns, counted when somebody asks first.
+    patterns: OnceLock<Arc<PatternTable>>,
 }
 
 impl MiniBatch {
@@ -61,7 +67,13 @@ impl MiniBatch {
         let times = column_time(&rows, time).values();
         let min_time = times.iter().copied().min().unwrap_or(i64::MAX);
         let max_time = times.iter().copied().max().unwrap_or(i64::MIN);
-        MiniBatch { rows, by_trace, min_time, max_time, counted: OnceLock::new() }
+        let (counted, patterns) = (OnceLock::new(), OnceLock::new());
+        MiniBatch { rows, by_trace, min_time, max_time, counted, patterns }
+    }
+
+    /// The patterns of log records.
+    pub(crate) fn patterns(&self, learner: &Learner) -> &Arc<PatternTable> {
+        self.patterns.get_or_init(|| Arc::new(patterns::count(&self.rows, learner)))
     }
 
     /// The rows of one trace, by fingerprint; the caller compares the ids.
@@ -112,6 +124,7 @@ pub(crate) struct Shared {
     /// Copied by the first series that is new after a view was taken.
     pub(crate) series: Arc<Vec<Arc<SeriesEntry>>>,
     pub(crate) seen: Arc<Seen>,
+    pub(crate) learner: Arc<Learner>,
 }
 
 /// What only inserting needs.
@@ -132,6 +145,7 @@ pub struct Memtable {
     /// who holds it may be made to wait for the query.
     shared: RwLock<Shared>,
     seen: Arc<Seen>,
+    learner: Arc<Learner>,
     bytes: AtomicUsize,
     /// When the oldest batch was received, nanoseconds since the epoch; `i64::MAX` while there is none.
     oldest_at: AtomicI64,
@@ -141,15 +155,7 @@ pub struct Memtable {
 
 impl Default for Memtable {
     fn default() -> Self {
-        let shared = Shared::default();
-        Memtable {
-            known: Mutex::default(),
-            seen: shared.seen.clone(),
-            shared: RwLock::new(shared),
-            bytes: AtomicUsize::new(0),
-            oldest_at: AtomicI64::new(i64::MAX),
-            newest_at: AtomicI64::new(i64::MIN),
-        }
+        Memtable::with_learner(Learner::new())
     }
 }
 
@@ -157,6 +163,25 @@ impl Memtable {
     /// An empty memtable.
     pub fn new() -> Memtable {
         Memtable::default()
+    }
+
+    /// An empty memtable whose lines have the patterns that a learner knows.
+    pub fn with_learner(learner: Arc<Learner>) -> Memtable {
+        let shared = Shared { learner: learner.clone(), ..Shared::default() };
+        Memtable {
+            known: Mutex::default(),
+            seen: shared.seen.clone(),
+            shared: RwLock::new(shared),
+            learner,
+            bytes: AtomicUsize::new(0),
+            oldest_at: AtomicI64::new(i64::MAX),
+            newest_at: AtomicI64::new(i64::MIN),
+        }
+    }
+
+    /// What knows the patterns of its lines.
+    pub(crate) fn learner(&self) -> &Arc<Learner> {
+        &self.learner
     }
 
     /// Takes a batch in; it is visible to views from now on. `received_at` is in nanoseconds since the epoch.

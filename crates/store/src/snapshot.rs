@@ -17,6 +17,7 @@ use throughline_model::{Signal, TraceId};
 use crate::block::Block;
 use crate::error::Error;
 use crate::memtable::MemtableView;
+use crate::patterns::{Pattern, PatternList, PatternQuery};
 
 pub(crate) use merge::summarise;
 pub(crate) use rows::{exemplar_row, json_map, log_row, series_record, span_row};
@@ -286,8 +287,9 @@ impl Snapshot {
             if !query.range.overlaps(block.min_time(), block.max_time()) {
                 continue;
             }
-            if let Err(error) = block.search_logs(&query, &mut found.items) {
-                found.partial.push(error.to_string());
+            match block.search_logs(&query, &mut found.items) {
+                Ok(()) => found.partial.extend(block.pattern_damage()),
+                Err(error) => found.partial.push(error.to_string()),
             }
             keep(&mut found.items, &mut query);
         }
@@ -371,6 +373,33 @@ impl Snapshot {
         Ok(Found { items: services.finish(), partial })
     }
 
+    /// The patterns of log records in a window, the most frequent first, from what memtables and blocks have counted.
+    pub fn patterns(&self, query: &PatternQuery) -> Result<Found<Pattern>, Error> {
+        let mut list = PatternList::new(query);
+        let mut partial = self.missing.to_vec();
+        let mut blocks: Vec<&Arc<Block>> =
+            self.blocks.iter().filter(|b| query.range.overlaps(b.min_time(), b.max_time())).collect();
+        blocks.sort_by_key(|block| block.meta().id);
+        for block in blocks {
+            match block.pattern_table() {
+                Ok(Some(table)) => list.add(&table),
+                Ok(None) if block.lacks_patterns() => partial.push(format!(
+                    "the records of block {} are in no count: it was written before there were patterns",
+                    block.meta().name
+                )),
+                Ok(None) => {}
+                Err(error) => partial.push(error.to_string()),
+            }
+        }
+        for memtable in &self.memtables {
+            memtable.patterns(query.range, &mut list);
+        }
+        let learner = self.memtables.last().map(MemtableView::learner);
+        let (items, reason) = list.finish(|id| learner?.text(id));
+        partial.extend(reason);
+        Ok(Found { items, partial })
+    }
+
     /// Whether the trace that something refers to is here and, if not, why.
     pub fn link_state(&self, id: TraceId) -> Result<LinkState, Error> {
         if self.memtables.iter().any(|memtable| memtable.has_spans(id)) {
@@ -384,6 +413,7 @@ impl Snapshot {
         let data = self.trace(id, Want { spans: false, logs: true, exemplars: true })?;
         let last = data.logs.iter().map(|log| log.time).chain(data.exemplars.iter().map(|e| e.time)).max();
         Ok(match last {
+            _ if data.logs.iter().any(|log| log.unsampled) => LinkState::Unsampled,
             Some(time) if time >= self.taken_at - PENDING_NS => LinkState::Pending,
             _ => LinkState::NeverReceived,
         })

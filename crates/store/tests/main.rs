@@ -6,6 +6,7 @@ mod fsck;
 mod harness;
 mod mutations;
 mod observe;
+mod patterns;
 mod power_cut;
 mod retries;
 mod scrub;

@@ -13,6 +13,7 @@
 mod compression;
 mod decode;
 mod error;
+mod level;
 pub mod loki;
 pub mod otlp;
 pub mod prometheus;

@@ -11,13 +11,14 @@ pub(crate) mod json;
 mod labels;
 mod refusal;
 
-use throughline_model::Batch;
 use throughline_model::attribute;
 use throughline_model::batch::{LogBatchBuilder, LogRow, ResourceIndex, ScopeIndex};
 use throughline_model::protobuf::{Field, Malformed, Reader};
+use throughline_model::{Batch, Level};
 
 use self::labels::StreamLabels;
 use self::refusal::{Refusal, Tally};
+use crate::level;
 use crate::trace_context::{self, Finder};
 use crate::{DecodeContext, DecodeError, Decoded};
 
@@ -79,6 +80,8 @@ struct Stream<'a> {
     labels: &'a StreamLabels,
     /// The labels as an attribute list, where one of them may refer to a trace.
     references: Vec<u8>,
+    /// The level of all its lines, where a label names one.
+    level: Option<Level>,
 }
 
 /// An entry's fields as they are on the wire.
@@ -125,7 +128,8 @@ impl Walk<'_> {
             return Ok(());
         }
         let resource = self.builder.add_resource(labels.service(), labels.json());
-        let stream = Stream { resource, labels: &labels, references: labels.references() };
+        let (references, level) = (labels.references(), labels.level());
+        let stream = Stream { resource, labels: &labels, references, level };
         let mut reader = Reader::new(message);
         while let Some((number, field)) = reader.next_field()? {
             if let (2, Field::Bytes(entry)) = (number, field) {
@@ -187,6 +191,8 @@ impl Walk<'_> {
             .or_else(|| trace_context::from_attributes(&stream.references))
             .or_else(|| finder.in_body(line))
             .unwrap_or_default();
+        let said = level::Said { severity_number: 0, severity_text: "", attributes, body: line };
+        let level = stream.level.unwrap_or_else(|| level::detect(&said));
         self.builder.push(&LogRow {
             resource: stream.resource,
             scope: self.scope,
@@ -200,10 +206,12 @@ impl Walk<'_> {
             span_id: found.span_id,
             flags: found.flags.map_or(0, u32::from),
             trace_source: found.source,
+            is_unsampled: found.is_unsampled(0),
             trace_id_original: &found.original,
             event_name: "",
             attributes,
             dropped: "",
+            level,
         });
         Ok(())
     }

@@ -2,10 +2,11 @@
 //!
 //! The places are tried in the order in which they can be trusted: attributes ([`from_attributes`]), a body that is
 //! a JSON object ([`json`]), free text ([`text`]). Keys are compared without case and punctuation, so that
-//! `trace_id`, `traceId`, `trace.id` and `TraceID` are one name. Most records have no context at all; for them the
-//! cost is one search of the body for `race`.
+//! `trace_id`, `traceId`, `trace.id` and `TraceID` are one name ([`roles`]). Most records have no context at all; for them
+//! the cost is one search of the body for `race`, and a look at its brackets.
 
 mod json;
+mod roles;
 mod text;
 
 use std::borrow::Cow;
@@ -14,6 +15,9 @@ use memchr::memmem;
 use throughline_model::attribute::{self, Value};
 use throughline_model::link::TraceSource;
 use throughline_model::{SpanId, TraceId, id::TraceIdForm};
+
+pub(crate) use roles::may_be_role;
+use roles::{Role, role_of};
 
 /// The longest text that is kept of a reference that cannot be read: longer than any form that is in use.
 const ORIGINAL_BYTES: usize = 128;
@@ -25,12 +29,23 @@ pub struct TraceContext<'a> {
     pub trace_id: Option<TraceId>,
     /// The span's id, where it was there and could be read.
     pub span_id: Option<SpanId>,
-    /// W3C trace flags, where a `traceparent` or an X-Ray header gave them.
+    /// W3C trace flags, where a header or a field gave them.
     pub flags: Option<u8>,
+    /// Whether the trace is sampled, where something said so.
+    pub sampled: Option<bool>,
     /// Where it was found.
     pub source: TraceSource,
     /// The trace id as it was written; empty where that is the canonical form.
     pub original: Cow<'a, str>,
+}
+
+impl TraceContext<'_> {
+    /// Whether the trace is known not to be sampled. `flags` are those of OTLP's own field, in which zero is no answer: it is
+    /// what senders leave there that know nothing of flags.
+    pub fn is_unsampled(&self, flags: u32) -> bool {
+        let said = if flags == 0 { self.sampled } else { Some(flags & 1 != 0) };
+        self.source != TraceSource::None && said == Some(false)
+    }
 }
 
 /// Finds trace context in bodies. Holds the prepared search, so make one and keep it.
@@ -54,14 +69,16 @@ impl Finder {
 
     /// Finds trace context in a body: its text, or its JSON.
     pub fn in_body<'a>(&self, body: &'a str) -> Option<TraceContext<'a>> {
-        // Every name that is known contains "trace", capitalised or not; "otelTraceID" as well as "TRACE_ID".
-        let first = self.next(body.as_bytes(), 0)?;
-        if body.trim_start().starts_with('{')
+        // Nearly every name that is known contains "trace", capitalised or not; "otelTraceID" as well as "TRACE_ID".
+        let first = self.next(body.as_bytes(), 0);
+        let trimmed = body.trim_start();
+        if trimmed.starts_with('{')
+            && (first.is_some() || is_compact_event(trimmed))
             && let Some(found) = json::find(body)
         {
             return Some(found);
         }
-        text::find(self, body, first)
+        first.and_then(|first| text::find(self, body, first)).or_else(|| text::find_unnamed(body))
     }
 
     /// The next place at or after `from` where "race" or "RACE" stands.
@@ -74,6 +91,11 @@ impl Finder {
     }
 }
 
+/// Whether JSON is an event in Serilog's compact format, whose trace is called `@tr`.
+fn is_compact_event(body: &str) -> bool {
+    body.get(..4) == Some("{\"@t") && memmem::find(body.as_bytes(), b"\"@tr\"").is_some()
+}
+
 /// Finds trace context in an attribute list.
 pub fn from_attributes(list: &[u8]) -> Option<TraceContext<'_>> {
     let mut gathered = Gathered::default();
@@ -81,7 +103,9 @@ pub fn from_attributes(list: &[u8]) -> Option<TraceContext<'_>> {
         let Some(role) = role_of(key.as_bytes()) else { continue };
         match value {
             Value::Str(text) => gathered.offer(role, Cow::Borrowed(text)),
+            Value::Int(number) if role == Role::Priority => gathered.offer(role, number.to_string().into()),
             Value::Int(number) => gathered.offer(role, Cow::Owned((number as u64).to_string())),
+            Value::Bool(flag) => gathered.offer_flag(role, flag),
             Value::Bytes(bytes) => gathered.offer(role, Cow::Owned(hex(bytes))),
             _ => {}
         }
@@ -89,112 +113,104 @@ pub fn from_attributes(list: &[u8]) -> Option<TraceContext<'_>> {
     gathered.finish(TraceSource::Attribute)
 }
 
-/// Whether a key may name trace context: a cheap test that lets through few others.
-#[inline]
-pub(crate) fn may_be_role(key: &[u8]) -> bool {
-    // Every known key ends in "trace" or "span" with an "id" after it, or in "trace", or in "traceparent".
-    let [.., a, b] = key else { return false };
-    match [a | 0x20, b | 0x20] {
-        [b'i', b'd'] => {
-            let [name @ .., last] = key.get(..key.len() - 2).unwrap_or_default() else { return false };
-            let name = if last.is_ascii_alphanumeric() {
-                key.get(..key.len() - 2).unwrap_or_default()
-            } else {
-                name
-            };
-            ends_with(name, b"ace") || ends_with(name, b"pan")
-        }
-        [b'c', b'e'] => ends_with(key, b"trace"),
-        [b'n', b't'] => ends_with(key, b"parent"),
-        _ => false,
-    }
-}
-
-fn ends_with(text: &[u8], lower: &[u8]) -> bool {
-    text.len() >= lower.len()
-        && text.get(text.len() - lower.len()..).is_some_and(|end| end.eq_ignore_ascii_case(lower))
-}
-
-/// What a key's value is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    /// A trace id in any form.
-    Trace,
-    /// A span id in any form.
-    Span,
-    /// A W3C `traceparent`.
-    Traceparent,
-    /// An `X-Amzn-Trace-Id` header.
-    XRay,
-}
-
-/// The role of an attribute's or field's key.
-fn role_of(key: &[u8]) -> Option<Role> {
-    if !may_be_role(key) {
-        return None;
-    }
-    let mut plain = [0u8; 32];
-    let mut length = 0;
-    for byte in key.iter().filter(|byte| byte.is_ascii_alphanumeric()) {
-        *plain.get_mut(length)? = byte.to_ascii_lowercase();
-        length += 1;
-    }
-    match plain.get(..length)? {
-        b"traceid"
-        | b"ddtraceid"
-        | b"oteltraceid"
-        | b"xb3traceid"
-        | b"b3traceid"
-        | b"ottraceid"
-        | b"apmtraceid"
-        | b"logginggoogleapiscomtrace" => Some(Role::Trace),
-        b"spanid"
-        | b"ddspanid"
-        | b"otelspanid"
-        | b"xb3spanid"
-        | b"b3spanid"
-        | b"otspanid"
-        | b"logginggoogleapiscomspanid" => Some(Role::Span),
-        b"traceparent" | b"httprequestheadertraceparent" | b"w3ctraceparent" => Some(Role::Traceparent),
-        b"xamzntraceid" | b"amzntraceid" | b"xraytraceid" | b"awsxraytraceid" => Some(Role::XRay),
-        _ => None,
-    }
-}
-
 /// What was found under known keys. The first of each role counts.
 #[derive(Default)]
 struct Gathered<'a> {
     trace: Option<Cow<'a, str>>,
+    trace_high: Option<Cow<'a, str>>,
     span: Option<Cow<'a, str>>,
+    transaction: Option<Cow<'a, str>>,
     flags: Option<u8>,
+    sampled: Option<bool>,
 }
 
 impl<'a> Gathered<'a> {
     fn offer(&mut self, role: Role, value: Cow<'a, str>) {
         match role {
             Role::Trace => self.offer_trace(value),
+            Role::TraceHigh => _ = self.trace_high.get_or_insert(value),
             Role::Span => _ = self.span.get_or_insert(value),
+            Role::Transaction => _ = self.transaction.get_or_insert(value),
             Role::Traceparent => {
                 let mut parts = value.trim().split('-').skip(2);
                 if let (Some(span), Some(flags)) = (parts.next(), parts.next()) {
                     self.span.get_or_insert(Cow::Owned(span.to_owned()));
-                    self.flags = self.flags.or(u8::from_str_radix(flags, 16).ok());
+                    self.offer_flags(u8::from_str_radix(flags, 16).ok());
                 }
                 self.offer_trace(value);
             }
-            Role::XRay => {
-                let mut root = None;
-                for part in value.split(';') {
-                    match part.trim().split_once('=') {
-                        Some(("Root", id)) => root = Some(id.to_owned()),
-                        Some(("Parent", id)) => _ = self.span.get_or_insert(Cow::Owned(id.to_owned())),
-                        Some(("Sampled", sampled)) => self.flags = Some(u8::from(sampled == "1")),
-                        _ => {}
-                    }
-                }
-                self.offer_trace(root.map_or(value, Cow::Owned));
+            Role::XRay => self.offer_x_ray(value),
+            Role::B3 => self.offer_parts(&value, '-'),
+            Role::Jaeger => self.offer_parts(&value, ':'),
+            Role::CloudTrace => self.offer_cloud_trace(&value),
+            Role::Flags => self.offer_flags(parse_flags(&value)),
+            Role::Sampled => self.sampled = self.sampled.or_else(|| parse_sampled(&value)),
+            Role::Priority => {
+                let priority = value.trim().parse::<i64>().ok();
+                self.sampled = self.sampled.or(priority.map(|priority| priority > 0));
             }
         }
+    }
+
+    fn offer_flag(&mut self, role: Role, flag: bool) {
+        if role == Role::Sampled {
+            self.sampled = self.sampled.or(Some(flag));
+        }
+    }
+
+    fn offer_flags(&mut self, flags: Option<u8>) {
+        self.flags = self.flags.or(flags);
+        self.sampled = self.sampled.or(flags.map(|flags| flags & 1 != 0));
+    }
+
+    /// `Root=…;Parent=…;Sampled=…`, or the root alone.
+    fn offer_x_ray(&mut self, value: Cow<'a, str>) {
+        let mut root = None;
+        for part in value.split(';') {
+            match part.trim().split_once('=') {
+                Some(("Root", id)) => root = Some(id.to_owned()),
+                Some(("Parent", id)) => _ = self.span.get_or_insert(Cow::Owned(id.to_owned())),
+                Some(("Sampled", "0")) => self.offer_flags(Some(0)),
+                Some(("Sampled", "1")) => self.offer_flags(Some(1)),
+                _ => {}
+            }
+        }
+        self.offer_trace(root.map_or(value, Cow::Owned));
+    }
+
+    /// Trace, span and, at the end, the sampling state, with a sign between them.
+    fn offer_parts(&mut self, value: &str, separator: char) {
+        let parts: Vec<&str> = value.trim().splitn(5, separator).collect();
+        let (trace, span, state) = match parts.as_slice() {
+            // Jaeger has the parent before its flags, B3 after its state.
+            [trace, span, _, flags] if separator == ':' => (trace, span, Some(flags)),
+            [trace, span] if separator == '-' => (trace, span, None),
+            [trace, span, state] | [trace, span, state, _] if separator == '-' => (trace, span, Some(state)),
+            _ => return,
+        };
+        if let Some(state) = state {
+            self.offer_flags(match *state {
+                "d" => Some(1),
+                state => u8::from_str_radix(state, 16).ok().map(|flags| flags & 1),
+            });
+        }
+        self.span.get_or_insert(Cow::Owned((*span).to_owned()));
+        self.offer_trace(Cow::Owned((*trace).to_owned()));
+    }
+
+    /// `trace/span;o=1`.
+    fn offer_cloud_trace(&mut self, value: &str) {
+        let (ids, options) = value.trim().split_once(';').unwrap_or((value.trim(), ""));
+        let (trace, span) = ids.split_once('/').unwrap_or((ids, ""));
+        if let Ok(span) = span.parse::<u64>() {
+            self.span.get_or_insert(Cow::Owned(format!("{span:016x}")));
+        }
+        match options {
+            "o=0" => self.offer_flags(Some(0)),
+            "o=1" => self.offer_flags(Some(1)),
+            _ => {}
+        }
+        self.offer_trace(Cow::Owned(trace.to_owned()));
     }
 
     fn offer_trace(&mut self, value: Cow<'a, str>) {
@@ -205,33 +221,58 @@ impl<'a> Gathered<'a> {
 
     fn finish(self, source: TraceSource) -> Option<TraceContext<'a>> {
         let text = self.trace?;
+        let span_id = self.span.as_deref().and_then(parse_span).or_else(|| {
+            // Other things are called transactions too: only what looks like a span's id is taken for one.
+            SpanId::from_slice(&lower_hex::<8>(self.transaction?.as_bytes())?)
+        });
+        let found = TraceContext {
+            trace_id: None,
+            span_id,
+            flags: self.flags,
+            sampled: self.sampled,
+            source,
+            original: Cow::Borrowed(""),
+        };
         if let Some(id) = lower_hex(text.as_bytes()) {
-            let span_id = self.span.as_deref().and_then(parse_span);
-            let trace_id = TraceId::from_bytes(id);
-            return Some(TraceContext {
-                trace_id,
-                span_id,
-                flags: self.flags,
-                source,
-                original: Cow::Borrowed(""),
-            });
+            return Some(TraceContext { trace_id: TraceId::from_bytes(id), ..found });
         }
-        let span_id = self.span.as_deref().and_then(parse_span);
         // Google writes `projects/<project>/traces/<id>`.
         let bare = text.rsplit_once("traces/").map_or(&*text, |(_, id)| id);
         let parsed = TraceId::parse(bare);
+        let high = self.trace_high.and_then(|high| lower_hex::<8>(high.as_bytes()));
+        let trace_id = parsed.map(|(id, form)| match (form, high) {
+            (TraceIdForm::Decimal, Some(high)) => {
+                let whole = u128::from(u64::from_be_bytes(high)) << 64 | u128::from(id.low());
+                TraceId(whole.to_be_bytes())
+            }
+            _ => id,
+        });
         let original = match parsed {
             Some((_, TraceIdForm::Hex32)) => Cow::Borrowed(""),
             _ if text.len() > ORIGINAL_BYTES => Cow::Owned(shortened(&text).to_owned()),
             _ => text,
         };
-        Some(TraceContext {
-            trace_id: parsed.map(|(id, _)| id),
-            span_id,
-            flags: self.flags,
-            source,
-            original,
-        })
+        Some(TraceContext { trace_id, original, ..found })
+    }
+}
+
+/// W3C trace flags as text: hex digits, or .NET's names.
+fn parse_flags(text: &str) -> Option<u8> {
+    match text.trim() {
+        "None" => Some(0),
+        "Recorded" => Some(1),
+        digits => u8::from_str_radix(digits, 16).ok(),
+    }
+}
+
+/// Whether something is sampled, as text.
+fn parse_sampled(text: &str) -> Option<bool> {
+    let text = text.trim();
+    let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+    match () {
+        () if is(&["true", "1", "01", "yes"]) => Some(true),
+        () if is(&["false", "0", "00", "no"]) => Some(false),
+        () => None,
     }
 }
 
@@ -322,7 +363,7 @@ pub(crate) fn from_fields(trace_id: &[u8], span_id: &[u8]) -> Option<TraceContex
             (TraceId::from_slice(trace_id), hex(head))
         }
     };
-    Some(TraceContext { trace_id, span_id, flags: None, source, original: Cow::Owned(original) })
+    Some(TraceContext { trace_id, span_id, source, original: Cow::Owned(original), ..Default::default() })
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -6,13 +6,14 @@
 mod messages;
 
 use arrow_array::cast::AsArray as _;
+use arrow_array::types::UInt8Type;
 use messages::{Entry, PushRequest, Stream, entry, stream};
 use prost::Message as _;
 use throughline_model::attribute;
 use throughline_model::batch::{
-    column_binary, column_dictionary, column_fixed, column_text, column_time, log,
+    column_binary, column_dictionary, column_fixed, column_number, column_text, column_time, log,
 };
-use throughline_model::{Batch, LogBatch, Signal};
+use throughline_model::{Batch, Level, LogBatch, Signal};
 use throughline_wire::loki::{STREAM_SCOPE, summary};
 use throughline_wire::{
     Compression, DecodeContext, DecodeError, DecodeLimits, Decoded, Decoder, Encoding, RejectReason, decode,
@@ -64,6 +65,21 @@ fn records(decoded: &Decoded) -> Vec<(String, i64, String, String)> {
         )
     };
     (0..logs.rows.num_rows()).map(record).collect()
+}
+
+#[test]
+fn levels_come_from_labels_metadata_and_lines() {
+    let lines = || {
+        vec![
+            entry(NOW, b"level=warn x", &[]),
+            entry(NOW, b"x", &[("severity", "err")]),
+            entry(NOW, b"x", &[]),
+        ]
+    };
+    let decoded = push(vec![stream(r#"{app="a"}"#, lines()), stream(r#"{app="b", Level="fatal"}"#, lines())]);
+    let levels = column_number::<UInt8Type>(&logs(&decoded).rows, log::LEVEL).values();
+    let names: Vec<&str> = levels.iter().map(|code| Level::from_code(*code).name()).collect();
+    assert_eq!(names, ["warn", "error", "unknown", "fatal", "fatal", "fatal"]);
 }
 
 #[test]

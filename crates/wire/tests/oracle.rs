@@ -23,7 +23,8 @@ use throughline_model::batch::{
     column_binary, column_dictionary, column_fixed, column_number, column_text, column_time, exemplar, log,
     point, series, span,
 };
-use throughline_model::{Batch, MetricBatch, Signal, attribute};
+use throughline_model::link::UNSAMPLED;
+use throughline_model::{Batch, Level, MetricBatch, Signal, attribute};
 use throughline_wire::{DecodeContext, DecodeLimits, Decoded, Decoder, Encoding, RejectReason};
 
 type Counts = BTreeMap<RejectReason, u64>;
@@ -250,7 +251,13 @@ fn check_record(rows: &RecordBatch, row: usize, expected: &LogRecord, resource: 
         assert!(!text(rows, log::TRACE_ID_ORIGINAL, row).is_empty());
     }
     // Where the field has none, an attribute that happens to be called `trace_id` may.
-    assert_eq!(small(rows, log::TRACE_SOURCE, row) == 1, !zero(&expected.trace_id));
+    let source = small(rows, log::TRACE_SOURCE, row);
+    assert_eq!(source & !UNSAMPLED == 1, !zero(&expected.trace_id));
+    let says_unsampled = expected.flags != 0 && expected.flags & 1 == 0;
+    assert!(source & UNSAMPLED == 0 || says_unsampled || expected.flags == 0);
+    assert!(source == 0 || !says_unsampled || source & UNSAMPLED != 0);
+    let level = Level::from_severity(small(rows, log::SEVERITY_NUMBER, row));
+    assert!(level == Level::Unknown || small(rows, log::LEVEL, row) == level as u8);
     assert_eq!(word(rows, log::FLAGS, row), expected.flags);
     assert_eq!(dictionary(rows, log::SERVICE, row), service(resource));
     assert_eq!(text(rows, log::EVENT_NAME, row), expected.event_name);

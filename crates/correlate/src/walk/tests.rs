@@ -8,7 +8,7 @@ use throughline_model::batch::{
 };
 use throughline_model::link::TraceSource;
 use throughline_model::point::{MetricType, PointKind};
-use throughline_model::{Batch, SpanId};
+use throughline_model::{Batch, Level, SpanId};
 use throughline_store::memtable::Memtable;
 
 use super::*;
@@ -106,10 +106,12 @@ fn logs() -> Batch {
                     span_id: Some(span_id(n * 10 + id)),
                     flags: 1,
                     trace_source: TraceSource::Field,
+                    is_unsampled: false,
                     trace_id_original: "",
                     event_name: "",
                     attributes: &[],
                     dropped: "",
+                    level: Level::Warn,
                 });
             }
         }

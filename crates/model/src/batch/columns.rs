@@ -14,9 +14,9 @@ use arrow_schema::SchemaRef;
 use super::reused::{BytesColumn, IdColumn, empty, taken};
 use super::schema::{exemplar_schema, log_schema, point_schema, series_schema, span_schema};
 use super::{LogBatch, MetricBatch, SpanBatch};
-use crate::link::TraceSource;
+use crate::link::{TraceSource, UNSAMPLED};
 use crate::point::{MetricType, PointKind};
-use crate::{SpanId, TraceId};
+use crate::{Level, SpanId, TraceId};
 
 /// A resource registered with a builder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -273,10 +273,13 @@ pub struct LogRow<'a> {
     pub span_id: Option<SpanId>,
     pub flags: u32,
     pub trace_source: TraceSource,
+    /// Whether the record says that its trace was not sampled.
+    pub is_unsampled: bool,
     pub trace_id_original: &'a str,
     pub event_name: &'a str,
     pub attributes: &'a [u8],
     pub dropped: &'a str,
+    pub level: Level,
 }
 
 /// Builds [`LogBatch`]es, one after the other.
@@ -297,6 +300,7 @@ pub struct LogBatchBuilder {
     event_name: BytesColumn,
     attributes: BytesColumn,
     dropped: BytesColumn,
+    level: Vec<u8>,
 }
 
 impl LogBatchBuilder {
@@ -317,7 +321,9 @@ impl LogBatchBuilder {
             .into_iter()
             .for_each(BytesColumn::clear);
         [&mut self.time, &mut self.observed_time].into_iter().for_each(empty);
-        [&mut self.severity_number, &mut self.body_kind, &mut self.trace_source].into_iter().for_each(empty);
+        [&mut self.severity_number, &mut self.body_kind, &mut self.trace_source, &mut self.level]
+            .into_iter()
+            .for_each(empty);
         empty(&mut self.flags);
     }
 
@@ -344,11 +350,12 @@ impl LogBatchBuilder {
         self.trace_id.push(row.trace_id.as_ref().map(|id| &id.0));
         self.span_id.push(row.span_id.as_ref().map(|id| &id.0));
         self.flags.push(row.flags);
-        self.trace_source.push(row.trace_source as u8);
+        self.trace_source.push(row.trace_source as u8 | if row.is_unsampled { UNSAMPLED } else { 0 });
         self.trace_id_original.push(row.trace_id_original.as_bytes());
         self.event_name.push(row.event_name.as_bytes());
         self.attributes.push(row.attributes);
         self.dropped.push(row.dropped.as_bytes());
+        self.level.push(row.level as u8);
     }
 
     /// The number of log records so far.
@@ -382,6 +389,7 @@ impl LogBatchBuilder {
             self.event_name.some_text(),
             self.attributes.binary(),
             self.dropped.some_text(),
+            Arc::new(UInt8Array::from(taken(&mut self.level))),
         ];
         LogBatch { rows: assemble(log_schema(), columns) }
     }

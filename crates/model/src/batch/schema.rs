@@ -70,6 +70,7 @@ pub fn log_schema() -> SchemaRef {
         ("event_name", DataType::Utf8, true),
         ("attributes", DataType::Binary, false),
         ("dropped", DataType::Utf8, true),
+        ("level", DataType::UInt8, false),
     ])
 }
 

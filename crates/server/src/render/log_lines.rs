@@ -2,6 +2,7 @@
 
 use throughline_correlate::contrast::{body_text, text_of};
 use throughline_correlate::units::time_of_day;
+use throughline_model::Level;
 use throughline_model::record::LogRecord;
 
 use super::style::{Style, clean, cut, fit};
@@ -15,9 +16,9 @@ const ATTRIBUTES_MAX: usize = 8;
 pub fn line(log: &LogRecord, style: Style) -> String {
     let name = severity_name(log);
     let severity = fit(&name, 5);
-    let severity = match log.severity_number {
-        17.. => style.red(&severity),
-        13..=16 => style.yellow(&severity),
+    let severity = match log.level {
+        Level::Error | Level::Critical | Level::Fatal => style.red(&severity),
+        Level::Warn => style.yellow(&severity),
         _ => severity,
     };
     let body = cut(&clean(&body_text(log)), BODY_MAX);
@@ -39,14 +40,8 @@ fn severity_name(log: &LogRecord) -> String {
     if !log.severity_text.is_empty() {
         return clean(&log.severity_text);
     }
-    let name = match log.severity_number {
-        0 => "-",
-        1..=4 => "TRACE",
-        5..=8 => "DEBUG",
-        9..=12 => "INFO",
-        13..=16 => "WARN",
-        17..=20 => "ERROR",
-        _ => "FATAL",
-    };
-    name.to_owned()
+    match log.level {
+        Level::Unknown => "-".to_owned(),
+        level => level.name().to_uppercase(),
+    }
 }

@@ -4,22 +4,36 @@ use super::style::{Style, clean, cut};
 
 /// A cell wider than this is cut.
 const CELL_MAX: usize = 60;
+/// A cell of the last column, where that is for text.
+const TEXT_MAX: usize = 240;
 
 /// A table that is filled row by row.
 pub struct Table {
     headers: Vec<&'static str>,
     rows: Vec<Vec<String>>,
+    /// Whether the last column is for text that does not fit a cell.
+    ends_in_text: bool,
 }
 
 impl Table {
     /// With these column heads; one that starts with `>` is aligned to the right.
     pub fn new(headers: &[&'static str]) -> Table {
-        Table { headers: headers.to_vec(), rows: Vec::new() }
+        Table { headers: headers.to_vec(), rows: Vec::new(), ends_in_text: false }
+    }
+
+    /// With one more column for text, of which more is shown than of a cell.
+    pub fn ending(mut self, header: &'static str) -> Table {
+        self.headers.push(header);
+        self.ends_in_text = true;
+        self
     }
 
     /// Adds a row.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().map(|cell| cut(&clean(&cell), CELL_MAX)).collect());
+        let last = self.headers.len().saturating_sub(1);
+        let width = |column| if self.ends_in_text && column == last { TEXT_MAX } else { CELL_MAX };
+        let cells = cells.into_iter().enumerate();
+        self.rows.push(cells.map(|(column, cell)| cut(&clean(&cell), width(column))).collect());
     }
 
     /// Writes it.

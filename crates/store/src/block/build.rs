@@ -12,6 +12,7 @@ use super::traces::{self, TraceEntry};
 use super::{BLOCKS_FOLDER, BlockMeta, FileMeta, RowCounts};
 use crate::disk::Disk;
 use crate::error::Error;
+use crate::patterns::table::{FILE_NAME as PATTERNS_FILE, PatternTable};
 
 /// A trace with more spans gets a table of its span ids; in a smaller one they are compared one by one.
 const LINEAR_SPANS_MAX: u32 = 32;
@@ -87,6 +88,18 @@ impl<'a> BlockBuilder<'a> {
     pub(crate) fn cover(&mut self, min_time: i64, max_time: i64) {
         self.meta.min_time = self.meta.min_time.min(min_time);
         self.meta.max_time = self.meta.max_time.max(max_time);
+    }
+
+    /// Writes the table of the patterns of its log records, if there are any.
+    pub(crate) fn write_patterns(&mut self, table: &PatternTable) -> Result<(), Error> {
+        if self.meta.rows.logs == 0 {
+            return Ok(());
+        }
+        let mut file = FileWriter::create(self.disk, &self.folder, PATTERNS_FILE)?;
+        let path = self.folder.join(PATTERNS_FILE);
+        std::io::Write::write_all(&mut file, &table.encode()?).map_err(Error::io("write", &path))?;
+        self.sums.push(file.finish()?);
+        Ok(())
     }
 
     /// Writes what remains and makes the folder durable. The block is complete, but nobody knows of it yet.

@@ -15,7 +15,7 @@ use arrow_array::{
 use throughline_model::batch::{
     column_binary, column_dictionary, column_fixed, column_number, column_text, column_time, log,
 };
-use throughline_model::{SpanId, TraceId};
+use throughline_model::{Level, SpanId, TraceId};
 
 use super::bodies::BodyColumns;
 use super::shred::{AttributeColumns, Shredder};
@@ -199,10 +199,23 @@ impl LogSources {
             dictionary(log::SCOPE, &self.scopes),
             text(log::EVENT_NAME),
             text(log::DROPPED),
+            self.detected_levels(part),
             attributes,
         ];
         out.extend(attribute_columns);
         Ok(out)
+    }
+
+    /// The levels that severity numbers do not say.
+    fn detected_levels(&self, part: &[LogOrder]) -> ArrayRef {
+        let level = |record: &LogOrder| {
+            let (batch, row) = (record.at.batch as usize, record.at.row as usize);
+            let rows = &self.batches.get(batch)?.rows;
+            let level = column_number::<UInt8Type>(rows, log::LEVEL).value(row);
+            let severity = column_number::<UInt8Type>(rows, log::SEVERITY_NUMBER).value(row);
+            (level != Level::from_severity(severity) as u8).then_some(level)
+        };
+        Arc::new(part.iter().map(level).collect::<UInt8Array>())
     }
 
     fn observed_delays(&self, part: &[LogOrder]) -> ArrayRef {

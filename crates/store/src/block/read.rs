@@ -7,6 +7,7 @@ mod log_search;
 mod metrics;
 mod page;
 mod pages;
+mod patterns;
 mod picked;
 mod plausible;
 mod search;
@@ -27,6 +28,8 @@ use super::index::IndexReader;
 use super::{BlockMeta, Table};
 use crate::disk::Disk;
 use crate::error::Error;
+use crate::patterns::table::FILE_NAME as PATTERNS_FILE;
+use patterns::Aliases;
 
 pub(crate) use columns::Columns;
 pub use footers::Footers;
@@ -39,6 +42,10 @@ pub struct Block {
     meta: BlockMeta,
     index: IndexReader,
     files: Vec<(Table, CheckedFile)>,
+    /// None in a block from before there were patterns, or without log records.
+    patterns: Option<CheckedFile>,
+    /// The pattern of each shape that joined one.
+    aliases: OnceLock<Aliases>,
     /// Where the decoded footers of the tables are kept.
     footers: Arc<Footers>,
     /// Where the column chunks of each table lie; nothing where only the library can read the table.
@@ -63,11 +70,16 @@ impl Block {
         let index = IndexReader::open(open("index")?)?;
         let files = Table::ALL.iter().map(|table| Ok((*table, open(table.file_name())?)));
         let files = files.collect::<Result<Vec<_>, Error>>()?;
+        let has_patterns = sums.iter().any(|sums| sums.name == PATTERNS_FILE);
+        let patterns = if has_patterns { Some(open(PATTERNS_FILE)?) } else { None };
         let layouts = std::array::from_fn(|_| OnceLock::new());
         let footers = Footers::new(Footers::BYTES_MAX);
-        let block = Block { meta, index, files, footers, layouts, listing: OnceLock::new() };
+        let aliases = OnceLock::new();
+        let block =
+            Block { meta, index, files, patterns, aliases, footers, layouts, listing: OnceLock::new() };
         // Now, so that no look-up waits for it.
         Table::ALL.iter().for_each(|table| _ = block.layout(*table));
+        _ = block.aliases();
         Ok(block)
     }
 

@@ -126,7 +126,7 @@ impl Table {
                     base,
                     &["severity_number", "severity_text", "body_kind", "span_row", "flags", "time"],
                 );
-                let base = small(base, &["trace_source", "service", "event_name", "dropped"]);
+                let base = small(base, &["trace_source", "service", "event_name", "dropped", "level"]);
                 statistics(base, &["service", "time", "severity_number"])
             }
             Table::Series => {
@@ -292,6 +292,7 @@ pub(crate) fn logs_schema(attributes: impl Iterator<Item = Field>) -> SchemaRef 
         ("scope", dictionary_type(), false),
         ("event_name", DataType::Utf8, true),
         ("dropped", DataType::Utf8, true),
+        ("level", DataType::UInt8, true),
     ]);
     with_attributes(core, attributes)
 }

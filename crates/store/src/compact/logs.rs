@@ -9,7 +9,8 @@ use arrow_array::types::UInt32Type;
 use arrow_array::{Array, ArrayRef, FixedSizeBinaryArray, RecordBatch, UInt32Array};
 use arrow_schema::{Field, SchemaRef};
 
-use throughline_model::SpanId;
+use ahash::AHashMap as HashMap;
+use throughline_model::{PatternId, SpanId};
 
 use super::spans::{Gather, attribute_fields};
 use super::traces::RowMap;
@@ -21,6 +22,9 @@ use crate::block::tables::{LOG_GROUP_ROWS, Table, TableWriter, logs_schema, with
 use crate::block::texts::{TextId, Texts, mapped};
 use crate::block::traces::arrow_error;
 use crate::error::Error;
+use crate::patterns::counts::Counts;
+use crate::patterns::learner::{Learned, own_id};
+use crate::patterns::shape;
 
 /// Rows that are read of an input at once, and written to the output at once; row groups end where such a piece ends.
 const PIECE_ROWS: usize = LOG_GROUP_ROWS / 8;
@@ -113,6 +117,8 @@ pub(super) fn write(
         map,
         rows,
         tokens: TokenFilter::new(),
+        counts: Counts::default(),
+        known: KnownPatterns::of(blocks)?,
         n_rows: 0,
     };
     let mut inputs: Vec<Input<'_>> = tables
@@ -181,7 +187,39 @@ struct Output<'a> {
     rows: &'a TraceRows,
     /// Tokens of the current row group.
     tokens: TokenFilter,
+    counts: Counts,
+    known: KnownPatterns,
     n_rows: usize,
+}
+
+/// What the inputs know of their patterns.
+#[derive(Default)]
+struct KnownPatterns {
+    aliases: HashMap<PatternId, PatternId>,
+    /// When each was seen first, and its text in the newest block that has it.
+    seen: HashMap<PatternId, (i64, String)>,
+}
+
+impl KnownPatterns {
+    fn of(blocks: &[Arc<Block>]) -> Result<KnownPatterns, Error> {
+        let mut known = KnownPatterns::default();
+        for block in blocks {
+            let Some(table) = block.pattern_table()? else { continue };
+            known.aliases.extend(table.aliases);
+            for pattern in table.patterns {
+                let seen = known.seen.entry(pattern.id).or_insert((i64::MAX, String::new()));
+                *seen = (seen.0.min(pattern.first_seen), pattern.text);
+            }
+        }
+        Ok(known)
+    }
+
+    fn learned(&self, service: &str, masked: &str) -> Learned {
+        let mut text = String::new();
+        shape::write(masked, &mut text);
+        let own = own_id(service, &text);
+        Learned { own, id: self.aliases.get(&own).copied().unwrap_or(own) }
+    }
 }
 
 /// The references of the records of a piece.
@@ -227,6 +265,7 @@ impl Output<'_> {
         }
         let rows = RecordBatch::try_new(self.schema.clone(), columns).map_err(arrow_error)?;
         self.add_tokens(&rows);
+        self.counts.add(&rows, |service, masked| self.known.learned(service, masked));
         self.table.write(&rows)?;
         self.n_rows += rows.num_rows();
         if self.n_rows.is_multiple_of(LOG_GROUP_ROWS) {
@@ -314,6 +353,8 @@ impl Output<'_> {
         }
         builder.meta.rows.logs = self.n_rows as u64;
         builder.sums.push(self.table.finish()?);
-        Ok(())
+        let KnownPatterns { seen, .. } = self.known;
+        let first = |id, time: i64| seen.get(&id).map(|(first, text)| (time.min(*first), text.clone()));
+        builder.write_patterns(&self.counts.finish(first))
     }
 }

@@ -27,6 +27,7 @@ use crate::error::Error;
 use crate::fsck::QUARANTINE_FOLDER;
 use crate::manifest::Manifest;
 use crate::memtable::Memtable;
+use crate::patterns::Learner;
 use crate::scrub::Scrub;
 use crate::set_aside;
 use crate::wal;
@@ -59,7 +60,7 @@ impl Engine {
         let footers = Footers::new(Footers::BYTES_MAX);
         let (blocks, missing) = open_blocks(disk.as_ref(), &config, &manifest, &footers);
         missing.iter().for_each(|text| counters.note(clock.now(), text.clone()));
-        let memtable = Arc::new(Memtable::new());
+        let memtable = Arc::new(Memtable::with_learner(learned(&blocks)));
         let visible = Visible {
             memtables: vec![memtable.clone()],
             blocks: Arc::new(blocks),
@@ -278,6 +279,24 @@ fn open_blocks(
         }
     }
     (blocks, missing)
+}
+
+/// What the blocks know of patterns. A block whose table cannot be read has nothing to say: the ids of its own lines are as
+/// they were, those of new lines may differ.
+fn learned(blocks: &[Arc<Block>]) -> Arc<Learner> {
+    let learner = Learner::new();
+    let mut order: Vec<&Arc<Block>> = blocks.iter().collect();
+    order.sort_by_key(|block| block.meta().id);
+    for block in order {
+        if let Ok(Some(table)) = block.pattern_table() {
+            let known = table
+                .patterns
+                .iter()
+                .map(|pattern| (pattern.id, &*pattern.service, &*pattern.text, pattern.first_seen));
+            learner.restore(known, table.aliases.iter().map(|(own, id)| (*own, *id)));
+        }
+    }
+    learner
 }
 
 /// The segments of a log, in order.

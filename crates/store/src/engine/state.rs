@@ -37,7 +37,7 @@ impl Applied {
     /// Ends the memtable here and starts a new one, which is returned; `None` if no frame was applied since the last.
     pub(super) fn freeze(&mut self) -> Option<Arc<Memtable>> {
         self.memtable_since?;
-        let new = Arc::new(Memtable::new());
+        let new = Arc::new(Memtable::with_learner(self.memtable.learner().clone()));
         self.frozen.push_back(Arc::new(Frozen {
             memtable: std::mem::replace(&mut self.memtable, new.clone()),
             floor: self.floor.clone(),

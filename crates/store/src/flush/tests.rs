@@ -1,7 +1,7 @@
 //! A block answers as the memtable that it was written from.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use throughline_generate::Generator;
 use throughline_model::{Signal, TraceId};
@@ -10,10 +10,14 @@ use throughline_wire::{DecodeContext, DecodeLimits, Encoding};
 use super::*;
 use crate::block::Block;
 use crate::disk::SimDisk;
+use crate::patterns::{Learner, PatternQuery};
 use crate::snapshot::{LogQuery, SeriesQuery, Snapshot, TimeRange, TraceQuery, Want};
 
 pub(crate) const BASE: u64 = 1_795_182_000_000_000_000;
 pub(crate) const HOUR_NS: i64 = 3_600_000_000_000;
+
+/// A store has one learner; so have all memtables of a test.
+static LEARNER: LazyLock<Arc<Learner>> = LazyLock::new(Learner::new);
 
 /// A memtable of generated telemetry: spans, the logs of their traces, data points.
 pub(crate) fn memtable(seed: u64, spans: u64, logs: u64, points: u64) -> Arc<Memtable> {
@@ -27,7 +31,7 @@ pub(crate) fn part_of_memtable(
     wanted: fn(usize) -> bool,
 ) -> Arc<Memtable> {
     let generator = Generator::new(seed, BASE).referring_to(spans);
-    let memtable = Memtable::new();
+    let memtable = Memtable::with_learner(LEARNER.clone());
     let context =
         DecodeContext { received_at: BASE as i64, limits: DecodeLimits::with_retention(48 * HOUR_NS) };
     let requests = generator.traces(spans).chain(generator.logs(logs)).chain(generator.metrics(points));
@@ -103,6 +107,14 @@ pub(crate) fn assert_same(expected: &Snapshot, found: &Snapshot, ids: &[TraceId]
     let word = a[0].body.as_str().unwrap().split_whitespace().nth(1).unwrap().to_owned();
     let logs = LogQuery { contains: Some(word), min_severity: 0, ..logs };
     assert_eq!(expected.search_logs(&logs).unwrap().items, found.search_logs(&logs).unwrap().items);
+    let patterns =
+        PatternQuery { range: TimeRange::ALL, service: None, new_since: None, step_ns: 1, limit: 100_000 };
+    let (a, b) = (expected.patterns(&patterns).unwrap(), found.patterns(&patterns).unwrap());
+    assert!(a.items.len() > 1 && a.partial.is_empty() && b.partial.is_empty(), "{:?}", a.partial);
+    for (a, b) in a.items.iter().zip(&b.items) {
+        assert_eq!((a.id, a.count, a.last_seen), (b.id, b.count, b.last_seen));
+        assert_eq!((&a.service, &a.levels), (&b.service, &b.levels));
+    }
     let series = SeriesQuery {
         range: TimeRange::ALL,
         metric: None,

@@ -139,7 +139,7 @@ impl MemtableView {
         if want.logs {
             for mini in self.contents.logs.iter() {
                 let rows = mini.rows_of(fingerprint).filter(|row| id_is(&mini.rows, log::TRACE_ID, *row, id));
-                data.logs.extend(rows.map(|row| log_row(&mini.rows, row)));
+                data.logs.extend(rows.map(|row| log_row(&mini.rows, row, self.learner())));
             }
         }
         if want.exemplars {
@@ -221,7 +221,11 @@ impl MemtableView {
         }
         let mini = |number: usize| self.contents.logs.get(number);
         let hits = newest.into_iter();
-        found.extend(hits.filter_map(|Reverse((_, number, row))| Some(log_row(&mini(number)?.rows, row))));
+        // In the order of the log, so that whoever reads first learns the same patterns.
+        let mut hits: Vec<(usize, usize)> = hits.map(|Reverse((_, number, row))| (number, row)).collect();
+        hits.sort_unstable();
+        let record = |(number, row)| Some(log_row(&mini(number)?.rows, row, self.learner()));
+        found.extend(hits.into_iter().filter_map(record));
     }
 
     /// Adds the series that have a point in the range.

@@ -8,12 +8,14 @@ use throughline_model::batch::{
     column_binary, column_dictionary, column_fixed, column_number, column_text, column_time, exemplar, log,
     span,
 };
-use throughline_model::link::TraceSource;
+use throughline_model::link::{TraceSource, UNSAMPLED};
 use throughline_model::protobuf::{Field, Reader};
 use throughline_model::record::{Exemplar, LogRecord, Series, Span};
-use throughline_model::{SpanId, TraceId};
+use throughline_model::{Level, SpanId, TraceId};
 
 use crate::memtable::SeriesEntry;
+use crate::memtable::patterns::pattern_of;
+use crate::patterns::Learner;
 
 /// Reads a JSON object; anything else is empty.
 pub(crate) fn json_map(text: &str) -> Map<String, Json> {
@@ -34,7 +36,7 @@ fn bytes(rows: &RecordBatch, position: usize, row: usize) -> &[u8] {
     if column.is_null(row) { &[] } else { column.value(row) }
 }
 
-fn dictionary(rows: &RecordBatch, position: usize, row: usize) -> &str {
+pub(crate) fn dictionary(rows: &RecordBatch, position: usize, row: usize) -> &str {
     let column = column_dictionary(rows, position);
     let values: Option<&arrow_array::StringArray> = column.values().as_any().downcast_ref();
     match (column.key(row), values) {
@@ -79,25 +81,29 @@ pub(crate) fn span_row(rows: &RecordBatch, row: usize) -> Option<Span> {
 }
 
 /// A log record of a log batch.
-pub(crate) fn log_row(rows: &RecordBatch, row: usize) -> LogRecord {
+pub(crate) fn log_row(rows: &RecordBatch, row: usize, learner: &Learner) -> LogRecord {
     let body = text(rows, log::BODY, row);
     let original = text(rows, log::TRACE_ID_ORIGINAL, row);
+    let source = column_number::<UInt8Type>(rows, log::TRACE_SOURCE).value(row);
     LogRecord {
         time: column_time(rows, log::TIME).value(row),
         observed_time: column_time(rows, log::OBSERVED_TIME).value(row),
         severity_number: column_number::<UInt8Type>(rows, log::SEVERITY_NUMBER).value(row),
         severity_text: text(rows, log::SEVERITY_TEXT, row),
+        level: Level::from_code(column_number::<UInt8Type>(rows, log::LEVEL).value(row)),
         body: body_json(body, column_number::<UInt8Type>(rows, log::BODY_KIND).value(row)),
         trace_id: trace_id(rows, log::TRACE_ID, row),
         span_id: span_id(rows, log::SPAN_ID, row),
         flags: column_number::<UInt32Type>(rows, log::FLAGS).value(row),
-        trace_source: TraceSource::from_code(column_number::<UInt8Type>(rows, log::TRACE_SOURCE).value(row)),
+        trace_source: TraceSource::from_code(source),
+        unsampled: source & UNSAMPLED != 0,
         trace_id_original: (!original.is_empty()).then_some(original),
         service: dictionary(rows, log::SERVICE, row).to_owned(),
         resource: json_map(dictionary(rows, log::RESOURCE, row)),
         scope: json_map(dictionary(rows, log::SCOPE, row)),
         event_name: text(rows, log::EVENT_NAME, row),
         attributes: list_map(bytes(rows, log::ATTRIBUTES, row)),
+        pattern_id: pattern_of(rows, row, learner),
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
+use throughline_model::Level;
 use throughline_model::attribute::{push_text, write_json_text};
 
 use super::SERVICE_NAME;
+use crate::level::of_label;
 use crate::trace_context::may_be_role;
 use crate::{DecodeLimits, RejectReason};
 
@@ -136,6 +138,11 @@ impl StreamLabels {
             push_text(&mut list, name, value);
         }
         list
+    }
+
+    /// The level that a label names.
+    pub fn level(&self) -> Option<Level> {
+        self.pairs.iter().find_map(|(name, value)| of_label(name, value))
     }
 
     /// The service.

@@ -10,6 +10,7 @@ use super::origin::{OriginColumns, short_text};
 use super::refusal::{Fault, Tally};
 use super::trace::{small_code, write_dropped};
 use super::{ItemOrigin, Memory, Scratch, Sink, check_time, is_set, refused, walk};
+use crate::level;
 use crate::trace_context::{self, Finder};
 use crate::{DecodeContext, DecodeError, Decoded};
 
@@ -87,23 +88,28 @@ impl LogSink<'_> {
             .unwrap_or_default();
         dropped.clear();
         write_dropped(dropped, &[("attributes", fields.dropped_attributes)]);
+        let severity_number = small_code(fields.severity_number, 24);
+        let severity_text = short_text(fields.severity_text, limits, "severity_text")?;
+        let level = level::detect(&level::Said { severity_number, severity_text, attributes, body });
         self.builder.push(&LogRow {
             resource: origin.resource.index,
             scope: origin.scope.index,
             time,
             observed_time,
-            severity_number: small_code(fields.severity_number, 24),
-            severity_text: short_text(fields.severity_text, limits, "severity_text")?,
+            severity_number,
+            severity_text,
             body,
             body_kind,
             trace_id: found.trace_id,
             span_id: found.span_id,
             flags: if fields.flags == 0 { found.flags.map_or(0, u32::from) } else { fields.flags },
             trace_source: found.source,
+            is_unsampled: found.is_unsampled(fields.flags),
             trace_id_original: &found.original,
             event_name: short_text(fields.event_name, limits, "event_name")?,
             attributes,
             dropped,
+            level,
         });
         Ok(())
     }

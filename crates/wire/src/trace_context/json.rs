@@ -44,14 +44,18 @@ enum Nest {
     Trace,
     /// ECS: `{"span":{"id":…}}`; tracing-subscriber's `span` has the span's fields.
     Span,
+    /// ECS: `{"transaction":{"id":…}}`.
+    Transaction,
 }
 
 fn classify(key: &str, within: Nest) -> Key {
     match (key, within) {
         ("id", Nest::Trace) => Key::Role(Role::Trace),
         ("id", Nest::Span) => Key::Role(Role::Span),
+        ("id", Nest::Transaction) => Key::Role(Role::Transaction),
         ("trace", _) => Key::Container(Nest::Trace),
         ("span", _) => Key::Container(Nest::Span),
+        ("transaction", _) => Key::Container(Nest::Transaction),
         _ => match role_of(key.as_bytes()) {
             Some(role) => Key::Role(role),
             None if is_container(key) => Key::Container(Nest::Plain),
@@ -60,9 +64,10 @@ fn classify(key: &str, within: Nest) -> Key {
     }
 }
 
-/// Members in which loggers nest their context: tracing-subscriber, log4j, logback, Datadog, winston, zap.
+/// Members in which loggers nest their context: tracing-subscriber, log4j, logback, Datadog, winston, zap, Serilog, .NET's
+/// console, loguru.
 fn is_container(key: &str) -> bool {
-    const NAMES: [&str; 12] = [
+    const NAMES: [&str; 19] = [
         "spans",
         "fields",
         "mdc",
@@ -75,6 +80,13 @@ fn is_container(key: &str) -> bool {
         "otel",
         "labels",
         "metadata",
+        "Properties",
+        "Scopes",
+        "State",
+        "record",
+        "event",
+        "properties",
+        "data",
     ];
     NAMES.contains(&key)
 }
@@ -136,7 +148,10 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
         Ok(())
     }
 
-    fn visit_i64<E>(self, _value: i64) -> Result<(), E> {
+    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
+        if let Key::Role(role @ Role::Priority) = self.key {
+            self.gathered.offer(role, Cow::Owned(value.to_string()));
+        }
         Ok(())
     }
 
@@ -144,7 +159,10 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
         Ok(())
     }
 
-    fn visit_bool<E>(self, _value: bool) -> Result<(), E> {
+    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
+        if let Key::Role(role) = self.key {
+            self.gathered.offer_flag(role, value);
+        }
         Ok(())
     }
 

@@ -122,6 +122,205 @@ fn attributes_name_their_trace() {
 }
 
 #[test]
+fn every_logger_of_the_table_is_read() {
+    use TraceSource::{Body, Text};
+    let nested = |outer: &str| format!(r#"{{"{outer}":{{"trace_id":"{TRACE}","span_id":"{SPAN}"}}}}"#);
+    for outer in ["fields", "mdc", "contextMap", "Properties", "extra", "dd", "otel", "attributes"] {
+        check(&nested(outer), Body, TRACE, SPAN);
+    }
+    let table: [(String, TraceSource, &str, &str); 26] = [
+        // Serilog's compact events have no "trace" in them.
+        (
+            format!(r#"{{"@t":"2026-11-30T00:00:00Z","@m":"hi","@tr":"{TRACE}","@sp":"{SPAN}"}}"#),
+            Body,
+            TRACE,
+            SPAN,
+        ),
+        // .NET's console and its scopes.
+        (
+            format!(r#"{{"TraceId":"{TRACE}","SpanId":"{SPAN}","ParentId":"0000000000000001"}}"#),
+            Body,
+            TRACE,
+            SPAN,
+        ),
+        (
+            format!(
+                r#"{{"Scopes":[{{"Message":"SpanId:{SPAN}, TraceId:{TRACE}","SpanId":"{SPAN}","TraceId":"{TRACE}"}}]}}"#
+            ),
+            Body,
+            TRACE,
+            SPAN,
+        ),
+        // ECS with a transaction in place of a span, nested and dotted.
+        (format!(r#"{{"trace":{{"id":"{TRACE}"}},"transaction":{{"id":"{SPAN}"}}}}"#), Body, TRACE, SPAN),
+        (format!(r#"{{"trace.id":"{TRACE}","transaction.id":"{SPAN}"}}"#), Body, TRACE, SPAN),
+        (format!(r#"{{"trace.id":"{TRACE}","transaction.id":"order-7"}}"#), Body, TRACE, ""),
+        // Datadog: decimal, decimal with the upper half, hex of 128 bits.
+        (
+            r#"{"dd.trace_id":"11803532876627986230","dd.span_id":"67667974448284343"}"#.to_owned(),
+            Body,
+            "0000000000000000a3ce929d0e0e4736",
+            "00f067aa0ba902b7",
+        ),
+        (
+            r#"{"dd.trace_id":"11803532876627986230","_dd.p.tid":"4bf92f3577b34da6"}"#.to_owned(),
+            Body,
+            "4bf92f3577b34da6a3ce929d0e0e4736",
+            "",
+        ),
+        (
+            format!(r#"{{"dd":{{"trace_id":"{TRACE}","span_id":"67667974448284343"}}}}"#),
+            Body,
+            TRACE,
+            "00f067aa0ba902b7",
+        ),
+        // Google.
+        (
+            format!(
+                r#"{{"logging.googleapis.com/trace":"projects/p/traces/{TRACE}","logging.googleapis.com/spanId":"{SPAN}"}}"#
+            ),
+            Body,
+            TRACE,
+            SPAN,
+        ),
+        // Python, its text and its JSON.
+        (
+            format!(r#"{{"otelTraceID":"{TRACE}","otelSpanID":"{SPAN}","otelTraceSampled":true}}"#),
+            Body,
+            TRACE,
+            SPAN,
+        ),
+        (
+            format!("INFO [app] [a.py:3] [trace_id={TRACE} span_id={SPAN} trace_sampled=True] - hi"),
+            Text,
+            TRACE,
+            SPAN,
+        ),
+        (format!(r#"{{"record":{{"extra":{{"otelTraceID":"{TRACE}"}}}}}}"#), Body, TRACE, ""),
+        // Java.
+        (format!("INFO [orders,{TRACE},{SPAN}] 1 --- [main] c.e.Shop : hi"), Text, TRACE, SPAN),
+        (format!("INFO [orders,{TRACE},{SPAN},true] 1 --- [main] c.e.Shop : hi"), Text, TRACE, SPAN),
+        (format!("INFO [,{TRACE},{SPAN}] hi"), Text, TRACE, SPAN),
+        (format!("INFO [{TRACE}-{SPAN}] hi"), Text, TRACE, SPAN),
+        (format!("INFO [orders,{TRACE}-{SPAN}] hi"), Text, TRACE, SPAN),
+        (
+            "INFO [orders,5142c880d5595d96,439bc949a9eeb0cc,false] old Sleuth".to_owned(),
+            Text,
+            "00000000000000005142c880d5595d96",
+            SPAN,
+        ),
+        // Headers.
+        (format!("uber-trace-id: {TRACE}:{SPAN}:0:1"), Text, TRACE, SPAN),
+        (format!("X-Cloud-Trace-Context: {TRACE}/1;o=1"), Text, TRACE, "0000000000000001"),
+        (format!("X-B3-TraceId: {TRACE}, X-B3-SpanId: {SPAN}"), Text, TRACE, SPAN),
+        (format!("in 00-{TRACE}-{SPAN}-01, out"), Text, TRACE, SPAN),
+        // Lambda.
+        (
+            "REPORT RequestId: 3f1c XRAY TraceId: 1-ffc8ca7e-4c8f06c75142c880d5595d96 Sampled: true"
+                .to_owned(),
+            Text,
+            TRACE,
+            "",
+        ),
+        (format!("level=info trace={TRACE} span={SPAN} msg=hi"), Text, TRACE, SPAN),
+        (format!("{{\"trace\": \"{TRACE}\", \"cut"), Body, TRACE, ""),
+    ];
+    for (body, source, trace, span) in &table {
+        check(body, *source, trace, span);
+    }
+}
+
+#[test]
+fn other_hex_is_no_trace() {
+    for body in [
+        "commit ffc8ca7e4c8f06c75142c880d5595d96",
+        "commit 4bf92f3577b34da6a3ce929d0e0e47364bf92f35 (HEAD)",
+        "trace_id=4bf92f3577b34da6a3ce929d0e0e47364bf92f35 is a git hash",
+        "request_id=ffc8ca7e-4c8f-06c7-5142-c880d5595d96 done",
+        "[ffc8ca7e-4c8f-06c7-5142-c880d5595d96] started",
+        "[orders,ffc8ca7e-4c8f-06c7-5142-c880d5595d96,x] started",
+        "[exec-1,main,INFO,x,y] [a,b,c] [5142c880d5595d96-439bc949a9eeb0cc] etag",
+        "[ffc8ca7e4c8f06c75142c880d5595d96] etag",
+        "[,,] [,,,] []",
+        "etag=\"ffc8ca7e4c8f06c75142c880d5595d96\"",
+        "stacktrace=ffc8ca7e4c8f06c75142c880d5595d96",
+        "trace=on trace: enabled backtrace:",
+        "00-ffc8ca7e4c8f06c75142c880d5595d96-439bc949a9eeb0cc-0",
+        "1100-ffc8ca7e4c8f06c75142c880d5595d96-439bc949a9eeb0cc-01",
+        "x-request-id: ffc8ca7e4c8f06c75142c880d5595d96 brace identity",
+        r#"{"request_id":"ffc8ca7e4c8f06c75142c880d5595d96","b3":"not one"}"#,
+        r#"{"id":"ffc8ca7e4c8f06c75142c880d5595d96","span":{"id":"439bc949a9eeb0cc"}}"#,
+        "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[",
+    ] {
+        check(body, TraceSource::None, "", "");
+    }
+}
+
+#[test]
+fn unsampled_traces_are_known() {
+    let unsampled = |body: &str| {
+        let found = Finder::new().in_body(body).expect(body);
+        (found.is_unsampled(0), found.is_unsampled(1), found.is_unsampled(0x100))
+    };
+    for body in [
+        format!("traceparent=00-{TRACE}-{SPAN}-00"),
+        format!("[orders,{TRACE},{SPAN},false] hi"),
+        format!("trace_id={TRACE} span_id={SPAN} trace_flags=00"),
+        format!("[trace_id={TRACE} span_id={SPAN} trace_sampled=False]"),
+        format!("X-Cloud-Trace-Context: {TRACE}/1;o=0"),
+        format!(r#"{{"otelTraceID":"{TRACE}","otelTraceSampled":false}}"#),
+        format!(r#"{{"otelTraceID":"{TRACE}","otelTraceSampled":"False"}}"#),
+        format!(r#"{{"trace_id":"{TRACE}","trace_flags":"00"}}"#),
+        format!(r#"{{"TraceId":"{TRACE}","TraceFlags":"None"}}"#),
+        format!(
+            r#"{{"logging.googleapis.com/trace":"{TRACE}","logging.googleapis.com/trace_sampled":false}}"#
+        ),
+        format!(r#"{{"dd.trace_id":"{TRACE}","_sampling_priority_v1":-1}}"#),
+        format!("X-Amzn-Trace-Id: Root=1-ffc8ca7e-4c8f06c75142c880d5595d96;Sampled=0"),
+    ] {
+        assert_eq!(unsampled(&body), (true, false, true), "{body}");
+    }
+    for body in [
+        format!("traceparent=00-{TRACE}-{SPAN}-01"),
+        format!("trace_id={TRACE}"),
+        format!("trace_id={TRACE} trace_flags=01"),
+        format!(r#"{{"otelTraceID":"{TRACE}","otelTraceSampled":true}}"#),
+        format!(r#"{{"dd.trace_id":"{TRACE}","dd.sampling_priority":"2"}}"#),
+        format!("X-Amzn-Trace-Id: Root=1-ffc8ca7e-4c8f06c75142c880d5595d96;Sampled=?"),
+    ] {
+        assert_eq!(unsampled(&body), (false, false, true), "{body}");
+    }
+    let mut list = Vec::new();
+    attribute::push(&mut list, "otelTraceSampled", Value::Bool(false));
+    assert_eq!(from_attributes(&list), None);
+    attribute::push(&mut list, "otelTraceID", Value::Str(TRACE));
+    assert!(from_attributes(&list).expect("found").is_unsampled(0));
+    let field = from_fields(&[7; 16], &[]).expect("found");
+    assert!(!field.is_unsampled(0) && field.is_unsampled(2));
+    assert!(!TraceContext::default().is_unsampled(2));
+}
+
+#[test]
+fn headers_among_attributes_name_their_trace() {
+    for (key, value) in [
+        ("b3", format!("{TRACE}-{SPAN}-0-05e3ac9a4f6e3b90")),
+        ("uber-trace-id", format!("{TRACE}:{SPAN}:0:0")),
+        ("x-cloud-trace-context", format!("{TRACE}/{};o=0", 0x439b_c949_a9ee_b0cc_u64)),
+        ("traceparent", format!("00-{TRACE}-{SPAN}-00")),
+        ("@tr", TRACE.to_owned()),
+    ] {
+        let mut list = Vec::new();
+        attribute::push(&mut list, key, Value::Str(&value));
+        attribute::push(&mut list, "@sp", Value::Str(SPAN));
+        assert!(may_be_role(key.as_bytes()), "{key}");
+        let found = from_attributes(&list).expect(key);
+        assert_eq!(found.trace_id.map(|id| id.to_string()).as_deref(), Some(TRACE), "{key}");
+        assert_eq!(found.span_id.map(|id| id.to_string()).as_deref(), Some(SPAN), "{key}");
+        assert_eq!(found.is_unsampled(0), key != "@tr", "{key}");
+    }
+}
+
+#[test]
 fn flags_come_with_a_traceparent() {
     let found = Finder::new()
         .in_body("traceparent=00-ffc8ca7e4c8f06c75142c880d5595d96-439bc949a9eeb0cc-00")

@@ -6,7 +6,7 @@ use arrow_array::{
     ListArray, PrimitiveArray, RecordBatch, StringArray, TimestampNanosecondArray,
 };
 use serde_json::{Map, Value as Json};
-use throughline_model::{SpanId, TraceId};
+use throughline_model::{Level, SpanId, TraceId};
 
 use crate::block::bodies::assemble;
 use crate::block::shred::COLUMN_PREFIX;
@@ -43,6 +43,14 @@ impl<'a> Columns<'a> {
     /// Writes the body of a log record after what `into` has.
     pub(crate) fn body(&self, row: usize, into: &mut String) {
         assemble(self.text("pattern", row).unwrap_or_default(), self.text("slots", row), into);
+    }
+
+    /// The level of a log record: a column of its own where the severity number does not say it.
+    pub(crate) fn level(&self, row: usize) -> Level {
+        match self.number::<UInt8Type>("level", row) {
+            Some(code) => Level::from_code(code),
+            None => Level::from_severity(self.u8("severity_number", row)),
+        }
     }
 
     pub(crate) fn map(&self, name: &str, row: usize) -> Map<String, Json> {

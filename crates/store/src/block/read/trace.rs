@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use arrow_array::RecordBatch;
-use throughline_model::link::TraceSource;
+use throughline_model::link::{TraceSource, UNSAMPLED};
 use throughline_model::record::{LogRecord, Span, TraceSummary};
-use throughline_model::{SpanId, TraceId};
+use throughline_model::{PatternId, SpanId, TraceId};
 
 use super::{Block, Columns};
 use crate::block::Table;
@@ -51,6 +51,9 @@ impl Block {
                 Ok(exemplars) => data.exemplars.extend(exemplars),
                 Err(error) => failed(error),
             }
+        }
+        if want.logs {
+            data.partial.extend(self.pattern_damage());
         }
     }
 
@@ -116,7 +119,8 @@ impl Block {
             let columns = Columns::new(&batch);
             out.extend((0..batch.num_rows()).map(|row| {
                 let of_span = columns.u32("span_row", row).and_then(|at| span_ids.get(at as usize).copied());
-                log_of(&columns, Some(id), of_span.or_else(|| columns.span_id("span_id", row)), row)
+                let span_id = of_span.or_else(|| columns.span_id("span_id", row));
+                log_of(&columns, (Some(id), span_id), self.pattern_id(&columns, row), row)
             }));
         }
         Ok(out)
@@ -128,8 +132,8 @@ impl Block {
         for batch in self.pick(Table::Logs, rows, None)? {
             let names = self.log_contexts(&batch)?;
             let columns = Columns::new(&batch);
-            for (row, (trace_id, span_id)) in names.into_iter().enumerate() {
-                out.push(log_of(&columns, trace_id, span_id, row));
+            for (row, context) in names.into_iter().enumerate() {
+                out.push(log_of(&columns, context, self.pattern_id(&columns, row), row));
             }
         }
         Ok(out)
@@ -219,11 +223,12 @@ fn span_of(columns: &Columns<'_>, id: TraceId, row: usize) -> Option<Span> {
 
 fn log_of(
     columns: &Columns<'_>,
-    trace_id: Option<TraceId>,
-    span_id: Option<SpanId>,
+    (trace_id, span_id): LogContext,
+    pattern_id: Option<PatternId>,
     row: usize,
 ) -> LogRecord {
     let time = columns.time("time", row);
+    let source = columns.u8("trace_source", row);
     let mut body = String::new();
     columns.body(row, &mut body);
     LogRecord {
@@ -231,16 +236,19 @@ fn log_of(
         observed_time: time.wrapping_add(columns.i64("observed_delay_ns", row)),
         severity_number: columns.u8("severity_number", row),
         severity_text: columns.owned("severity_text", row),
+        level: columns.level(row),
         body: body_json(body, columns.u8("body_kind", row)),
         trace_id,
         span_id,
         flags: columns.u32("flags", row).unwrap_or_default(),
-        trace_source: TraceSource::from_code(columns.u8("trace_source", row)),
+        trace_source: TraceSource::from_code(source),
+        unsampled: source & UNSAMPLED != 0,
         trace_id_original: columns.text("trace_id_original", row).map(str::to_owned),
         service: columns.owned("service", row),
         resource: columns.map("resource", row),
         scope: columns.map("scope", row),
         event_name: columns.owned("event_name", row),
         attributes: columns.attributes(row),
+        pattern_id,
     }
 }
