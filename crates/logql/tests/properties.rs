@@ -161,3 +161,29 @@ proptest! {
         check(&format!("{} {piece} {after}", before.iter().collect::<String>()));
     }
 }
+
+/// The deepest and longest queries that are read, on a stack half as large as that of a thread that evaluates.
+#[test]
+fn the_deepest_queries_are_evaluated_on_a_small_stack() {
+    let nested = |open: &str, inner: &str, close: &str, depth: usize| {
+        format!("{}{inner}{}", open.repeat(depth), close.repeat(depth))
+    };
+    let queries = [
+        nested("(", "1", ")", 94),
+        nested("sum(", "rate({a=\"b\"}[1m])", ")", 90),
+        nested("label_replace(", "rate({a=\"b\"}[1m])", ", \"x\", \"$1\", \"a\", \"(.*)\")", 90),
+        format!("rate({})", nested("(", "{a=\"b\"}[1m]", ")", 90)),
+        format!("{{a=\"b\"}} | {}", nested("(", "a=\"b\"", ")", 90)),
+        format!("{{a=\"b\"}} | a=\"b\"{}", " or a!=\"b\"".repeat(250)),
+        format!("1{}", " + vector(1)".repeat(190)),
+        format!("vector(1){}", " ^ vector(1)".repeat(90)),
+        format!("vector(1){}", " or (vector(1) > 2)".repeat(90)),
+    ];
+    let run = std::thread::Builder::new().stack_size(1 << 20).spawn(move || {
+        for query in &queries {
+            assert!(parse(query).is_ok(), "{query}: {:?}", parse(query).err());
+            check(query);
+        }
+    });
+    run.expect("a thread").join().expect("no overflow");
+}
