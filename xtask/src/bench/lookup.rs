@@ -108,7 +108,7 @@ fn at_size(arguments: &LookupArguments, spans: u64) -> anyhow::Result<Vec<Figure
     };
     let mut figures = ask("idle")?;
     if !arguments.idle_only {
-        let load = Load::start(&server, write_loads(arguments)?);
+        let load = Load::start(&server, write_loads(arguments, base_time_ns)?);
         std::thread::sleep(Duration::from_secs(5));
         figures.extend(ask("full ingest")?);
         load.finish()?;
@@ -174,12 +174,12 @@ fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
 }
 
 /// Writes the requests of the load. They fall into the hour that is searched, as the stored data does.
-fn write_loads(arguments: &LookupArguments) -> anyhow::Result<Vec<PathBuf>> {
+fn write_loads(arguments: &LookupArguments, base_time_ns: u64) -> anyhow::Result<Vec<PathBuf>> {
     let [spans, logs, points] = LOAD;
     let mut files = Vec::new();
     for number in 0..arguments.loads {
         let path = arguments.common.folder().join(format!("load-{number}.plain"));
-        let generator = Generator::new(arguments.common.seed + 1 + number, now_ns());
+        let generator = Generator::new(arguments.common.seed + 1 + number, base_time_ns);
         let mut writer = CorpusWriter::create(&path, None)?;
         for request in mixed(&generator, spans, logs, points) {
             writer.push(&request)?;
