@@ -5,6 +5,7 @@
 
 mod corpus;
 mod ingest;
+mod logs;
 mod lookup;
 mod metrics;
 mod peer;
@@ -31,6 +32,8 @@ pub enum Bench {
     Ingest(ingest::IngestArguments),
     /// Questions: traces by id and searches, at several sizes, idle and during ingest
     Lookup(lookup::LookupArguments),
+    /// Questions about log records: needles, counts, patterns, labels, through Loki's API
+    Logs(logs::LogsArguments),
     /// Samples in by remote write: CPU, memory, bytes on disk, at several numbers of series; then forty queries
     Metrics(metrics::MetricsArguments),
 }
@@ -44,7 +47,7 @@ pub struct Common {
     /// Where the server keeps its data and the input lies
     #[arg(long, default_value = "target/bench")]
     folder: PathBuf,
-    /// A peer to run on the same input: victoriatraces, victorialogs, victoriametrics or tempo, and the command that
+    /// A peer to run on the same input: victoriatraces, victorialogs, victoriametrics, loki or tempo, and the command that
     /// starts it, with {http_port}, {grpc_port}, {query_port} and {data_dir} in it
     #[arg(long, value_name = "NAME=COMMAND")]
     peer: Vec<String>,
@@ -78,6 +81,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
     let (figures, common) = match bench {
         Bench::Ingest(arguments) => (ingest::run(arguments)?, arguments.common()),
         Bench::Lookup(arguments) => (lookup::run(arguments)?, arguments.common()),
+        Bench::Logs(arguments) => (logs::run(arguments)?, arguments.common()),
         Bench::Metrics(arguments) => (metrics::run(arguments)?, arguments.common()),
     };
     println!("durability of Throughline: {}", common.durability);

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use throughline_exec::Cancellation;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -18,6 +19,15 @@ pub const QUERIES_MAX: usize = 16;
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a query waits for its turn.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Stops the query when the client goes away: the future that holds it is dropped.
+pub(crate) struct CancelOnDrop(pub(crate) Cancellation);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
 
 /// The places for running queries.
 #[derive(Clone)]

@@ -61,6 +61,11 @@ impl Failure {
         Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "store", error.to_string())
     }
 
+    /// Whether it is for too many queries at once.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.error == "busy"
+    }
+
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.status

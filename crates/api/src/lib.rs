@@ -1,4 +1,4 @@
-//! The HTTP APIs, native and Prometheus's: the only place that knows query JSON.
+//! The HTTP APIs, native, Prometheus's and Loki's: the only place that knows query JSON.
 //!
 //! [`native`] builds the router from a store and what `server` tells of the process. A request becomes typed
 //! parameters ([`params`]), a question to a snapshot on a blocking thread ([`blocking`]), and JSON. What cannot be
@@ -14,6 +14,7 @@ pub mod blocking;
 pub mod failure;
 mod health;
 pub mod listener;
+pub mod loki;
 pub mod metrics;
 mod native;
 pub mod params;
@@ -30,6 +31,7 @@ use serde_json::Value as Json;
 use throughline_store::{Clock, Store};
 
 use crate::blocking::Blocking;
+pub use crate::loki::LokiContext;
 use crate::metrics::Family;
 pub use crate::prometheus::PrometheusContext;
 
@@ -91,6 +93,8 @@ pub struct Context {
     pub draining: Arc<AtomicBool>,
     /// What the Prometheus API stands on.
     pub prometheus: PrometheusContext,
+    /// What Loki's API stands on.
+    pub loki: LokiContext,
     /// Facts of the process for `status`: version, addresses, data folder.
     pub process: Arc<Json>,
 }
@@ -119,6 +123,7 @@ pub fn starting() -> Router {
 pub fn native(context: Context) -> Router {
     let blocking = Blocking::new();
     let prometheus = prometheus::Prometheus::new(&context, blocking.clone());
+    let loki = loki::Loki::new(&context, blocking.clone());
     let api = Api { context, blocking };
     let queries = Router::new()
         .route("/traces/{id}", get(native::trace))
@@ -140,4 +145,5 @@ pub fn native(context: Context) -> Router {
         .fallback(failure::no_such_route)
         .with_state(api)
         .merge(prometheus::routes(prometheus))
+        .merge(loki::routes(loki))
 }

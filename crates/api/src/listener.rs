@@ -84,7 +84,7 @@ async fn serve_connection(
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(BUFFER_BYTES_MAX);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), answer));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), answer).with_upgrades());
     tokio::select! {
         // Errors are the client's: broken HTTP, a reset, slowness. They end this connection and nothing else.
         _ = connection.as_mut() => return,

@@ -3,16 +3,16 @@
 //! Answers are Prometheus's own, to the status codes and the way numbers are written. What cannot be read in full is
 //! said in `warnings`.
 
-mod compression;
+pub(crate) mod compression;
 mod listing;
-mod params;
+pub(crate) mod params;
 mod query;
 mod read;
-mod reply;
+pub(crate) mod reply;
 mod states;
 mod status;
 mod tree;
-mod values;
+pub(crate) mod values;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +27,7 @@ use throughline_scan::metrics::{MetricIndex, MetricSource};
 use throughline_store::{Clock, Store, TimeRange};
 
 use self::reply::Refusal;
-use crate::blocking::Blocking;
+use crate::blocking::{Blocking, CancelOnDrop};
 use crate::states::StateSource;
 
 /// Where the API lies beside the root.
@@ -67,15 +67,6 @@ impl std::ops::Deref for Prometheus {
 
     fn deref(&self) -> &PrometheusContext {
         &self.context
-    }
-}
-
-/// Stops the query when the client goes away: the future that holds it is dropped.
-struct CancelOnDrop(Cancellation);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
     }
 }
 

@@ -1,5 +1,6 @@
 //! A served API over a simulated disk, for the tests of this folder.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
@@ -7,7 +8,7 @@ use std::sync::mpsc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use throughline_api::states::{NoStates, StateSource};
-use throughline_api::{Context, PREFIX, PrometheusContext};
+use throughline_api::{Context, LokiContext, PREFIX, PrometheusContext};
 use throughline_exec::Limits;
 use throughline_model::Signal;
 use throughline_promql::Engine;
@@ -58,6 +59,12 @@ impl Served {
                 external_labels: vec![("cluster".to_owned(), "test".to_owned())],
                 started_at_ms: NOW / 1_000_000,
             },
+            loki: LokiContext {
+                labels: Arc::default(),
+                engine: throughline_logql::Engine,
+                limits: Limits::NONE,
+                timeout: std::time::Duration::from_secs(10),
+            },
             process: Arc::new(json!({"version": "test"})),
         });
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("runtime");
@@ -68,9 +75,15 @@ impl Served {
     }
 
     pub fn get_text(&self, path: &str) -> (u16, String) {
+        self.get_with(path, &[])
+    }
+
+    pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
         let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build();
         let agent = ureq::Agent::from(config);
-        let mut response = agent.get(format!("{}{path}", self.base)).call().expect("answered");
+        let request = agent.get(format!("{}{path}", self.base));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let mut response = request.call().expect("answered");
         (response.status().as_u16(), response.body_mut().read_to_string().expect("text"))
     }
 
@@ -90,6 +103,8 @@ pub fn write(store: &Store, signal: Signal, encoding: Encoding, body: Vec<u8>) {
         DecodeContext { received_at: NOW, limits: DecodeLimits::with_retention(86_400 * 1_000_000_000) };
     let decoded = throughline_wire::decode(signal, encoding, &body, &context).expect("decoded");
     assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);
+    let mut hasher = DefaultHasher::new();
+    (signal as u8, &body).hash(&mut hasher);
     let (sender, receiver) = mpsc::channel::<Result<Written, WriteError>>();
     let write = Write {
         signal,
@@ -97,7 +112,7 @@ pub fn write(store: &Store, signal: Signal, encoding: Encoding, body: Vec<u8>) {
         compression: Compression::Identity,
         body: Bytes::from(body),
         received_at: NOW,
-        content_hash: signal as u128,
+        content_hash: u128::from(hasher.finish()),
         batch: decoded.batch,
         rejected: decoded.rejected,
     };

@@ -218,6 +218,7 @@ fn read_own(mut own: Section<'_>, config: &mut Config) {
     retention.finish();
     query::read_query(own.section("query"), &mut config.query);
     query::read_prometheus(own.section("prometheus"), &mut config.prometheus);
+    query::read_loki(own.section("loki"), &mut config.query);
     config.derive = derive::read(own.section("derive"));
     rules::read(own.section("rules"), &mut config.prometheus.rules);
     rules::read_alerting(own.section("alerting"), &mut config.prometheus.rules);

@@ -292,6 +292,7 @@ fn context(
         families: Arc::new(families),
         draining: Arc::clone(draining),
         prometheus: settings::prometheus(config, opened.clock),
+        loki: settings::loki(config),
         process: Arc::new(json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),

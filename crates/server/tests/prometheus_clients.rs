@@ -6,90 +6,21 @@
 
 #![expect(clippy::disallowed_methods, reason = "a test of real processes has real files and the time of day")]
 
-use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+#[path = "clients/process.rs"]
+mod process;
 
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use process::{Running, Server, binary, get, wait_for};
 use serde_json::Value;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_throughline");
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A child that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-struct Server {
-    _child: Running,
-    folder: PathBuf,
-    http: String,
-    api: String,
-}
-
-impl Server {
-    fn start(name: &str) -> Server {
-        let folder = std::env::temp_dir().join(format!("throughline-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("created");
-        let any = "127.0.0.1:0";
-        let mut child = Command::new(BINARY)
-            .args(["serve", "--otlp-grpc", any, "--otlp-http", any, "--api", any, "--data-dir"])
-            .arg(folder.join("data"))
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("started");
-        let mut lines = BufReader::new(child.stderr.take().expect("stderr")).lines();
-        let ready = lines.find_map(|line| line.ok().filter(|line| line.contains(" ready: "))).expect("ready");
-        std::thread::spawn(move || lines.for_each(drop));
-        let address = |name: &str| {
-            let mut words = ready.split(' ').skip_while(move |word| *word != name);
-            format!("http://{}", words.nth(1).expect("an address"))
-        };
-        Server { folder, http: address("otlp/http"), api: address("api"), _child: Running(child) }
-    }
-
-    /// The series of a metric, as the native API has them.
-    fn series(&self, metric: &str) -> Vec<Value> {
-        let url = format!("{}/api/throughline/v1/series?metric={metric}", self.api);
-        let body: Value = serde_json::from_str(&get(&url).expect("answered")).expect("JSON");
-        body["series"].as_array().cloned().unwrap_or_default()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn get(url: &str) -> Option<String> {
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(10))).build().into();
-    agent.get(url).call().ok()?.body_mut().read_to_string().ok()
-}
-
-/// The binary that a variable names.
-fn binary(variable: &str) -> Option<PathBuf> {
-    let path = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.exists());
-    if path.is_none() {
-        eprintln!("SKIPPED: set {variable} to the path of the binary");
-    }
-    path
-}
-
-fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_there() {
-        assert!(start.elapsed() < PATIENCE, "{what}: not there after {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
+/// The series of a metric, as the native API has them.
+fn series(server: &Server, metric: &str) -> Vec<Value> {
+    let url = format!("{}/api/throughline/v1/series?metric={metric}", server.api);
+    let body: Value = serde_json::from_str(&get(&url).expect("answered")).expect("JSON");
+    body["series"].as_array().cloned().unwrap_or_default()
 }
 
 #[test]
@@ -109,9 +40,9 @@ fn promtool_pushes_to_both_listeners() {
             .output()
             .expect("promtool runs");
         assert!(output.status.success(), "{base}: {}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(server.series("pushed_total").len(), 2 * (number + 1));
+        assert_eq!(series(&server, "pushed_total").len(), 2 * (number + 1));
     }
-    let series = &server.series("pushed_total")[0];
+    let series = &self::series(&server, "pushed_total")[0];
     assert_eq!(series["kind"], "sample", "{series}");
     assert_eq!(series["service"], "push");
     assert_eq!(series["attributes"]["job"], "shop/push");
@@ -152,9 +83,9 @@ fn check_sender(name: &str, message: &str, at_api: bool) {
     let server = Server::start(name);
     let base = if at_api { &server.api } else { &server.http };
     let (_running, address) = prometheus(&binary, &server.folder, &format!("{base}/api/v1/write"), message);
-    wait_for("samples that Prometheus scraped of itself", || !server.series("up").is_empty());
+    wait_for("samples that Prometheus scraped of itself", || !series(&server, "up").is_empty());
     wait_for("native histograms", || {
-        let series = server.series("prometheus_http_request_duration_seconds");
+        let series = self::series(&server, "prometheus_http_request_duration_seconds");
         series.iter().any(|series| series["kind"] == "native_histogram")
     });
     wait_for("samples that Prometheus counts as sent", || {
@@ -165,7 +96,7 @@ fn check_sender(name: &str, message: &str, at_api: bool) {
         let log = std::fs::read_to_string(server.folder.join("prometheus.log")).unwrap_or_default();
         assert!(counted.abs() < f64::EPSILON, "{counter}: {counted}\n{log}");
     }
-    let up = &server.series("up")[0];
+    let up = &series(&server, "up")[0];
     assert_eq!((&up["attributes"]["job"], &up["metric"]), (&Value::from("self"), &Value::from("up")));
 }
 

@@ -40,7 +40,10 @@ use throughline_model::Signal;
 use crate::disk::Disk;
 use crate::error::Error;
 
-pub use read::{Block, Footers};
+pub use bodies::PLACEHOLDER;
+pub(crate) use read::Columns;
+pub use read::{Block, Footers, text_in_pattern};
+pub(crate) use shred::COLUMN_PREFIX;
 pub use tables::Table;
 
 /// The folder of blocks within the data folder.

@@ -29,6 +29,9 @@ pub use error::Error;
 pub use ledger::{Account, Ledger};
 pub use memtable::SeriesEntry;
 pub use patterns::{Pattern, PatternLevel, PatternQuery};
+pub use snapshot::log_scan::{
+    BodyWant, FieldValue, FieldWant, LogFields, LogScan, LogVisitor, More, ScannedLogs, Verdict,
+};
 pub use snapshot::{
     Found, LogQuery, SeriesQuery, ServiceSummary, Snapshot, TimeRange, TraceData, TraceQuery, Want,
 };

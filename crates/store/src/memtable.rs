@@ -7,6 +7,7 @@
 
 pub(crate) mod columns;
 mod growing;
+mod log_scan;
 pub(crate) mod patterns;
 pub(crate) mod read;
 mod seen;

@@ -297,7 +297,8 @@ fn remove_file(path: &Path) -> anyhow::Result<()> {
 }
 
 impl Common {
-    fn peers(&self) -> anyhow::Result<Vec<Peer>> {
+    /// The peers of the command line.
+    pub fn peers(&self) -> anyhow::Result<Vec<Peer>> {
         if self.peer.is_empty() {
             eprintln!("no --peer NAME=COMMAND: PEERS SKIPPED, the figures stand alone");
         }

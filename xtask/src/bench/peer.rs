@@ -48,7 +48,7 @@ pub const OURSELVES: Profile = Profile {
 /// Answers to look-ups that are shorter than this hold no trace.
 const ANSWER_BYTES_MIN: usize = 200;
 
-const PROFILES: [Profile; 4] = [
+const PROFILES: [Profile; 5] = [
     Profile {
         prefix: "victoriatraces",
         path_prefix: "/insert/opentelemetry",
@@ -70,6 +70,14 @@ const PROFILES: [Profile; 4] = [
         path_prefix: "/opentelemetry",
         grpc: false,
         signals: [false, false, true],
+        trace_path: None,
+        queries_at_http_port: true,
+    },
+    Profile {
+        prefix: "loki",
+        path_prefix: "/otlp",
+        grpc: false,
+        signals: [false, true, false],
         trace_path: None,
         queries_at_http_port: true,
     },

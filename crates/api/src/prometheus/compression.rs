@@ -43,7 +43,7 @@ fn accepted(header: &str) -> Option<Coding> {
 }
 
 /// Answers `OPTIONS`, and compresses what the client takes compressed.
-pub(super) async fn compress(request: Request, next: Next) -> Response {
+pub(crate) async fn compress(request: Request, next: Next) -> Response {
     if request.method() == Method::OPTIONS {
         return (StatusCode::NO_CONTENT, CORS).into_response();
     }

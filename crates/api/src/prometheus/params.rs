@@ -23,19 +23,24 @@ impl FromRequest<Prometheus> for Params {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &Prometheus) -> Result<Params, Refusal> {
-        let (parts, body) = request.into_parts();
-        let mut pairs = Vec::new();
-        let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let is_form = content_type.is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
-        if parts.method == Method::POST && is_form {
-            let form = to_bytes(body, FORM_BYTES_MAX).await.map_err(|_| {
-                Refusal::bad_data(format!("the form is longer than {FORM_BYTES_MAX} bytes, or broke off"))
-            })?;
-            pairs.extend(decode(&form));
-        }
-        pairs.extend(decode(parts.uri.query().unwrap_or_default().as_bytes()));
-        Ok(Params { pairs })
+        form_pairs(request).await.map(|pairs| Params { pairs }).map_err(Refusal::bad_data)
     }
+}
+
+/// The parameters of a form and of the query string, in that order; or why they cannot be read.
+pub(crate) async fn form_pairs(request: Request) -> Result<Vec<(String, String)>, String> {
+    let (parts, body) = request.into_parts();
+    let mut pairs = Vec::new();
+    let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let is_form = content_type.is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+    if parts.method == Method::POST && is_form {
+        let form = to_bytes(body, FORM_BYTES_MAX)
+            .await
+            .map_err(|_| format!("the form is longer than {FORM_BYTES_MAX} bytes, or broke off"))?;
+        pairs.extend(decode(&form));
+    }
+    pairs.extend(decode(parts.uri.query().unwrap_or_default().as_bytes()));
+    Ok(pairs)
 }
 
 fn decode(text: &[u8]) -> impl Iterator<Item = (String, String)> {
@@ -142,7 +147,7 @@ fn parse_time_ms(text: &str) -> Option<i64> {
 }
 
 /// Seconds as a number, or a duration as PromQL writes it.
-pub(super) fn parse_duration_ms(text: &str) -> Option<i64> {
+pub(crate) fn parse_duration_ms(text: &str) -> Option<i64> {
     if let Ok(seconds) = text.parse::<f64>() {
         let ms = seconds * 1_000.0;
         return (ms.is_finite() && ms.abs() <= i64::MAX as f64).then_some(ms as i64);

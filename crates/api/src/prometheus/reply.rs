@@ -174,7 +174,7 @@ fn put_integer(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// A time as a JSON number of seconds.
-pub(super) fn put_seconds(out: &mut Vec<u8>, ms: i64) {
+pub(crate) fn put_seconds(out: &mut Vec<u8>, ms: i64) {
     let magnitude = ms.unsigned_abs();
     if ms < 0 {
         out.push(b'-');

@@ -52,7 +52,7 @@ pub(super) fn put_value(out: &mut Vec<u8>, value: &QueryValue, time_ms: i64, lim
     }
 }
 
-fn separate(out: &mut Vec<u8>, at: usize) {
+pub(crate) fn separate(out: &mut Vec<u8>, at: usize) {
     if at > 0 {
         out.push(b',');
     }
@@ -81,7 +81,7 @@ fn put_series(out: &mut Vec<u8>, series: &RangeSeries) {
 }
 
 /// A JSON text.
-pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
     let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
     if text.bytes().all(is_plain) {
         out.push(b'"');
@@ -95,7 +95,7 @@ pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-pub(super) fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
+pub(crate) fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
     out.push(b'{');
     for (at, (name, value)) in labels.iter().enumerate() {
         separate(out, at);

@@ -1,7 +1,9 @@
-//! `throughline::query` and `throughline::prometheus`: what queries may use, and how OTLP becomes Prometheus series.
+//! `throughline::query`, `throughline::prometheus` and `throughline::loki`: what queries may use, and how OTLP becomes
+//! Prometheus' series and Loki's streams.
 
 use std::time::Duration;
 
+use throughline_scan::logs::LogLabels;
 use throughline_scan::metrics::{Strategy, Translation};
 
 use super::rules::Rules;
@@ -20,6 +22,8 @@ pub struct Query {
     pub memory_bytes_max: u64,
     /// How far back a selector looks for a sample.
     pub lookback: Duration,
+    /// Which resource attributes are labels of log streams.
+    pub log_labels: LogLabels,
 }
 
 impl Default for Query {
@@ -31,6 +35,7 @@ impl Default for Query {
             series_max: 1_000_000,
             memory_bytes_max: 512 << 20,
             lookback: Duration::from_secs(300),
+            log_labels: LogLabels::default(),
         }
     }
 }
@@ -44,6 +49,15 @@ pub struct Prometheus {
     pub external_labels: Vec<(String, String)>,
     /// Rules, and who is told of alerts.
     pub rules: Rules,
+}
+
+/// Reads `throughline::loki`.
+pub fn read_loki(mut section: Section<'_>, query: &mut Query) {
+    let index = section.texts("resource_attributes_as_index_labels");
+    if !index.is_empty() {
+        query.log_labels = LogLabels::new(index);
+    }
+    section.finish();
 }
 
 /// Reads `throughline::query`.

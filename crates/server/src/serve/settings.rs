@@ -4,8 +4,8 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use throughline_api::PrometheusContext;
 use throughline_api::states::NoStates;
+use throughline_api::{LokiContext, PrometheusContext};
 use throughline_exec::Limits;
 use throughline_promql::Engine;
 use throughline_receive::ReceiveConfig;
@@ -65,6 +65,21 @@ pub fn prometheus(config: &Config, clock: &Arc<dyn Clock>) -> PrometheusContext 
         states: Arc::new(NoStates),
         external_labels: config.prometheus.external_labels.clone(),
         started_at_ms: clock.now().div_euclid(1_000_000),
+    }
+}
+
+/// The settings of Loki's API.
+pub fn loki(config: &Config) -> LokiContext {
+    LokiContext {
+        labels: Arc::new(config.query.log_labels.clone()),
+        engine: throughline_logql::Engine,
+        limits: Limits {
+            samples: config.query.samples_max,
+            series: config.query.series_max,
+            bytes: config.query.memory_bytes_max,
+            ..Limits::NONE
+        },
+        timeout: config.query.timeout,
     }
 }
 

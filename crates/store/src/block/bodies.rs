@@ -14,7 +14,7 @@ use arrow_array::builder::StringBuilder;
 use super::texts::TextColumn;
 
 /// What stands in a pattern for a slot. A body that has it is its own pattern and has no slots.
-pub(crate) const PLACEHOLDER: &str = "{}";
+pub const PLACEHOLDER: &str = "{}";
 
 /// What stands between slots, which have letters and digits alone.
 pub(crate) const SEPARATOR: char = ' ';

@@ -3,6 +3,7 @@
 mod columns;
 mod footers;
 mod layout;
+mod log_scan;
 mod log_search;
 mod metrics;
 mod page;
@@ -34,6 +35,7 @@ use patterns::Aliases;
 pub(crate) use columns::Columns;
 pub use footers::Footers;
 use layout::Layout;
+pub use log_search::text_in_pattern;
 pub(crate) use picked::picked_of;
 pub(crate) use table::TableReader;
 

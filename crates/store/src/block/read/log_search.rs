@@ -18,6 +18,7 @@ use crate::block::index::tokens;
 use crate::block::tables::LOG_PAGE_ROWS;
 use crate::error::Error;
 use crate::snapshot::LogQuery;
+use crate::snapshot::log_scan::Verdict;
 
 /// Rows of one page that meet everything, as far as is known without their slots.
 struct Candidates {
@@ -44,17 +45,6 @@ struct Wanted<'a> {
     patterns: HashMap<String, Verdict>,
 }
 
-/// What a pattern says of the bodies that have it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    /// None holds the text.
-    Never,
-    /// Slots decide.
-    Open,
-    /// All hold it.
-    Always,
-}
-
 impl<'a> Wanted<'a> {
     fn new(text: &'a str) -> Wanted<'a> {
         Wanted { text: text.as_bytes(), finder: Finder::new(text), patterns: HashMap::new() }
@@ -78,6 +68,11 @@ impl<'a> Wanted<'a> {
         }
         verdict
     }
+}
+
+/// Whether the bodies of a pattern hold a text.
+pub fn text_in_pattern(pattern: &str, text: &str) -> Verdict {
+    Wanted::new(text).verdict(pattern)
 }
 
 /// Patterns whose verdict is remembered during one search.
@@ -269,7 +264,7 @@ fn with_text(table: &TableReader, page: Candidates, finder: &Finder<'_>) -> Resu
 }
 
 /// The hashes of the tokens that a body must hold if it holds the text: those that the text does not cut off.
-fn whole_tokens(text: &str) -> Vec<u64> {
+pub(super) fn whole_tokens(text: &str) -> Vec<u64> {
     let is_token = |byte: &u8| !byte.is_ascii() || byte.is_ascii_alphanumeric() || *byte == b'_';
     let bytes = text.as_bytes();
     let from = bytes.iter().position(|byte| !is_token(byte)).unwrap_or(bytes.len());

@@ -17,7 +17,7 @@ use crate::snapshot::merge::Services;
 const TABLE_CELLS_MAX: usize = 1 << 20;
 
 /// Whether all rows of a row group lie within the range, by its statistics.
-fn lies_within(table: &TableReader, group: usize, column: &str, range: TimeRange) -> bool {
+pub(super) fn lies_within(table: &TableReader, group: usize, column: &str, range: TimeRange) -> bool {
     match bounds(table.group(group), column) {
         Some(Statistics::Int64(stats)) => {
             stats.min_opt().is_some_and(|min| range.contains(*min))

@@ -14,7 +14,7 @@ use crate::snapshot::rows::body_json;
 use crate::snapshot::{TraceData, Want};
 
 /// The trace and the span of a log record.
-type LogContext = (Option<TraceId>, Option<SpanId>);
+pub(super) type LogContext = (Option<TraceId>, Option<SpanId>);
 
 impl Block {
     /// Adds what the block has of a trace. What cannot be read is named in `partial`, the rest is there.
@@ -140,7 +140,7 @@ impl Block {
     }
 
     /// The trace and span ids of log rows, from the rows that they name.
-    fn log_contexts(&self, batch: &RecordBatch) -> Result<Vec<LogContext>, Error> {
+    pub(super) fn log_contexts(&self, batch: &RecordBatch) -> Result<Vec<LogContext>, Error> {
         let columns = Columns::new(batch);
         let traces: BTreeSet<u32> =
             (0..batch.num_rows()).filter_map(|row| columns.u32("trace_row", row)).collect();
