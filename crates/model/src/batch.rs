@@ -6,16 +6,15 @@
 //! The constants in [`span`], [`log`], [`series`], [`point`] and [`exemplar`] are column positions.
 
 mod columns;
+mod metrics;
 mod reused;
 mod samples;
 mod schema;
 
 use arrow_array::{Array as _, RecordBatch};
 
-pub use columns::{
-    ExemplarRow, LogBatchBuilder, LogRow, MetricBatchBuilder, PointRow, ResourceIndex, ScopeIndex, SeriesRow,
-    SpanBatchBuilder, SpanRow,
-};
+pub use columns::{LogBatchBuilder, LogRow, ResourceIndex, ScopeIndex, SpanBatchBuilder, SpanRow};
+pub use metrics::{ExemplarRow, MetricBatchBuilder, PointRow, SeriesRow};
 pub use samples::{LabelledRow, SampleBatchBuilder};
 pub use schema::{
     column_binary, column_dictionary, column_fixed, column_number, column_text, column_time, exemplar_schema,

@@ -10,7 +10,8 @@ use arrow_array::{
 };
 use arrow_buffer::{BooleanBuffer, Buffer, OffsetBuffer, ScalarBuffer};
 
-use super::columns::{ExemplarColumns, assemble, times};
+use super::columns::{assemble, times};
+use super::metrics::ExemplarColumns;
 use super::schema::{point_schema, series_schema};
 use super::{ExemplarRow, MetricBatch};
 use crate::point::{MetricType, PointKind};

@@ -52,7 +52,7 @@ impl MetricsWriter {
             samples: TableWriter::create(disk, folder, Table::Samples, level, samples_schema())?,
             pending_series: Vec::new(),
             pending_runs: Vec::new(),
-            run: RunBuilder::default(),
+            run: RunBuilder::of_level(level),
             run_first: 0,
             run_of: None,
             n_series: 0,

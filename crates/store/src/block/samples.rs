@@ -27,6 +27,9 @@ use payloads::Payloads;
 /// Points of a run at most, but a series is never split: pco gains little beyond, and a look-up decodes a whole run.
 pub(crate) const RUN_POINTS: usize = 65_536;
 
+/// How hard pco tries for flushed blocks, which live for minutes; 8 is its default.
+const FLUSH_EFFORT: usize = 4;
+
 /// How a run stores what its points carry beyond a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -63,8 +66,10 @@ fn columns_error(action: &str) -> impl Fn(pco::errors::PcoError) -> Error + '_ {
     move |error| Error::Columns { action: format!("{action} samples"), detail: error.to_string() }
 }
 
-fn compress<T: Number>(numbers: &[T]) -> Result<Vec<u8>, Error> {
-    simple_compress(numbers, &ChunkConfig::default()).map_err(columns_error("encode"))
+fn compress<T: Number>(numbers: &[T], level: u32) -> Result<Vec<u8>, Error> {
+    let config = ChunkConfig::default();
+    let config = if level == 0 { config.with_compression_level(FLUSH_EFFORT) } else { config };
+    simple_compress(numbers, &config).map_err(columns_error("encode"))
 }
 
 fn decompress<T: Number>(bytes: &[u8], expected: usize) -> Result<Vec<T>, Error> {
@@ -101,6 +106,8 @@ pub(crate) struct NumberColumns<'a> {
 /// Collects series of one metric into a run, column by column.
 #[derive(Default)]
 pub(crate) struct RunBuilder {
+    /// The level of the block.
+    level: u32,
     kind: Option<PointKind>,
     counts: Vec<u32>,
     /// Where the points of the current series start.
@@ -113,6 +120,11 @@ pub(crate) struct RunBuilder {
 }
 
 impl RunBuilder {
+    /// For a block of this level.
+    pub(crate) fn of_level(level: u32) -> RunBuilder {
+        RunBuilder { level, ..RunBuilder::default() }
+    }
+
     /// Starts a run of a metric of this kind. The one before it is finished.
     pub(crate) fn begin(&mut self, kind: PointKind) {
         self.kind = Some(kind);
@@ -171,7 +183,7 @@ impl RunBuilder {
     pub(crate) fn finish(&mut self, metric: &str, kind: PointKind, first_series: u32) -> Result<Run, Error> {
         let mut counts = Vec::with_capacity(self.counts.len());
         self.counts.iter().for_each(|count| put_varint(&mut counts, u64::from(*count)));
-        let (payload_form, payload) = self.payloads.encode()?;
+        let (payload_form, payload) = self.payloads.encode(self.level)?;
         let has_flags = self.flags.iter().any(|flags| *flags != 0);
         let run = Run {
             metric: metric.to_owned(),
@@ -182,10 +194,10 @@ impl RunBuilder {
             min_time: self.times.iter().copied().min().unwrap_or_default(),
             max_time: self.times.iter().copied().max().unwrap_or_default(),
             counts,
-            start_times: compress(&self.start_times)?,
-            times: compress(&self.times)?,
-            values: compress(&self.values)?,
-            flags: if has_flags { Some(compress(&self.flags)?) } else { None },
+            start_times: compress(&self.start_times, self.level)?,
+            times: compress(&self.times, self.level)?,
+            values: compress(&self.values, self.level)?,
+            flags: if has_flags { Some(compress(&self.flags, self.level)?) } else { None },
             payload_form: payload_form as u8,
             payload,
         };

@@ -129,7 +129,7 @@ impl HistogramColumns {
         histogram.encode()
     }
 
-    fn encode(&self) -> Result<Vec<u8>, Error> {
+    fn encode(&self, level: u32) -> Result<Vec<u8>, Error> {
         let n_buckets = self.n_buckets();
         let mut counts: Vec<u64> = Vec::with_capacity(self.counts.len());
         for bucket in 0..n_buckets {
@@ -138,9 +138,9 @@ impl HistogramColumns {
         let mut out = Vec::new();
         put_varint(&mut out, (n_buckets - 1) as u64);
         out.extend_from_slice(&self.bounds);
-        put_stream(&mut out, &compress(&counts)?);
+        put_stream(&mut out, &compress(&counts, level)?);
         for values in [&self.mins, &self.maxs] {
-            let stream = if values.is_empty() { Vec::new() } else { compress(values)? };
+            let stream = if values.is_empty() { Vec::new() } else { compress(values, level)? };
             put_stream(&mut out, &stream);
         }
         Ok(out)
@@ -235,10 +235,10 @@ impl Payloads {
     }
 
     /// The form and bytes as `samples.parquet` has them.
-    pub(super) fn encode(&self) -> Result<(PayloadForm, Option<Vec<u8>>), Error> {
+    pub(super) fn encode(&self, level: u32) -> Result<(PayloadForm, Option<Vec<u8>>), Error> {
         match self {
             Payloads::None => Ok((PayloadForm::None, None)),
-            Payloads::Columns(columns) => Ok((PayloadForm::Histogram, Some(columns.encode()?))),
+            Payloads::Columns(columns) => Ok((PayloadForm::Histogram, Some(columns.encode(level)?))),
             Payloads::Raw(plain) => {
                 let packed =
                     zstd::bulk::compress(plain, zstd::DEFAULT_COMPRESSION_LEVEL).map_err(|error| {
