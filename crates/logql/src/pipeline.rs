@@ -9,6 +9,7 @@
 mod extract;
 pub(crate) mod filter;
 mod format;
+mod guard;
 mod json;
 pub mod json_path;
 pub(crate) mod labels;
@@ -29,6 +30,7 @@ use crate::ast::{LogfmtStage, RegexpStage, Stage};
 use crate::functions::{self, Surroundings};
 use filter::Condition;
 use format::{Choice, Formatter};
+use guard::Guard;
 use json_path::JsonPath;
 use labels::RowLabels;
 use symbols::{Symbol, Symbols};
@@ -97,6 +99,7 @@ pub(crate) struct Pipeline {
     pub(crate) symbols: Symbols,
     pub(crate) labels: RowLabels,
     wanted: WantedLabels,
+    guards: Vec<Guard>,
     ops: Vec<Op>,
     line: Line,
     scratch: Scratch,
@@ -110,11 +113,13 @@ impl Pipeline {
         let mut symbols = Symbols::default();
         let wanted = WantedLabels::new(wanted, &mut symbols);
         let ops = stages.iter().map(|stage| op(stage, &mut symbols)).collect();
+        let guards = guard::guards(stages, &mut symbols);
         let surroundings = Surroundings::at(now_ns);
         Pipeline {
             symbols,
             labels: RowLabels::default(),
             wanted,
+            guards,
             ops,
             line: Line::default(),
             scratch: Scratch::default(),
@@ -143,6 +148,9 @@ impl Pipeline {
         for (name, value) in metadata {
             let name = self.symbols.intern(name);
             self.labels.add_metadata(name, value, &mut self.symbols);
+        }
+        if self.guards.iter().any(|guard| guard.refuses(&self.labels, line)) {
+            return false;
         }
         for op in &self.ops {
             let mut row = Row {

@@ -80,6 +80,30 @@ fn stages_change_labels_and_lines() {
 }
 
 #[test]
+fn conditions_behind_parsers_refuse_no_row_that_fulfils_them() {
+    for (stages, line, stays) in [
+        ("| json | a=\"A\"", r#"{"a":"A"}"#, true),
+        ("| json | a=\"A\"", r#"{"a":"\u0041"}"#, true),
+        ("| json | a=\"A/\" and b=\"1\"", r#"{"a":"A\/","b":1}"#, true),
+        ("| json | a=\"A\"", r#"{"a":"B"}"#, false),
+        ("| json | a=\"A\"", r#"{"b":"A"}"#, false),
+        ("| json | m=\"metadata\"", "{}", true),
+        ("| json | s=\"stream\"", "{}", true),
+        ("| json | s_extracted=\"x\"", r#"{"s":"x"}"#, true),
+        ("| json | a=\"A\" or m=\"metadata\"", "{}", true),
+        ("| json | a!=\"A\"", "{}", true),
+        ("| json | label_format a=m | a=\"metadata\"", "{}", true),
+        ("| json | line_format \"a=A\" | logfmt | a=\"A\"", "{}", true),
+        ("| unpack | logfmt | a=\"A\"", r#"{"_entry":"a=A"}"#, true),
+        ("| logfmt x=\"a\" | x=\"1 2\"", "a=\"1 2\"", true),
+        ("| pattern \"<a> <_>\" | a=\"\\\\x\"", "\\x y", true),
+        ("| json | drop a | a=\"A\"", r#"{"a":"A"}"#, false),
+    ] {
+        assert_eq!(run(stages, line, None).is_some(), stays, "{stages} {line}");
+    }
+}
+
+#[test]
 fn what_goes_wrong_is_noted_once() {
     assert_eq!(
         all("| json", "x"),
