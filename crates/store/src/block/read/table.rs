@@ -198,7 +198,13 @@ impl TableReader {
             return Err(Error::damaged(self.file.path(), detail));
         }
         let schema = self.metadata.metadata().file_metadata().schema_descr();
-        let mask = columns.map(|names| ProjectionMask::columns(schema, names.iter().copied()));
+        // By the whole name: those of attributes have dots, which the library takes for levels of nesting.
+        let is_named = |names: &[&str], leaf: usize| {
+            schema.column(leaf).path().parts().first().is_some_and(|name| names.contains(&name.as_str()))
+        };
+        let leaves = 0..schema.num_columns();
+        let mask =
+            columns.map(|names| ProjectionMask::leaves(schema, leaves.filter(|leaf| is_named(names, *leaf))));
         let windows = self.windows(group, ranges.is_some(), mask.as_ref())?;
         self.decode(windows, group, ranges, mask)
     }
