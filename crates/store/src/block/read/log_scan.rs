@@ -166,6 +166,7 @@ impl Block {
         let mut candidates = std::mem::take(&mut chosen.candidates);
         let mut step = STEP_ROWS;
         if scan.few {
+            candidates = decided(table, &chosen, candidates, scan, visitor)?;
             step = FIRST_STEP_ROWS;
             match scan.newest_first {
                 true => candidates.sort_by_key(|candidate| Reverse(candidate.time)),
@@ -417,6 +418,28 @@ fn read_bodies(
         true
     });
     Ok(out)
+}
+
+/// The candidates without those whose body is not wanted. Bodies are read in the order of the table, so that no page is read
+/// twice; what is left is put in the order of time.
+fn decided(
+    table: &TableReader,
+    chosen: &Chosen<'_>,
+    candidates: Vec<Candidate>,
+    scan: &LogScan<'_>,
+    visitor: &mut dyn LogVisitor,
+) -> Result<Vec<Candidate>, Error> {
+    if !candidates.iter().any(|candidate| candidate.is_open) {
+        return Ok(candidates);
+    }
+    let without_bodies = LogScan { bodies: BodyWant::None, ..*scan };
+    let mut left = Vec::new();
+    for part in candidates.chunks(STEP_ROWS) {
+        let mut part = part.to_vec();
+        read_bodies(table, chosen, &mut part, &without_bodies, visitor)?;
+        left.extend(part.into_iter().map(|candidate| Candidate { is_open: false, ..candidate }));
+    }
+    Ok(left)
 }
 
 /// The bytes of a body, without putting it together.
