@@ -117,6 +117,25 @@ impl<'a> Numbers<'a> {
         }
     }
 
+    /// Appends the next numbers.
+    pub(super) fn append_to(&mut self, out: &mut Vec<u32>, mut n: usize) -> Option<()> {
+        while n > 0 {
+            self.load()?;
+            let of_run = n.min(self.left);
+            match &mut self.run {
+                Run::Equal(number) => out.resize(out.len() + of_run, *number),
+                Run::Packed(bytes, next) => {
+                    let numbers = *next..*next + of_run;
+                    out.extend(numbers.map(|at| packed(bytes, at * self.width, self.width) as u32));
+                    *next += of_run;
+                }
+            }
+            self.left -= of_run;
+            n -= of_run;
+        }
+        Some(())
+    }
+
     fn step(&mut self, mut n: usize, count: impl Fn(&Run<'a>, usize, usize) -> usize) -> Option<usize> {
         let mut sum = 0;
         while n > 0 {
@@ -244,6 +263,9 @@ mod tests {
                 assert_eq!(ones.sum::<usize>(), numbers.iter().filter(|number| **number == 1).count());
             }
         }
+        let mut all = Vec::new();
+        Numbers::new(bytes, width).unwrap().append_to(&mut all, numbers.len()).unwrap();
+        assert_eq!(all, numbers, "width {width}");
         assert!(Numbers::new(bytes, width).unwrap().skip(numbers.len() + GROUP).is_none());
     }
 

@@ -10,7 +10,7 @@ use arrow_schema::{DataType, FieldRef, Schema, SchemaRef};
 use parquet::basic::{Compression, Type as PhysicalType};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 
-use super::picked::{Chunk, column};
+use super::picked::{Chunk, Keys, column};
 use super::values::Form;
 use crate::block::checksums::{CheckedFile, Windows};
 use crate::error::Error;
@@ -175,6 +175,28 @@ impl Layout {
             }
         }
         Ok(Some(out))
+    }
+
+    /// The keys of all rows of a row group in a column without nulls. None where the column has no dictionary, is not
+    /// there, or is of a kind that only the library reads.
+    pub(super) fn keys(&self, file: &CheckedFile, group: usize, name: &str) -> Result<Option<Keys>, Error> {
+        let column = self.columns.iter().position(|column| column.field.name() == name);
+        let place = column.and_then(|column| self.places.get(group * self.columns.len() + column));
+        let (Some(place), Some(n_rows)) = (place, self.group_rows(group)) else { return Ok(None) };
+        let bytes = file.read(place.start, place.n_bytes as usize)?;
+        let parts = vec![(0, &*bytes)];
+        let chunk = Chunk { parts, codec: place.codec, plain_bytes: place.plain_bytes as usize };
+        Ok(chunk.keys().filter(|keys| keys.of_row.len() == n_rows.len()))
+    }
+
+    /// The rows of a row group.
+    pub(super) fn group_rows(&self, group: usize) -> Option<std::ops::Range<u32>> {
+        Some(*self.first_rows.get(group)?..*self.first_rows.get(group + 1)?)
+    }
+
+    /// The number of row groups.
+    pub(super) fn groups(&self) -> usize {
+        self.first_rows.len().saturating_sub(1)
     }
 
     fn pick_of_group(

@@ -15,8 +15,8 @@ use arrow_schema::{DataType, Field, TimeUnit};
 use parquet::basic::{Compression, ZstdLevel};
 
 use super::layout::Column;
-use super::page::StoredPage;
-use super::values::{Form, Values, Wanted};
+use super::page::{Encoding, StoredPage};
+use super::values::{Form, Values, Wanted, take_bytes};
 use crate::block::hybrid::{Numbers, bit_width};
 
 thread_local! {
@@ -94,6 +94,53 @@ impl Chunk<'_> {
         }
         values.ends = lists.ends;
         Some(values)
+    }
+}
+
+/// A column chunk whole: the key of each row, and the dictionary that the keys point into.
+pub(super) struct Keys {
+    pub(super) of_row: Vec<u32>,
+    dictionary: Vec<u8>,
+}
+
+impl Keys {
+    /// The dictionary's texts.
+    pub(super) fn texts(&self) -> Option<Vec<&str>> {
+        let (mut texts, mut rest) = (Vec::new(), self.dictionary.as_slice());
+        while !rest.is_empty() {
+            texts.push(std::str::from_utf8(take_bytes(&mut rest)?).ok()?);
+        }
+        Some(texts)
+    }
+
+    /// The dictionary's numbers of 32 bits.
+    pub(super) fn numbers(&self) -> Vec<u32> {
+        self.dictionary.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
+    }
+}
+
+impl Chunk<'_> {
+    /// The keys of all rows, of which none is null; none where there is no dictionary.
+    pub(super) fn keys(&self) -> Option<Keys> {
+        let mut keys = Keys { of_row: Vec::new(), dictionary: Vec::new() };
+        let mut room = Vec::new();
+        for (_, part) in &self.parts {
+            let mut rest = *part;
+            while !rest.is_empty() {
+                let page = StoredPage::take(&mut rest)?;
+                let bytes = page.values(self.codec, self.plain_bytes, &mut room)?;
+                if page.is_dictionary() {
+                    keys.dictionary = bytes.to_vec();
+                    continue;
+                }
+                if page.encoding != Encoding::Dictionary || page.header.n_nulls > 0 {
+                    return None;
+                }
+                let (width, bytes) = bytes.split_first()?;
+                Numbers::new(bytes, *width)?.append_to(&mut keys.of_row, page.header.n_rows)?;
+            }
+        }
+        Some(keys)
     }
 }
 

@@ -1,14 +1,18 @@
 //! What the services of a block have sent: counts over the dictionaries of whole row groups.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
+use ahash::AHashMap as HashMap;
 use arrow_array::types::{Int32Type, UInt8Type};
 use arrow_array::{Array, DictionaryArray, StringArray, TimestampNanosecondArray};
 use parquet::file::statistics::Statistics;
 
+use super::picked::Keys as PickedKeys;
 use super::search::{bounds, overlaps_number};
 use super::{Block, Columns, TableReader};
 use crate::block::Table;
+use crate::block::tables::LOG_PAGE_ROWS;
 use crate::error::Error;
 use crate::snapshot::TimeRange;
 use crate::snapshot::merge::Services;
@@ -56,36 +60,50 @@ pub(super) struct Listing {
     spans: Vec<Vec<(u32, u32, u32)>>,
     /// Services of log records.
     services: Vec<String>,
-    /// For each row group of logs its services and how many records each has.
-    logs: Vec<Vec<(u32, u32)>>,
+    /// Log records of one service that follow each other, a page at most; in the order of the table.
+    logs: Vec<LogRun>,
     /// The fingerprints of each service's series.
     series: BTreeMap<String, Vec<[u8; 16]>>,
 }
 
+/// Log records of one service by time.
+struct LogRun {
+    service: u32,
+    rows: Range<u32>,
+    min_time: i64,
+    max_time: i64,
+}
+
+/// The same with the service's name, and the first and the last time.
+type NamedRun = (String, Range<u32>, Range<i64>);
+
 impl Listing {
     fn read(block: &Block) -> Result<Listing, Error> {
         let mut listing = Listing::default();
-        let mut numbers: BTreeMap<(String, String), u32> = BTreeMap::new();
-        let spans = block.table(Table::Spans)?;
-        for group in 0..spans.groups() {
+        let mut numbers: HashMap<String, HashMap<String, u32>> = HashMap::new();
+        for group in 0..block.groups(Table::Spans)? {
             let mut of_group = Vec::new();
-            each_span_count(&spans, group, TimeRange::ALL, |service, name, spans, errors| {
-                let next = numbers.len() as u32;
-                let pair = *numbers.entry((service.to_owned(), name.to_owned())).or_insert(next);
+            let pairs = &mut listing.pairs;
+            block.each_span_count(group, |service, name, spans, errors| {
+                let known = numbers.get(service).and_then(|names| names.get(name)).copied();
+                let pair = known.unwrap_or_else(|| {
+                    let next = pairs.len() as u32;
+                    pairs.push((service.to_owned(), name.to_owned()));
+                    numbers.entry(service.to_owned()).or_default().insert(name.to_owned(), next);
+                    next
+                });
                 of_group.push((pair, spans as u32, errors as u32));
             })?;
             listing.spans.push(of_group);
         }
-        listing.pairs = by_number(numbers);
         let mut numbers: BTreeMap<String, u32> = BTreeMap::new();
-        let logs = block.table(Table::Logs)?;
-        for group in 0..logs.groups() {
-            let mut of_group = Vec::new();
-            each_log_count(&logs, group, TimeRange::ALL, |service, count| {
+        for group in 0..block.groups(Table::Logs)? {
+            let runs = block.log_runs(group)?;
+            for (service, rows, times) in runs {
                 let next = numbers.len() as u32;
-                of_group.push((*numbers.entry(service.to_owned()).or_insert(next), count as u32));
-            })?;
-            listing.logs.push(of_group);
+                let service = *numbers.entry(service).or_insert(next);
+                listing.logs.push(LogRun { service, rows, min_time: times.start, max_time: times.end });
+            }
         }
         listing.services = by_number(numbers);
         let series = block.table(Table::Series)?;
@@ -136,6 +154,94 @@ impl Block {
         Ok(())
     }
 
+    fn groups(&self, table: Table) -> Result<usize, Error> {
+        match self.layout(table) {
+            Some(layout) => Ok(layout.groups()),
+            None => Ok(self.table(table)?.groups()),
+        }
+    }
+
+    /// Calls `visit` with service, name, spans and errors of each pair of a row group.
+    fn each_span_count(
+        &self,
+        group: usize,
+        mut visit: impl FnMut(&str, &str, u64, u64),
+    ) -> Result<(), Error> {
+        if let Some(layout) = self.layout(Table::Spans) {
+            let keys = |name: &str| layout.keys(self.file(Table::Spans)?, group, name);
+            let (services, names, codes) = (keys("service")?, keys("name")?, keys("status_code")?);
+            let counted = services.zip(names).zip(codes);
+            if counted
+                .and_then(|((services, names), codes)| count(&services, &names, &codes, &mut visit))
+                .is_some()
+            {
+                return Ok(());
+            }
+        }
+        let table = self.table(Table::Spans)?;
+        each_span_count(&table, group, TimeRange::ALL, visit)
+    }
+
+    /// The log records of a row group by service, page by page: the service, the rows, the first and the last time.
+    fn log_runs(&self, group: usize) -> Result<Vec<NamedRun>, Error> {
+        let services = self.log_services_of(group)?;
+        let first = self.layout(Table::Logs).and_then(|layout| layout.group_rows(group));
+        let first = match first {
+            Some(rows) => rows.start,
+            None => self.table(Table::Logs)?.first_row(group) as u32,
+        };
+        let mut ends: Vec<u32> = Vec::new();
+        let mut runs: Vec<(String, Range<u32>)> = Vec::new();
+        for (service, rows) in services {
+            let mut from = rows.start;
+            while from < rows.end {
+                let to = rows.end.min((from / LOG_PAGE_ROWS as u32 + 1) * LOG_PAGE_ROWS as u32);
+                ends.extend([first + from, first + to - 1]);
+                runs.push((service.clone(), first + from..first + to));
+                from = to;
+            }
+        }
+        ends.dedup();
+        let times = self.log_times(&ends)?;
+        let time = |row: u32| ends.binary_search(&row).ok().and_then(|at| times.get(at).copied());
+        let run = |(service, rows): (String, Range<u32>)| {
+            let times = time(rows.start).unwrap_or_default()..time(rows.end - 1).unwrap_or_default();
+            (service, rows, times)
+        };
+        Ok(runs.into_iter().map(run).collect())
+    }
+
+    /// The services of a row group of logs and the rows within it that each has.
+    fn log_services_of(&self, group: usize) -> Result<Vec<(String, Range<u32>)>, Error> {
+        let keys = match self.layout(Table::Logs) {
+            Some(layout) => layout.keys(self.file(Table::Logs)?, group, "service")?,
+            None => None,
+        };
+        if let Some(keys) = &keys
+            && let Some(texts) = keys.texts()
+        {
+            let text = |key: Option<&u32>| key.and_then(|key| texts.get(*key as usize)).copied();
+            return Ok(runs_of(
+                keys.of_row.chunk_by(|a, b| a == b).map(|run| (text(run.first()), run.len())),
+            ));
+        }
+        let mut services = Vec::new();
+        for rows in self.table(Table::Logs)?.read_group(group, None, Some(&["service"]))? {
+            let columns = Columns::new(&rows);
+            services.extend((0..rows.num_rows()).map(|row| columns.owned("service", row)));
+        }
+        Ok(runs_of(services.chunk_by(|a, b| a == b).map(|run| (run.first().map(String::as_str), run.len()))))
+    }
+
+    fn log_times(&self, rows: &[u32]) -> Result<Vec<i64>, Error> {
+        let mut times = Vec::with_capacity(rows.len());
+        for batch in self.pick(Table::Logs, rows, Some(&["time"]))? {
+            let columns = Columns::new(&batch);
+            times.extend((0..batch.num_rows()).map(|row| columns.time("time", row)));
+        }
+        Ok(times)
+    }
+
     fn is_within(&self, range: TimeRange) -> bool {
         range.contains(self.min_time()) && range.contains(self.max_time())
     }
@@ -179,23 +285,57 @@ impl Block {
         range: TimeRange,
         services: &mut Services,
     ) -> Result<(), Error> {
-        let mut count =
-            |service: &str, count: u64| services.with(service, |summary| summary.log_count += count);
-        let table = if self.is_within(range) { None } else { Some(self.table(Table::Logs)?) };
-        for (group, counted) in listing.logs.iter().enumerate() {
-            match &table {
-                Some(table) if !overlaps(table, group, "time", range) => {}
-                Some(table) if !lies_within(table, group, "time", range) => {
-                    each_log_count(table, group, range, &mut count)?;
-                }
-                _ => counted.iter().for_each(|(service, n)| {
-                    let service = listing.services.get(*service as usize);
-                    count(service.map_or("", String::as_str), u64::from(*n));
-                }),
+        let mut sums = vec![0u64; listing.services.len()];
+        for run in &listing.logs {
+            let n = if range.contains(run.min_time) && range.contains(run.max_time) {
+                run.rows.len()
+            } else if range.overlaps(run.min_time, run.max_time) {
+                let rows: Vec<u32> = run.rows.clone().collect();
+                self.log_times(&rows)?.into_iter().filter(|time| range.contains(*time)).count()
+            } else {
+                0
+            };
+            if let Some(sum) = sums.get_mut(run.service as usize) {
+                *sum += n as u64;
             }
+        }
+        for (service, sum) in listing.services.iter().zip(sums).filter(|(_, sum)| *sum > 0) {
+            services.with(service, |summary| summary.log_count += sum);
         }
         Ok(())
     }
+}
+
+/// Counts pairs of a service and a name by their keys.
+fn count<'a>(
+    services: &'a PickedKeys,
+    names: &'a PickedKeys,
+    codes: &PickedKeys,
+    visit: &mut impl FnMut(&str, &str, u64, u64),
+) -> Option<()> {
+    let (service_texts, name_texts) = (services.texts()?, names.texts()?);
+    let is_error: Vec<bool> = codes.numbers().iter().map(|code| *code == 2).collect();
+    let mut counts = Counts::new(service_texts.len(), name_texts.len());
+    for ((service, name), code) in services.of_row.iter().zip(&names.of_row).zip(&codes.of_row) {
+        counts.add(*service as usize, *name as usize, *is_error.get(*code as usize)?);
+    }
+    let text =
+        |texts: &[&str], key: usize| texts.get(key).map_or_else(String::new, |text| (*text).to_owned());
+    counts.each(|service, name, spans, errors| {
+        visit(&text(&service_texts, service), &text(&name_texts, name), spans, errors);
+    });
+    Some(())
+}
+
+/// Runs of equal services as rows.
+fn runs_of<'a>(runs: impl Iterator<Item = (Option<&'a str>, usize)>) -> Vec<(String, Range<u32>)> {
+    let mut from = 0;
+    let rows = runs.map(|(service, n)| {
+        let rows = from..from + n as u32;
+        from = rows.end;
+        (service.unwrap_or_default().to_owned(), rows)
+    });
+    rows.collect()
 }
 
 fn overlaps(table: &TableReader, group: usize, column: &str, range: TimeRange) -> bool {
@@ -232,31 +372,6 @@ fn each_span_count(
         counts.each(|service, name, spans, errors| {
             visit(of_service.text(service), of_name.text(name), spans, errors);
         });
-    }
-    Ok(())
-}
-
-/// Calls `visit` with service and number of records of each service of a row group that lies within the range.
-fn each_log_count(
-    table: &TableReader,
-    group: usize,
-    range: TimeRange,
-    mut visit: impl FnMut(&str, u64),
-) -> Result<(), Error> {
-    let mut wanted = vec!["service"];
-    wanted.extend((!lies_within(table, group, "time", range)).then_some("time"));
-    for rows in table.read_group(group, None, Some(&wanted))? {
-        let columns = Columns::new(&rows);
-        let Some(of_service) = Keys::of(&columns, "service") else { continue };
-        let times = columns.times("time");
-        let mut counts = vec![0u64; of_service.texts.len()];
-        for row in (0..rows.num_rows()).filter(|row| is_counted(times, range, *row)) {
-            let count = of_service.keys.key(row).and_then(|key| counts.get_mut(key));
-            *count.unwrap_or(&mut 0) += 1;
-        }
-        for (key, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-            visit(of_service.text(key), *count);
-        }
     }
     Ok(())
 }
