@@ -362,6 +362,7 @@ mod tests {
         assert_eq!(rows, (7..7 + series.len() as u32).collect::<Vec<_>>());
         // Copied as a merge copies it, and once more after points without payloads.
         let decoded = run.decode().unwrap();
+        builder.extend_decoded(&decoded, 0..0);
         for (_, range) in run.series() {
             builder.extend_decoded(&decoded, range);
             builder.end_series();

@@ -188,6 +188,10 @@ impl Payloads {
         values: &[f64],
     ) {
         use super::decoded::Payloads as From;
+        if range.is_empty() {
+            // A series of which only exemplars are known: there is no first histogram to take bounds from.
+            return;
+        }
         match from {
             From::None => self.pad(range.len(), values),
             From::Columns(columns, sums) => {
