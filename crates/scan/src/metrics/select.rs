@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use throughline_exec::{Budget, ExecError, Labels, Matcher, SelectRequest, SeriesSamples, SeriesSource};
+use throughline_exec::{
+    Budget, ExecError, Labels, Matcher, SelectRequest, SeriesSamples, SeriesSource, Times,
+};
 use throughline_store::snapshot::parts::{MetricPart, PointWant, RunBounds};
 use throughline_store::{Snapshot, TimeRange};
 
@@ -246,9 +248,10 @@ impl SeriesSource for MetricSource {
         let found = self.read(request, &plan, budget)?;
         let has_dynamic = plan.selected.iter().any(|of| of.family.form.dynamic_label().is_some());
         let mut out: Vec<(u32, SeriesSamples)> = Vec::with_capacity(found.len());
+        let mut joined = JoinedTimes::default();
         for (number, dynamic, pieces) in by_series(found) {
             let Some(of) = plan.selected.get(number as usize) else { continue };
-            let mut samples = join(pieces);
+            let mut samples = join(pieces, &mut joined);
             if of.is_delta {
                 delta::accumulate(&mut samples);
                 delta::cut_before(&mut samples, request.start_ms);
@@ -302,7 +305,7 @@ fn join_equal(series: Vec<SeriesSamples>) -> Vec<SeriesSamples> {
         match out.last_mut() {
             Some(last) if last.labels == next.labels => {
                 let labels = next.labels.clone();
-                *last = join(vec![std::mem::take(last), next]);
+                *last = join(vec![std::mem::take(last), next], &mut JoinedTimes::default());
                 last.labels = labels;
             }
             _ => out.push(next),
@@ -311,8 +314,26 @@ fn join_equal(series: Vec<SeriesSamples>) -> Vec<SeriesSamples> {
     out
 }
 
+/// The times of the pieces put together last: series that share their times in every piece share them joined.
+#[derive(Default)]
+struct JoinedTimes {
+    pieces: Vec<Times>,
+    joined: Times,
+}
+
+impl JoinedTimes {
+    fn of(&mut self, pieces: &[SeriesSamples]) -> Times {
+        let is_same = |(known, piece): (&Times, &SeriesSamples)| known.is_same(&piece.timestamps);
+        if self.pieces.len() != pieces.len() || !self.pieces.iter().zip(pieces).all(is_same) {
+            self.joined = pieces.iter().flat_map(|piece| piece.timestamps.iter().copied()).collect();
+            self.pieces = pieces.iter().map(|piece| piece.timestamps.clone()).collect();
+        }
+        self.joined.clone()
+    }
+}
+
 /// Puts pieces of one series together in time order; of equal times the later piece counts.
-pub(super) fn join(mut pieces: Vec<SeriesSamples>) -> SeriesSamples {
+fn join(mut pieces: Vec<SeriesSamples>, joined: &mut JoinedTimes) -> SeriesSamples {
     if pieces.len() == 1 {
         return pieces.pop().unwrap_or_default();
     }
@@ -324,13 +345,12 @@ pub(super) fn join(mut pieces: Vec<SeriesSamples>) -> SeriesSamples {
     });
     let mut out = SeriesSamples::default();
     if in_order {
-        let mut times: Vec<i64> = Vec::with_capacity(pieces.iter().map(|piece| piece.timestamps.len()).sum());
+        out.timestamps = joined.of(&pieces);
+        out.values.reserve_exact(out.timestamps.len());
         for piece in pieces {
-            times.extend_from_slice(&piece.timestamps);
             out.values.extend(piece.values);
             out.start_timestamps.extend(piece.start_timestamps);
         }
-        out.timestamps = times.into();
         return out;
     }
     let mut floats: Vec<(i64, usize, f64, i64)> = Vec::new();
@@ -372,5 +392,31 @@ fn is_before(a: &[i64], b: &[i64]) -> bool {
     match (a.last(), b.first()) {
         (Some(last), Some(first)) => last < first,
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(times: &[i64]) -> SeriesSamples {
+        let values = times.iter().map(|time| *time as f64).collect();
+        SeriesSamples { timestamps: times.to_vec().into(), values, ..SeriesSamples::default() }
+    }
+
+    #[test]
+    fn joined_times_are_shared_where_those_of_all_pieces_are_the_same() {
+        let mut joined = JoinedTimes::default();
+        let mut join =
+            |pieces: &[&[i64]]| join(pieces.iter().map(|times| piece(times)).collect(), &mut joined);
+        let (a, b, c) = (join(&[&[1, 2], &[3]]), join(&[&[1, 2], &[3]]), join(&[&[1, 2], &[4]]));
+        assert_eq!((&*a.timestamps, &*c.timestamps), (&[1, 2, 3][..], &[1, 2, 4][..]));
+        assert!(std::ptr::eq(&*a.timestamps, &*b.timestamps));
+        assert_eq!(
+            (a.values, b.values, c.values),
+            (vec![1.0, 2.0, 3.0], vec![1.0, 2.0, 3.0], vec![1.0, 2.0, 4.0])
+        );
+        // Of equal times the later piece counts, wherever it lies.
+        assert_eq!(&*join(&[&[2, 5], &[1, 2]]).timestamps, [1, 2, 5]);
     }
 }
