@@ -116,7 +116,7 @@ fn lines_are_found_by_labels_text_and_metadata() {
             (r#"{app="cart"}"#, 600),
             (r#"{app="cart", zone="b"}"#, 300),
             (r#"{service_name=~"cart|shop"}"#, 601),
-            (r#"{app="cart"} |= "item 17\""#, 1),
+            (r#"{app="cart"} |= "item 17\" took""#, 1),
             (r#"{app="cart"} |= "item 1""#, 111),
             (r#"{app="cart"} |~ "item 1[0-9]\"""#, 10),
             (r#"{app="cart"} !~ "item [0-9]{2}""#, 10),

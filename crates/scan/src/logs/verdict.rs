@@ -113,16 +113,16 @@ mod tests {
         let cases = [
             (filter(false, vec![has("Deadlock")]), Verdict::Always),
             (filter(true, vec![has("Deadlock")]), Verdict::Never),
-            (filter(false, vec![has("timeout")]), Verdict::Never),
-            (filter(true, vec![has("timeout")]), Verdict::Always),
-            (filter(false, vec![has("timeout"), has("orders/4")]), Verdict::Open),
-            (filter(true, vec![has("timeout"), has("orders/4")]), Verdict::Open),
-            (filter(false, vec![has("timeout"), has("GET")]), Verdict::Always),
+            (filter(false, vec![has("timed out")]), Verdict::Never),
+            (filter(true, vec![has("timed out")]), Verdict::Always),
+            (filter(false, vec![has("timed out"), has("orders/4")]), Verdict::Open),
+            (filter(true, vec![has("timed out"), has("orders/4")]), Verdict::Open),
+            (filter(false, vec![has("timed out"), has("GET")]), Verdict::Always),
             (filter(false, regex("(?i)deadlock")), Verdict::Always),
-            (filter(false, regex("(?i)timeout")), Verdict::Never),
+            (filter(false, regex("(?i)timed out")), Verdict::Never),
             (filter(false, regex("took [0-9]{4,}ms")), Verdict::Open),
-            (filter(false, regex("waited [0-9]{4,}ms")), Verdict::Never),
-            (filter(true, regex("waited [0-9]{4,}ms")), Verdict::Always),
+            (filter(false, regex("waited for [0-9]{4,}ms")), Verdict::Never),
+            (filter(true, regex("waited for [0-9]{4,}ms")), Verdict::Always),
         ];
         for (filters, expected) in &cases {
             assert_eq!(Conditions::new(filters).verdict(pattern), *expected, "{filters:?}");
