@@ -140,8 +140,11 @@ fn write_out(text: &str) -> Result<Vec<String>, String> {
     Ok(done)
 }
 
-/// The first pair of braces, where it begins and ends, and what stands between its commas.
-fn first_braces(pattern: &str) -> Result<Option<(usize, usize, Vec<&str>)>, String> {
+/// Where a pair of braces begins and ends, and what stands between its commas.
+type Braces<'a> = (usize, usize, Vec<&'a str>);
+
+/// The first pair of braces.
+fn first_braces(pattern: &str) -> Result<Option<Braces<'_>>, String> {
     let (mut depth, mut start, mut choice, mut choices) = (0, 0, 0, Vec::new());
     let mut letters = pattern.char_indices();
     while let Some((at, letter)) = letters.next() {

@@ -77,11 +77,8 @@ impl Tracker {
             let Some(stat) = source::stat(&path) else { continue };
             let known = inodes.get(&(stat.device, stat.inode)).copied();
             match known.filter(|number| self.files.get(number).is_some_and(|file| file.is_inode(&stat))) {
-                Some(number) => {
-                    if !self.look_again(number, &path, stat, now, &mut found) {
-                        unknown.push((path, stat));
-                    }
-                }
+                Some(number) if self.look_again(number, &path, stat, now, &mut found) => {}
+                Some(_) => unknown.push((path, stat)),
                 None if stat.size > 0 && !self.is_too_old(&stat, wall) => unknown.push((path, stat)),
                 None => {}
             }

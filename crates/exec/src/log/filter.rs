@@ -74,6 +74,10 @@ impl LineRegex {
 
 /// One condition on a line.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a query has few of them, and a box would be one more step for each line"
+)]
 pub enum LineTest {
     /// The line has the text.
     Contains(Needle),

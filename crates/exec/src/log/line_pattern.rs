@@ -44,6 +44,10 @@ const PARTS_MAX: usize = 1000;
 
 /// A part of a pattern.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a query has few of them, and a box would be one more step for each line"
+)]
 pub enum PatternPart {
     /// This text.
     Literal(Finder<'static>),

@@ -76,6 +76,7 @@ struct Batch {
 
 impl Recombiner {
     /// Takes an entry; whole ones go to `out`. An entry that cannot be put together comes back with the reason.
+    #[expect(clippy::result_large_err, reason = "the entry goes on as it came")]
     pub fn push(
         &mut self,
         rule: &Recombine,

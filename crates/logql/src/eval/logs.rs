@@ -134,7 +134,7 @@ struct Sink<'a> {
 
 impl LogSink for Sink<'_> {
     fn rows(&mut self, rows: &LogRows<'_>) -> Result<Demand, ExecError> {
-        if !self.stream.as_ref().is_some_and(|(stream, _)| stream == rows.stream) {
+        if self.stream.as_ref().is_none_or(|(stream, _)| stream != rows.stream) {
             self.pipeline.begin_stream(rows.stream);
             self.stream = Some((rows.stream.clone(), None));
         }

@@ -178,7 +178,7 @@ impl Parser<'_> {
         }
         let seconds = self.expect_number(true)?;
         let ns = seconds * 1e9;
-        if !(ns.abs() < i64::MAX as f64) {
+        if ns.is_nan() || ns.abs() >= i64::MAX as f64 {
             return Err(self.error(token, "timestamp out of bounds for @ modifier"));
         }
         Ok(At::Time(ns.round() as i64))

@@ -44,11 +44,13 @@ pub(super) fn guards(stages: &[Stage], symbols: &mut Symbols) -> Vec<Guard> {
 
 fn conjuncts(filter: &LabelFilter, symbols: &mut Symbols, guards: &mut Vec<Guard>) {
     match filter {
-        LabelFilter::Match(matcher) if matcher.op() == MatchOp::Equal => {
-            if !matcher.value().is_empty() && !SPECIAL.contains(&matcher.name()) {
-                let value = Finder::new(matcher.value()).into_owned();
-                guards.push(Guard { label: symbols.intern(matcher.name()), value });
-            }
+        LabelFilter::Match(matcher)
+            if matcher.op() == MatchOp::Equal
+                && !matcher.value().is_empty()
+                && !SPECIAL.contains(&matcher.name()) =>
+        {
+            let value = Finder::new(matcher.value()).into_owned();
+            guards.push(Guard { label: symbols.intern(matcher.name()), value });
         }
         LabelFilter::And(left, right) => {
             conjuncts(left, symbols, guards);

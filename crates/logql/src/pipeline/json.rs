@@ -300,10 +300,7 @@ pub(crate) fn unescape(text: &str, out: &mut String) {
             Some(b'b') => ('\u{8}', 1),
             Some(b'f') => ('\u{c}', 1),
             Some(byte @ (b'"' | b'\\' | b'/' | b'\'')) => (char::from(*byte), 1),
-            Some(b'u') => match code_point(escaped) {
-                Some(found) => found,
-                None => ('\\', 0),
-            },
+            Some(b'u') => code_point(escaped).unwrap_or(('\\', 0)),
             _ => ('\\', 0),
         };
         out.push(char);

@@ -122,6 +122,7 @@ fn attributes_name_their_trace() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table, one entry a logger")]
 fn every_logger_of_the_table_is_read() {
     use TraceSource::{Body, Text};
     let nested = |outer: &str| format!(r#"{{"{outer}":{{"trace_id":"{TRACE}","span_id":"{SPAN}"}}}}"#);
@@ -276,7 +277,7 @@ fn unsampled_traces_are_known() {
             r#"{{"logging.googleapis.com/trace":"{TRACE}","logging.googleapis.com/trace_sampled":false}}"#
         ),
         format!(r#"{{"dd.trace_id":"{TRACE}","_sampling_priority_v1":-1}}"#),
-        format!("X-Amzn-Trace-Id: Root=1-ffc8ca7e-4c8f06c75142c880d5595d96;Sampled=0"),
+        "X-Amzn-Trace-Id: Root=1-ffc8ca7e-4c8f06c75142c880d5595d96;Sampled=0".to_owned(),
     ] {
         assert_eq!(unsampled(&body), (true, false, true), "{body}");
     }
@@ -286,7 +287,7 @@ fn unsampled_traces_are_known() {
         format!("trace_id={TRACE} trace_flags=01"),
         format!(r#"{{"otelTraceID":"{TRACE}","otelTraceSampled":true}}"#),
         format!(r#"{{"dd.trace_id":"{TRACE}","dd.sampling_priority":"2"}}"#),
-        format!("X-Amzn-Trace-Id: Root=1-ffc8ca7e-4c8f06c75142c880d5595d96;Sampled=?"),
+        "X-Amzn-Trace-Id: Root=1-ffc8ca7e-4c8f06c75142c880d5595d96;Sampled=?".to_owned(),
     ] {
         assert_eq!(unsampled(&body), (false, false, true), "{body}");
     }

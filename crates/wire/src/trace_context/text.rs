@@ -147,10 +147,8 @@ fn bracketed(text: &str, start: usize) -> Option<TraceContext<'_>> {
     // The shortest has an id of 16 digits, a sign, and another.
     let inner = text.get(start..start + length).filter(|inner| inner.len() >= 33)?;
     let mut parts = [""; 4];
-    let mut n_parts = 0;
-    for part in inner.split(',') {
-        *parts.get_mut(n_parts)? = part.trim();
-        n_parts += 1;
+    for (at, part) in inner.split(',').enumerate() {
+        *parts.get_mut(at)? = part.trim();
     }
     let is_pair = |trace: &str, span: &str| {
         let is_trace =

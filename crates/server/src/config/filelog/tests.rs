@@ -28,6 +28,7 @@ fn operator_taken(operator: &str) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one receiver with every key")]
 fn a_whole_receiver_is_taken() {
     let config = parsed(
         r#"    exclude: [/l/x.log]

@@ -148,7 +148,7 @@ fn every_form_comes_back() {
                 n => plain.append_value(n.to_le_bytes()).unwrap(),
             }
         }
-        let text = |n: u64| (n % 4 != 0).then(|| "é".repeat((n % 300) as usize) + &n.to_string());
+        let text = |n: u64| (!n.is_multiple_of(4)).then(|| "é".repeat((n % 300) as usize) + &n.to_string());
         let lengths: StringArray = (0..n_rows).map(|_| text(number())).collect();
         let columns: Vec<ArrayRef> = vec![
             Arc::new(packed),

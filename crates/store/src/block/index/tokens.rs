@@ -46,10 +46,13 @@ fn is_token_byte(byte: u8) -> bool {
 /// around each slot.
 pub(crate) struct PatternTokens {
     fixed: Vec<u64>,
-    /// The text before the first slot and after each, as far as it belongs to a token with a slot in it; whether a part is
-    /// within one token from slot to slot.
-    ends: Vec<(Box<[u8]>, Box<[u8]>, bool)>,
+    /// Before the first slot and after each.
+    ends: Vec<Ends>,
 }
+
+/// The text around a slot, as far as it belongs to a token with a slot in it; whether a part is within one token from slot
+/// to slot.
+type Ends = (Box<[u8]>, Box<[u8]>, bool);
 
 impl PatternTokens {
     /// Takes a pattern apart.
