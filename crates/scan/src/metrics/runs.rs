@@ -216,6 +216,7 @@ mod tests {
         assert_eq!(kept.bytes, 3 * bytes);
         let cache = RunCache { kept: Mutex::new(kept), bytes_max: 3 * bytes };
         cache.retain(|key| key != PartKey::Block(1));
-        assert_eq!((cache.lock().runs.len(), cache.lock().bytes), (0, 0));
+        let kept = cache.lock();
+        assert_eq!((kept.runs.len(), kept.bytes), (0, 0));
     }
 }
