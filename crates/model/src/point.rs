@@ -173,7 +173,10 @@ impl Histogram {
     pub fn encode(&self) -> Vec<u8> {
         use crate::protobuf::{put_bytes, put_fixed64};
         let mut out = Vec::with_capacity(64 + 16 * self.bucket_counts.len());
-        put_fixed64(&mut out, 4, self.count);
+        // As every encoder of protobuf does it: a count of zero is not written.
+        if self.count != 0 {
+            put_fixed64(&mut out, 4, self.count);
+        }
         if let Some(sum) = self.sum {
             put_fixed64(&mut out, 5, sum.to_bits());
         }

@@ -61,12 +61,12 @@ impl PatternTokens {
         let (mut fixed, mut ends) = (Vec::new(), Vec::with_capacity(parts.len()));
         for (at, part) in parts.iter().enumerate() {
             let bytes = part.as_bytes();
-            let count =
-                |bytes: &mut dyn Iterator<Item = &u8>| bytes.take_while(|byte| is_token_byte(**byte)).count();
+            let is_part = |byte: &&u8| is_token_byte(**byte);
             // The first part follows no slot, and no slot follows the last.
-            let head = if at == 0 { 0 } else { count(&mut bytes.iter()) };
-            let tail = if at + 1 == parts.len() { 0 } else { count(&mut bytes.iter().rev()) };
-            let is_within = head == bytes.len() && tail == bytes.len();
+            let (is_first, is_last) = (at == 0, at + 1 == parts.len());
+            let head = if is_first { 0 } else { bytes.iter().take_while(is_part).count() };
+            let tail = if is_last { 0 } else { bytes.iter().rev().take_while(is_part).count() };
+            let is_within = !is_first && !is_last && head == bytes.len();
             // Parts are cut at ASCII, or where nothing is left between.
             let middle = part.get(head..bytes.len().saturating_sub(tail)).unwrap_or_default();
             each_token(middle, |hash| fixed.push(hash));
