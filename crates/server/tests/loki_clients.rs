@@ -73,7 +73,13 @@ fn logcli_asks_for_lines_and_numbers() {
     let forward =
         logcli.run(&["query", "--output=raw", "--since=1h", "--forward", r#"{app="cart"} |= "took""#]);
     assert!(forward.starts_with("level=info"), "{forward}");
-    let json = logcli.run(&["query", "--output=jsonl", "--since=1h", r#"{app="cart"} | user="u1""#]);
+    let json = logcli.run(&[
+        "query",
+        "--output=jsonl",
+        "--include-common-labels",
+        "--since=1h",
+        r#"{app="cart"} | user="u1""#,
+    ]);
     let line: Value = serde_json::from_str(json.lines().next().unwrap_or_default()).expect("JSON");
     assert_eq!(line["line"], "level=error msg=lost took=5ms");
     assert_eq!(line["labels"]["detected_level"], "error", "{json}");
