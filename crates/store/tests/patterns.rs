@@ -122,11 +122,11 @@ fn new_patterns_are_those_that_were_never_seen_before() {
     rig.store(&request("web", &FIRST)).expect("stored");
     rig.flush();
     let later =
-        [("disk full", 17, 900), ("disk on fire", 21, 901), ("user kim logged in after 3 ms", 9, 902)];
+        [("disk full", 17, 300), ("disk on fire", 21, 301), ("user kim logged in after 3 ms", 9, 302)];
     rig.store(&request("web", &later)).expect("stored");
-    rig.store(&request("db", &[("disk full", 17, 903)])).expect("stored");
+    rig.store(&request("db", &[("disk full", 17, 303)])).expect("stored");
     let new = |rig: &Rig, service: Option<&str>| -> Vec<String> {
-        let since = NOW + 800 * SECOND;
+        let since = NOW + 200 * SECOND;
         let query = PatternQuery {
             range: TimeRange { start: since, end: i64::MAX },
             service: service.map(str::to_owned),
@@ -153,14 +153,14 @@ fn new_patterns_are_those_that_were_never_seen_before() {
         assert_eq!(new(&rig, Some("web")), ["web 1 disk on fire"], "{step}");
     }
     let window = PatternQuery {
-        range: TimeRange { start: NOW + 900 * SECOND, end: NOW + 910 * SECOND },
+        range: TimeRange { start: NOW + 300 * SECOND, end: NOW + 310 * SECOND },
         step_ns: 60 * SECOND,
         limit: 2,
         ..everything()
     };
     let found = rig.engine.snapshot().patterns(&window).expect("patterns");
     assert_eq!(found.items.iter().map(|pattern| pattern.count).collect::<Vec<_>>(), [1, 1]);
-    let start = (NOW + 900 * SECOND).div_euclid(60 * SECOND) * 60 * SECOND;
+    let start = (NOW + 300 * SECOND).div_euclid(60 * SECOND) * 60 * SECOND;
     assert_eq!(found.items[0].levels[0].samples, [(start, 1)]);
     assert_eq!(found.partial, ["2 patterns over the limit of 2 are left out; ask for more"]);
 }
