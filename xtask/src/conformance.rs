@@ -1,8 +1,11 @@
 //! `cargo xtask conformance`: the suites of others, run against our languages.
 //!
-//! The runners are examples of the crates of the languages, so that the other tasks need not build these.
+//! The runners are examples of the crates of the languages, so that the other tasks need not build these; that of TraceQL, which
+//! is small, is here.
 
-use std::path::PathBuf;
+mod traceql;
+
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
@@ -17,6 +20,8 @@ pub enum Conformance {
     Promql(SuiteArguments),
     /// Loki's scripts: passed of present per file
     Logql(SuiteArguments),
+    /// Tempo's examples: as marked of present per list
+    Traceql(ListArguments),
 }
 
 /// Where a suite lies and what to show.
@@ -32,27 +37,58 @@ pub struct SuiteArguments {
     files: Vec<String>,
 }
 
+/// Where lists of queries lie and what to show.
+#[derive(Args, Clone, Debug)]
+pub struct ListArguments {
+    /// The folder of the suites
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Print the queries that are not as marked
+    #[arg(long)]
+    verbose: bool,
+}
+
 /// Runs a suite; fails if anything in it does.
 pub fn run(conformance: &Conformance) -> anyhow::Result<()> {
     match conformance {
         Conformance::Promql(arguments) => suite("promql", "throughline-promql", arguments),
         Conformance::Logql(arguments) => suite("logql", "throughline-logql", arguments),
+        Conformance::Traceql(arguments) => lists("traceql", arguments),
     }
 }
 
-fn suite(name: &str, package: &str, arguments: &SuiteArguments) -> anyhow::Result<()> {
-    let root = tidy::root();
-    let suites = arguments.dir.clone().unwrap_or_else(|| root.join("../shared/conformance"));
+/// The folder of a suite; nothing, and a line that says so, if there is none.
+fn folder(name: &str, dir: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
+    let suites = dir.map_or_else(|| tidy::root().join("../shared/conformance"), Path::to_path_buf);
     // The folder of one suite is as good as that of all.
     let folder = if suites.join(name).is_dir() { suites.join(name) } else { suites };
     if !folder.is_dir() {
         println!("{name}: SKIPPED, there is no {}", folder.display());
-        return Ok(());
+        return Ok(None);
     }
-    let folder = folder.canonicalize().context("find the folder of the suite")?;
+    folder.canonicalize().context("find the folder of the suite").map(Some)
+}
+
+fn lists(name: &str, arguments: &ListArguments) -> anyhow::Result<()> {
+    let Some(folder) = folder(name, arguments.dir.as_deref())? else { return Ok(()) };
+    let reports = traceql::run(&folder)?;
+    let (mut passed, mut present) = (0, 0);
+    for report in &reports {
+        println!("{:5} of {:5}  {}", report.passed, report.present, report.list);
+        report.failures.iter().filter(|_| arguments.verbose).for_each(|failure| println!("{failure}"));
+        passed += report.passed;
+        present += report.present;
+    }
+    println!("{passed:5} of {present:5}  all");
+    anyhow::ensure!(passed == present, "{name}: not all queries are as marked");
+    Ok(())
+}
+
+fn suite(name: &str, package: &str, arguments: &SuiteArguments) -> anyhow::Result<()> {
+    let Some(folder) = folder(name, arguments.dir.as_deref())? else { return Ok(()) };
     let mut command = Command::new(env!("CARGO"));
     command
-        .current_dir(root)
+        .current_dir(tidy::root())
         .args(["run", "-q", "-p", package, "--example", "conformance", "--"])
         .arg(folder);
     if arguments.verbose {
