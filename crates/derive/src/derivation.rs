@@ -34,6 +34,9 @@ pub const FILE_NAME: &str = "derived";
 /// costs nothing.
 const COUNT_EVERY: Duration = Duration::from_millis(100);
 
+/// What it counts may come a little later; whoever asks a question waits for it.
+const NICENESS: i32 = 5;
+
 /// Watches a store and counts.
 pub struct Derivation {
     config: DeriveConfig,
@@ -96,7 +99,12 @@ impl Derivation {
         let emitter = Emitter { derivation: self.clone(), store, clock, limits, last_at: i64::MIN };
         let thread_stop = stop.clone();
         let thread = std::thread::Builder::new().name("derive".to_owned());
-        let thread = thread.spawn(move || emitter.run(&thread_stop))?;
+        let run = move || {
+            // Where the system refuses, the thread runs like any other.
+            _ = rustix::process::nice(NICENESS);
+            emitter.run(&thread_stop);
+        };
+        let thread = thread.spawn(run)?;
         Ok(Running { stop, thread: Some(thread) })
     }
 

@@ -5,12 +5,14 @@
 //! decoding). Small mini-batches are put together as they come, so that their number stays bounded by the bytes
 //! that the memtable holds. A [`MemtableView`] shares the mini-batches and stays true while the memtable grows.
 
+mod by_trace;
 pub(crate) mod columns;
 mod growing;
 mod log_scan;
 pub(crate) mod patterns;
 pub(crate) mod read;
 mod seen;
+mod services;
 
 use ahash::AHashMap as HashMap;
 use std::sync::Arc;
@@ -24,14 +26,15 @@ use throughline_model::batch::{
     column_time, exemplar, log, point, series, span,
 };
 use throughline_model::point::{MetricType, PointKind};
-use throughline_model::{Signal, TraceId, label};
+use throughline_model::{Signal, label};
 
 use crate::patterns::Learner;
 use crate::patterns::table::PatternTable;
 
+use by_trace::ByTrace;
 use growing::Growing;
-use read::Counted;
 use seen::Seen;
+use services::{Counted, PieceCounts};
 
 pub use read::MemtableView;
 
@@ -42,8 +45,7 @@ const SMALL_ROWS: usize = 512;
 /// Rows of one signal as they were decoded.
 pub(crate) struct MiniBatch {
     pub(crate) rows: RecordBatch,
-    /// `(fingerprint of the trace id, row)`, sorted.
-    pub(crate) by_trace: Vec<(u64, u32)>,
+    by_trace: ByTrace,
     pub(crate) min_time: i64,
     pub(crate) max_time: i64,
     /// Its rows by service and name, once somebody has asked.
@@ -52,19 +54,12 @@ pub(crate) struct MiniBatch {
     patterns: OnceLock<Arc<PatternTable>>,
 }
 
+/// Mini-batches, and what a piece of them has of each service once somebody has asked.
+pub(crate) type Minis = Growing<MiniBatch, PieceCounts>;
+
 impl MiniBatch {
     fn new(rows: RecordBatch, trace_id: Option<usize>, time: usize) -> MiniBatch {
-        let mut by_trace = Vec::new();
-        if let Some(position) = trace_id {
-            let ids = column_fixed(&rows, position);
-            by_trace.reserve_exact(ids.len() - ids.null_count());
-            for row in 0..ids.len() {
-                if let Some(id) = (!ids.is_null(row)).then(|| TraceId::from_slice(ids.value(row))).flatten() {
-                    by_trace.push((id.fingerprint(), row as u32));
-                }
-            }
-            by_trace.sort_unstable();
-        }
+        let by_trace = trace_id.map_or_else(ByTrace::none, |column| ByTrace::of(&rows, column));
         let times = column_time(&rows, time).values();
         let min_time = times.iter().copied().min().unwrap_or(i64::MAX);
         let max_time = times.iter().copied().max().unwrap_or(i64::MIN);
@@ -79,13 +74,11 @@ impl MiniBatch {
 
     /// The rows of one trace, by fingerprint; the caller compares the ids.
     pub(crate) fn rows_of(&self, fingerprint: u64) -> impl Iterator<Item = usize> {
-        let from = self.by_trace.partition_point(|(other, _)| *other < fingerprint);
-        let rest = self.by_trace.get(from..).unwrap_or_default();
-        rest.iter().take_while(move |(other, _)| *other == fingerprint).map(|(_, row)| *row as usize)
+        self.by_trace.rows_of(fingerprint)
     }
 
     fn bytes(&self) -> usize {
-        self.rows.get_array_memory_size() + self.by_trace.len() * size_of::<(u64, u32)>()
+        self.rows.get_array_memory_size() + self.by_trace.bytes()
     }
 }
 
@@ -119,8 +112,8 @@ pub(crate) struct MetricMiniBatch {
 /// What views share with the memtable.
 #[derive(Clone, Default)]
 pub(crate) struct Shared {
-    pub(crate) spans: Growing<MiniBatch>,
-    pub(crate) logs: Growing<MiniBatch>,
+    pub(crate) spans: Minis,
+    pub(crate) logs: Minis,
     pub(crate) metrics: Growing<MetricMiniBatch>,
     /// Copied by the first series that is new after a view was taken.
     pub(crate) series: Arc<Vec<Arc<SeriesEntry>>>,
@@ -265,9 +258,7 @@ impl Memtable {
 
     /// Notes the traces of a mini-batch that is about to be added.
     fn note(&self, mini: &MiniBatch) {
-        for of_trace in mini.by_trace.chunk_by(|(a, _), (b, _)| a == b) {
-            of_trace.first().iter().for_each(|(fingerprint, _)| self.seen.add(*fingerprint));
-        }
+        mini.by_trace.fingerprints().for_each(|fingerprint| self.seen.add(fingerprint));
     }
 
     fn insert_metrics(&self, known: &mut Known, batch: MetricBatch) -> usize {
@@ -316,11 +307,11 @@ impl Memtable {
 }
 
 impl Shared {
-    fn list(&self, signal: Signal) -> &Growing<MiniBatch> {
+    fn list(&self, signal: Signal) -> &Minis {
         if signal == Signal::Logs { &self.logs } else { &self.spans }
     }
 
-    fn list_mut(&mut self, signal: Signal) -> &mut Growing<MiniBatch> {
+    fn list_mut(&mut self, signal: Signal) -> &mut Minis {
         if signal == Signal::Logs { &mut self.logs } else { &mut self.spans }
     }
 }

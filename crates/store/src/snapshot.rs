@@ -7,6 +7,7 @@ pub mod log_scan;
 pub(crate) mod merge;
 pub mod parts;
 pub(crate) mod rows;
+pub(crate) mod summary;
 
 use std::sync::Arc;
 
@@ -19,9 +20,9 @@ use crate::block::Block;
 use crate::error::Error;
 use crate::memtable::MemtableView;
 use crate::patterns::{Pattern, PatternList, PatternQuery};
+use summary::TraceParts;
 
-pub(crate) use merge::summarise;
-pub(crate) use rows::{exemplar_row, json_map, log_row, series_record, span_row};
+pub(crate) use rows::{exemplar_row, json_map, log_row, series_record, span_part, span_row};
 
 /// How long after its last reference a trace may still arrive: the SDKs' batch delay and one retry.
 const PENDING_NS: i64 = 30_000_000_000;
@@ -205,17 +206,18 @@ impl Snapshot {
         Ok(self.summaries(&[id], Err)?.pop())
     }
 
-    /// The summaries of traces, in their order; unknown ones are left out.
-    ///
-    /// A trace was summarised where its spans lie when that block was written. What other blocks have that refers to it is
-    /// added; only a trace whose spans lie in several places, or that is still in a memtable, is read.
-    /// `on_damage` is told of a block that cannot be read, and decides whether the others are enough.
+    /// The summaries of traces, in their order; unknown ones are left out. `on_damage` is told of a block that cannot be read,
+    /// and decides whether the others are enough.
     fn summaries(
         &self,
         ids: &[TraceId],
         mut on_damage: impl FnMut(Error) -> Result<(), Error>,
     ) -> Result<Vec<TraceSummary>, Error> {
-        let mut parts: Vec<Vec<TraceSummary>> = ids.iter().map(|_| Vec::new()).collect();
+        let mut parts: Vec<TraceParts> = ids.iter().map(|_| TraceParts::default()).collect();
+        let mut with_spans: Vec<Vec<&Arc<Block>>> = ids.iter().map(|_| Vec::new()).collect();
+        for memtable in &self.memtables {
+            memtable.trace_parts(ids, &mut parts);
+        }
         for block in self.blocks.iter() {
             let of_block = match block.summaries(ids) {
                 Ok(of_block) => of_block,
@@ -225,19 +227,20 @@ impl Snapshot {
                 }
             };
             for (at, summary) in of_block {
-                if let Some(parts) = parts.get_mut(at) {
-                    parts.push(summary);
+                if let (Some(parts), Some(with_spans)) = (parts.get_mut(at), with_spans.get_mut(at)) {
+                    with_spans.extend((summary.span_count > 0).then_some(block));
+                    parts.add_summary(summary);
                 }
             }
         }
         let mut out = Vec::with_capacity(ids.len());
-        for (id, parts) in ids.iter().zip(parts) {
-            let with_spans = parts.iter().filter(|part| part.span_count > 0).count();
-            if with_spans > 1 || self.memtables.iter().any(|memtable| memtable.knows(*id)) {
-                out.extend(summarise(*id, &self.trace(*id, Want::ALL)?));
-            } else {
-                out.extend(merge::sum_of(parts));
+        for ((id, mut parts), with_spans) in ids.iter().zip(parts).zip(with_spans) {
+            if parts.is_scattered() {
+                with_spans
+                    .iter()
+                    .try_for_each(|block| block.span_parts(*id, &mut parts).or_else(&mut on_damage))?;
             }
+            out.extend(parts.summarise(*id));
         }
         Ok(out)
     }

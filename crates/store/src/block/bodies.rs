@@ -163,6 +163,25 @@ pub(crate) fn assemble(pattern: &str, slots: Option<&str>, into: &mut String) {
     into.push_str(rest);
 }
 
+/// What slots have of a text, in every body with slots that holds the text: its longest run of letters and digits with a digit.
+/// `None` where it has no digits.
+pub(crate) fn part_in_slots(text: &str) -> Option<&str> {
+    let mut longest: Option<&str> = None;
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let run = run_at(rest);
+        // In the body, too, a unit begins with the first letter after the digits.
+        if let Some(part) = run.slot.and_then(|len| text.get(at..at + len))
+            && longest.is_none_or(|longest| part.len() > longest.len())
+        {
+            longest = Some(part);
+        }
+        at += run.len.max(1);
+    }
+    longest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,6 +212,32 @@ mod tests {
         assert_eq!(split("a {} of 3"), ("a {} of 3".to_owned(), None));
         assert_eq!(split(""), (String::new(), None));
         assert_eq!(split("a{7}b"), pair("a{{}}b", "7"));
+    }
+
+    #[test]
+    fn parts_of_texts_lie_in_slots() {
+        assert_eq!(part_in_slots("took 26ms"), Some("26"));
+        assert_eq!(part_in_slots("id 2f91282ec0c1, 12"), Some("2f91282ec0c1"));
+        assert_eq!(part_in_slots("deadlock detected"), None);
+        let alphabet: Vec<char> = "a17gZ _".chars().collect();
+        let mut state = 5u64;
+        let mut splitter = Splitter::default();
+        for _ in 0..20_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (mut bits, mut body) = (state >> 8, String::new());
+            for _ in 0..(state >> 4) % 14 {
+                body.push(alphabet[(bits % alphabet.len() as u64) as usize]);
+                bits /= alphabet.len() as u64;
+            }
+            let (_, slots) = splitter.split(&body);
+            for from in 0..body.len() {
+                for to in from..=body.len() {
+                    let part = part_in_slots(&body[from..to]);
+                    let holds = |part: &str| slots.is_some_and(|slots| slots.contains(part));
+                    assert!(part.is_none_or(holds), "{:?} of {body:?} with {slots:?}", &body[from..to]);
+                }
+            }
+        }
     }
 
     #[test]

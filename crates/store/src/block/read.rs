@@ -3,6 +3,7 @@
 mod columns;
 mod footers;
 mod layout;
+mod log_bodies;
 mod log_scan;
 mod log_search;
 mod metrics;

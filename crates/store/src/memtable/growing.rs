@@ -1,37 +1,51 @@
 //! A list that grows at its end. A copy shares all but its last few items, so that a snapshot of thousands of
 //! mini-batches costs some dozens of pointers.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Items of a piece: pieces are shared whole, what comes after them item by item.
 const PIECE: usize = 64;
 
+/// Items that follow each other, and what was found out about all of them.
+pub(crate) struct Piece<T, M> {
+    items: Vec<Arc<T>>,
+    /// Empty until somebody asks.
+    pub(crate) memo: OnceLock<M>,
+}
+
+impl<T, M> Piece<T, M> {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<T>> {
+        self.items.iter()
+    }
+}
+
 /// The list. Items that went into a piece stay there.
-pub(crate) struct Growing<T> {
-    pieces: Vec<Arc<Vec<Arc<T>>>>,
+pub(crate) struct Growing<T, M = ()> {
+    pieces: Vec<Arc<Piece<T, M>>>,
     open: Vec<Arc<T>>,
 }
 
-impl<T> Default for Growing<T> {
+impl<T, M> Default for Growing<T, M> {
     fn default() -> Self {
         Growing { pieces: Vec::new(), open: Vec::new() }
     }
 }
 
-impl<T> Clone for Growing<T> {
+impl<T, M> Clone for Growing<T, M> {
     fn clone(&self) -> Self {
         Growing { pieces: self.pieces.clone(), open: self.open.clone() }
     }
 }
 
-impl<T> Growing<T> {
+impl<T, M> Growing<T, M> {
     /// Appends an item.
     pub(crate) fn push(&mut self, item: Arc<T>) {
         self.open.push(item);
         // As many stay open, for those who put the last ones together.
         if self.open.len() >= 2 * PIECE {
             let rest = self.open.split_off(PIECE);
-            self.pieces.push(Arc::new(std::mem::replace(&mut self.open, rest)));
+            let items = std::mem::replace(&mut self.open, rest);
+            self.pieces.push(Arc::new(Piece { items, memo: OnceLock::new() }));
         }
     }
 
@@ -46,16 +60,18 @@ impl<T> Growing<T> {
     }
 
     /// All items in order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<T>> {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<T>> {
         self.pieces.iter().flat_map(|piece| piece.iter()).chain(&self.open)
     }
 
-    /// The item of a number.
-    pub(crate) fn get(&self, at: usize) -> Option<&Arc<T>> {
-        match self.pieces.get(at / PIECE) {
-            Some(piece) => piece.get(at % PIECE),
-            None => self.open.get(at - self.pieces.len() * PIECE),
-        }
+    /// The pieces in order.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = &Piece<T, M>> {
+        self.pieces.iter().map(|piece| &**piece)
+    }
+
+    /// What comes after the pieces.
+    pub(crate) fn open(&self) -> &[Arc<T>] {
+        &self.open
     }
 
     /// All items as a list of their own.
@@ -70,7 +86,7 @@ mod tests {
 
     #[test]
     fn copies_stay_as_they_were() {
-        let mut list = Growing::default();
+        let mut list: Growing<usize> = Growing::default();
         let mut copies = Vec::new();
         for number in 0..1_000usize {
             copies.push(list.clone());
@@ -79,10 +95,11 @@ mod tests {
         for (len, copy) in copies.iter().enumerate() {
             let items: Vec<usize> = copy.iter().map(|item| **item).collect();
             assert_eq!(items, (0..len).collect::<Vec<_>>());
-            assert_eq!(copy.get(len), None);
-            assert_eq!(copy.get(len / 2).map(|item| **item), (len > 0).then_some(len / 2));
+            assert!(copy.iter().rev().map(|item| **item).eq((0..len).rev()));
         }
         assert_eq!((list.pop().as_deref(), list.nth_from_end(1).map(|item| **item)), (Some(&999), Some(997)));
         assert_eq!(list.to_vec().len(), 999);
+        let in_pieces = list.pieces().map(|piece| piece.iter().count()).sum::<usize>();
+        assert_eq!(in_pieces + list.open().len(), 999);
     }
 }

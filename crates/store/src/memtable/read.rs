@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use ahash::AHashMap as HashMap;
 use arrow_array::types::{Float64Type, Int64Type, UInt8Type, UInt32Type};
 use arrow_array::{Array, RecordBatch, StringArray};
 use throughline_model::attribute;
@@ -15,9 +14,10 @@ use throughline_model::record::{Exemplar, LogRecord, Point};
 use throughline_model::{Signal, TraceId};
 
 use super::{MiniBatch, SeriesEntry, Shared};
-use crate::snapshot::merge::{SeriesList, SeriesPoints, Services, TraceHits};
+use crate::snapshot::merge::{SeriesList, SeriesPoints, TraceHits};
+use crate::snapshot::summary::TraceParts;
 use crate::snapshot::{
-    LogQuery, SeriesQuery, TimeRange, TraceData, TraceQuery, Want, exemplar_row, log_row, series_record,
+    LogQuery, SeriesQuery, TraceData, TraceQuery, Want, exemplar_row, log_row, series_record, span_part,
     span_row,
 };
 
@@ -25,16 +25,6 @@ use crate::snapshot::{
 #[derive(Clone)]
 pub struct MemtableView {
     contents: std::sync::Arc<Shared>,
-}
-
-/// Rows of a mini-batch that have the same service and name.
-pub(crate) struct Counted {
-    /// The service's key.
-    service: usize,
-    /// One of the rows, which has the name.
-    row: usize,
-    rows: u64,
-    errors: u64,
 }
 
 /// For each key of a dictionary column, whether its text is the wanted one; all where none is wanted.
@@ -103,20 +93,42 @@ impl MemtableView {
                 .any(|mini| mini.rows_of(fingerprint).any(|row| id_is(&mini.rows, span::TRACE_ID, row, id)))
     }
 
-    /// Whether anything of the trace is here.
-    pub(crate) fn knows(&self, id: TraceId) -> bool {
-        let fingerprint = id.fingerprint();
-        let in_mini = |mini: &MiniBatch, position: usize| {
-            mini.rows_of(fingerprint).any(|row| id_is(&mini.rows, position, row, id))
+    /// Adds what is here of traces, each to the parts in its place.
+    pub(crate) fn trace_parts(&self, ids: &[TraceId], parts: &mut [TraceParts]) {
+        let wanted: Vec<(TraceId, u64, usize)> = ids
+            .iter()
+            .enumerate()
+            .map(|(at, id)| (*id, id.fingerprint(), at))
+            .filter(|(_, fingerprint, _)| self.may_know(*fingerprint))
+            .collect();
+        let mut each = |mini: &MiniBatch, column: usize, add: &mut dyn FnMut(&mut TraceParts, usize)| {
+            for (id, fingerprint, at) in &wanted {
+                let Some(parts) = parts.get_mut(*at) else { continue };
+                let rows = mini.rows_of(*fingerprint).filter(|row| id_is(&mini.rows, column, *row, *id));
+                rows.for_each(|row| add(parts, row));
+            }
         };
-        self.may_know(fingerprint)
-            && (self.contents.spans.iter().any(|mini| in_mini(mini, span::TRACE_ID))
-                || self.contents.logs.iter().any(|mini| in_mini(mini, log::TRACE_ID))
-                || self
-                    .contents
-                    .metrics
-                    .iter()
-                    .any(|metrics| in_mini(&metrics.exemplars, exemplar::TRACE_ID)))
+        if wanted.is_empty() {
+            return;
+        }
+        for mini in self.contents.spans.iter() {
+            let mut add = |parts: &mut TraceParts, row| {
+                span_part(&mini.rows, row).into_iter().for_each(|span| parts.add_span(span));
+            };
+            each(mini, span::TRACE_ID, &mut add);
+        }
+        for mini in self.contents.logs.iter() {
+            let times = column_time(&mini.rows, log::TIME);
+            let severities = column_number::<UInt8Type>(&mini.rows, log::SEVERITY_NUMBER);
+            let mut add =
+                |parts: &mut TraceParts, row| parts.add_log(times.value(row), severities.value(row));
+            each(mini, log::TRACE_ID, &mut add);
+        }
+        for metrics in self.contents.metrics.iter() {
+            let times = column_time(&metrics.exemplars.rows, exemplar::TIME);
+            let mut add = |parts: &mut TraceParts, row| parts.add_exemplar(times.value(row));
+            each(&metrics.exemplars, exemplar::TRACE_ID, &mut add);
+        }
     }
 
     /// Whether anything of a trace may be here; `false` is certain.
@@ -162,10 +174,12 @@ impl MemtableView {
     }
 
     pub(crate) fn search_traces(&self, query: &TraceQuery, hits: &mut TraceHits) {
-        for mini in
-            self.contents.spans.iter().filter(|mini| query.range.overlaps(mini.min_time, mini.max_time))
-        {
+        // What came last is mostly newest.
+        for mini in self.contents.spans.iter().rev() {
             let rows = &mini.rows;
+            if !query.range.overlaps(mini.min_time, mini.max_time) || hits.is_full_before(mini.max_time) {
+                continue;
+            }
             let services = wanted_keys(rows, span::SERVICE, query.service.as_deref());
             if !services.contains(&true) {
                 continue;
@@ -176,6 +190,7 @@ impl MemtableView {
             let names = column_text(rows, span::NAME);
             for (row, ((start, duration), status)) in starts.iter().zip(durations).zip(status).enumerate() {
                 let hit = query.range.contains(*start)
+                    && !hits.is_too_old(*start)
                     && query.min_duration_ns.is_none_or(|min| *duration >= min)
                     && query.max_duration_ns.is_none_or(|max| *duration <= max)
                     && query.error.is_none_or(|error| (*status == 2) == error)
@@ -191,7 +206,9 @@ impl MemtableView {
     pub(crate) fn search_logs(&self, query: &LogQuery, found: &mut Vec<LogRecord>) {
         // The newest so far: a heap whose top is the oldest of them. Records are made of what remains at the end.
         let mut newest: BinaryHeap<Reverse<(i64, usize, usize)>> = BinaryHeap::new();
-        for (number, mini) in self.contents.logs.iter().enumerate() {
+        let minis: Vec<&MiniBatch> = self.contents.logs.iter().map(|mini| &**mini).collect();
+        // What came last is mostly newest.
+        for (number, mini) in minis.iter().enumerate().rev() {
             let is_old = newest.len() >= query.limit
                 && newest.peek().is_some_and(|Reverse((oldest, ..))| mini.max_time < *oldest);
             if is_old || !query.range.overlaps(mini.min_time, mini.max_time) {
@@ -219,12 +236,12 @@ impl MemtableView {
                 }
             }
         }
-        let mini = |number: usize| self.contents.logs.get(number);
         let hits = newest.into_iter();
         // In the order of the log, so that whoever reads first learns the same patterns.
         let mut hits: Vec<(usize, usize)> = hits.map(|Reverse((_, number, row))| (number, row)).collect();
         hits.sort_unstable();
-        let record = |(number, row)| Some(log_row(&mini(number)?.rows, row, self.learner()));
+        let record =
+            |(number, row): (usize, usize)| Some(log_row(&minis.get(number)?.rows, row, self.learner()));
         found.extend(hits.into_iter().filter_map(record));
     }
 
@@ -288,76 +305,6 @@ impl MemtableView {
             }
         }
     }
-
-    pub(crate) fn services(&self, range: TimeRange, services: &mut Services) {
-        let in_range = |mini: &&std::sync::Arc<MiniBatch>| range.overlaps(mini.min_time, mini.max_time);
-        for mini in self.contents.spans.iter().filter(in_range) {
-            let names = column_text(&mini.rows, span::NAME);
-            mini.counted(range, count_spans, |counted| {
-                let service = dictionary_text(&mini.rows, span::SERVICE, counted.service);
-                services.with(service, |summary| {
-                    summary.span_count += counted.rows;
-                    summary.error_count += counted.errors;
-                });
-                services.operation(service, names.value(counted.row));
-            });
-        }
-        for mini in self.contents.logs.iter().filter(in_range) {
-            mini.counted(range, count_logs, |counted| {
-                let service = dictionary_text(&mini.rows, log::SERVICE, counted.service);
-                services.with(service, |summary| summary.log_count += counted.rows);
-            });
-        }
-        let mut series: HashMap<&str, Vec<[u8; 16]>> = HashMap::new();
-        for entry in self.contents.series.iter() {
-            series.entry(&entry.service).or_default().push(entry.fingerprint);
-        }
-        series.into_iter().for_each(|(service, fingerprints)| services.series(service, &fingerprints));
-    }
-}
-
-impl MiniBatch {
-    /// Calls `visit` with what `count` finds within the range; all of it is counted once and remembered.
-    fn counted(
-        &self,
-        range: TimeRange,
-        count: fn(&RecordBatch, TimeRange) -> Vec<Counted>,
-        visit: impl FnMut(&Counted),
-    ) {
-        if range.contains(self.min_time) && range.contains(self.max_time) {
-            self.counted.get_or_init(|| count(&self.rows, TimeRange::ALL)).iter().for_each(visit);
-        } else {
-            count(&self.rows, range).iter().for_each(visit);
-        }
-    }
-}
-
-fn count_spans(rows: &RecordBatch, range: TimeRange) -> Vec<Counted> {
-    let starts = column_time(rows, span::START_TIME).values();
-    let status = column_number::<UInt8Type>(rows, span::STATUS_CODE).values();
-    let names = column_text(rows, span::NAME);
-    let of_service = column_dictionary(rows, span::SERVICE);
-    let mut counts: HashMap<(usize, &str), Counted> = HashMap::new();
-    for (row, (start, status)) in starts.iter().zip(status).enumerate() {
-        if let Some(service) = of_service.key(row).filter(|_| range.contains(*start)) {
-            let counted = counts.entry((service, names.value(row)));
-            let counted = counted.or_insert(Counted { service, row, rows: 0, errors: 0 });
-            counted.rows += 1;
-            counted.errors += u64::from(*status == 2);
-        }
-    }
-    counts.into_values().collect()
-}
-
-fn count_logs(rows: &RecordBatch, range: TimeRange) -> Vec<Counted> {
-    let times = column_time(rows, log::TIME).values();
-    let of_service = column_dictionary(rows, log::SERVICE);
-    let mut counts: HashMap<usize, Counted> = HashMap::new();
-    for (row, _) in times.iter().enumerate().filter(|(_, time)| range.contains(**time)) {
-        let service = of_service.key(row).unwrap_or(usize::MAX);
-        counts.entry(service).or_insert(Counted { service, row, rows: 0, errors: 0 }).rows += 1;
-    }
-    counts.into_values().collect()
 }
 
 /// Whether the bodies of log records, one after the other, hold a text; where they do not, no body does.
@@ -367,10 +314,4 @@ fn holds(rows: &RecordBatch, text: Option<&str>) -> bool {
     let (Some(text), Some(from), Some(to)) = (text, offsets.first(), offsets.last()) else { return true };
     let bytes = bodies.value_data().get(*from as usize..*to as usize).unwrap_or_default();
     memchr::memmem::find(bytes, text.as_bytes()).is_some()
-}
-
-/// The text of a key of a dictionary column.
-fn dictionary_text(rows: &RecordBatch, position: usize, key: usize) -> &str {
-    let values: Option<&StringArray> = column_dictionary(rows, position).values().as_any().downcast_ref();
-    values.filter(|values| key < values.len()).map_or("", |values| values.value(key))
 }

@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use ahash::{AHashMap as HashMap, AHashSet as HashSet};
 use throughline_model::TraceId;
-use throughline_model::record::{Exemplar, LogRecord, Point, Series, TraceSummary};
-use throughline_model::trace::{Analyser, Analysis, SpanTiming};
+use throughline_model::record::{Exemplar, LogRecord, Point, Series};
 
 use super::{ServiceSummary, TraceData, series_record};
 use crate::memtable::SeriesEntry;
@@ -58,78 +57,19 @@ fn drop_equal_neighbours<T: PartialEq>(items: &mut Vec<T>, time: impl Fn(&T) -> 
     *items = kept;
 }
 
-/// The summary of a trace from its rows; `None` where nothing is known of it.
-pub(crate) fn summarise(id: TraceId, data: &TraceData) -> Option<TraceSummary> {
-    let times = || data.logs.iter().map(|log| log.time).chain(data.exemplars.iter().map(|e| e.time));
-    let start_time = data.spans.iter().map(|span| span.start_time).min().or_else(|| times().min())?;
-    let end_time = data.spans.iter().map(|span| span.end_time()).max().or_else(|| times().max())?;
-    let timings: Vec<SpanTiming> = data
-        .spans
-        .iter()
-        .map(|span| SpanTiming {
-            span_id: span.span_id,
-            parent_span_id: span.parent_span_id,
-            start: span.start_time,
-            duration: span.duration_ns,
-            error: span.is_error(),
-        })
-        .collect();
-    let mut analysis = Analysis::default();
-    Analyser::default().analyse(&timings, &mut analysis);
-    let at = |index: Option<u32>| index.and_then(|index| data.spans.get(index as usize));
-    let root = at(analysis.root).filter(|span| span.parent_span_id.is_none());
-    let culprit = at(analysis.latency_culprit);
-    let mut services: Vec<String> = data.spans.iter().map(|span| span.service.clone()).collect();
-    services.sort_unstable();
-    services.dedup();
-    let culprit_self_ns =
-        analysis.latency_culprit.and_then(|index| analysis.self_time.get(index as usize).copied());
-    Some(TraceSummary {
-        trace_id: id,
-        start_time,
-        duration_ns: end_time.saturating_sub(start_time),
-        root_service: root.map(|span| span.service.clone()).unwrap_or_default(),
-        root_name: root.map(|span| span.name.clone()).unwrap_or_default(),
-        services,
-        span_count: data.spans.len() as u32,
-        error_count: data.spans.iter().filter(|span| span.is_error()).count() as u32,
-        log_count: data.logs.len() as u32,
-        error_log_count: data.logs.iter().filter(|log| log.severity_number >= 17).count() as u32,
-        exemplar_count: data.exemplars.len() as u32,
-        orphan_count: analysis.orphans,
-        culprit_service: culprit.map(|span| span.service.clone()).unwrap_or_default(),
-        culprit_name: culprit.map(|span| span.name.clone()).unwrap_or_default(),
-        culprit_self_ns: culprit_self_ns.unwrap_or_default(),
-    })
-}
-
-/// One summary of several, of which at most one has spans; the others count what refers to it.
-pub(crate) fn sum_of(parts: Vec<TraceSummary>) -> Option<TraceSummary> {
-    let has_spans = parts.iter().any(|part| part.span_count > 0);
-    parts.into_iter().reduce(|a, b| {
-        let (mut sum, other) = if b.span_count > 0 { (b, a) } else { (a, b) };
-        if !has_spans {
-            let end = |part: &TraceSummary| part.start_time.saturating_add(part.duration_ns);
-            let last = end(&sum).max(end(&other));
-            sum.start_time = sum.start_time.min(other.start_time);
-            sum.duration_ns = last.saturating_sub(sum.start_time);
-        }
-        sum.log_count += other.log_count;
-        sum.error_log_count += other.error_log_count;
-        sum.exemplar_count += other.exemplar_count;
-        sum
-    })
-}
-
-/// The newest traces that a search has met so far.
+/// The newest traces that a search has met so far: those whose newest span that meets the query is newest.
 pub(crate) struct TraceHits {
     limit: usize,
-    starts: HashMap<TraceId, i64>,
+    newest: HashMap<TraceId, i64>,
+    /// As many traces as are wanted are newer than this, or as new.
+    floor: Option<i64>,
+    /// Whether traces were added or have become newer since the floor was found.
+    is_changed: bool,
 }
 
 impl TraceHits {
     pub(crate) fn new(limit: usize) -> TraceHits {
-        TraceHits { limit: limit.max(1), starts: HashMap::new() }
+        TraceHits { limit: limit.max(1), newest: HashMap::new(), floor: None, is_changed: false }
     }
 
     /// How many traces are wanted.
@@ -137,25 +77,53 @@ impl TraceHits {
         self.limit
     }
 
-    /// Notes that a span of this trace meets the query.
+    /// Whether a span that starts then adds nothing.
+    #[inline]
+    pub(crate) fn is_too_old(&self, start: i64) -> bool {
+        self.floor.is_some_and(|floor| start < floor)
+    }
+
+    /// Notes that a span of this trace, which starts then, meets the query.
     pub(crate) fn add(&mut self, id: TraceId, start: i64) {
-        let known = self.starts.entry(id).or_insert(start);
-        *known = (*known).min(start);
-        if self.starts.len() > self.limit.saturating_mul(8).max(1_024) {
-            let keep: HashSet<TraceId> = self.newest().into_iter().collect();
-            self.starts.retain(|id, _| keep.contains(id));
+        if self.is_too_old(start) {
+            return;
+        }
+        let known = self.newest.entry(id).or_insert(start);
+        *known = (*known).max(start);
+        self.is_changed = true;
+        if self.newest.len() > self.limit.saturating_mul(4).max(256) {
+            self.raise_floor();
         }
     }
 
     /// Whether nothing that starts at or before this time can still be among the newest.
-    pub(crate) fn is_full_before(&self, time: i64) -> bool {
-        self.starts.values().filter(|start| **start > time).count() >= self.limit
+    pub(crate) fn is_full_before(&mut self, time: i64) -> bool {
+        if self.is_changed {
+            self.raise_floor();
+        }
+        self.floor.is_some_and(|floor| floor > time)
+    }
+
+    /// Keeps as many traces as are wanted.
+    fn raise_floor(&mut self) {
+        self.is_changed = false;
+        let mut all: Vec<(Reverse<i64>, TraceId)> = self.in_any_order().collect();
+        if all.len() < self.limit {
+            return;
+        }
+        let (kept, (Reverse(floor), last), _) = all.select_nth_unstable(self.limit - 1);
+        self.floor = Some(*floor);
+        self.newest = kept.iter().map(|(Reverse(start), id)| (*id, *start)).collect();
+        self.newest.insert(*last, *floor);
+    }
+
+    fn in_any_order(&self) -> impl Iterator<Item = (Reverse<i64>, TraceId)> {
+        self.newest.iter().map(|(id, start)| (Reverse(*start), *id))
     }
 
     /// The newest traces, newest first, at most as many as the limit.
     pub(crate) fn newest(&self) -> Vec<TraceId> {
-        let mut ids: Vec<(Reverse<i64>, TraceId)> =
-            self.starts.iter().map(|(id, start)| (Reverse(*start), *id)).collect();
+        let mut ids: Vec<(Reverse<i64>, TraceId)> = self.in_any_order().collect();
         ids.sort_unstable();
         ids.into_iter().take(self.limit).map(|(_, id)| id).collect()
     }
@@ -234,7 +202,8 @@ pub(crate) struct Services {
 struct Service {
     summary: ServiceSummary,
     operations: BTreeSet<String>,
-    series: HashSet<[u8; 16]>,
+    /// Sorted runs one after the other: a series is in most parts that there are.
+    series: Vec<[u8; 16]>,
 }
 
 impl Services {
@@ -251,7 +220,7 @@ impl Services {
         }
     }
 
-    /// Notes series of a service.
+    /// Notes series of a service, best in the order of their fingerprints.
     pub(crate) fn series(&mut self, service: &str, fingerprints: &[[u8; 16]]) {
         self.entry(service).series.extend(fingerprints);
     }
@@ -264,14 +233,17 @@ impl Services {
     }
 
     pub(crate) fn finish(self) -> Vec<ServiceSummary> {
-        self.by_name
-            .into_iter()
-            .map(|(name, service)| ServiceSummary {
+        let finished = self.by_name.into_iter().map(|(name, mut service)| {
+            // Not `sort_unstable`: this one merges runs.
+            service.series.sort();
+            service.series.dedup();
+            ServiceSummary {
                 service: name,
                 series_count: service.series.len() as u64,
                 operations: service.operations.into_iter().collect(),
                 ..service.summary
-            })
-            .collect()
+            }
+        });
+        finished.collect()
     }
 }

@@ -11,8 +11,10 @@ use throughline_model::batch::{
 use throughline_model::link::{TraceSource, UNSAMPLED};
 use throughline_model::protobuf::{Field, Reader};
 use throughline_model::record::{Exemplar, LogRecord, Series, Span};
+use throughline_model::trace::SpanTiming;
 use throughline_model::{Level, SpanId, TraceId};
 
+use super::summary::{STATUS_ERROR, SpanPart};
 use crate::memtable::SeriesEntry;
 use crate::memtable::patterns::pattern_of;
 use crate::patterns::Learner;
@@ -77,6 +79,23 @@ pub(crate) fn span_row(rows: &RecordBatch, row: usize) -> Option<Span> {
         events: nested(bytes(rows, span::EVENTS, row), event_json),
         links: nested(bytes(rows, span::LINKS, row), link_json),
         adjusted_count: (!adjusted.is_null(row)).then(|| adjusted.value(row)),
+    })
+}
+
+/// A span of a span batch as a summary needs it.
+pub(crate) fn span_part(rows: &RecordBatch, row: usize) -> Option<SpanPart> {
+    let timing = SpanTiming {
+        span_id: span_id(rows, span::SPAN_ID, row)?,
+        parent_span_id: span_id(rows, span::PARENT_SPAN_ID, row),
+        start: column_time(rows, span::START_TIME).value(row),
+        duration: column_number::<Int64Type>(rows, span::DURATION).value(row),
+        error: column_number::<UInt8Type>(rows, span::STATUS_CODE).value(row) == STATUS_ERROR,
+    };
+    Some(SpanPart {
+        timing,
+        kind: column_number::<UInt8Type>(rows, span::KIND).value(row),
+        service: dictionary(rows, span::SERVICE, row).to_owned(),
+        name: text(rows, span::NAME, row),
     })
 }
 

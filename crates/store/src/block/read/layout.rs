@@ -3,6 +3,7 @@
 //! A decoded footer of the Parquet library has some 600 bytes for each column of each row group, and is kept only while
 //! there is room. A layout has 32, and stays as long as its block is open.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
@@ -180,17 +181,71 @@ impl Layout {
     /// The keys of all rows of a row group in a column without nulls. None where the column has no dictionary, is not
     /// there, or is of a kind that only the library reads.
     pub(super) fn keys(&self, file: &CheckedFile, group: usize, name: &str) -> Result<Option<Keys>, Error> {
-        let column = self.columns.iter().position(|column| column.field.name() == name);
-        let place = column.and_then(|column| self.places.get(group * self.columns.len() + column));
-        let (Some(place), Some(n_rows)) = (place, self.group_rows(group)) else { return Ok(None) };
-        let bytes = file.read(place.start, place.n_bytes as usize)?;
-        let parts = vec![(0, &*bytes)];
-        let chunk = Chunk { parts, codec: place.codec, plain_bytes: place.plain_bytes as usize };
-        Ok(chunk.keys().filter(|keys| keys.of_row.len() == n_rows.len()))
+        let n_rows = self.group_rows(group).map_or(0, |rows| rows.end - rows.start);
+        self.keys_of(file, group, name, 0..n_rows)
+    }
+
+    /// As [`Layout::keys`], of rows that follow each other, by their number within the row group.
+    pub(super) fn keys_of(
+        &self,
+        file: &CheckedFile,
+        group: usize,
+        name: &str,
+        rows: Range<u32>,
+    ) -> Result<Option<Keys>, Error> {
+        let Some(place) = self.place(group, name) else { return Ok(None) };
+        let pages = self.pages_of(place);
+        let from = pages.partition_point(|page| page.first_row <= rows.start).saturating_sub(1);
+        let to = pages.partition_point(|page| page.first_row < rows.end);
+        let wanted = pages.get(from..to).unwrap_or_default();
+        self.with_chunk(file, place, wanted, |chunk| chunk.keys(rows))
+    }
+
+    /// The rows of those pages of a column of texts that hold any of these rows of the row group and of whose bytes `holds` is
+    /// true. `None` where pages are not known.
+    pub(super) fn pages_with(
+        &self,
+        file: &CheckedFile,
+        group: usize,
+        name: &str,
+        rows: &[u32],
+        holds: impl Fn(&[u8]) -> bool,
+    ) -> Result<Option<Vec<Range<u32>>>, Error> {
+        let Some(place) = self.place(group, name) else { return Ok(None) };
+        let pages: Vec<PagePlace> = wanted_pages(self.pages_of(place), rows).copied().collect();
+        if pages.is_empty() {
+            return Ok(None);
+        }
+        self.with_chunk(file, place, &pages, |chunk| chunk.pages_with(holds))
+    }
+
+    fn place(&self, group: usize, name: &str) -> Option<&Place> {
+        let column = self.columns.iter().position(|column| column.field.name() == name)?;
+        self.places.get(group * self.columns.len() + column)
+    }
+
+    /// Reads the head and some pages of a chunk; where pages are not known, all of it.
+    fn with_chunk<T>(
+        &self,
+        file: &CheckedFile,
+        place: &Place,
+        pages: &[PagePlace],
+        read: impl FnOnce(Chunk<'_>) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let head_bytes = if place.n_pages == 0 { place.n_bytes } else { place.head_bytes };
+        let head = (head_bytes > 0).then_some((0, 0, head_bytes));
+        let parts =
+            head.into_iter().chain(pages.iter().map(|page| (page.first_row, page.offset, page.n_bytes)));
+        let start_of = |offset: u32| place.start + u64::from(offset);
+        let ranges = parts.clone().map(|(_, offset, n)| start_of(offset)..start_of(offset) + u64::from(n));
+        let windows = Windows::new(file, ranges)?;
+        let bytes = |offset: u32, n: u32| windows.part(start_of(offset), n as usize).unwrap_or_default();
+        let parts = parts.map(|(first_row, offset, n)| (first_row, bytes(offset, n))).collect();
+        Ok(read(Chunk { parts, codec: place.codec, plain_bytes: place.plain_bytes as usize }))
     }
 
     /// The rows of a row group.
-    pub(super) fn group_rows(&self, group: usize) -> Option<std::ops::Range<u32>> {
+    pub(super) fn group_rows(&self, group: usize) -> Option<Range<u32>> {
         Some(*self.first_rows.get(group)?..*self.first_rows.get(group + 1)?)
     }
 
@@ -215,7 +270,7 @@ impl Layout {
             .collect();
         let mut ranges = Vec::with_capacity(wanted.len());
         wanted.iter().for_each(|(_, place)| self.add_ranges(place, rows, &mut ranges));
-        ranges.sort_unstable_by_key(|range: &std::ops::Range<u64>| range.start);
+        ranges.sort_unstable_by_key(|range: &Range<u64>| range.start);
         let windows = Windows::new(file, ranges)?;
         let (mut fields, mut arrays) = (Vec::new(), Vec::new());
         for (of, place) in wanted {
@@ -253,7 +308,7 @@ impl Layout {
     }
 
     /// The bytes of a chunk that are read for these rows.
-    fn add_ranges(&self, place: &Place, rows: &[u32], ranges: &mut Vec<std::ops::Range<u64>>) {
+    fn add_ranges(&self, place: &Place, rows: &[u32], ranges: &mut Vec<Range<u64>>) {
         let range = |offset: u32, n_bytes: u32| {
             let from = place.start + u64::from(offset);
             from..from + u64::from(n_bytes)

@@ -5,50 +5,103 @@ use std::cmp::Reverse;
 use std::ops::Range;
 
 use ahash::AHashMap as HashMap;
-use arrow_array::types::Int32Type;
-use arrow_array::{Array as _, DictionaryArray, RecordBatch, StringArray};
+use arrow_array::RecordBatch;
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 
 use super::log_search::whole_tokens;
+use super::picked::Keys;
 use super::search::{bounds, overlaps_number, overlaps_text};
 use super::services::lies_within;
 use super::trace::LogContext;
 use super::{Block, Columns, TableReader};
 use crate::block::Table;
-use crate::block::bodies::{PLACEHOLDER, assemble};
 use crate::block::shred::COLUMN_PREFIX;
 use crate::error::Error;
 use crate::snapshot::log_scan::{
     BodyWant, FieldWant, LogFields, LogScan, LogVisitor, More, Progress, ScannedLogs, Verdict,
 };
 
+/// At least one row in so many is read together with all others: decoding them in a row is faster than picking.
+const FEW_OF: usize = 8;
+
 /// Rows that are put together first where few suffice; each further step takes four times as many, so that reading a page
 /// again stays rare.
 const FIRST_STEP_ROWS: usize = 256;
 
 /// Rows that are put together at once where all are wanted: their bodies lie in memory together.
-const STEP_ROWS: usize = 16_384;
+pub(super) const STEP_ROWS: usize = 16_384;
 
 /// A row that meets everything that is known without its body.
 #[derive(Clone, Copy)]
-struct Candidate {
-    /// Within the batch that was read.
-    at: u32,
+pub(super) struct Candidate {
+    /// Among the rows that were read.
+    pub(super) at: u32,
     /// Within the row group.
-    row: u32,
-    origin: u32,
-    time: i64,
+    pub(super) row: u32,
+    pub(super) origin: u32,
+    pub(super) time: i64,
     /// Whether the body decides.
-    is_open: bool,
+    pub(super) is_open: bool,
+}
+
+/// Texts that repeat: the key of each row, and the text of each key.
+#[derive(Default)]
+pub(super) struct Keyed<'a> {
+    keys: Vec<u32>,
+    texts: Vec<&'a str>,
+}
+
+impl<'a> Keyed<'a> {
+    fn of_keys(keys: &'a Keys) -> Option<Keyed<'a>> {
+        Some(Keyed { texts: keys.texts()?, keys: keys.of_row.clone() })
+    }
+
+    fn of_batches(batches: &'a [RecordBatch], column: &str) -> Keyed<'a> {
+        let mut keyed = Keyed::default();
+        let mut known: HashMap<&str, u32> = HashMap::new();
+        for batch in batches {
+            let columns = Columns::new(batch);
+            for row in 0..batch.num_rows() {
+                let text = columns.text(column, row).unwrap_or_default();
+                let key = *known.entry(text).or_insert(keyed.texts.len() as u32);
+                if key as usize == keyed.texts.len() {
+                    keyed.texts.push(text);
+                }
+                keyed.keys.push(key);
+            }
+        }
+        keyed
+    }
+
+    fn key(&self, at: usize) -> u32 {
+        self.keys.get(at).copied().unwrap_or(u32::MAX)
+    }
+
+    fn text_of(&self, key: u32) -> &'a str {
+        self.texts.get(key as usize).copied().unwrap_or_default()
+    }
+
+    /// The text of a row.
+    pub(super) fn text(&self, at: u32) -> &'a str {
+        self.text_of(self.key(at as usize))
+    }
 }
 
 /// A row group, as far as rows are chosen by it.
-struct Chosen<'a> {
-    group: usize,
-    /// Patterns of the rows that were read.
-    patterns: Option<(&'a DictionaryArray<Int32Type>, &'a StringArray)>,
-    candidates: Vec<Candidate>,
+pub(super) struct Chosen<'a> {
+    pub(super) group: usize,
+    /// Patterns of the rows that were read, if they were.
+    pub(super) patterns: Option<Keyed<'a>>,
+    pub(super) candidates: Vec<Candidate>,
+}
+
+/// The columns by which rows are chosen.
+struct Choosing<'a> {
+    services: Keyed<'a>,
+    resources: Keyed<'a>,
+    scopes: Keyed<'a>,
+    patterns: Option<Keyed<'a>>,
 }
 
 impl Block {
@@ -130,28 +183,78 @@ impl Block {
             progress.note(More::Nothing);
             return Ok(());
         }
-        let needs_times = scan.times || scan.few || !lies_within(table, group, "time", scan.range);
-        let mut wanted = vec!["service", "resource", "scope"];
-        wanted.extend(needs_times.then_some("time"));
-        wanted.extend((scan.is_filtered || scan.bodies != BodyWant::None).then_some("pattern"));
-        let ranges = rows.as_deref().map(ranges_of);
-        let mut first = 0;
-        for batch in table.read_group(group, ranges, Some(&wanted))? {
-            let row_of = |at: usize| match &rows {
-                Some(rows) => rows.get(first + at).copied().unwrap_or_default(),
-                None => (first + at) as u32,
-            };
-            let mut chosen = choose(&batch, scan, visitor, progress, row_of);
-            chosen.group = group;
-            first += batch.num_rows();
-            if !chosen.candidates.is_empty() {
-                self.hand_out(table, chosen, scan, visitor, progress)?;
-            }
-            if progress.is_over() {
-                break;
-            }
+        let names = ["service", "resource", "scope", "pattern"];
+        let needs_patterns = scan.is_filtered || scan.bodies != BodyWant::None;
+        let names = if needs_patterns { &names[..] } else { &names[..3] };
+        let keys = if rows.is_none() { self.keys_of_group(group, names)? } else { None };
+        let by_keys = keys.as_deref().and_then(Choosing::of_keys);
+        let batches = match (&by_keys, &rows) {
+            (Some(_), _) => Vec::new(),
+            (None, Some(rows)) => self.pick_of_group(table, group, rows, names)?,
+            (None, None) => table.read_group(group, None, Some(names))?,
+        };
+        let choosing = by_keys.unwrap_or_else(|| Choosing::of_batches(&batches, needs_patterns));
+        // Of rows out of the range, nothing else is asked.
+        let times = match lies_within(table, group, "time", scan.range) {
+            true => None,
+            false => Some(self.times(table, group, rows.as_deref())?),
+        };
+        let mut candidates = choose(&choosing, times.as_deref(), scan, visitor);
+        if let Some(rows) = &rows {
+            candidates
+                .iter_mut()
+                .for_each(|row| row.row = rows.get(row.at as usize).copied().unwrap_or_default());
+        }
+        if scan.times || scan.few {
+            let rows: Vec<u32> = candidates.iter().map(|candidate| candidate.row).collect();
+            let times = self.times(table, group, Some(&rows))?;
+            candidates.iter_mut().zip(times).for_each(|(candidate, time)| candidate.time = time);
+            candidates.retain(|candidate| progress.wants(candidate.time));
+        }
+        if !candidates.is_empty() {
+            let mut chosen = Chosen { group, patterns: choosing.patterns, candidates };
+            self.drop_pages(&mut chosen, scan)?;
+            self.hand_out(table, chosen, scan, visitor, progress)?;
         }
         Ok(())
+    }
+
+    /// The keys of all rows of a row group in these columns; `None` where one of them has no dictionary.
+    fn keys_of_group(&self, group: usize, columns: &[&str]) -> Result<Option<Vec<Keys>>, Error> {
+        let Some(layout) = self.layout(Table::Logs) else { return Ok(None) };
+        let file = self.file(Table::Logs)?;
+        columns.iter().map(|column| layout.keys(file, group, column)).collect()
+    }
+
+    /// Rows of a row group by their number within it.
+    pub(super) fn pick_of_group(
+        &self,
+        table: &TableReader,
+        group: usize,
+        rows: &[u32],
+        columns: &[&str],
+    ) -> Result<Vec<RecordBatch>, Error> {
+        let first = table.first_row(group) as u32;
+        let rows: Vec<u32> = rows.iter().map(|row| first + row).collect();
+        self.pick(Table::Logs, &rows, Some(columns))
+    }
+
+    /// The times of rows of a row group, or of all of them.
+    fn times(&self, table: &TableReader, group: usize, rows: Option<&[u32]>) -> Result<Vec<i64>, Error> {
+        let few = rows.filter(|rows| is_few(table, group, rows.len()));
+        let batches = match few {
+            Some(rows) => self.pick_of_group(table, group, rows, &["time"])?,
+            None => table.read_group(group, None, Some(&["time"]))?,
+        };
+        let mut times = Vec::new();
+        for batch in &batches {
+            times
+                .extend_from_slice(Columns::new(batch).times("time").map_or(&[][..], |times| times.values()));
+        }
+        Ok(match rows.filter(|_| few.is_none()) {
+            Some(rows) => rows.iter().filter_map(|row| times.get(*row as usize).copied()).collect(),
+            None => times,
+        })
     }
 
     /// Reads what is wanted of candidates and hands them out, in steps.
@@ -166,7 +269,7 @@ impl Block {
         let mut candidates = std::mem::take(&mut chosen.candidates);
         let mut step = STEP_ROWS;
         if scan.few {
-            candidates = decided(table, &chosen, candidates, scan, visitor)?;
+            candidates = self.decided(table, &chosen, candidates, scan, visitor)?;
             step = FIRST_STEP_ROWS;
             match scan.newest_first {
                 true => candidates.sort_by_key(|candidate| Reverse(candidate.time)),
@@ -187,7 +290,7 @@ impl Block {
             let mut part: Vec<Candidate> =
                 part.iter().filter(|candidate| progress.wants(candidate.time)).copied().collect();
             part.sort_unstable_by_key(|candidate| candidate.row);
-            let bodies = read_bodies(table, &chosen, &mut part, scan, visitor)?;
+            let bodies = self.read_bodies(table, &chosen, &mut part, scan, visitor)?;
             if part.is_empty() {
                 continue;
             }
@@ -236,7 +339,10 @@ impl Block {
         let names: Vec<&str> =
             schema.fields().iter().map(|field| field.name().as_str()).filter(is_wanted).collect();
         let rows: Vec<u32> = part.iter().map(|candidate| candidate.row).collect();
-        let batches = table.read_group(group, Some(ranges_of(&rows)), Some(&names))?;
+        let batches = match is_few(table, group, rows.len()) {
+            true => self.pick_of_group(table, group, &rows, &names)?,
+            false => table.read_group(group, Some(ranges_of(&rows)), Some(&names))?,
+        };
         let Some(schema) = batches.first().map(RecordBatch::schema) else { return Ok(None) };
         let batch = arrow_select::concat::concat_batches(&schema, &batches).map_err(|error| {
             Error::Columns { action: "join rows of logs".to_owned(), detail: error.to_string() }
@@ -278,7 +384,7 @@ fn time_bounds(group: &RowGroupMetaData) -> (i64, i64) {
 }
 
 /// Ascending rows as ranges.
-fn ranges_of(rows: &[u32]) -> Vec<Range<usize>> {
+pub(super) fn ranges_of(rows: &[u32]) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     for row in rows {
         let row = *row as usize;
@@ -290,162 +396,84 @@ fn ranges_of(rows: &[u32]) -> Vec<Range<usize>> {
     ranges
 }
 
-/// The origins and patterns of a batch that were asked about, by their keys.
-struct Asked {
-    origins: HashMap<(usize, usize, usize), Option<u32>>,
-    last: Option<((usize, usize, usize), Option<u32>)>,
-    verdicts: Vec<Option<Verdict>>,
+impl<'a> Choosing<'a> {
+    fn of_keys(keys: &'a [Keys]) -> Option<Choosing<'a>> {
+        let [services, resources, scopes, patterns @ ..] = keys else { return None };
+        let patterns = match patterns.first() {
+            Some(keys) => Some(Keyed::of_keys(keys)?),
+            None => None,
+        };
+        Some(Choosing {
+            services: Keyed::of_keys(services)?,
+            resources: Keyed::of_keys(resources)?,
+            scopes: Keyed::of_keys(scopes)?,
+            patterns,
+        })
+    }
+
+    fn of_batches(batches: &'a [RecordBatch], has_patterns: bool) -> Choosing<'a> {
+        Choosing {
+            services: Keyed::of_batches(batches, "service"),
+            resources: Keyed::of_batches(batches, "resource"),
+            scopes: Keyed::of_batches(batches, "scope"),
+            patterns: has_patterns.then(|| Keyed::of_batches(batches, "pattern")),
+        }
+    }
+
+    /// The number of an origin; `None` where it is not wanted.
+    fn origin(&self, keys: OriginKeys, scan: &LogScan<'_>, visitor: &mut dyn LogVisitor) -> Option<u32> {
+        let service = self.services.text_of(keys.0);
+        let is_wanted = scan.services.is_none_or(|wanted| wanted.iter().any(|name| name == service));
+        if is_wanted {
+            visitor.origin(service, self.resources.text_of(keys.1), self.scopes.text_of(keys.2))
+        } else {
+            None
+        }
+    }
 }
 
-/// The rows of a batch that are wanted as far as time, origin and pattern say.
-fn choose<'a>(
-    batch: &'a RecordBatch,
+/// The keys of service, resource and scope.
+type OriginKeys = (u32, u32, u32);
+
+/// Whether so many rows of a row group are picked one by one, and not read with all others.
+pub(super) fn is_few(table: &TableReader, group: usize, n_rows: usize) -> bool {
+    n_rows * FEW_OF <= table.group(group).num_rows().max(0) as usize
+}
+
+/// The rows that are wanted as far as origin and pattern say, and times if they are given.
+fn choose(
+    choosing: &Choosing<'_>,
+    times: Option<&[i64]>,
     scan: &LogScan<'_>,
     visitor: &mut dyn LogVisitor,
-    progress: &Progress,
-    row_of: impl Fn(usize) -> u32,
-) -> Chosen<'a> {
-    let columns = Columns::new(batch);
-    let patterns = columns.dictionary("pattern");
-    let mut chosen = Chosen { group: 0, patterns, candidates: Vec::new() };
-    let dictionaries =
-        (columns.dictionary("service"), columns.dictionary("resource"), columns.dictionary("scope"));
-    let (Some(services), Some(resources), Some(scopes)) = dictionaries else { return chosen };
-    let times = columns.times("time").map(|times| times.values());
-    let n_patterns = patterns.map_or(0, |(_, texts)| texts.len());
-    let mut asked = Asked { origins: HashMap::new(), last: None, verdicts: vec![None; n_patterns] };
-    let text = |(_, texts): (&DictionaryArray<Int32Type>, &'a StringArray), key: usize| -> &'a str {
-        if key < texts.len() { texts.value(key) } else { "" }
-    };
-    for at in 0..batch.num_rows() {
-        let time = times.and_then(|times| times.get(at)).copied();
-        if time.is_some_and(|time| !scan.range.contains(time) || !progress.wants(time)) {
+) -> Vec<Candidate> {
+    let mut candidates = Vec::new();
+    let patterns = choosing.patterns.as_ref().filter(|_| scan.is_filtered);
+    let mut verdicts: Vec<Option<Verdict>> = vec![None; patterns.map_or(0, |patterns| patterns.texts.len())];
+    let mut origins: HashMap<OriginKeys, Option<u32>> = HashMap::new();
+    let mut last: Option<(OriginKeys, Option<u32>)> = None;
+    for at in 0..choosing.services.keys.len() {
+        if times.and_then(|times| times.get(at)).is_some_and(|time| !scan.range.contains(*time)) {
             continue;
         }
-        let (Some(service), Some(resource), Some(scope)) =
-            (services.0.key(at), resources.0.key(at), scopes.0.key(at))
-        else {
-            continue;
-        };
-        let keys = (service, resource, scope);
-        let origin = match asked.last {
+        let keys = (choosing.services.key(at), choosing.resources.key(at), choosing.scopes.key(at));
+        let origin = match last {
             Some((last, origin)) if last == keys => origin,
-            _ => *asked.origins.entry(keys).or_insert_with(|| {
-                let service = text(services, service);
-                let is_wanted = scan.services.is_none_or(|wanted| wanted.iter().any(|name| name == service));
-                if is_wanted {
-                    visitor.origin(service, text(resources, resource), text(scopes, scope))
-                } else {
-                    None
-                }
-            }),
+            _ => *origins.entry(keys).or_insert_with(|| choosing.origin(keys, scan, visitor)),
         };
-        asked.last = Some((keys, origin));
+        last = Some((keys, origin));
         let Some(origin) = origin else { continue };
-        let verdict = match patterns.filter(|_| scan.is_filtered) {
-            None => Verdict::Always,
-            Some(patterns) => {
-                let key = patterns.0.key(at).unwrap_or(usize::MAX);
-                let known = asked.verdicts.get_mut(key);
-                let ask = || visitor.pattern(text(patterns, key));
-                known.map_or(Verdict::Open, |known| *known.get_or_insert_with(ask))
-            }
-        };
+        let verdict = patterns.map_or(Verdict::Always, |patterns| {
+            let key = patterns.key(at);
+            let known = verdicts.get_mut(key as usize);
+            known.map_or(Verdict::Open, |known| {
+                *known.get_or_insert_with(|| visitor.pattern(patterns.text_of(key)))
+            })
+        });
         if verdict != Verdict::Never {
-            let (at, row, is_open) = (at as u32, row_of(at), verdict == Verdict::Open);
-            chosen.candidates.push(Candidate { at, row, origin, time: time.unwrap_or_default(), is_open });
+            let (at, is_open) = (at as u32, verdict == Verdict::Open);
+            candidates.push(Candidate { at, row: at, origin, time: 0, is_open });
         }
     }
-    chosen
-}
-
-/// Bodies one after the other.
-#[derive(Default)]
-struct BodyTexts {
-    text: String,
-    ends: Vec<usize>,
-    /// The bytes of each, which are known without the text, too.
-    bytes: Vec<u32>,
-}
-
-impl BodyTexts {
-    fn texts(&self) -> impl Iterator<Item = &str> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| self.text.get(start..*end).unwrap_or_default())
-    }
-}
-
-/// Puts the bodies of candidates together as far as they are wanted, and drops the candidates whose body is not.
-fn read_bodies(
-    table: &TableReader,
-    chosen: &Chosen<'_>,
-    part: &mut Vec<Candidate>,
-    scan: &LogScan<'_>,
-    visitor: &mut dyn LogVisitor,
-) -> Result<BodyTexts, Error> {
-    let mut out = BodyTexts::default();
-    let Some((keys, texts)) = chosen.patterns else { return Ok(out) };
-    let is_whole = matches!(scan.bodies, BodyWant::Lengths | BodyWant::Text);
-    let is_read = |candidate: &Candidate| candidate.is_open || is_whole;
-    let rows: Vec<u32> = part.iter().filter(|candidate| is_read(candidate)).map(|c| c.row).collect();
-    let batches = match rows.is_empty() {
-        true => Vec::new(),
-        false => table.read_group(chosen.group, Some(ranges_of(&rows)), Some(&["slots"]))?,
-    };
-    let mut slots = batches.iter().flat_map(|batch| {
-        let columns = Columns::new(batch);
-        (0..batch.num_rows()).map(move |row| columns.text("slots", row))
-    });
-    let mut body = String::new();
-    part.retain(|candidate| {
-        let slots = if is_read(candidate) { slots.next().flatten() } else { None };
-        let key = keys.key(candidate.at as usize).filter(|key| *key < texts.len());
-        let pattern = key.map_or("", |key| texts.value(key));
-        if candidate.is_open || scan.bodies == BodyWant::Text {
-            body.clear();
-            assemble(pattern, slots, &mut body);
-        }
-        if candidate.is_open && !visitor.body(&body) {
-            return false;
-        }
-        if matches!(scan.bodies, BodyWant::Text | BodyWant::Pattern) {
-            out.text.push_str(if scan.bodies == BodyWant::Text { &body } else { pattern });
-            out.ends.push(out.text.len());
-        }
-        if is_whole {
-            out.bytes.push(u32::try_from(body_bytes(pattern, slots)).unwrap_or(u32::MAX));
-        }
-        true
-    });
-    Ok(out)
-}
-
-/// The candidates without those whose body is not wanted. Bodies are read in the order of the table, so that no page is read
-/// twice; what is left is put in the order of time.
-fn decided(
-    table: &TableReader,
-    chosen: &Chosen<'_>,
-    candidates: Vec<Candidate>,
-    scan: &LogScan<'_>,
-    visitor: &mut dyn LogVisitor,
-) -> Result<Vec<Candidate>, Error> {
-    if !candidates.iter().any(|candidate| candidate.is_open) {
-        return Ok(candidates);
-    }
-    let without_bodies = LogScan { bodies: BodyWant::None, ..*scan };
-    let mut left = Vec::new();
-    for part in candidates.chunks(STEP_ROWS) {
-        let mut part = part.to_vec();
-        read_bodies(table, chosen, &mut part, &without_bodies, visitor)?;
-        left.extend(part.into_iter().map(|candidate| Candidate { is_open: false, ..candidate }));
-    }
-    Ok(left)
-}
-
-/// The bytes of a body, without putting it together.
-fn body_bytes(pattern: &str, slots: Option<&str>) -> usize {
-    let Some(slots) = slots else { return pattern.len() };
-    // Each slot stands for a placeholder, and between slots there is one byte.
-    let n_slots = slots.bytes().filter(|byte| *byte == b' ').count() + 1;
-    (pattern.len() + slots.len()).saturating_sub(n_slots * PLACEHOLDER.len() + n_slots - 1)
+    candidates
 }

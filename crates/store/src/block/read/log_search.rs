@@ -1,16 +1,17 @@
-//! Searches for log records: row groups are skipped by their statistics and token filters, rows by their patterns; then
-//! slots are read page by page, the newest pages first, until nothing older can be among the newest any more.
+//! Searches for log records: pages are looked at one by one, those with the newest records first, until nothing older can be
+//! among the newest any more. Row groups are skipped by their statistics and token filters, rows by their patterns; slots are read
+//! of the rows that patterns leave open, and times of those that are left.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::collections::hash_map::Entry;
 use std::ops::Range;
 
 use ahash::AHashMap as HashMap;
-use arrow_array::types::UInt8Type;
 use memchr::memmem::Finder;
 use throughline_model::record::LogRecord;
 
-use super::search::{and, overlaps_number, overlaps_text, text_is};
+use super::search::{overlaps_number, overlaps_text};
 use super::{Block, Columns, TableReader};
 use crate::block::Table;
 use crate::block::bodies::PLACEHOLDER;
@@ -19,24 +20,6 @@ use crate::block::tables::LOG_PAGE_ROWS;
 use crate::error::Error;
 use crate::snapshot::LogQuery;
 use crate::snapshot::log_scan::Verdict;
-
-/// Rows of one page that meet everything, as far as is known without their slots.
-struct Candidates {
-    group: usize,
-    /// The time of the newest.
-    newest: i64,
-    /// In the order of the table.
-    rows: Vec<Candidate>,
-}
-
-#[derive(Clone, Copy)]
-struct Candidate {
-    time: i64,
-    /// Within the row group.
-    row: usize,
-    /// Whether the text may be there and may be not: the slots decide.
-    is_open: bool,
-}
 
 /// The text that is looked for, and what is known of the patterns met so far.
 struct Wanted<'a> {
@@ -142,27 +125,45 @@ impl Newest {
     }
 }
 
+/// Rows of the table that are looked at together: of one row group, and a page at most.
+struct Page {
+    group: usize,
+    rows: Range<u32>,
+    /// The time of the newest, where it is known; then all are of the service that is asked for.
+    newest: Option<i64>,
+}
+
+/// What is known of the row groups of one search.
+struct Groups<'a> {
+    query: &'a LogQuery,
+    needles: Vec<u64>,
+    text: Option<Wanted<'a>>,
+    /// Whether a row group may hold what is asked for.
+    may_match: HashMap<usize, bool>,
+    /// What the patterns of a row group say, by key.
+    verdicts: HashMap<usize, Vec<Verdict>>,
+}
+
 impl Block {
     /// Adds the newest records that meet the query.
     pub(crate) fn search_logs(&self, query: &LogQuery, found: &mut Vec<LogRecord>) -> Result<(), Error> {
         let table = self.table(Table::Logs)?;
+        let text = query.contains.as_deref();
+        let mut groups = Groups {
+            query,
+            needles: text.map(whole_tokens).unwrap_or_default(),
+            text: text.map(Wanted::new),
+            may_match: HashMap::new(),
+            verdicts: HashMap::new(),
+        };
         let mut newest = Newest { limit: query.limit.max(1), rows: BinaryHeap::new() };
-        let mut pages = Vec::new();
-        let mut wanted = query.contains.as_deref().map(Wanted::new);
-        for group in self.groups_to_search(&table, query)? {
-            pages.extend(candidates(&table, group, query, wanted.as_mut())?);
-        }
-        pages.sort_unstable_by_key(|page| Reverse(page.newest));
-        for page in pages {
-            if newest.excludes(page.newest) {
+        for page in self.pages_to_search(&table, query) {
+            if page.newest.is_some_and(|time| newest.excludes(time)) {
                 break;
             }
-            let first = table.first_row(page.group) as u32;
-            let hits = match &wanted {
-                Some(wanted) => with_text(&table, page, &wanted.finder)?,
-                None => page.rows,
-            };
-            hits.into_iter().for_each(|hit| newest.add(hit.time, first + hit.row as u32));
+            if self.may_hold(&table, page.group, &mut groups)? {
+                self.search_page(&table, &page, &mut groups, &mut newest)?;
+            }
         }
         let mut rows: Vec<u32> = newest.rows.into_iter().map(|Reverse((_, row))| row).collect();
         rows.sort_unstable();
@@ -170,97 +171,144 @@ impl Block {
         Ok(())
     }
 
-    /// The row groups that may hold what is asked for.
-    fn groups_to_search(&self, table: &TableReader, query: &LogQuery) -> Result<Vec<usize>, Error> {
-        let needles = query.contains.as_deref().map(whole_tokens).unwrap_or_default();
-        let mut groups = Vec::new();
-        for group in 0..table.groups() {
-            let meta = table.group(group);
-            let may_match = overlaps_text(meta, "service", query.service.as_deref())
-                && overlaps_number(meta, "time", query.range.start, query.range.end.saturating_sub(1))
-                && overlaps_number(meta, "severity_number", i64::from(query.min_severity), i64::MAX)
-                && self.index().may_contain_tokens(group, &needles)?;
-            if may_match {
-                groups.push(group);
+    /// The pages with records of the service and of the time, those with the newest records first.
+    fn pages_to_search(&self, table: &TableReader, query: &LogQuery) -> Vec<Page> {
+        let page = |rows: Range<u32>, newest: Option<i64>| {
+            let group = table.group_of(u64::from(rows.start));
+            Page { group, rows, newest }
+        };
+        let Ok(runs) = self.log_runs_of(query.service.as_deref(), query.range) else {
+            // Some other table is damaged: nothing is known of these pages.
+            let n_rows = u32::try_from(table.num_rows()).unwrap_or(u32::MAX);
+            let starts = (0..n_rows).step_by(LOG_PAGE_ROWS);
+            return starts.map(|from| page(from..n_rows.min(from + LOG_PAGE_ROWS as u32), None)).collect();
+        };
+        let mut pages: Vec<Page> = runs.map(|(rows, newest)| page(rows, Some(newest))).collect();
+        pages.sort_by_key(|page| Reverse(page.newest));
+        pages
+    }
+
+    fn may_hold(&self, table: &TableReader, group: usize, groups: &mut Groups<'_>) -> Result<bool, Error> {
+        if let Some(known) = groups.may_match.get(&group) {
+            return Ok(*known);
+        }
+        let (meta, query) = (table.group(group), groups.query);
+        let may_match = overlaps_text(meta, "service", query.service.as_deref())
+            && overlaps_number(meta, "severity_number", i64::from(query.min_severity), i64::MAX)
+            && self.index().may_contain_tokens(group, &groups.needles)?;
+        groups.may_match.insert(group, may_match);
+        Ok(may_match)
+    }
+
+    /// Adds the rows of a page that meet everything: what costs least to ask is asked first.
+    fn search_page(
+        &self,
+        table: &TableReader,
+        page: &Page,
+        groups: &mut Groups<'_>,
+        newest: &mut Newest,
+    ) -> Result<(), Error> {
+        let query = groups.query;
+        let mut rows: Vec<u32> = page.rows.clone().collect();
+        if query.min_severity > 0 {
+            self.keep(&mut rows, "severity_number", |columns, row| {
+                columns.u8("severity_number", row) >= query.min_severity
+            })?;
+        }
+        if groups.text.is_some() {
+            self.keep_with_text(table, page, &mut rows, groups)?;
+        }
+        if let Some(service) = query.service.as_deref().filter(|_| page.newest.is_none()) {
+            self.keep(&mut rows, "service", |columns, row| columns.text("service", row) == Some(service))?;
+        }
+        let mut rows = rows.iter();
+        for batch in self.pick(Table::Logs, rows.as_slice(), Some(&["time"]))? {
+            let columns = Columns::new(&batch);
+            for (at, row) in (0..batch.num_rows()).zip(rows.by_ref()) {
+                let time = columns.time("time", at);
+                if query.range.contains(time) {
+                    newest.add(time, *row);
+                }
             }
         }
-        Ok(groups)
+        Ok(())
     }
-}
 
-/// The rows of a row group that meet everything, as far as is known without their slots, page by page.
-fn candidates(
-    table: &TableReader,
-    group: usize,
-    query: &LogQuery,
-    mut text: Option<&mut Wanted<'_>>,
-) -> Result<Vec<Candidates>, Error> {
-    let mut wanted = vec!["time"];
-    wanted.extend(query.service.as_ref().map(|_| "service"));
-    wanted.extend((query.min_severity > 0).then_some("severity_number"));
-    wanted.extend(query.contains.as_ref().map(|_| "pattern"));
-    let mut pages = Vec::new();
-    let mut first = 0;
-    for rows in table.read_group(group, None, Some(&wanted))? {
-        let columns = Columns::new(&rows);
-        let Some(times) = columns.times("time") else { continue };
-        let mut mask: Vec<bool> = times.values().iter().map(|time| query.range.contains(*time)).collect();
-        if let Some(service) = &query.service {
-            and(&mut mask, text_is(&columns, "service", service));
+    /// Keeps the rows of which a column has a wanted value.
+    fn keep(
+        &self,
+        rows: &mut Vec<u32>,
+        column: &str,
+        is_wanted: impl Fn(&Columns<'_>, usize) -> bool,
+    ) -> Result<(), Error> {
+        if rows.is_empty() {
+            return Ok(());
         }
-        if let Some(severities) = columns.numbers::<UInt8Type>("severity_number") {
-            and(&mut mask, severities.values().iter().map(|severity| *severity >= query.min_severity));
+        let mut mask = Vec::with_capacity(rows.len());
+        for batch in self.pick(Table::Logs, rows, Some(&[column]))? {
+            let columns = Columns::new(&batch);
+            mask.extend((0..batch.num_rows()).map(|row| is_wanted(&columns, row)));
         }
-        let mut open = Vec::new();
-        if let (Some(text), Some((keys, patterns))) = (text.as_deref_mut(), columns.dictionary("pattern")) {
-            let verdicts: Vec<Verdict> =
-                patterns.iter().map(|pattern| text.verdict(pattern.unwrap_or_default())).collect();
-            let of_row = |row| keys.key(row).and_then(|key| verdicts.get(key).copied());
-            and(&mut mask, (0..keys.len()).map(|row| of_row(row) != Some(Verdict::Never)));
-            open.extend((0..keys.len()).map(|row| of_row(row) != Some(Verdict::Always)));
-        }
-        let hits = times.values().iter().zip(&mask).enumerate().filter(|(_, (_, keep))| **keep);
-        let hits: Vec<Candidate> = hits
-            .map(|(at, (time, _))| Candidate {
-                time: *time,
-                row: first + at,
-                is_open: open.get(at).copied().unwrap_or(false),
-            })
-            .collect();
-        for rows in hits.chunk_by(|a, b| a.row / LOG_PAGE_ROWS == b.row / LOG_PAGE_ROWS) {
-            let newest = rows.iter().map(|hit| hit.time).max().unwrap_or(i64::MIN);
-            pages.push(Candidates { group, newest, rows: rows.to_vec() });
-        }
-        first += rows.num_rows();
+        let mut mask = mask.into_iter();
+        rows.retain(|_| mask.next().unwrap_or(false));
+        Ok(())
     }
-    Ok(pages)
-}
 
-/// Those of the candidates whose body holds the text; slots are read of those alone of which they decide.
-fn with_text(table: &TableReader, page: Candidates, finder: &Finder<'_>) -> Result<Vec<Candidate>, Error> {
-    let (open, mut hits): (Vec<Candidate>, Vec<Candidate>) =
-        page.rows.into_iter().partition(|hit| hit.is_open);
-    let mut ranges: Vec<Range<usize>> = Vec::new();
-    for hit in &open {
-        match ranges.last_mut() {
-            Some(last) if last.end == hit.row => last.end += 1,
-            _ => ranges.push(hit.row..hit.row + 1),
+    /// Keeps the rows whose body has the text: patterns decide, and slots where patterns cannot.
+    fn keep_with_text(
+        &self,
+        table: &TableReader,
+        page: &Page,
+        rows: &mut Vec<u32>,
+        groups: &mut Groups<'_>,
+    ) -> Result<(), Error> {
+        let Some(text) = &mut groups.text else { return Ok(()) };
+        let first = table.first_row(page.group) as u32;
+        let keys = match self.layout(Table::Logs) {
+            Some(layout) => {
+                let of_page = page.rows.start - first..page.rows.end - first;
+                layout.keys_of(self.file(Table::Logs)?, page.group, "pattern", of_page)?
+            }
+            None => None,
+        };
+        let Some(keys) = keys else {
+            return self.keep_bodies(rows, |body| text.finder.find(body.as_bytes()).is_some());
+        };
+        let verdicts = match groups.verdicts.entry(page.group) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let texts = keys.texts().unwrap_or_default();
+                place.insert(texts.into_iter().map(|pattern| text.verdict(pattern)).collect())
+            }
+        };
+        let verdict = |row: u32| {
+            let key = keys.of_row.get((row - page.rows.start) as usize)?;
+            verdicts.get(*key as usize).copied()
+        };
+        let mut open: Vec<u32> =
+            rows.iter().copied().filter(|row| verdict(*row) == Some(Verdict::Open)).collect();
+        self.keep_bodies(&mut open, |body| text.finder.find(body.as_bytes()).is_some())?;
+        rows.retain(|row| verdict(*row) == Some(Verdict::Always) || open.binary_search(row).is_ok());
+        Ok(())
+    }
+
+    fn keep_bodies(&self, rows: &mut Vec<u32>, is_wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
+        if rows.is_empty() {
+            return Ok(());
         }
-    }
-    if ranges.is_empty() {
-        return Ok(hits);
-    }
-    let mut open = open.into_iter();
-    let mut body = String::new();
-    for batch in table.read_group(page.group, Some(ranges), Some(&["pattern", "slots"]))? {
-        let columns = Columns::new(&batch);
-        for (row, hit) in (0..batch.num_rows()).zip(open.by_ref()) {
-            body.clear();
-            columns.body(row, &mut body);
-            hits.extend(finder.find(body.as_bytes()).is_some().then_some(hit));
+        let (mut mask, mut body) = (Vec::with_capacity(rows.len()), String::new());
+        for batch in self.pick(Table::Logs, rows, Some(&["pattern", "slots"]))? {
+            let columns = Columns::new(&batch);
+            for row in 0..batch.num_rows() {
+                body.clear();
+                columns.body(row, &mut body);
+                mask.push(is_wanted(&body));
+            }
         }
+        let mut mask = mask.into_iter();
+        rows.retain(|_| mask.next().unwrap_or(false));
+        Ok(())
     }
-    Ok(hits)
 }
 
 /// The hashes of the tokens that a body must hold if it holds the text: those that the text does not cut off.

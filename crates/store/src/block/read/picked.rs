@@ -3,6 +3,7 @@
 //! The Parquet library decodes a dictionary and every row up to the wanted ones; a look-up wants ten rows of sixty columns.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::types::{Float64Type, Int64Type, TimestampNanosecondType, UInt8Type, UInt32Type};
@@ -97,7 +98,7 @@ impl Chunk<'_> {
     }
 }
 
-/// A column chunk whole: the key of each row, and the dictionary that the keys point into.
+/// Keys of rows that follow each other, and the dictionary that they point into.
 pub(super) struct Keys {
     pub(super) of_row: Vec<u32>,
     dictionary: Vec<u8>,
@@ -120,27 +121,56 @@ impl Keys {
 }
 
 impl Chunk<'_> {
-    /// The keys of all rows, of which none is null; none where there is no dictionary.
-    pub(super) fn keys(&self) -> Option<Keys> {
-        let mut keys = Keys { of_row: Vec::new(), dictionary: Vec::new() };
+    /// The keys of rows of the row group, of which none is null; none where there is no dictionary.
+    pub(super) fn keys(&self, rows: Range<u32>) -> Option<Keys> {
+        let mut keys = Keys { of_row: Vec::with_capacity(rows.len()), dictionary: Vec::new() };
         let mut room = Vec::new();
-        for (_, part) in &self.parts {
-            let mut rest = *part;
+        for (first_row, part) in &self.parts {
+            let (mut first_row, mut rest) = (*first_row, *part);
             while !rest.is_empty() {
                 let page = StoredPage::take(&mut rest)?;
-                let bytes = page.values(self.codec, self.plain_bytes, &mut room)?;
                 if page.is_dictionary() {
-                    keys.dictionary = bytes.to_vec();
+                    keys.dictionary = page.values(self.codec, self.plain_bytes, &mut room)?.to_vec();
                     continue;
                 }
-                if page.encoding != Encoding::Dictionary || page.header.n_nulls > 0 {
-                    return None;
+                let end = first_row.checked_add(u32::try_from(page.header.n_rows).ok()?)?;
+                let (from, to) = (rows.start.max(first_row), rows.end.min(end));
+                if from < to {
+                    if page.encoding != Encoding::Dictionary || page.header.n_nulls > 0 {
+                        return None;
+                    }
+                    let bytes = page.values(self.codec, self.plain_bytes, &mut room)?;
+                    let (width, bytes) = bytes.split_first()?;
+                    let mut numbers = Numbers::new(bytes, *width)?;
+                    numbers.skip((from - first_row) as usize)?;
+                    numbers.append_to(&mut keys.of_row, (to - from) as usize)?;
                 }
-                let (width, bytes) = bytes.split_first()?;
-                Numbers::new(bytes, *width)?.append_to(&mut keys.of_row, page.header.n_rows)?;
+                first_row = end;
             }
         }
-        Some(keys)
+        (keys.of_row.len() == rows.len()).then_some(keys)
+    }
+}
+
+impl Chunk<'_> {
+    /// The rows of the pages of whose values, lengths among them, `holds` is true.
+    pub(super) fn pages_with(&self, holds: impl Fn(&[u8]) -> bool) -> Option<Vec<Range<u32>>> {
+        let (mut found, mut room) = (Vec::new(), Vec::new());
+        for (first_row, part) in &self.parts {
+            let (mut first_row, mut rest) = (*first_row, *part);
+            while !rest.is_empty() {
+                let page = StoredPage::take(&mut rest)?;
+                if page.is_dictionary() {
+                    return None;
+                }
+                let end = first_row.checked_add(u32::try_from(page.header.n_rows).ok()?)?;
+                if holds(page.values(self.codec, self.plain_bytes, &mut room)?) {
+                    found.push(first_row..end);
+                }
+                first_row = end;
+            }
+        }
+        Some(found)
     }
 }
 

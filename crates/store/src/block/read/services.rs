@@ -121,6 +121,7 @@ impl Listing {
                 }
             }
         }
+        listing.series.values_mut().for_each(|fingerprints| fingerprints.sort_unstable());
         Ok(listing)
     }
 }
@@ -143,6 +144,22 @@ impl Block {
         }
         let listing = Listing::read(self)?;
         Ok(self.listing.get_or_init(|| listing))
+    }
+
+    /// Log records that follow each other, of one service if one is asked for: their rows, a page at most, and the newest time.
+    pub(super) fn log_runs_of(
+        &self,
+        service: Option<&str>,
+        range: TimeRange,
+    ) -> Result<impl Iterator<Item = (Range<u32>, i64)>, Error> {
+        let listing = self.listing()?;
+        let wanted: Vec<bool> =
+            listing.services.iter().map(|name| service.is_none_or(|wanted| name == wanted)).collect();
+        let is_wanted = move |run: &&LogRun| {
+            range.overlaps(run.min_time, run.max_time) && wanted.get(run.service as usize) == Some(&true)
+        };
+        let runs = listing.logs.iter().filter(is_wanted);
+        Ok(runs.map(|run| (run.rows.clone(), run.max_time)))
     }
 
     /// Counts what lies within the range: rows are looked at in those row groups alone that lie partly within.

@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use arrow_array::RecordBatch;
 use throughline_model::link::{TraceSource, UNSAMPLED};
 use throughline_model::record::{LogRecord, Span, TraceSummary};
+use throughline_model::trace::SpanTiming;
 use throughline_model::{PatternId, SpanId, TraceId};
 
 use super::{Block, Columns};
 use crate::block::Table;
 use crate::error::Error;
 use crate::snapshot::rows::body_json;
+use crate::snapshot::summary::{STATUS_ERROR, SpanPart, TraceParts};
 use crate::snapshot::{TraceData, Want};
 
 /// The trace and the span of a log record.
@@ -78,6 +80,28 @@ impl Block {
             }
         }
         Ok(out)
+    }
+
+    /// Adds the spans of a trace as a summary needs them.
+    pub(crate) fn span_parts(&self, id: TraceId, parts: &mut TraceParts) -> Result<(), Error> {
+        let Some(row) = self.trace_row(id)? else { return Ok(()) };
+        let postings = self.index().postings(row)?;
+        let rows = postings.first_span..postings.first_span.saturating_add(postings.span_count);
+        let (mut spans, mut parents) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+        for batch in self.pick_range(Table::Spans, rows, Some(&SUMMARY_COLUMNS))? {
+            let columns = Columns::new(&batch);
+            for row in 0..batch.num_rows() {
+                parents.push(columns.u32("parent_row", row));
+                spans.extend(span_part_of(&columns, row));
+            }
+        }
+        let ids: Vec<SpanId> = spans.iter().map(|span: &SpanPart| span.timing.span_id).collect();
+        for (mut span, parent) in spans.into_iter().zip(parents) {
+            let of_row = parent.and_then(|parent| ids.get(parent as usize).copied());
+            span.timing.parent_span_id = of_row.or(span.timing.parent_span_id);
+            parts.add_span(span);
+        }
+        Ok(())
     }
 
     fn spans(&self, id: TraceId, rows: std::ops::Range<u32>) -> Result<Vec<Span>, Error> {
@@ -196,6 +220,31 @@ fn summary_of(columns: &Columns<'_>, id: TraceId, row: usize) -> TraceSummary {
         culprit_name: columns.owned("culprit_name", row),
         culprit_self_ns: columns.i64("culprit_self_ns", row),
     }
+}
+
+/// What [`span_part_of`] reads, and the rows of parents.
+const SUMMARY_COLUMNS: [&str; 9] = [
+    "span_id",
+    "parent_row",
+    "parent_span_id",
+    "name",
+    "kind",
+    "start_time",
+    "duration_ns",
+    "status_code",
+    "service",
+];
+
+fn span_part_of(columns: &Columns<'_>, row: usize) -> Option<SpanPart> {
+    let timing = SpanTiming {
+        span_id: columns.span_id("span_id", row)?,
+        parent_span_id: columns.span_id("parent_span_id", row),
+        start: columns.time("start_time", row),
+        duration: columns.i64("duration_ns", row),
+        error: columns.u8("status_code", row) == STATUS_ERROR,
+    };
+    let kind = columns.u8("kind", row);
+    Some(SpanPart { timing, kind, service: columns.owned("service", row), name: columns.owned("name", row) })
 }
 
 fn span_of(columns: &Columns<'_>, id: TraceId, row: usize) -> Option<Span> {

@@ -106,6 +106,9 @@ impl Values {
             }
             (Encoding::Delta, Form::Fixed(_)) => self.pick_deltas(page, n_values, wanted),
             (Encoding::Lengths, Form::Bytes) => self.pick_lengths(page, n_values, wanted),
+            (Encoding::ByteStreamSplit, Form::Fixed(8)) if wanted.len() == n_values => {
+                self.pick_all_split(page, wanted.first().map_or(0, |wanted| wanted.slot), n_values)
+            }
             (Encoding::ByteStreamSplit, Form::Fixed(width)) => wanted.iter().try_for_each(|wanted| {
                 self.mark(wanted.slot)?;
                 let slot = self.bytes.get_mut(wanted.slot * width..(wanted.slot + 1) * width)?;
@@ -116,6 +119,21 @@ impl Values {
             }),
             _ => None,
         }
+    }
+
+    /// All values of a page of words whose bytes of equal weight lie side by side, into slots that follow each other.
+    fn pick_all_split(&mut self, page: &[u8], first_slot: usize, n_values: usize) -> Option<()> {
+        let slots = first_slot..first_slot.checked_add(n_values)?;
+        self.present.get_mut(slots.clone())?.fill(true);
+        let (words, _) = self.bytes.as_chunks_mut::<8>();
+        let words = words.get_mut(slots)?;
+        for weight in 0..8 {
+            let bytes = page.get(weight * n_values..(weight + 1) * n_values)?;
+            for (word, byte) in words.iter_mut().zip(bytes) {
+                *word.get_mut(weight)? = *byte;
+            }
+        }
+        Some(())
     }
 
     /// Fills in the values of the dictionary, a plain page.

@@ -1,0 +1,156 @@
+//! Bodies of a block's log records, for scans: put together of those rows alone that are left.
+//!
+//! A text with a digit lies in slots, because patterns have no digits. So a page of slots that does not have it, as one piece of
+//! memory, has no line that has it: its rows go before a single body is put together.
+
+use ahash::AHashMap as HashMap;
+use arrow_array::Array as _;
+use memchr::memmem::Finder;
+
+use super::log_scan::{Candidate, Chosen, STEP_ROWS, is_few, ranges_of};
+use super::{Block, Columns, TableReader};
+use crate::block::Table;
+use crate::block::bodies::{PLACEHOLDER, assemble, part_in_slots};
+use crate::error::Error;
+use crate::snapshot::log_scan::{BodyWant, LogScan, LogVisitor};
+
+/// Texts shorter than this are in every page.
+const PART_BYTES_MIN: usize = 3;
+
+/// Bodies one after the other.
+#[derive(Default)]
+pub(super) struct BodyTexts {
+    text: String,
+    ends: Vec<usize>,
+    /// The bytes of each, which are known without the text, too.
+    pub(super) bytes: Vec<u32>,
+}
+
+impl BodyTexts {
+    /// The texts, if they are wanted.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| self.text.get(start..*end).unwrap_or_default())
+    }
+}
+
+impl Block {
+    /// Puts the bodies of candidates together as far as they are wanted, and drops the candidates whose body is not.
+    pub(super) fn read_bodies(
+        &self,
+        table: &TableReader,
+        chosen: &Chosen<'_>,
+        part: &mut Vec<Candidate>,
+        scan: &LogScan<'_>,
+        visitor: &mut dyn LogVisitor,
+    ) -> Result<BodyTexts, Error> {
+        let mut out = BodyTexts::default();
+        let Some(patterns) = &chosen.patterns else { return Ok(out) };
+        let is_whole = matches!(scan.bodies, BodyWant::Lengths | BodyWant::Text);
+        let is_read = |candidate: &Candidate| candidate.is_open || is_whole;
+        let rows: Vec<u32> = part.iter().filter(|candidate| is_read(candidate)).map(|c| c.row).collect();
+        let batches = match rows.is_empty() {
+            true => Vec::new(),
+            false if is_few(table, chosen.group, rows.len()) => {
+                self.pick_of_group(table, chosen.group, &rows, &["slots"])?
+            }
+            false => table.read_group(chosen.group, Some(ranges_of(&rows)), Some(&["slots"]))?,
+        };
+        let mut slots = batches.iter().flat_map(|batch| {
+            let texts = Columns::new(batch).texts("slots");
+            (0..batch.num_rows())
+                .map(move |row| texts.filter(|texts| !texts.is_null(row)).map(|texts| texts.value(row)))
+        });
+        let mut body = String::new();
+        part.retain(|candidate| {
+            let slots = if is_read(candidate) { slots.next().flatten() } else { None };
+            let pattern = patterns.text(candidate.at);
+            if candidate.is_open || scan.bodies == BodyWant::Text {
+                body.clear();
+                assemble(pattern, slots, &mut body);
+            }
+            if candidate.is_open && !visitor.body(&body) {
+                return false;
+            }
+            if matches!(scan.bodies, BodyWant::Text | BodyWant::Pattern) {
+                out.text.push_str(if scan.bodies == BodyWant::Text { &body } else { pattern });
+                out.ends.push(out.text.len());
+            }
+            if is_whole {
+                out.bytes.push(u32::try_from(body_bytes(pattern, slots)).unwrap_or(u32::MAX));
+            }
+            true
+        });
+        Ok(out)
+    }
+
+    /// The candidates without those whose body is not wanted. Bodies are read in the order of the table, so that no page is
+    /// read twice; what is left is put in the order of time.
+    pub(super) fn decided(
+        &self,
+        table: &TableReader,
+        chosen: &Chosen<'_>,
+        candidates: Vec<Candidate>,
+        scan: &LogScan<'_>,
+        visitor: &mut dyn LogVisitor,
+    ) -> Result<Vec<Candidate>, Error> {
+        if !candidates.iter().any(|candidate| candidate.is_open) {
+            return Ok(candidates);
+        }
+        let without_bodies = LogScan { bodies: BodyWant::None, ..*scan };
+        let mut left = Vec::new();
+        for part in candidates.chunks(STEP_ROWS) {
+            let mut part = part.to_vec();
+            self.read_bodies(table, chosen, &mut part, &without_bodies, visitor)?;
+            left.extend(part.into_iter().map(|candidate| Candidate { is_open: false, ..candidate }));
+        }
+        Ok(left)
+    }
+
+    /// Drops candidates whose slots lie in a page that has nothing of what is looked for.
+    pub(super) fn drop_pages(&self, chosen: &mut Chosen<'_>, scan: &LogScan<'_>) -> Result<(), Error> {
+        let (Some(patterns), Some(layout)) = (&chosen.patterns, self.layout(Table::Logs)) else {
+            return Ok(());
+        };
+        let Some(parts) = parts_in_slots(scan.texts) else { return Ok(()) };
+        // A body that looks like a pattern is one, and has no slots.
+        let mut is_odd: HashMap<&str, bool> = HashMap::new();
+        let mut looks_odd = |candidate: &Candidate| {
+            let pattern = patterns.text(candidate.at);
+            *is_odd.entry(pattern).or_insert_with(|| parts.iter().any(|part| pattern.contains(part)))
+        };
+        let open: Vec<u32> = chosen.candidates.iter().filter(|row| row.is_open).map(|row| row.row).collect();
+        if open.is_empty() || chosen.candidates.iter().any(|row| row.is_open && looks_odd(row)) {
+            return Ok(());
+        }
+        let finders: Vec<Finder<'_>> = parts.iter().map(Finder::new).collect();
+        let holds = |page: &[u8]| finders.iter().any(|finder| finder.find(page).is_some());
+        let file = self.file(Table::Logs)?;
+        let Some(pages) = layout.pages_with(file, chosen.group, "slots", &open, holds)? else {
+            return Ok(());
+        };
+        let is_in = |row: u32| {
+            let after = pages.partition_point(|page| page.start <= row);
+            after.checked_sub(1).and_then(|at| pages.get(at)).is_some_and(|page| row < page.end)
+        };
+        chosen.candidates.retain(|candidate| !candidate.is_open || is_in(candidate.row));
+        Ok(())
+    }
+}
+
+/// Texts of which the slots of a line must have one, if the line is wanted.
+fn parts_in_slots<'t>(texts: &[Vec<&'t str>]) -> Option<Vec<&'t str>> {
+    let parts_of = |any: &Vec<&'t str>| -> Option<Vec<&'t str>> {
+        let parts = any.iter().map(|text| part_in_slots(text).filter(|part| part.len() >= PART_BYTES_MIN));
+        parts.collect()
+    };
+    texts.iter().filter(|any| !any.is_empty()).find_map(parts_of)
+}
+
+/// The bytes of a body, without putting it together.
+fn body_bytes(pattern: &str, slots: Option<&str>) -> usize {
+    let Some(slots) = slots else { return pattern.len() };
+    // Each slot stands for a placeholder, and between slots there is one byte.
+    let n_slots = slots.bytes().filter(|byte| *byte == b' ').count() + 1;
+    (pattern.len() + slots.len()).saturating_sub(n_slots * PLACEHOLDER.len() + n_slots - 1)
+}
