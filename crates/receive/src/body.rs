@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt;
+use throughline_wire::grpc::{PREFIX_BYTES, message_bytes};
 use tokio::time::Instant;
 
 use crate::admission::Reservation;
@@ -25,9 +26,6 @@ const FIRST_STEP_BYTES: usize = 64 << 10;
 
 /// When to try again after a body that came too slowly: the way to here was slow, not the receiver.
 const SLOW_BODY_RETRY: Duration = Duration::from_secs(1);
-
-/// A gRPC message's prefix: whether it is compressed, and its length.
-pub(crate) const GRPC_PREFIX_BYTES: usize = 5;
 
 /// Whether the body is the request or a gRPC message with its prefix.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,7 +56,7 @@ where
     let message_bytes_max = bytes_max.min(service.config.request_bytes_max);
     let bytes_max = match framing {
         Framing::Whole => message_bytes_max,
-        Framing::GrpcMessage => message_bytes_max.saturating_add(GRPC_PREFIX_BYTES),
+        Framing::GrpcMessage => message_bytes_max.saturating_add(PREFIX_BYTES),
     };
     let declared = body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     if declared.is_some_and(|bytes| bytes > bytes_max) {
@@ -117,20 +115,13 @@ impl Reading<'_> {
         }
         self.pieces.push(data);
         if self.framing == Framing::GrpcMessage
-            && let Some(declared) = grpc_message_bytes(self.pieces.start())
+            && let Some(declared) = message_bytes(self.pieces.start())
             && declared > self.message_bytes_max
         {
             return Err(Refusal::too_large(self.message_bytes_max));
         }
         Ok(())
     }
-}
-
-/// The length in a gRPC prefix, once it is there.
-pub(crate) fn grpc_message_bytes(start: &[u8]) -> Option<usize> {
-    let (prefix, _) = start.split_first_chunk::<GRPC_PREFIX_BYTES>()?;
-    let [_, a, b, c, d] = *prefix;
-    Some(u32::from_be_bytes([a, b, c, d]) as usize)
 }
 
 /// What has come of a body: one piece as it is (most requests of an SDK are one); more are put together at the end, once,
@@ -140,7 +131,7 @@ struct Pieces {
     all: Vec<Bytes>,
     len: usize,
     /// A copy of the first bytes, as far as a prefix reaches.
-    start: [u8; GRPC_PREFIX_BYTES],
+    start: [u8; PREFIX_BYTES],
 }
 
 impl Pieces {

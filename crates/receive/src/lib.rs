@@ -1,11 +1,12 @@
-//! OTLP, Prometheus' remote write and Loki's push in: the gRPC and the HTTP receiver, from the socket to the store's acknowledgement.
+//! OTLP, Prometheus' remote write, Loki's push, Jaeger's and Zipkin's spans in: the gRPC and the HTTP receivers, from the
+//! socket to the store's acknowledgement.
 //!
 //! The path of a request:
 //!
 //! 1. [`listener`] accepts the connection ([`connections`] has the places) and watches it ([`socket`]): slow headers,
 //!    idleness, shutdown.
-//! 2. [`otlp_grpc`], [`otlp_http`], [`prometheus`] or [`loki`] reads the headers and finds the signal, the encoding and the
-//!    compression.
+//! 2. [`otlp_grpc`], [`otlp_http`], [`prometheus`], [`loki`] or [`spans`] reads the headers and finds the signal, the encoding
+//!    and the compression.
 //! 3. [`body`] reads the body, for which [`admission`] reserves bytes before they are read.
 //! 4. [`decode`] takes it from the reactors to a thread of its own: decompress, hash, decode, hand to the store.
 //! 5. The store calls back when the frame is on disk, and the sender is told exactly what was accepted. What is not
@@ -28,6 +29,7 @@ mod refusal;
 mod reply;
 mod service;
 mod socket;
+mod spans;
 mod stats;
 
 use std::future::Future;
@@ -47,10 +49,8 @@ pub use crate::stats::{ReceiveStats, SignalStats, Stats, Transport};
 /// What the receiver listens on and what it lets in. `server` builds it from the configuration file.
 #[derive(Clone, Debug)]
 pub struct ReceiveConfig {
-    /// Where OTLP/gRPC is served; port 0 takes any free one, `None` serves none.
-    pub grpc: Option<SocketAddr>,
-    /// Where OTLP/HTTP is served; port 0 takes any free one, `None` serves none.
-    pub http: Option<SocketAddr>,
+    /// Where what is served.
+    pub listen: Listen,
     /// The bytes of one request, as sent and after decompression.
     pub request_bytes_max: usize,
     /// The bytes of all requests that are being read, decoded or written, at any moment.
@@ -73,11 +73,46 @@ pub struct ReceiveConfig {
     pub decode_limits: DecodeLimits,
 }
 
-impl ReceiveConfig {
+/// Where each protocol is served: port 0 takes any free one, `None` serves none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Listen {
+    /// OTLP/gRPC.
+    pub grpc: Option<SocketAddr>,
+    /// OTLP/HTTP.
+    pub http: Option<SocketAddr>,
+    /// Jaeger's spans over gRPC.
+    pub jaeger_grpc: Option<SocketAddr>,
+    /// Jaeger's spans in Thrift over HTTP.
+    pub jaeger_http: Option<SocketAddr>,
+    /// Zipkin's spans.
+    pub zipkin: Option<SocketAddr>,
+}
+
+impl Listen {
     /// OTLP/gRPC's port.
     pub const GRPC_PORT: u16 = 4317;
     /// OTLP/HTTP's port.
     pub const HTTP_PORT: u16 = 4318;
+    /// Jaeger's port for gRPC.
+    pub const JAEGER_GRPC_PORT: u16 = 14250;
+    /// Jaeger's port for Thrift over HTTP.
+    pub const JAEGER_HTTP_PORT: u16 = 14268;
+    /// Zipkin's port.
+    pub const ZIPKIN_PORT: u16 = 9411;
+
+    /// The address of one protocol.
+    pub fn of(&self, transport: Transport) -> Option<SocketAddr> {
+        match transport {
+            Transport::Grpc => self.grpc,
+            Transport::Http => self.http,
+            Transport::JaegerGrpc => self.jaeger_grpc,
+            Transport::JaegerHttp => self.jaeger_http,
+            Transport::Zipkin => self.zipkin,
+        }
+    }
+}
+
+impl ReceiveConfig {
     /// 64 MiB, which the OTLP specification recommends.
     pub const REQUEST_BYTES_MAX: usize = 64 << 20;
     /// 256 MiB: four of the largest requests, and half of the memory that the process is meant to run in.
@@ -97,11 +132,14 @@ impl ReceiveConfig {
     /// What orchestrators grant before they kill.
     pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// The usual limits on the two loopback ports, with items as old as `retention_ns` accepted.
+    /// The usual limits on OTLP's two loopback ports, with items as old as `retention_ns` accepted.
     pub fn loopback(retention_ns: i64) -> ReceiveConfig {
         ReceiveConfig {
-            grpc: Some(SocketAddr::from(([127, 0, 0, 1], Self::GRPC_PORT))),
-            http: Some(SocketAddr::from(([127, 0, 0, 1], Self::HTTP_PORT))),
+            listen: Listen {
+                grpc: Some(SocketAddr::from(([127, 0, 0, 1], Listen::GRPC_PORT))),
+                http: Some(SocketAddr::from(([127, 0, 0, 1], Listen::HTTP_PORT))),
+                ..Listen::default()
+            },
             request_bytes_max: Self::REQUEST_BYTES_MAX,
             in_flight_bytes_max: Self::IN_FLIGHT_BYTES_MAX,
             connections_max: Self::CONNECTIONS_MAX,
@@ -120,9 +158,9 @@ impl ReceiveConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A listening socket.
-    #[error("listen for OTLP/{transport} on {address}: {source}")]
+    #[error("listen for {transport} on {address}: {source}")]
     Listen {
-        /// `grpc` or `http`.
+        /// The protocol, as people call it.
         transport: &'static str,
         /// The address of the configuration.
         address: SocketAddr,
@@ -144,25 +182,15 @@ impl Receiver {
     /// Binds the listeners and starts the decoding threads. Connections wait until [`Receiver::run`].
     pub fn bind(config: ReceiveConfig, store: Store, clock: Arc<dyn Clock>) -> Result<Receiver, Error> {
         let mut listeners = Vec::new();
-        for (transport, address) in [(Transport::Grpc, config.grpc), (Transport::Http, config.http)] {
-            let Some(address) = address else { continue };
+        for transport in Transport::ALL {
+            let Some(address) = config.listen.of(transport) else { continue };
             let listener = TcpListener::bind(address)
                 .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-                .map_err(|source| Error::Listen { transport: transport.name(), address, source })?;
+                .map_err(|source| Error::Listen { transport: transport.title(), address, source })?;
             listeners.push((transport, listener));
         }
         let service = Arc::new(Service::new(config, store, clock)?);
         Ok(Receiver { listeners, service })
-    }
-
-    /// Where OTLP/gRPC is served, if it is.
-    pub fn grpc_addr(&self) -> Option<SocketAddr> {
-        self.addr(Transport::Grpc)
-    }
-
-    /// Where OTLP/HTTP is served, if it is.
-    pub fn http_addr(&self) -> Option<SocketAddr> {
-        self.addr(Transport::Http)
     }
 
     /// The receiver's counters; they stay readable after [`Receiver::run`] took the receiver.
@@ -180,7 +208,8 @@ impl Receiver {
         listener::serve(self.listeners, self.service, shutdown).await
     }
 
-    fn addr(&self, wanted: Transport) -> Option<SocketAddr> {
+    /// Where a protocol is served, if it is.
+    pub fn addr(&self, wanted: Transport) -> Option<SocketAddr> {
         let (_, listener) = self.listeners.iter().find(|(transport, _)| *transport == wanted)?;
         listener.local_addr().ok()
     }

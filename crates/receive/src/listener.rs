@@ -1,6 +1,6 @@
 //! Accepting connections, serving them, and closing them: for slowness, for idleness and at shutdown.
 //!
-//! Both ports speak HTTP/1.1 and HTTP/2 with prior knowledge, so that a sender that mixes the ports up is told so in
+//! All ports speak HTTP/1.1 and HTTP/2 with prior knowledge, so that a sender that mixes the ports up is told so in
 //! its own protocol instead of being cut off.
 
 use std::convert::Infallible;
@@ -21,7 +21,7 @@ use crate::connections::OpenConnection;
 use crate::service::Service;
 use crate::socket::{Activity, Expiry, Socket};
 use crate::stats::Transport;
-use crate::{Error, loki, otlp_grpc, otlp_http, prometheus};
+use crate::{Error, loki, otlp_grpc, otlp_http, prometheus, spans};
 
 /// Headers of one request: an OTLP sender has a few hundred bytes, with long credentials a few thousand.
 const HEADER_BYTES_MAX: u32 = 16 << 10;
@@ -77,7 +77,7 @@ pub(crate) async fn serve(
     for (transport, listener) in listeners {
         let address = listener.local_addr();
         let listener = tokio::net::TcpListener::from_std(listener).map_err(|source| Error::Listen {
-            transport: transport.name(),
+            transport: transport.title(),
             address: address.unwrap_or_else(|_| ([0, 0, 0, 0], 0).into()),
             source,
         })?;
@@ -127,7 +127,12 @@ async fn serve_connection(stream: TcpStream, transport: Transport, mut shared: S
             let (service, active) = (Arc::clone(&service), activity.begin());
             async move {
                 let response = match transport {
-                    Transport::Grpc => otlp_grpc::handle(&service, request).await,
+                    Transport::Grpc | Transport::JaegerGrpc => {
+                        otlp_grpc::handle(&service, transport, request).await
+                    }
+                    Transport::JaegerHttp | Transport::Zipkin => {
+                        spans::handle(&service, transport, request).await
+                    }
                     Transport::Http if prometheus::is_path(request.uri().path()) => {
                         prometheus::handle(&service, request).await
                     }

@@ -1,4 +1,4 @@
-//! OTLP/gRPC, by hand: unary calls over HTTP/2.
+//! OTLP/gRPC and Jaeger's spans over gRPC, by hand: unary calls over HTTP/2.
 //!
 //! Why not a gRPC library: the write-ahead log stores a request as it was received, still compressed, and libraries
 //! hand over decompressed messages, or decoded ones; and limits must count decompressed bytes, on threads that are
@@ -11,6 +11,9 @@
 //! * what is not gRPC at all gets an HTTP status, so that no other client takes a failure for a success.
 //!
 //! `grpc.health.v1.Health/Check` is served too: serving while the store takes writes.
+//!
+//! Jaeger's `PostSpans` answers with an empty message, which cannot say that some of the spans were rejected. Where any was it
+//! is `INVALID_ARGUMENT`, which senders do not repeat; the others are stored all the same.
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -18,9 +21,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use hyper::body::Incoming;
 use throughline_model::Signal;
 use throughline_model::protobuf::{Field, Reader};
+use throughline_wire::grpc::{self, PREFIX_BYTES};
 use throughline_wire::{Compression, Encoding, response};
 
-use crate::body::{self, Framing, GRPC_PREFIX_BYTES};
+use crate::body::{self, Framing};
 use crate::refusal::{Cause, Refusal, code};
 use crate::reply::Reply;
 use crate::service::{self, Accepted, ExportRequest, Service};
@@ -36,18 +40,25 @@ const COMPRESSIONS: HeaderValue = HeaderValue::from_static("identity,gzip,zstd")
 
 const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 
+const JAEGER_POST_SPANS: &str = "/jaeger.api_v2.CollectorService/PostSpans";
+
 /// The services that a health check may ask for; the empty name asks for the whole server.
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
     "",
     "opentelemetry.proto.collector.trace.v1.TraceService",
     "opentelemetry.proto.collector.metrics.v1.MetricsService",
     "opentelemetry.proto.collector.logs.v1.LogsService",
+    "jaeger.api_v2.CollectorService",
 ];
 
-/// Answers one request.
-pub(crate) async fn handle(service: &Service, request: Request<Incoming>) -> Response<Reply> {
-    if let Some(refusal) = not_grpc(&request) {
-        service.counters.refuse_unrouted(Transport::Grpc, refusal.cause);
+/// Answers one request on the port of OTLP/gRPC or of Jaeger.
+pub(crate) async fn handle(
+    service: &Service,
+    transport: Transport,
+    request: Request<Incoming>,
+) -> Response<Reply> {
+    if let Some(refusal) = not_grpc(transport, &request) {
+        service.counters.refuse_unrouted(transport, refusal.cause);
         return refused_http(&refusal);
     }
     let path = request.uri().path();
@@ -62,17 +73,23 @@ pub(crate) async fn handle(service: &Service, request: Request<Incoming>) -> Res
             }
         };
     }
-    let Some(signal) = signal_of(path) else {
+    let Some((signal, encoding)) = method(transport, path) else {
         let refusal = Refusal::new(Cause::UnknownPath, format!("no such method: {path:?}"));
-        service.counters.refuse_unrouted(Transport::Grpc, refusal.cause);
+        service.counters.refuse_unrouted(transport, refusal.cause);
         return refused(&refusal);
     };
-    let mut scope = RequestScope::begin(&service.counters, signal, Transport::Grpc);
-    match export(service, &mut scope, signal, request).await {
+    let mut scope = RequestScope::begin(&service.counters, signal, transport);
+    match export(service, &mut scope, (signal, encoding), request).await {
         Ok(accepted) => {
             scope.accept(&accepted);
             let (rejected, message) = (accepted.rejected, &accepted.message);
-            succeeded(&response::export_response(signal, Encoding::Protobuf, rejected, message))
+            match encoding {
+                Encoding::JaegerProtobuf if rejected > 0 => {
+                    refused(&Refusal::new(Cause::Malformed, message.as_str()))
+                }
+                Encoding::JaegerProtobuf => succeeded(&[]),
+                _ => succeeded(&response::export_response(signal, Encoding::Protobuf, rejected, message)),
+            }
         }
         Err(refusal) => {
             scope.refuse(refusal.cause);
@@ -81,26 +98,35 @@ pub(crate) async fn handle(service: &Service, request: Request<Incoming>) -> Res
     }
 }
 
-fn signal_of(path: &str) -> Option<Signal> {
-    match path {
-        "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => Some(Signal::Traces),
-        "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => Some(Signal::Metrics),
-        "/opentelemetry.proto.collector.logs.v1.LogsService/Export" => Some(Signal::Logs),
-        _ => None,
+/// What a method of a port takes.
+fn method(transport: Transport, path: &str) -> Option<(Signal, Encoding)> {
+    if transport == Transport::JaegerGrpc {
+        return (path == JAEGER_POST_SPANS).then_some((Signal::Traces, Encoding::JaegerProtobuf));
     }
+    let signal = match path {
+        "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => Signal::Traces,
+        "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => Signal::Metrics,
+        "/opentelemetry.proto.collector.logs.v1.LogsService/Export" => Signal::Logs,
+        _ => return None,
+    };
+    Some((signal, Encoding::Protobuf))
 }
 
 /// What is wrong with a request that is not gRPC.
-fn not_grpc(request: &Request<Incoming>) -> Option<Refusal> {
+fn not_grpc(transport: Transport, request: &Request<Incoming>) -> Option<Refusal> {
     if request.method() != Method::POST {
         let message = format!("gRPC uses POST, not {}", request.method());
         return Some(Refusal::new(Cause::MethodNotAllowed, message));
     }
     let content_type = service::content_type(request.headers());
     if !matches!(content_type.as_str(), "application/grpc" | "application/grpc+proto") {
+        let other = match transport {
+            Transport::JaegerGrpc => "Thrift over HTTP has a port of its own, usually 14268",
+            _ => "OTLP/HTTP has a port of its own, usually 4318",
+        };
         let message = format!(
-            "this is the port of OTLP/gRPC, and content type {content_type:?} is not gRPC's; OTLP/HTTP has a port \
-             of its own, usually 4318"
+            "this is the port of {}, and content type {content_type:?} is not gRPC's; {other}",
+            transport.title()
         );
         return Some(Refusal::new(Cause::UnknownContentType, message));
     }
@@ -113,13 +139,13 @@ fn not_grpc(request: &Request<Incoming>) -> Option<Refusal> {
 async fn export(
     service: &Service,
     scope: &mut RequestScope,
-    signal: Signal,
+    (signal, encoding): (Signal, Encoding),
     request: Request<Incoming>,
 ) -> Result<Accepted, Refusal> {
     let named = service::compression(request.headers(), GRPC_ENCODING)?;
     let read = body::read(service, request.into_body(), Framing::GrpcMessage, usize::MAX).await?;
     let (body, compression) = message(read.bytes, named)?;
-    let (encoding, reservation) = (Encoding::Protobuf, read.reservation);
+    let reservation = read.reservation;
     let bytes_max = service.config.request_bytes_max;
     let request = ExportRequest { signal, encoding, compression, body, reservation, bytes_max };
     service.export(scope, request).await
@@ -130,11 +156,11 @@ fn message(mut body: Bytes, named: Compression) -> Result<(Bytes, Compression), 
     if body.is_empty() {
         return Err(Refusal::new(Cause::MessageCount, "the call has no message, one is needed"));
     }
-    let (Some(&flag), Some(declared)) = (body.first(), body::grpc_message_bytes(&body)) else {
-        let message = format!("the message's prefix has {} of {GRPC_PREFIX_BYTES} bytes", body.len());
+    let (Some(&flag), Some(declared)) = (body.first(), grpc::message_bytes(&body)) else {
+        let message = format!("the message's prefix has {} of {PREFIX_BYTES} bytes", body.len());
         return Err(Refusal::new(Cause::Malformed, message));
     };
-    let message = body.split_off(GRPC_PREFIX_BYTES);
+    let message = body.split_off(PREFIX_BYTES);
     if message.len() < declared {
         let text = format!("the message's prefix declares {declared} bytes, {} came", message.len());
         return Err(Refusal::new(Cause::Malformed, text));
@@ -193,10 +219,8 @@ async fn check_health(service: &Service, request: Request<Incoming>) -> Result<V
 // === responses ===
 
 fn succeeded(message: &[u8]) -> Response<Reply> {
-    let mut body = Vec::with_capacity(GRPC_PREFIX_BYTES + message.len());
-    body.push(0);
-    body.extend_from_slice(&(message.len() as u32).to_be_bytes());
-    body.extend_from_slice(message);
+    let mut body = Vec::new();
+    grpc::put_message(&mut body, message);
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
     let mut response = Response::new(Reply::with_trailers(body, trailers));
@@ -218,7 +242,9 @@ fn failed(code: i32, message: &str, status: &[u8]) -> Response<Reply> {
     headers.insert(GRPC_ACCEPT_ENCODING, COMPRESSIONS);
     headers.insert(GRPC_STATUS, HeaderValue::from(code));
     // Both encodings give visible ASCII, which a header value can always be.
-    for (name, text) in [(GRPC_MESSAGE, percent_encoded(message)), (GRPC_STATUS_DETAILS, base64(status))] {
+    for (name, text) in
+        [(GRPC_MESSAGE, grpc::percent_encoded(message)), (GRPC_STATUS_DETAILS, base64(status))]
+    {
         if let Ok(value) = HeaderValue::from_str(&text) {
             headers.insert(name, value);
         }
@@ -240,18 +266,6 @@ fn refused_http(refusal: &Refusal) -> Response<Reply> {
         headers.insert(http::header::ALLOW, HeaderValue::from_static("POST"));
     }
     response
-}
-
-/// Percent-encoding of gRPC's messages: everything but visible ASCII and space, and the percent sign.
-fn percent_encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'%' | 0..0x20 | 0x7f.. => out.push_str(&format!("%{byte:02X}")),
-            _ => out.push(char::from(byte)),
-        }
-    }
-    out
 }
 
 /// Base64 without padding, as gRPC asks of binary headers that are sent.
@@ -282,11 +296,6 @@ mod tests {
         check(b"foo", "Zm9v");
         check(b"foobar", "Zm9vYmFy");
         check(&[0xff, 0xfe, 0xfd], "//79");
-    }
-
-    #[test]
-    fn messages_are_percent_encoded() {
-        assert_eq!(percent_encoded("100% of\n„x“~"), "100%25 of%0A%E2%80%9Ex%E2%80%9C~");
     }
 
     #[test]

@@ -15,20 +15,46 @@ use crate::service::{Accepted, Service};
 pub enum Transport {
     /// OTLP/gRPC.
     Grpc,
-    /// OTLP/HTTP.
+    /// OTLP/HTTP, and what else comes under its port's paths.
     Http,
+    /// Jaeger's spans over gRPC.
+    JaegerGrpc,
+    /// Jaeger's spans in Thrift over HTTP.
+    JaegerHttp,
+    /// Zipkin's spans over HTTP.
+    Zipkin,
 }
 
 impl Transport {
-    /// Both, in the order in which they are listed.
-    pub const ALL: [Transport; 2] = [Transport::Grpc, Transport::Http];
+    /// All, in the order in which they are listed.
+    pub const ALL: [Transport; 5] =
+        [Transport::Grpc, Transport::Http, Transport::JaegerGrpc, Transport::JaegerHttp, Transport::Zipkin];
 
     /// The transport as a label of a metric.
     pub fn name(self) -> &'static str {
         match self {
             Transport::Grpc => "grpc",
             Transport::Http => "http",
+            Transport::JaegerGrpc => "jaeger_grpc",
+            Transport::JaegerHttp => "jaeger_http",
+            Transport::Zipkin => "zipkin",
         }
+    }
+
+    /// The transport as people call it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Transport::Grpc => "OTLP/gRPC",
+            Transport::Http => "OTLP/HTTP",
+            Transport::JaegerGrpc => "Jaeger over gRPC",
+            Transport::JaegerHttp => "Jaeger's Thrift over HTTP",
+            Transport::Zipkin => "Zipkin",
+        }
+    }
+
+    /// Whether a signal can come by it.
+    fn carries(self, signal: Signal) -> bool {
+        signal == Signal::Traces || matches!(self, Transport::Grpc | Transport::Http)
     }
 }
 
@@ -91,6 +117,7 @@ impl Stats {
     pub fn read(&self) -> ReceiveStats {
         let (counters, connections) = (&self.service.counters, &self.service.connections);
         let both = Signal::ALL.into_iter().flat_map(|s| Transport::ALL.map(|t| (s, t)));
+        let both = both.filter(|(signal, transport)| transport.carries(*signal));
         let unrouted = Transport::ALL.into_iter().flat_map(|transport| {
             let refusals = counters.unrouted[transport as usize].read();
             refusals.into_iter().map(move |(cause, n)| (transport, cause, n))
@@ -112,8 +139,8 @@ impl Stats {
 /// The counters themselves.
 #[derive(Default)]
 pub(crate) struct Counters {
-    signals: [[SignalCounters; 2]; 3],
-    unrouted: [CauseCounters; 2],
+    signals: [[SignalCounters; Transport::ALL.len()]; 3],
+    unrouted: [CauseCounters; Transport::ALL.len()],
 }
 
 #[derive(Default)]

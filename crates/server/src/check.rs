@@ -87,6 +87,11 @@ pub fn summary(config: &Config) -> String {
         memtable.age,
         retention.age,
     );
+    for (name, listens) in otlp.listeners().into_iter().skip(2) {
+        if let Some(address) = listens {
+            out += &format!("  {name:<13} {address}\n");
+        }
+    }
     for receiver in &config.pulled.filelog {
         let patterns: Vec<&str> = receiver.find.include.iter().map(|pattern| pattern.text()).collect();
         out += &format!("  log files     {}: {}\n", receiver.id, patterns.join(", "));

@@ -2,7 +2,7 @@
 //!
 //! 1. [`tree`]: text to values with lines;
 //! 2. [`expand`]: environment variables;
-//! 3. [`section`], [`components`], [`prometheus`], [`filelog`] and [`derive`]: values to settings, collecting every problem.
+//! 3. [`section`], [`components`], [`spans`], [`prometheus`], [`filelog`] and [`derive`]: values to settings, collecting every problem.
 //!
 //! What a Collector may configure and this version cannot do yet is
 //! refused by name, never ignored.
@@ -17,6 +17,7 @@ pub mod rule_file;
 pub mod rule_files;
 pub mod rules;
 mod section;
+mod spans;
 mod tree;
 
 use std::net::SocketAddr;
@@ -78,6 +79,33 @@ pub struct Otlp {
     pub request_bytes_max: u64,
     /// HTTP/2 requests at once on one connection.
     pub streams_max: u32,
+    /// The receivers of other systems' spans, which share the limits.
+    pub spans: SpanReceivers,
+}
+
+/// The `jaeger` and `zipkin` receivers: where each listens, if it does.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SpanReceivers {
+    /// Jaeger over gRPC.
+    pub jaeger_grpc: Option<SocketAddr>,
+    /// Jaeger's Thrift over HTTP.
+    pub jaeger_http: Option<SocketAddr>,
+    /// Zipkin.
+    pub zipkin: Option<SocketAddr>,
+}
+
+impl Otlp {
+    /// Everything that listens for what is sent, with what it is called.
+    pub fn listeners(&self) -> [(&'static str, Option<SocketAddr>); 5] {
+        let SpanReceivers { jaeger_grpc, jaeger_http, zipkin } = self.spans;
+        [
+            ("otlp grpc", self.grpc),
+            ("otlp http", self.http),
+            ("jaeger grpc", jaeger_grpc),
+            ("jaeger thrift_http", jaeger_http),
+            ("zipkin", zipkin),
+        ]
+    }
 }
 
 /// What is fetched and not sent.
@@ -140,6 +168,7 @@ impl Default for Config {
                 http: Some(SocketAddr::from((LOOPBACK, 4318))),
                 request_bytes_max: 64 * MIB,
                 streams_max: 128,
+                spans: SpanReceivers::default(),
             },
             limits: Limits {
                 in_flight_bytes: 256 * MIB,
@@ -248,9 +277,9 @@ fn check_whole(config: &Config, problems: &mut Vec<Problem>) {
         let path = "throughline::limits::in_flight_size".to_owned();
         problems.push(Problem { path, line: None, message });
     }
-    let listeners = [config.otlp.grpc, config.otlp.http, Some(config.api_endpoint)];
-    let mut taken: Vec<SocketAddr> =
-        listeners.into_iter().flatten().filter(|address| address.port() != 0).collect();
+    let listeners = config.otlp.listeners().into_iter().filter_map(|(_, address)| address);
+    let listeners = listeners.chain([config.api_endpoint]);
+    let mut taken: Vec<SocketAddr> = listeners.filter(|address| address.port() != 0).collect();
     taken.sort_unstable();
     if let Some(twice) = taken.windows(2).find(|pair| pair[0] == pair[1]) {
         let message = format!("{} is the endpoint of two listeners", twice[0]);
@@ -260,12 +289,8 @@ fn check_whole(config: &Config, problems: &mut Vec<Problem>) {
 
 /// A line for every listener that others can reach.
 fn exposed(config: &Config) -> Vec<String> {
-    let listeners = [
-        ("otlp grpc", config.otlp.grpc),
-        ("otlp http", config.otlp.http),
-        ("api", Some(config.api_endpoint)),
-    ];
-    let open = listeners.into_iter().filter_map(|(name, address)| Some((name, address?)));
+    let listeners = config.otlp.listeners().into_iter().chain([("api", Some(config.api_endpoint))]);
+    let open = listeners.filter_map(|(name, address)| Some((name, address?)));
     open.filter(|(_, address)| !address.ip().is_loopback())
         .map(|(name, address)| {
             format!("{name} listens on {address}, which is not loopback: anyone who reaches it can use it, without \

@@ -29,7 +29,7 @@ use throughline_api::PrometheusContext;
 use throughline_api::listener;
 use throughline_derive::{Derivation, Running};
 use throughline_filelog::FileLog;
-use throughline_receive::Receiver;
+use throughline_receive::{Receiver, Transport};
 use throughline_scrape::Scraper;
 use throughline_store::{Clock, OsDisk, Store, SystemClock};
 use tokio::net::TcpListener;
@@ -192,7 +192,8 @@ struct Opened<'a> {
 async fn serve(config: &Config, opened: &Opened<'_>, api: Api, until_stdin_closes: bool) -> Result<()> {
     let (store, clock) = (opened.store, opened.clock);
     let receiver = Receiver::bind(settings::receive(config), store.clone(), Arc::clone(clock))?;
-    let addresses = Addresses { grpc: receiver.grpc_addr(), http: receiver.http_addr(), api: api.address };
+    let received = Transport::ALL.map(|transport| (transport, receiver.addr(transport)));
+    let addresses = Addresses { received, api: api.address };
     let draining = Arc::new(AtomicBool::new(false));
     let scraper = Scraper::start(settings::scrape(config), store.clone(), Arc::clone(clock));
     let log_files = log_files::start(config, store, clock)?;
@@ -245,16 +246,32 @@ fn start_rules(
 /// Where everything listens.
 #[derive(Clone, Copy)]
 struct Addresses {
-    grpc: Option<SocketAddr>,
-    http: Option<SocketAddr>,
+    received: [(Transport, Option<SocketAddr>); Transport::ALL.len()],
     api: SocketAddr,
 }
 
 impl Addresses {
     /// The ready line: tests and scripts read the ports from it.
     fn line(&self) -> String {
-        let text = |address: Option<SocketAddr>| address.map_or("off".to_owned(), |a| a.to_string());
-        format!("ready: otlp/grpc {} otlp/http {} api {}", text(self.grpc), text(self.http), self.api)
+        let text = |transport| self.of(transport).unwrap_or_else(|| "off".to_owned());
+        let (grpc, http) = (text(Transport::Grpc), text(Transport::Http));
+        let mut line = format!("ready: otlp/grpc {grpc} otlp/http {http} api {}", self.api);
+        let others = [
+            ("jaeger/grpc", Transport::JaegerGrpc),
+            ("jaeger/http", Transport::JaegerHttp),
+            ("zipkin", Transport::Zipkin),
+        ];
+        for (name, transport) in others {
+            if let Some(address) = self.of(transport) {
+                line += &format!(" {name} {address}");
+            }
+        }
+        line
+    }
+
+    fn of(&self, wanted: Transport) -> Option<String> {
+        let found = self.received.iter().find(|(transport, _)| *transport == wanted);
+        found.and_then(|(_, address)| *address).map(|address| address.to_string())
     }
 }
 
@@ -285,7 +302,6 @@ fn context(
         families.extend(process::families());
         families
     };
-    let text = |address: Option<SocketAddr>| address.map(|a| a.to_string());
     throughline_api::Context {
         store: opened.store.clone(),
         clock: Arc::clone(opened.clock),
@@ -298,8 +314,11 @@ fn context(
             "pid": std::process::id(),
             "data_dir": config.data_dir.display().to_string(),
             "retention": format!("{}s", config.retention.age.as_secs()),
-            "otlp_grpc": text(addresses.grpc),
-            "otlp_http": text(addresses.http),
+            "otlp_grpc": addresses.of(Transport::Grpc),
+            "otlp_http": addresses.of(Transport::Http),
+            "jaeger_grpc": addresses.of(Transport::JaegerGrpc),
+            "jaeger_http": addresses.of(Transport::JaegerHttp),
+            "zipkin": addresses.of(Transport::Zipkin),
             "api": addresses.api.to_string(),
         })),
     }

@@ -21,6 +21,14 @@ pub enum Encoding {
     LokiProtobuf = 4,
     /// Loki's push in JSON.
     LokiJson = 5,
+    /// Jaeger's spans in protobuf: `jaeger.api_v2.PostSpansRequest`.
+    JaegerProtobuf = 6,
+    /// Jaeger's spans in Thrift: a `Batch` in the binary protocol.
+    JaegerThrift = 7,
+    /// Zipkin's spans, version 2, in protobuf: `zipkin.proto3.ListOfSpans`.
+    ZipkinProtobuf = 8,
+    /// Zipkin's spans, version 2, in JSON.
+    ZipkinJson = 9,
 }
 
 impl Encoding {
@@ -38,6 +46,10 @@ impl Encoding {
             3 => Some(Encoding::RemoteWrite2),
             4 => Some(Encoding::LokiProtobuf),
             5 => Some(Encoding::LokiJson),
+            6 => Some(Encoding::JaegerProtobuf),
+            7 => Some(Encoding::JaegerThrift),
+            8 => Some(Encoding::ZipkinProtobuf),
+            9 => Some(Encoding::ZipkinJson),
             _ => None,
         }
     }
@@ -148,6 +160,10 @@ impl Decoder {
                 let message = crate::loki::json::to_protobuf(body)?;
                 crate::loki::decode(&message, context, &mut self.streams)
             }
+            Encoding::JaegerProtobuf => crate::jaeger::protobuf::decode(body, context, &mut self.state),
+            Encoding::JaegerThrift => crate::jaeger::thrift::decode(body, context, &mut self.state),
+            Encoding::ZipkinProtobuf => crate::zipkin::protobuf::decode(body, context, &mut self.state),
+            Encoding::ZipkinJson => crate::zipkin::json::decode(body, context, &mut self.state),
         }
     }
 }

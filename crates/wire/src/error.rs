@@ -31,6 +31,14 @@ pub enum DecodeError {
         /// What is wrong there.
         cause: Malformed,
     },
+    /// The body is not Thrift's binary protocol, or not a message of the signal in it.
+    #[error("malformed Thrift at {path}: {cause}")]
+    Thrift {
+        /// Where, such as `spans[7]`.
+        path: String,
+        /// What is wrong there.
+        cause: &'static str,
+    },
     /// The body is not JSON, or not JSON of the signal's message.
     #[error("malformed JSON at {path}: {detail}")]
     Json {
@@ -50,7 +58,9 @@ impl DecodeError {
     /// The place in the request that is bad, where it is one; empty for the whole request.
     pub fn field(&self) -> &str {
         match self {
-            DecodeError::Protobuf { path, .. } | DecodeError::Json { path, .. } => path,
+            DecodeError::Protobuf { path, .. }
+            | DecodeError::Thrift { path, .. }
+            | DecodeError::Json { path, .. } => path,
             DecodeError::TooLarge { .. } | DecodeError::Compression { .. } => "",
         }
     }

@@ -13,14 +13,18 @@
 mod compression;
 mod decode;
 mod error;
+pub mod grpc;
+pub mod jaeger;
 mod level;
 pub mod loki;
 pub mod otlp;
 pub mod prometheus;
 mod rejection;
 pub mod response;
+pub mod tempo;
 pub mod trace_context;
 mod unhashed;
+mod zipkin;
 
 pub use compression::{Compression, ZSTD_WINDOW_LOG_MAX, decompress};
 pub use decode::{DecodeContext, DecodeLimits, Decoded, Decoder, Encoding, decode};

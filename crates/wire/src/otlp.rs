@@ -10,7 +10,8 @@ mod logs;
 mod metrics;
 mod origin;
 mod refusal;
-mod trace;
+pub(crate) mod trace;
+pub mod traces_data;
 
 use std::borrow::Cow;
 
@@ -40,6 +41,16 @@ pub(crate) struct Memory {
     logs: LogBatchBuilder,
     metrics: MetricBatchBuilder,
     series: metrics::SeriesRows,
+}
+
+impl Memory {
+    /// Forgets what was read under other limits.
+    fn under(&mut self, limits: DecodeLimits) {
+        if self.limits != Some(limits) {
+            self.origins.clear();
+            self.limits = Some(limits);
+        }
+    }
 }
 
 /// Working memory for the variable parts of one item.
@@ -76,10 +87,7 @@ pub(crate) fn decode(
     context: &DecodeContext,
     memory: &mut Memory,
 ) -> Result<Decoded, DecodeError> {
-    if memory.limits != Some(context.limits) {
-        memory.origins.clear();
-        memory.limits = Some(context.limits);
-    }
+    memory.under(context.limits);
     let decoded = match signal {
         Signal::Traces => trace::decode(body, context, memory),
         Signal::Logs => logs::decode(body, context, memory),

@@ -23,12 +23,8 @@ pub fn export_response(signal: Signal, encoding: Encoding, rejected: u64, messag
     if rejected == 0 && message.is_empty() {
         return if encoding == Encoding::Json { b"{}".to_vec() } else { Vec::new() };
     }
-    match encoding {
-        Encoding::Protobuf
-        | Encoding::RemoteWrite1
-        | Encoding::RemoteWrite2
-        | Encoding::LokiProtobuf
-        | Encoding::LokiJson => {
+    match encoding == Encoding::Json {
+        false => {
             let mut partial = Vec::new();
             if rejected > 0 {
                 put_number(&mut partial, 1, rejected);
@@ -40,7 +36,7 @@ pub fn export_response(signal: Signal, encoding: Encoding, rejected: u64, messag
             put_bytes(&mut response, 1, &partial);
             response
         }
-        Encoding::Json => {
+        true => {
             let field = match signal {
                 Signal::Traces => "rejectedSpans",
                 Signal::Logs => "rejectedLogRecords",
@@ -60,32 +56,24 @@ pub fn export_response(signal: Signal, encoding: Encoding, rejected: u64, messag
 /// A `google.rpc.Status`: the body of a refusal over HTTP, and `grpc-status-details-bin` over gRPC. `code` is a gRPC
 /// status code. `retry_after` adds a `RetryInfo` detail, which tells the sender to try again and when.
 pub fn status(encoding: Encoding, code: i32, message: &str, retry_after: Option<Duration>) -> Vec<u8> {
-    let detail = retry_after.map(|delay| match encoding {
-        Encoding::Protobuf
-        | Encoding::RemoteWrite1
-        | Encoding::RemoteWrite2
-        | Encoding::LokiProtobuf
-        | Encoding::LokiJson => Detail::Protobuf(RETRY_INFO, retry_info(delay)),
-        Encoding::Json => Detail::Json(json!({ "@type": RETRY_INFO, "retryDelay": duration_text(delay) })),
+    let detail = retry_after.map(|delay| match encoding == Encoding::Json {
+        false => Detail::Protobuf(RETRY_INFO, retry_info(delay)),
+        true => Detail::Json(json!({ "@type": RETRY_INFO, "retryDelay": duration_text(delay) })),
     });
     status_with(encoding, code, message, detail)
 }
 
 /// A `google.rpc.Status` of bad data: a `BadRequest` detail names the field, as the OTLP specification asks.
 pub fn bad_request(encoding: Encoding, code: i32, message: &str, field: &str) -> Vec<u8> {
-    let detail = match encoding {
-        Encoding::Protobuf
-        | Encoding::RemoteWrite1
-        | Encoding::RemoteWrite2
-        | Encoding::LokiProtobuf
-        | Encoding::LokiJson => {
+    let detail = match encoding == Encoding::Json {
+        false => {
             let (mut violation, mut bad_request) = (Vec::new(), Vec::new());
             put_bytes(&mut violation, 1, field.as_bytes());
             put_bytes(&mut violation, 2, message.as_bytes());
             put_bytes(&mut bad_request, 1, &violation);
             Detail::Protobuf(BAD_REQUEST, bad_request)
         }
-        Encoding::Json => {
+        true => {
             let violation = json!({ "field": field, "description": message });
             Detail::Json(json!({ "@type": BAD_REQUEST, "fieldViolations": [violation] }))
         }
@@ -100,12 +88,8 @@ enum Detail {
 }
 
 fn status_with(encoding: Encoding, code: i32, message: &str, detail: Option<Detail>) -> Vec<u8> {
-    match encoding {
-        Encoding::Protobuf
-        | Encoding::RemoteWrite1
-        | Encoding::RemoteWrite2
-        | Encoding::LokiProtobuf
-        | Encoding::LokiJson => {
+    match encoding == Encoding::Json {
+        false => {
             let mut status = Vec::new();
             if code != 0 {
                 put_number(&mut status, 1, i64::from(code) as u64);
@@ -119,7 +103,7 @@ fn status_with(encoding: Encoding, code: i32, message: &str, detail: Option<Deta
             }
             status
         }
-        Encoding::Json => {
+        true => {
             let mut status = json!({ "code": code, "message": message });
             if let (Some(Detail::Json(detail)), Some(object)) = (detail, status.as_object_mut()) {
                 object.insert("details".to_owned(), Json::Array(vec![detail]));

@@ -5,6 +5,8 @@ mod client;
 mod connections;
 mod delivery;
 mod hostile;
+#[path = "../../../wire/tests/requests/jaeger.rs"]
+mod jaeger;
 mod loki;
 #[path = "../../../wire/tests/requests/remote_write.rs"]
 mod messages;
@@ -13,6 +15,9 @@ mod pushes;
 mod remote_write;
 mod sdk;
 mod server;
+mod spans;
 mod status_message;
 mod statuses;
 mod telemetry;
+#[path = "../../../wire/tests/requests/zipkin.rs"]
+mod zipkin;

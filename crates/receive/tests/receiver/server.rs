@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use throughline_model::Signal;
-use throughline_receive::{ReceiveConfig, ReceiveStats, Receiver, Stats};
+use throughline_receive::{Listen, ReceiveConfig, ReceiveStats, Receiver, Stats, Transport};
 use throughline_store::disk::{Disk, OsDisk, SimDisk};
 use throughline_store::{Store, StoreConfig, SystemClock};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, oneshot};
@@ -30,6 +30,8 @@ enum Turn {
 pub struct Running {
     pub grpc: SocketAddr,
     pub http: SocketAddr,
+    /// Jaeger over gRPC, Jaeger over HTTP, Zipkin.
+    pub spans: [SocketAddr; 3],
     pub stats: Stats,
     pub store: Store,
     folder: Option<PathBuf>,
@@ -82,11 +84,13 @@ impl Running {
         let store = Store::open(store_config, disk, clock.clone()).expect("a store");
         let mut config = ReceiveConfig::loopback(0);
         config.decode_limits = limits;
-        config.grpc = Some(([127, 0, 0, 1], 0).into());
-        config.http = config.grpc;
+        let any = Some(([127, 0, 0, 1], 0).into());
+        config.listen = Listen { grpc: any, http: any, jaeger_grpc: any, jaeger_http: any, zipkin: any };
         adjust(&mut config);
         let receiver = Receiver::bind(config, store.clone(), clock).expect("free ports");
-        let (grpc, http) = (receiver.grpc_addr().expect("bound"), receiver.http_addr().expect("bound"));
+        let addr = |transport| receiver.addr(transport).expect("bound");
+        let (grpc, http) = (addr(Transport::Grpc), addr(Transport::Http));
+        let spans = [Transport::JaegerGrpc, Transport::JaegerHttp, Transport::Zipkin].map(addr);
         let stats = receiver.stats();
         let (shutdown, stopping) = oneshot::channel();
         let task = tokio::spawn(async move {
@@ -94,7 +98,7 @@ impl Running {
             receiver.run(stopped).await.expect("a clean end");
         });
         let (shutdown, task) = (Some(shutdown), Some(task));
-        Running { grpc, http, stats, store, folder, shutdown, task, _turn: turn }
+        Running { grpc, http, spans, stats, store, folder, shutdown, task, _turn: turn }
     }
 
     /// Tells the receiver to stop; the task ends when it has.

@@ -1,12 +1,12 @@
-//! The Collector's part of the file: components and pipelines. Here the `otlp`, `prometheus` and `filelog` receivers and the
-//! `file_storage` extension work; every other
+//! The Collector's part of the file: components and pipelines. Here the `otlp`, `jaeger`, `zipkin`, `prometheus` and `filelog`
+//! receivers and the `file_storage` extension work; every other
 //! component is refused by its name, with the Collector's words where it has some.
 
 use std::collections::BTreeMap;
 
 use super::section::{Problem, Section, closest};
 use super::tree::{Key, Node, Value};
-use super::{Config, filelog, prometheus};
+use super::{Config, filelog, prometheus, spans};
 
 /// The signals that a pipeline may be of.
 const SIGNALS: [&str; 3] = ["traces", "metrics", "logs"];
@@ -49,16 +49,24 @@ fn read_receivers(
                 config.warnings.extend(warnings);
             }
             section.extend(problems);
-        } else if kind != "otlp" {
+        } else if !["otlp", "jaeger", "zipkin"].contains(&kind.as_str()) {
             let message = format!(
-                "unknown type: {kind:?} for id: {:?} (valid values: [filelog otlp prometheus]); the {kind} receiver \
-                 is not supported yet",
+                "unknown type: {kind:?} for id: {:?} (valid values: [filelog jaeger otlp prometheus zipkin]); the {kind} \
+                 receiver is not supported yet",
                 key.name
             );
             section.refuse(&key.name, Some(key.line), message);
-        } else if let Some(other) = found.keys().find(|id| is_otlp(id)) {
-            let message = format!("a second otlp receiver beside {other:?} is not supported yet");
+        } else if let Some(other) = found.keys().find(|id| is_of(id, &kind)) {
+            let message = format!("a second {kind} receiver beside {other:?} is not supported yet");
             section.refuse(&key.name, Some(key.line), message);
+        } else if kind != "otlp" {
+            let mut problems = Vec::new();
+            let path = section.path_of(&key.name);
+            match kind.as_str() {
+                "jaeger" => spans::read_jaeger(&path, node, &mut config.otlp.spans, &mut problems),
+                _ => spans::read_zipkin(&path, node, &mut config.otlp.spans, &mut problems),
+            }
+            section.extend(problems);
         } else {
             read_otlp(&mut section, &key, node, config);
         }
@@ -68,8 +76,8 @@ fn read_receivers(
     found
 }
 
-fn is_otlp(id: &str) -> bool {
-    id.split('/').next().is_some_and(|kind| kind.trim() == "otlp")
+fn is_of(id: &str, wanted: &str) -> bool {
+    id.split('/').next().is_some_and(|kind| kind.trim() == wanted)
 }
 
 /// A present protocol is on, an absent one is off; without `protocols` both are on.

@@ -56,6 +56,33 @@ fn only_a_present_protocol_is_on() {
 }
 
 #[test]
+fn receivers_of_other_systems_are_off_unless_configured() {
+    assert_eq!(Config::default().otlp.spans, SpanReceivers::default());
+    let text = "
+receivers:
+  jaeger: {protocols: {grpc: , thrift_http: {endpoint: 'localhost:0'}}}
+  zipkin/old:
+service: {pipelines: {traces: {receivers: [jaeger, zipkin/old]}}}
+";
+    let spans = read(text).expect("taken").otlp.spans;
+    assert_eq!(spans.jaeger_grpc, Some(([127, 0, 0, 1], 14250).into()));
+    assert_eq!(spans.jaeger_http.map(|address| address.port()), Some(0));
+    assert_eq!(spans.zipkin, Some(([127, 0, 0, 1], 9411).into()));
+    check(
+        "receivers:\n  jaeger:\n    protocols:\n      thrift_compact:\n      grpc: {tls: {}}\n  zipkin: {endpoint: ':4318'}\n",
+        &[
+            "line 4: receivers::jaeger::protocols::thrift_compact: Thrift over UDP is not supported; let clients send by \
+             thrift_http, grpc or OTLP",
+            "line 5: receivers::jaeger::protocols::grpc::tls: not supported yet; leave it out",
+        ],
+    );
+    check(
+        "receivers: {jaeger: }",
+        &["receivers::jaeger::protocols: must specify at least one protocol when using the Jaeger receiver"],
+    );
+}
+
+#[test]
 fn misspelt_keys_are_refused_with_a_suggestion() {
     check(
         "throughline:\n  durabilty: os\n  retention:\n    agee: 1d\n",
@@ -70,10 +97,10 @@ fn misspelt_keys_are_refused_with_a_suggestion() {
 #[test]
 fn what_is_not_built_yet_is_refused_by_name() {
     check(
-        "receivers:\n  jaeger:\nexporters:\n  debug/x:\nservice:\n  telemetry: {logs: {level: debug}}\n",
+        "receivers:\n  kafka:\nexporters:\n  debug/x:\nservice:\n  telemetry: {logs: {level: debug}}\n",
         &[
-            "line 2: receivers::jaeger: unknown type: \"jaeger\" for id: \"jaeger\" (valid values: [filelog otlp prometheus]); the \
-             jaeger receiver is not supported yet",
+            "line 2: receivers::kafka: unknown type: \"kafka\" for id: \"kafka\" (valid values: [filelog jaeger otlp prometheus \
+             zipkin]); the kafka receiver is not supported yet",
             "line 4: exporters::debug/x: the debug exporter is not supported yet; leave it out, and out of the pipelines",
             "line 6: service::telemetry: not supported yet; leave it out",
         ],

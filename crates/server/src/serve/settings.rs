@@ -8,7 +8,7 @@ use throughline_api::states::NoStates;
 use throughline_api::{LokiContext, PrometheusContext};
 use throughline_exec::Limits;
 use throughline_promql::Engine;
-use throughline_receive::ReceiveConfig;
+use throughline_receive::{Listen, ReceiveConfig};
 use throughline_scan::metrics::MetricIndex;
 use throughline_scrape::ScrapeConfig;
 use throughline_store::{Clock, StoreConfig};
@@ -36,8 +36,13 @@ pub fn store(config: &Config) -> StoreConfig {
 /// The receiver's settings.
 pub fn receive(config: &Config) -> ReceiveConfig {
     ReceiveConfig {
-        grpc: config.otlp.grpc,
-        http: config.otlp.http,
+        listen: Listen {
+            grpc: config.otlp.grpc,
+            http: config.otlp.http,
+            jaeger_grpc: config.otlp.spans.jaeger_grpc,
+            jaeger_http: config.otlp.spans.jaeger_http,
+            zipkin: config.otlp.spans.zipkin,
+        },
         request_bytes_max: whole(config.otlp.request_bytes_max),
         in_flight_bytes_max: whole(config.limits.in_flight_bytes),
         connections_max: whole(config.limits.connections),

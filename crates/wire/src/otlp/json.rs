@@ -19,6 +19,7 @@ use throughline_model::Signal;
 
 use self::schema::{Field, Kind, Message};
 use self::write::Writer;
+pub(crate) use self::write::base64 as base64_bytes;
 use crate::DecodeError;
 
 /// How deep objects and arrays may nest (reliability promise O2).

@@ -9,27 +9,97 @@ use crate::{DecodeLimits, RejectReason, Rejection};
 
 /// Why an item is refused. Fields are named as in opentelemetry-proto.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Refusal {
-    IdLength { field: &'static str, bytes: usize, expected: usize },
-    IdZero { field: &'static str },
-    NotUtf8 { field: &'static str },
-    TooDeep { field: &'static str },
-    AttributeBytes { field: &'static str, bytes: usize, limit: usize },
-    AttributeCount { field: &'static str, limit: usize },
-    NoTime { field: &'static str },
-    TooNew { field: &'static str, time: u64, received_at: i64, limit_ns: i64 },
-    TooOld { field: &'static str, time: u64, received_at: i64, limit_ns: i64 },
-    ItemCount { limit: usize },
-    Temporality { value: u64 },
-    Buckets { counts: usize, bounds: usize },
+pub(crate) enum Refusal {
+    IdLength {
+        field: &'static str,
+        bytes: usize,
+        expected: usize,
+    },
+    IdZero {
+        field: &'static str,
+    },
+    NotUtf8 {
+        field: &'static str,
+    },
+    TooDeep {
+        field: &'static str,
+    },
+    AttributeBytes {
+        field: &'static str,
+        bytes: usize,
+        limit: usize,
+    },
+    AttributeCount {
+        field: &'static str,
+        limit: usize,
+    },
+    NoTime {
+        field: &'static str,
+    },
+    TooNew {
+        field: &'static str,
+        time: u64,
+        received_at: i64,
+        limit_ns: i64,
+    },
+    TooOld {
+        field: &'static str,
+        time: u64,
+        received_at: i64,
+        limit_ns: i64,
+    },
+    ItemCount {
+        limit: usize,
+    },
+    Temporality {
+        value: u64,
+    },
+    Buckets {
+        counts: usize,
+        bounds: usize,
+    },
     NoValue,
     NoData,
+    /// An id of another format, which is text there.
+    IdText {
+        field: &'static str,
+    },
 }
 
 impl Refusal {
+    /// The same of a field that another format calls by another name.
+    fn named(self, names: FieldNames) -> Refusal {
+        let other = |field| names.iter().find(|(own, _)| *own == field).map_or(field, |(_, other)| *other);
+        match self {
+            Refusal::IdLength { field, bytes, expected } => {
+                Refusal::IdLength { field: other(field), bytes, expected }
+            }
+            Refusal::IdZero { field } => Refusal::IdZero { field: other(field) },
+            Refusal::IdText { field } => Refusal::IdText { field: other(field) },
+            Refusal::NotUtf8 { field } => Refusal::NotUtf8 { field: other(field) },
+            Refusal::TooDeep { field } => Refusal::TooDeep { field: other(field) },
+            Refusal::AttributeBytes { field, bytes, limit } => {
+                Refusal::AttributeBytes { field: other(field), bytes, limit }
+            }
+            Refusal::AttributeCount { field, limit } => {
+                Refusal::AttributeCount { field: other(field), limit }
+            }
+            Refusal::NoTime { field } => Refusal::NoTime { field: other(field) },
+            Refusal::TooNew { field, time, received_at, limit_ns } => {
+                Refusal::TooNew { field: other(field), time, received_at, limit_ns }
+            }
+            Refusal::TooOld { field, time, received_at, limit_ns } => {
+                Refusal::TooOld { field: other(field), time, received_at, limit_ns }
+            }
+            unnamed => unnamed,
+        }
+    }
+
     fn reason(&self) -> RejectReason {
         match self {
-            Refusal::IdLength { .. } | Refusal::IdZero { .. } => RejectReason::InvalidId,
+            Refusal::IdLength { .. } | Refusal::IdZero { .. } | Refusal::IdText { .. } => {
+                RejectReason::InvalidId
+            }
             Refusal::NotUtf8 { .. } => RejectReason::InvalidUtf8,
             Refusal::TooDeep { .. } => RejectReason::TooDeep,
             Refusal::AttributeBytes { .. } | Refusal::AttributeCount { .. } => RejectReason::TooLarge,
@@ -100,6 +170,7 @@ impl fmt::Display for Refusal {
             ),
             Refusal::NoValue => f.write_str("the point has neither as_double nor as_int"),
             Refusal::NoData => f.write_str("the metric's data is of a kind that is not known here"),
+            Refusal::IdText { field } => write!(f, "{field} is not hex of its length"),
         }
     }
 }
@@ -121,7 +192,7 @@ impl fmt::Display for Span {
 
 /// What ends the walk of one item.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// The request's bytes are not protobuf: the whole request is refused.
     Malformed(Malformed),
     /// This item is refused, the others are not touched.
@@ -140,10 +211,14 @@ impl From<Refusal> for Fault {
     }
 }
 
+/// Names of OTLP's fields and what another format calls them.
+pub(crate) type FieldNames = &'static [(&'static str, &'static str)];
+
 /// Where in a request the walk is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
-    /// The names of the three levels, such as `resource_spans`, `scope_spans`, `spans`.
+    /// The names of the three levels, such as `resource_spans`, `scope_spans`, `spans`; empty for a level that is not
+    /// there.
     pub names: [&'static str; 3],
     /// The positions within them.
     pub at: [usize; 3],
@@ -153,7 +228,8 @@ pub(super) struct Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (name, at)) in self.names.iter().zip(self.at).enumerate() {
+        let levels = self.names.iter().zip(self.at).filter(|(name, _)| !name.is_empty());
+        for (index, (name, at)) in levels.enumerate() {
             let dot = if index == 0 { "" } else { "." };
             write!(f, "{dot}{name}[{at}]")?;
         }
@@ -170,12 +246,14 @@ pub(super) struct Tally {
     items: usize,
     items_limit: usize,
     rejected: Vec<Rejection>,
+    /// What the request's format calls its fields, where that is not OTLP.
+    pub fields: FieldNames,
 }
 
 impl Tally {
     pub fn new(names: [&'static str; 3], limits: &DecodeLimits) -> Tally {
         let place = Place { names, at: [0; 3], point: None };
-        Tally { place, items: 0, items_limit: limits.items_per_request, rejected: Vec::new() }
+        Tally { place, items: 0, items_limit: limits.items_per_request, rejected: Vec::new(), fields: &[] }
     }
 
     /// Makes room for one more item, unless the request has too many.
@@ -196,7 +274,7 @@ impl Tally {
         match self.rejected.iter_mut().find(|r| r.reason == reason) {
             Some(rejection) => rejection.count += count,
             None => {
-                let message = format!("{}: {refusal}", self.place);
+                let message = format!("{}: {}", self.place, refusal.named(self.fields));
                 self.rejected.push(Rejection { reason, count, message });
             }
         }

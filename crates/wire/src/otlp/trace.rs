@@ -1,5 +1,7 @@
 //! Spans: `ExportTraceServiceRequest` into a [`SpanBatch`](throughline_model::SpanBatch).
 
+pub(crate) mod foreign;
+
 use std::fmt::Write as _;
 
 use throughline_model::batch::{SpanBatchBuilder, SpanRow};

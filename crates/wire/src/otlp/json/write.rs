@@ -180,7 +180,7 @@ fn double(value: Scalar<'_>) -> Result<f64, ()> {
 }
 
 /// Base64 in the standard or the URL-safe alphabet, padded or not.
-fn base64(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn base64(text: &str) -> Option<Vec<u8>> {
     let body = text.trim_end_matches('=');
     if body.len() % 4 == 1 || text.len() - body.len() > 2 {
         return None;
