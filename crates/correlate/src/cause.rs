@@ -223,6 +223,7 @@ pub fn difference_text(difference: &Difference) -> String {
         TraitKind::Log => {
             format!("log \"{}\" of {}", one_line(&difference.what.value), difference.what.service)
         }
+        TraitKind::Operation => format!("{} of {}", difference.what.value, difference.what.service),
     };
     if difference.quiet_total == 0 {
         return format!(

@@ -34,8 +34,10 @@ pub enum TraitKind {
     Resource,
     /// A span has a status message.
     Status,
-    /// A log record of severity WARN or above has a pattern.
+    /// A log record has a pattern; of contrasts one of severity WARN or above.
     Log,
+    /// A span has a name; not of contrasts, which are of one operation.
+    Operation,
 }
 
 /// Something that a trace shows.
@@ -45,7 +47,7 @@ pub struct Trait {
     pub kind: TraitKind,
     /// The service that shows it.
     pub service: String,
-    /// The attribute's key; empty for a log pattern or status.
+    /// The attribute's key; of a log record its pattern's id where a comparison knows it; else empty.
     pub key: String,
     /// The value, message or pattern.
     pub value: String,

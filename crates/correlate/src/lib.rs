@@ -5,11 +5,13 @@
 //!
 //! - [`trace_view`]: one trace as a tree, with its logs and exemplars where they belong;
 //! - [`walk`]: from a latency spike to its log lines and its likely cause;
+//! - [`compare`]: what one set of traces has in common that another lacks;
 //! - [`distribution`], [`spike`], [`contrast`], [`mechanism`], [`cause`]: the parts of the walk, each pure;
 //! - [`exemplar`]: of an expression's series the exemplars that show a quantile or the start of a spike;
 //! - [`units`]: times and durations as text, both ways.
 
 pub mod cause;
+pub mod compare;
 pub mod contrast;
 pub mod distribution;
 pub mod exemplar;

@@ -4,6 +4,10 @@
 //!    ([`throughline_model::trace`] does the analysis).
 //! 2. Log records hang on their span where that span is here, else on the trace.
 //! 3. Span links carry their state; parents that are missing are named.
+//! 4. Spans that failed without saying so in their status are found by what they recorded and logged ([`effective`]).
+
+pub mod effective;
+pub mod facts;
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,6 +18,9 @@ use throughline_model::record::{Exemplar, LogRecord, Span};
 use throughline_model::trace::{Analyser, Analysis, SpanTiming};
 use throughline_model::{SpanId, TraceId};
 use throughline_store::{Error, Snapshot, TraceData, Want};
+
+use self::effective::EffectiveError;
+use self::facts::{ClockSkew, ServiceCount};
 
 /// How many other traces that span links point at are looked up for one trace. Each costs as much as the trace itself,
 /// and a span of a batch consumer may link to thousands.
@@ -34,15 +41,27 @@ pub struct TraceView {
     pub root_name: String,
     /// The services that took part, sorted.
     pub services: Vec<String>,
+    /// What each of them has, by name.
+    #[serde(default)]
+    pub service_counts: Vec<ServiceCount>,
     /// How many spans have status error.
     pub error_count: usize,
+    /// How many spans failed, by their status or by what they recorded and logged.
+    #[serde(default)]
+    pub effective_error_count: usize,
     /// How many log records there are, on spans and on the trace.
     pub log_count: usize,
+    /// How many spans name a parent that is not here.
+    #[serde(default)]
+    pub orphan_count: usize,
     /// Parents that spans name and that are not here.
     pub missing_parents: Vec<SpanId>,
+    /// Services whose clocks do not agree.
+    #[serde(default)]
+    pub clock_skews: Vec<ClockSkew>,
     /// The span that the latency is charged to.
     pub latency_culprit: Option<Culprit>,
-    /// The deepest span in error.
+    /// The deepest span in error: the cause, not its echo in the callers.
     pub error_culprit: Option<Culprit>,
     /// The spans in tree order.
     pub spans: Vec<SpanView>,
@@ -72,6 +91,9 @@ pub struct SpanView {
     pub on_critical_path: bool,
     /// Whether it names a parent that is not here.
     pub orphan: bool,
+    /// Why it counts as failed, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective_error: Option<EffectiveError>,
     /// Its log records, by time.
     pub logs: Vec<LogRecord>,
     /// What its span links point at, and whether that is here.
@@ -137,9 +159,13 @@ impl TraceView {
             root_service: root.map_or_else(String::new, |span| span.service.clone()),
             root_name: root.map_or_else(String::new, |span| span.name.clone()),
             services,
+            service_counts: facts::services(&spans, &analysis),
             error_count: spans.iter().filter(|span| span.is_error()).count(),
+            effective_error_count: 0,
             log_count: logs.len(),
+            orphan_count: analysis.orphans as usize,
             missing_parents: Vec::new(),
+            clock_skews: facts::clock_skews(&spans, &analysis),
             latency_culprit: None,
             error_culprit: None,
             spans: Vec::with_capacity(spans.len()),
@@ -149,7 +175,31 @@ impl TraceView {
         };
         view.arrange(spans, &analysis);
         view.attach_logs(logs);
+        view.find_errors();
         view
+    }
+
+    /// Finds the spans that failed, with their log records in place, and the one that the error is charged to.
+    fn find_errors(&mut self) {
+        for at in &mut self.spans {
+            at.effective_error = EffectiveError::of(&at.span, &at.logs);
+        }
+        self.effective_error_count = self.spans.iter().filter(|at| at.effective_error.is_some()).count();
+        self.error_culprit = effective::culprit(&self.spans).and_then(|index| self.culprit(index));
+    }
+
+    fn culprit(&self, index: usize) -> Option<Culprit> {
+        let at = self.spans.get(index)?;
+        Some(Culprit {
+            index,
+            span_id: at.span.span_id,
+            service: at.span.service.clone(),
+            name: at.span.name.clone(),
+            duration_ns: at.span.duration_ns,
+            self_time_ns: at.self_time_ns,
+            critical_time_ns: at.critical_time_ns,
+            share: at.critical_time_ns as f64 / self.duration_ns.max(1) as f64,
+        })
     }
 
     /// Whether nothing was found: no span, log record or exemplar.
@@ -175,22 +225,7 @@ impl TraceView {
         for (at, index) in order.iter().enumerate() {
             place[*index] = at;
         }
-        let culprit = |found: Option<u32>| {
-            let index = found? as usize;
-            let span = spans.get(index)?;
-            let critical = analysis.critical_time.get(index).copied().unwrap_or(0);
-            Some(Culprit {
-                index: *place.get(index)?,
-                span_id: span.span_id,
-                service: span.service.clone(),
-                name: span.name.clone(),
-                duration_ns: span.duration_ns,
-                self_time_ns: analysis.self_time.get(index).copied().unwrap_or(0),
-                critical_time_ns: critical,
-                share: critical as f64 / self.duration_ns.max(1) as f64,
-            })
-        };
-        let (latency, error) = (culprit(analysis.latency_culprit), culprit(analysis.error_culprit));
+        let latency = analysis.latency_culprit.and_then(|index| place.get(index as usize).copied());
         let mut slots: Vec<Option<Span>> = spans.into_iter().map(Some).collect();
         let mut missing = HashSet::new();
         for index in order {
@@ -209,12 +244,13 @@ impl TraceView {
                 critical_time_ns: analysis.critical_time[index],
                 on_critical_path: analysis.on_critical_path[index],
                 orphan,
+                effective_error: None,
                 logs: Vec::new(),
                 link_states: Vec::new(),
                 span,
             });
         }
-        (self.latency_culprit, self.error_culprit) = (latency, error);
+        self.latency_culprit = latency.and_then(|index| self.culprit(index));
     }
 
     fn attach_logs(&mut self, logs: Vec<LogRecord>) {

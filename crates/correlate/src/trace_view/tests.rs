@@ -106,3 +106,74 @@ fn a_view_reads_back_from_json() {
     let json = serde_json::to_string(&view).expect("written");
     assert_eq!(serde_json::from_str::<TraceView>(&json).expect("read"), view);
 }
+
+fn event(name: &str, attributes: serde_json::Value) -> serde_json::Value {
+    serde_json::json!({"time": 1, "name": name, "attributes": attributes})
+}
+
+#[test]
+fn a_span_fails_by_its_status_its_exceptions_or_its_log_lines() {
+    let mut thrown = span(3, 2, "db", "GET /kv", 2, 5);
+    thrown.events = vec![event(
+        "exception",
+        serde_json::json!({"exception.type": "Timeout", "exception.message": "after 5 s"}),
+    )];
+    let mut settled = span(4, 2, "db", "PUT /kv", 3, 5);
+    (settled.events, settled.status_code) = (thrown.events.clone(), 1);
+    let mut set = span(2, 1, "task", "call", 1, 9);
+    (set.status_code, set.status_message) = (2, "no answer".to_owned());
+    let spans =
+        vec![span(1, 0, "gateway", "GET /", 0, 10), set, thrown, settled, span(5, 1, "mail", "send", 4, 1)];
+    let logs = vec![
+        log(Some(5), "mail", 4, 17, "mail is down"),
+        log(Some(5), "mail", 4, 9, "trying"),
+        log(Some(4), "db", 4, 17, "handled"),
+    ];
+    let view = TraceView::new(trace_id(1), TraceData { spans, logs, ..TraceData::default() });
+    let of = |id: u64| view.span(crate::sample::span_id(id)).expect("here").1.effective_error.clone();
+    let error = |status, exceptions, error_logs, message: &str| {
+        Some(EffectiveError { status, exceptions, error_logs, message: message.to_owned() })
+    };
+    assert_eq!(of(1), None);
+    assert_eq!(of(2), error(true, 0, 0, "no answer"));
+    assert_eq!(of(3), error(false, 1, 0, "Timeout: after 5 s"));
+    assert_eq!(of(4), None, "a status of ok settles it");
+    assert_eq!(of(5), error(false, 0, 1, "mail is down"));
+    assert_eq!((view.error_count, view.effective_error_count), (1, 3));
+    // The deepest below a span whose status is error; the mail's failure echoes nowhere.
+    assert_eq!(view.error_culprit.expect("a culprit").name, "GET /kv");
+}
+
+#[test]
+fn without_a_status_of_error_the_deepest_failure_is_the_culprit() {
+    let spans = vec![span(1, 0, "a", "top", 0, 10), span(2, 1, "b", "below", 1, 5)];
+    let logs = vec![log(Some(1), "a", 4, 17, "failed"), log(Some(2), "b", 4, 21, "crashed")];
+    let view = TraceView::new(trace_id(1), TraceData { spans, logs, ..TraceData::default() });
+    assert_eq!(view.error_culprit.expect("a culprit").name, "below");
+}
+
+#[test]
+fn a_trace_knows_its_services_orphans_and_clocks() {
+    let mut failed = span(3, 2, "db", "get", -7, 5);
+    failed.status_code = 2;
+    let spans = vec![
+        span(1, 0, "gateway", "GET /", 0, 100),
+        span(2, 1, "task", "call", 10, 50),
+        failed,
+        span(4, 2, "db", "put", 5, 5),
+        span(5, 1, "gateway", "early, with the same clock", -1, 5),
+        span(6, 99, "task", "of a parent that is not here", 3, 5),
+    ];
+    let view = TraceView::new(trace_id(1), TraceData { spans, ..TraceData::default() });
+    let counts: Vec<(&str, usize, usize)> =
+        view.service_counts.iter().map(|of| (of.service.as_str(), of.span_count, of.error_count)).collect();
+    assert_eq!(counts, [("db", 2, 1), ("gateway", 2, 0), ("task", 2, 0)]);
+    let skew = ClockSkew {
+        service: "db".to_owned(),
+        caller: "task".to_owned(),
+        span_count: 2,
+        at_least_ns: 17 * MS,
+    };
+    assert_eq!(view.clock_skews, [skew]);
+    assert_eq!((view.orphan_count, view.missing_parents.len()), (1, 1));
+}

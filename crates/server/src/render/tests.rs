@@ -95,3 +95,43 @@ fn tables_align_numbers_to_the_right() {
     table.row(["längste".to_owned(), "12345".to_owned()]);
     assert_eq!(table.render(PLAIN), "name     count\na            7\nlängste  12345\n");
 }
+
+#[test]
+fn traces_that_make_no_sense_are_drawn() {
+    const SPANS: u64 = 100_000;
+    let shown = |spans: Vec<Span>| waterfall::render(&view(spans), PLAIN);
+    let line = shown((1..=SPANS).map(|id| span(id, id - 1, "a", "deeper", 0, 5_000)).collect());
+    assert!(line.contains("100000 spans") && line.contains("more spans; --json has them all"), "{line}");
+    let fan = shown((1..=SPANS).map(|id| span(id, u64::from(id > 1), "a", "beside", id as i64, 5)).collect());
+    assert!(fan.contains("100000 spans"));
+    let circle = shown(vec![
+        span(1, 2, "a", "one", 0, 5),
+        span(2, 1, "a", "other", 0, 5),
+        span(3, 3, "a", "own", 0, 5),
+    ]);
+    assert!(circle.contains("3 spans"), "{circle}");
+    let backwards = shown(vec![span(1, 0, "a", "ends before it starts", 5, -5)]);
+    assert!(backwards.contains("ends before it starts"), "{backwards}");
+    let mut wide = span(1, 0, "a", "wide", 0, 5);
+    wide.attributes = (0..10_000).map(|n| (format!("key {n}"), json!("x".repeat(100)))).collect();
+    wide.attributes.insert("large".to_owned(), json!("y".repeat(1_000_000)));
+    let detail =
+        waterfall::span_detail(&view(vec![wide]), SpanId([0, 0, 0, 0, 0, 0, 0, 1]), PLAIN).expect("a span");
+    assert!(detail.lines().count() > 10_000 && detail.lines().all(|line| line.chars().count() < 300));
+}
+
+#[test]
+fn a_failure_without_a_status_is_marked() {
+    let mut thrown = span(2, 1, "db", "get", 1, 5);
+    let attributes = json!({"exception.type": "Timeout", "exception.message": "after 5 s"});
+    thrown.events = vec![json!({"time": 1, "name": "exception", "attributes": attributes})];
+    let view = view(vec![span(1, 0, "gateway", "GET /", 2, 10), thrown]);
+    let text = waterfall::render(&view, PLAIN);
+    assert!(text.contains("1 failure without a status") && text.contains("? └─ get db"), "{text}");
+    assert!(
+        text.contains("the clock of db is behind that of gateway by at least 1 ms: 1 span too early"),
+        "{text}"
+    );
+    let detail = waterfall::span_detail(&view, SpanId([0, 0, 0, 0, 0, 0, 0, 2]), PLAIN).expect("a span");
+    assert!(detail.contains("error: Timeout: after 5 s (by 1 exception)"), "{detail}");
+}

@@ -1,6 +1,7 @@
 //! A trace as a waterfall: the tree on the left, bars on one time scale, durations and self times.
 //!
-//! Marks: `*` on the critical path, `!` status error, `◄` the span that the latency is charged to.
+//! Marks: `*` on the critical path, `!` status error, `?` failed by what it recorded or logged though its status does not say so,
+//! `◄` the span that the latency is charged to.
 
 use throughline_correlate::trace_view::{SpanView, TraceView};
 use throughline_correlate::units::{duration, rfc3339};
@@ -27,6 +28,15 @@ pub fn render(view: &TraceView, style: Style) -> String {
     for parent in &view.missing_parents {
         out += &style.yellow(&format!("parent span {parent} is not here: not received, or not sampled\n"));
     }
+    for skew in &view.clock_skews {
+        out += &style.yellow(&format!(
+            "the clock of {} is behind that of {} by at least {}: {} too early\n",
+            clean(&skew.service),
+            clean(&skew.caller),
+            duration(skew.at_least_ns),
+            plural(skew.span_count, "span")
+        ));
+    }
     for reason in &view.partial {
         out += &style.yellow(&format!("incomplete: {reason}\n"));
     }
@@ -43,6 +53,10 @@ fn head(view: &TraceView, style: Style) -> String {
     facts.push(plural(view.services.len(), "service"));
     if view.error_count > 0 {
         facts.push(style.red(&plural(view.error_count, "error")));
+    }
+    let unsaid = view.effective_error_count.saturating_sub(view.error_count);
+    if unsaid > 0 {
+        facts.push(style.red(&format!("{} without a status", plural(unsaid, "failure"))));
     }
     facts.push(plural(view.log_count, "log line"));
     facts.push(plural(view.exemplars.len(), "exemplar"));
@@ -97,7 +111,12 @@ fn row(
 ) -> String {
     let (tree_width, bar_width) = widths;
     let critical = if at.on_critical_path { style.yellow("*") } else { " ".to_owned() };
-    let error = if at.span.is_error() { style.red("!") } else { " ".to_owned() };
+    let failed = at.effective_error.is_some();
+    let error = match (at.span.is_error(), failed) {
+        (true, _) => style.red("!"),
+        (false, true) => style.red("?"),
+        (false, false) => " ".to_owned(),
+    };
     let (name, service) = (clean(&at.span.name), clean(&at.span.service));
     let room = tree_width.saturating_sub(guide.chars().count());
     let name_width = name.chars().count().min(room);
@@ -109,7 +128,7 @@ fn row(
         style.dim(&fit(&format!(" {service}"), service_width))
     );
     let bar = bar(at, bar_width, total_ns);
-    let bar = match (at.span.is_error(), at.on_critical_path) {
+    let bar = match (failed, at.on_critical_path) {
         (true, _) => style.red(&bar),
         (false, true) => style.yellow(&bar),
         (false, false) => bar,
@@ -169,8 +188,12 @@ pub fn span_detail(view: &TraceView, id: SpanId, style: Style) -> Option<String>
         duration(at.self_time_ns),
         duration(at.critical_time_ns)
     );
-    if at.span.is_error() {
-        out += &format!("  {}\n", style.red(&format!("error: {}", clean(&at.span.status_message))));
+    if let Some(error) = &at.effective_error {
+        let mut by = if error.status { vec!["its status".to_owned()] } else { Vec::new() };
+        by.extend((error.exceptions > 0).then(|| plural(error.exceptions, "exception")));
+        by.extend((error.error_logs > 0).then(|| plural(error.error_logs, "error log line")));
+        let text = format!("error: {} (by {})", cut(&clean(&error.message), style.width), by.join(", "));
+        out += &format!("  {}\n", style.red(&text));
     }
     for (key, value) in &at.span.attributes {
         let value = throughline_correlate::contrast::text_of(value);
