@@ -21,6 +21,8 @@ pub struct Tracked {
     pub path: PathBuf,
     /// What the file system said last. The inode is zero when the file's bytes are no longer there.
     pub stat: Stat,
+    /// Whether the file system would say something else by now if the file had changed since then: its stamps have a grain.
+    pub is_settled: bool,
     /// Its first bytes.
     pub head: Print,
     /// Everything before is read.
@@ -59,7 +61,7 @@ pub enum Ended {
     AtEnd,
     /// Before it.
     Stopped,
-    /// The bytes before the position are not those that were read: it is another file by now.
+    /// The first bytes, or those before the position, are not those that were read: it is another file by now.
     Changed,
 }
 
@@ -101,6 +103,10 @@ impl Tracked {
     }
 
     /// Reads records from the position on.
+    ///
+    /// The file may be truncated and written anew between any two looks at it. So its first bytes are looked at after each piece
+    /// that was read: as long as they are those that were there, so is the piece. What is read of another file is no part of this
+    /// one, and is left to the next search.
     pub fn read(
         &mut self,
         format: &LineFormat,
@@ -108,8 +114,12 @@ impl Tracked {
         on_record: OnRecord<'_>,
     ) -> io::Result<Ended> {
         let Some(source) = &mut self.source else { return Ok(Ended::AtEnd) };
+        let head = self.head;
         let mut window = Window::open(source, &self.read, extent.until)?;
         let Some(window) = &mut window else { return Ok(Ended::Changed) };
+        if !begins_with(source, head)? {
+            return Ok(Ended::Changed);
+        }
         let start = self.read.offset;
         let ended = loop {
             let ahead = Ahead { is_end: window.is_end, is_flush: extent.is_flush };
@@ -118,6 +128,9 @@ impl Tracked {
                 Step::More if window.is_end => break Ended::AtEnd,
                 Step::More => {
                     window.fill(source, self.read.offset)?;
+                    if !begins_with(source, head)? {
+                        break Ended::Changed;
+                    }
                     continue;
                 }
                 Step::Skip(bytes) => (bytes, true),
@@ -137,6 +150,11 @@ impl Tracked {
         self.read.tail = window.tail();
         Ok(ended)
     }
+}
+
+/// Whether a file still begins with these bytes. What is compressed is not truncated and written on, and costs more to look at.
+fn begins_with(source: &mut Source, head: Print) -> io::Result<bool> {
+    Ok(source.is_compressed() || head.begins(&source.head(head.bytes)?))
 }
 
 /// Bytes around the position.

@@ -12,6 +12,9 @@
 //!
 //! A file that no path leads to any more is read to its end while it is open.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,6 +28,8 @@ use crate::tracked::Tracked;
 
 /// The most files of one receiver.
 const FILES_MAX: usize = 100_000;
+/// Two changes of a file this close together may have one stamp: file systems keep time in steps of up to two seconds.
+const STAMP_GRAIN: Duration = Duration::from_secs(2);
 /// How long a file is read on that no path leads to: its writer may go on until it opens the new one.
 const UNLISTED_WAIT: Duration = Duration::from_secs(10);
 /// How long such a file is known after that: a copy of it may still come.
@@ -77,7 +82,7 @@ impl Tracker {
             let Some(stat) = source::stat(&path) else { continue };
             let known = inodes.get(&(stat.device, stat.inode)).copied();
             match known.filter(|number| self.files.get(number).is_some_and(|file| file.is_inode(&stat))) {
-                Some(number) if self.look_again(number, &path, stat, now, &mut found) => {}
+                Some(number) if self.look_again(number, &path, stat, (now, wall), &mut found) => {}
                 Some(_) => unknown.push((path, stat)),
                 None if stat.size > 0 && !self.is_too_old(&stat, wall) => unknown.push((path, stat)),
                 None => {}
@@ -85,7 +90,7 @@ impl Tracker {
         }
         for (path, stat) in unknown {
             if stat.size > 0 && !self.files.values().any(|file| file.is_listed && file.is_inode(&stat)) {
-                self.meet(path, now, &mut found);
+                self.meet(path, (now, wall), &mut found);
             }
         }
         self.from_beginning = true;
@@ -167,7 +172,14 @@ impl Tracker {
     }
 
     /// Looks at a file whose inode is known; false if its bytes are others than before.
-    fn look_again(&mut self, number: u64, path: &Path, stat: Stat, now: Duration, found: &mut Found) -> bool {
+    fn look_again(
+        &mut self,
+        number: u64,
+        path: &Path,
+        stat: Stat,
+        (now, wall): (Duration, i64),
+        found: &mut Found,
+    ) -> bool {
         let (compression, most) = (self.find.compression, self.find.fingerprint_bytes);
         let on_truncate = self.find.on_truncate;
         if self.files.get(&number).is_some_and(|file| file.source.is_none()) {
@@ -179,7 +191,7 @@ impl Tracker {
             return true;
         }
         let is_same = (file.stat.size, file.stat.modified_at) == (stat.size, stat.modified_at);
-        if is_same && file.head.bytes > 0 {
+        if is_same && file.is_settled && file.head.bytes > 0 {
             (file.is_listed, file.seen_at) = (true, now);
             path.clone_into(&mut file.path);
             return true;
@@ -199,7 +211,8 @@ impl Tracker {
             return false;
         }
         let is_compressed = file.source.as_ref().is_some_and(Source::is_compressed);
-        if stat.size < file.read.offset && !is_compressed {
+        let is_shorter = stat.size < file.read.offset && !is_compressed;
+        if is_shorter {
             found.truncated += 1;
             match on_truncate {
                 OnTruncate::Ignore => {}
@@ -212,18 +225,22 @@ impl Tracker {
         }
         file.head = Print::of(&head);
         path.clone_into(&mut file.path);
-        (file.is_listed, file.seen_at, file.grown_at) = (true, now, now);
-        file.is_dirty = stat.size >= file.read.offset || is_compressed;
-        file.stat = stat;
+        (file.is_listed, file.seen_at, file.is_settled) = (true, now, is_settled(&stat, wall));
+        if !is_same || is_shorter {
+            file.grown_at = now;
+            file.is_dirty = stat.size >= file.read.offset || is_compressed;
+            file.stat = stat;
+        }
         true
     }
 
     /// A path leads to an inode that is not known.
-    fn meet(&mut self, path: PathBuf, now: Duration, found: &mut Found) {
+    fn meet(&mut self, path: PathBuf, (now, wall): (Duration, i64), found: &mut Found) {
         self.make_room();
         let opened = Source::open(&path, self.find.compression).and_then(|mut source| {
-            let head = source.head(self.find.fingerprint_bytes)?;
+            // In this order, so that what changes in between is seen to have changed.
             let stat = source.stat()?;
+            let head = source.head(self.find.fingerprint_bytes)?;
             Ok((source, head, stat))
         });
         let (mut source, head, stat) = match opened {
@@ -239,6 +256,7 @@ impl Tracker {
             let Some(file) = self.files.get_mut(&number) else { return };
             file.path = path;
             (file.stat, file.head, file.source) = (stat, print, Some(source));
+            file.is_settled = is_settled(&stat, wall);
             (file.is_listed, file.seen_at, file.grown_at, file.is_dirty) = (true, now, now, true);
             return;
         }
@@ -257,6 +275,7 @@ impl Tracker {
             number,
             path,
             stat,
+            is_settled: is_settled(&stat, wall),
             head: print,
             read,
             stored: read,
@@ -353,12 +372,19 @@ pub fn is_due(file: &Tracked, now: Duration, flush_after: Option<Duration>) -> b
     is_closing || flush_after.is_some_and(|after| still >= after)
 }
 
+/// Whether a file whose first bytes are looked at now will have another stamp after any change to it.
+fn is_settled(stat: &Stat, wall: i64) -> bool {
+    let grain = i64::try_from(STAMP_GRAIN.as_nanos()).unwrap_or(i64::MAX);
+    stat.modified_at.saturating_add(grain) < wall
+}
+
 fn tracked(saved: SavedFile) -> Tracked {
     let stat = Stat { device: saved.device, inode: saved.inode, ..Stat::default() };
     Tracked {
         number: saved.number,
         path: saved.path,
         stat,
+        is_settled: false,
         head: saved.head,
         read: saved.stored,
         stored: saved.stored,
