@@ -114,7 +114,9 @@ fn note_quantiles(evaluator: &Evaluator<'_>, param: &[f64], expr: Option<&Expr>)
 fn note_ignored(evaluator: &Evaluator<'_>, aggregate: &Aggregate, series: &[StepSeries]) {
     if series.iter().any(|series| !series.column.histograms.is_empty()) {
         let note = Note::IgnoredInAggregation(aggregate.op.name());
-        evaluator.notes.add(note, aggregate.expr.span());
+        // Aggregations that choose series are pointed at themselves, others at what they aggregate.
+        let chooses = matches!(aggregate.op, AggregateOp::Topk | AggregateOp::Bottomk);
+        evaluator.notes.add(note, if chooses { aggregate.span } else { aggregate.expr.span() });
     }
 }
 

@@ -216,30 +216,49 @@ pub(crate) struct Annotations {
     kept: Mutex<Kept>,
 }
 
+/// What is known of something that was said.
+#[derive(Debug)]
+struct Said {
+    start: u32,
+    is_warning: bool,
+    /// How often, where that is told.
+    occurrences: Option<u64>,
+}
+
 #[derive(Debug, Default)]
 struct Kept {
-    /// Texts with places; whether each is a warning.
-    notes: BTreeMap<(String, u32), bool>,
-    repairs: BTreeMap<(String, u32), Repair>,
+    /// By text.
+    notes: BTreeMap<String, Said>,
+    /// By metric: where it was repaired last.
+    repairs: BTreeMap<String, (u32, Repair)>,
 }
 
 impl Annotations {
-    /// Says something about what stands at `span`. What was said before is not repeated.
+    /// Says something about what stands at `span`. What is said again is said once, of the last place.
     pub(crate) fn add(&self, note: Note<'_>, span: Span) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.notes.len() < ANNOTATIONS_MAX {
-            kept.notes.insert((note.text(), span.start), note.is_warning());
+        let text = note.text();
+        let is_counted = matches!(note, Note::StartOverlap(_));
+        if let Some(said) = kept.notes.get_mut(&text) {
+            match &mut said.occurrences {
+                // What is counted keeps its first place.
+                Some(occurrences) => *occurrences += 1,
+                None => said.start = span.start,
+            }
+        } else if kept.notes.len() < ANNOTATIONS_MAX {
+            let (start, is_warning) = (span.start, note.is_warning());
+            kept.notes.insert(text, Said { start, is_warning, occurrences: is_counted.then_some(1) });
         }
     }
 
     /// Says that the counts of a classic histogram had to be repaired.
     pub(crate) fn add_repair(&self, metric: &str, repair: Repair, span: Span) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (metric.to_owned(), span.start);
-        if let Some(before) = kept.repairs.get_mut(&key) {
+        if let Some((start, before)) = kept.repairs.get_mut(metric) {
             before.merge(repair);
+            *start = span.start;
         } else if kept.repairs.len() < ANNOTATIONS_MAX {
-            kept.repairs.insert(key, repair);
+            kept.repairs.insert(metric.to_owned(), (span.start, repair));
         }
     }
 
@@ -248,15 +267,17 @@ impl Annotations {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let place = |start: u32| Span { start, end: start }.position(query);
         let (mut warnings, mut infos) = (Vec::new(), Vec::new());
-        for ((text, start), is_warning) in &kept.notes {
-            let at = place(*start);
-            if *is_warning {
+        for (text, said) in &kept.notes {
+            let at = place(said.start);
+            if let Some(often @ 2..) = said.occurrences {
+                warnings.push(format!("PromQL warning: {text} ({often} occurrences) ({at})"));
+            } else if said.is_warning {
                 warnings.push(format!("PromQL warning: {text} ({at})"));
             } else {
                 infos.push(format!("PromQL info: {text} ({at})"));
             }
         }
-        for ((metric, start), repair) in &kept.repairs {
+        for (metric, (start, repair)) in &kept.repairs {
             infos.push(format!(
                 "PromQL info: input to histogram_quantile needed to be fixed for monotonicity (see \
                  https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile){}{} ({})",

@@ -11,7 +11,7 @@ use throughline_exec::FloatHistogram;
 use crate::ast::{Binary, BinaryOp, Unary};
 use crate::eval::{Evaluator, QueryError};
 use crate::value::{Column, StepSeries, Steps, Value};
-use element::{Operation, Side};
+use element::{Combined, Operation, Side};
 
 pub(crate) fn binary(evaluator: &Evaluator<'_>, binary: &Binary, steps: Steps) -> Result<Value, QueryError> {
     let lhs = evaluator.eval(&binary.lhs, steps)?;
@@ -64,11 +64,12 @@ fn with_scalar(
     evaluator: &Evaluator<'_>,
     operation: &Operation<'_>,
     series: Vec<StepSeries>,
-    combine: impl Fn(&Column) -> Column + Sync,
+    combine: impl Fn(&Column) -> Combined + Sync,
 ) -> Result<Vec<StepSeries>, QueryError> {
     let drops_name = drops_name(operation.op) || operation.return_bool;
     evaluator.map_vector(series, |series| {
-        let column = combine(&series.column);
+        let Combined { column, complaints, .. } = combine(&series.column);
+        complaints.into_iter().for_each(|(_, complaint)| operation.complain(complaint));
         let drop_name = series.drop_name || drops_name;
         Some(StepSeries { labels: series.labels, drop_name, column })
     })

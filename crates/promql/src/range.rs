@@ -21,7 +21,7 @@ use throughline_exec::{FloatHistogram, Labels, SeriesSamples};
 
 use crate::annotations::Note;
 use crate::ast::{Call, Expr, Extension, Function, Span};
-use crate::eval::{Evaluator, QueryError, RangeInput, map_parallel_with, span_of};
+use crate::eval::{Evaluator, QueryError, RangeInput, map_parallel_with};
 use crate::value::{Column, Sample, StepSeries, Steps};
 
 /// The samples of one series within the range before one step.
@@ -100,7 +100,7 @@ pub(crate) fn call(
     let range_call = RangeCall {
         evaluator,
         function: call.function,
-        span: span_of(Some(range)),
+        span: place(range),
         range_ms: input.range_ms,
         extension: input.extension,
         param_spans: scalars.iter().map(|scalar| scalar.span()).collect(),
@@ -112,6 +112,14 @@ pub(crate) fn call(
         return Ok(crate::functions::absent::over_time(evaluator, range, &input, steps));
     }
     run(&range_call, input, steps)
+}
+
+/// What annotations point at: of a subquery the start of the query, as in Prometheus.
+fn place(range: &Expr) -> Span {
+    match range.unparenthesized() {
+        Expr::Subquery(_) => Span::default(),
+        _ => range.span(),
+    }
 }
 
 /// Refuses functions that look at single samples where the window has values of its own.
@@ -272,6 +280,11 @@ fn is_mixed(call: &RangeCall<'_>, labels: &Labels, window: &Window<'_>) -> bool 
 /// Says that histograms are left out, if there are any beside floats.
 fn note_ignored(call: &RangeCall<'_>, labels: &Labels, window: &Window<'_>) {
     if !window.values.is_empty() && !window.histograms.is_empty() {
-        call.note(Note::IgnoredInRange(labels.metric_name()));
+        // Prometheus points at the first argument, which the quantile is.
+        let span = match call.function {
+            Function::QuantileOverTime => call.param_spans.first().copied().unwrap_or(call.span),
+            _ => call.span,
+        };
+        call.evaluator.notes.add(Note::IgnoredInRange(labels.metric_name()), span);
     }
 }

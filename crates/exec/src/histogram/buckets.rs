@@ -104,20 +104,55 @@ pub struct Bucket {
     pub index: i32,
 }
 
-/// The upper bound of a positive exponential bucket.
+/// The ratio of neighbouring bounds in the schemas 1 to 8, as Prometheus has them: not always the float nearest to the root.
+#[expect(
+    clippy::approx_constant,
+    reason = "it is not the float nearest to the root of two, which is the point"
+)]
+const RATIOS: [f64; 8] = [
+    1.414213562373095,
+    1.189207115002721,
+    1.0905077326652577,
+    1.0442737824274138,
+    1.0218971486541166,
+    1.0108892860517005,
+    1.0054299011128027,
+    1.0027112750502025,
+];
+
+/// The bounds between one half and one in schema 8, of which those of other schemas are some. Every second bound of a schema is
+/// one of the schema before it, and those in between are the one before times the schema's ratio.
+const FRACTIONS: [f64; 256] = {
+    let mut fractions = [0.5; 256];
+    let mut schema = 1;
+    while schema <= RATIOS.len() {
+        let stride = 256 >> schema;
+        let mut at = 1;
+        while at < 1 << schema {
+            fractions[at * stride] = fractions[(at - 1) * stride] * RATIOS[schema - 1];
+            at += 2;
+        }
+        schema += 1;
+    }
+    fractions
+};
+
+/// The upper bound of a positive exponential bucket, to the bit as Prometheus has it.
 ///
 /// The bucket above the greatest power of two ends at the greatest float, and only the one after it at infinity.
 pub(super) fn exponential_bound(index: i32, schema: i32) -> f64 {
     let (whole, fraction) = if schema <= 0 {
-        (i64::from(index) << (-schema).min(31), 0.0)
+        (i64::from(index) << (-schema).min(31), 0.5)
     } else {
-        let per_power = 1i64 << schema.min(31);
-        let part = i64::from(index).rem_euclid(per_power);
-        (i64::from(index).div_euclid(per_power), part as f64 / per_power as f64)
+        // Schemas above 8 do not exist; of a damaged one any bound will do.
+        let schema = schema.min(8);
+        let part = i64::from(index).rem_euclid(1 << schema) << (8 - schema);
+        let fraction = usize::try_from(part).ok().and_then(|part| FRACTIONS.get(part));
+        (i64::from(index) >> schema, fraction.copied().unwrap_or(0.5))
     };
     match whole {
-        1024 if fraction == 0.0 => f64::MAX,
+        1024 if fraction == 0.5 => f64::MAX,
         1024.. => f64::INFINITY,
-        _ => fraction.exp2() * (whole.max(-2000) as f64).exp2(),
+        _ => 2.0 * fraction * (whole.max(-2000) as f64).exp2(),
     }
 }

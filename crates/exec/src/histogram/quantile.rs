@@ -42,6 +42,13 @@ impl FloatHistogram {
             return if self.sum.is_nan() { f64::NAN } else { bucket.upper };
         }
         let within = if forward { rank - (count - bucket.count) } else { count - rank };
+        // Where the sum is no number, Prometheus goes on to the last bucket to see whether observations are in none, and
+        // takes that one's bounds and count for those of the bucket of the rank. So do we: answers are to be equal.
+        if self.sum.is_nan()
+            && let Some(last) = buckets.last()
+        {
+            bucket = *last;
+        }
         let fraction = within / bucket.count;
         if self.is_custom() || (bucket.lower <= 0.0 && bucket.upper >= 0.0) {
             return bucket.lower + (bucket.upper - bucket.lower) * fraction;
@@ -58,6 +65,12 @@ impl FloatHistogram {
     #[must_use]
     pub fn has_nan_observations(&self) -> bool {
         self.sum.is_nan() && self.bucket_total() < self.count
+    }
+
+    /// Whether a quantile lies among observations that are in no bucket.
+    #[must_use]
+    pub fn ranks_beyond_buckets(&self, q: f64) -> bool {
+        self.bucket_total().min(self.count) < q * self.count
     }
 
     fn bucket_total(&self) -> f64 {

@@ -38,24 +38,32 @@ impl FloatHistogram {
         let mut trimmed = self.clone();
         let mut total = Total::default();
         let custom = self.is_custom();
-        let mut keep = |bucket: Bucket| {
-            let kept =
-                if custom { keep_custom(&bucket, bound, cut) } else { keep_exponential(&bucket, bound, cut) };
+        let mut keep = |bucket: Bucket, is_zero: bool| {
+            // No bucket lies on either side of what is no number; of the zero bucket a part is kept that is none either.
+            let kept = if bound.is_nan() && !is_zero {
+                Kept { count: 0.0, center: 0.0 }
+            } else if is_zero {
+                keep_zero(&bucket, bound, cut)
+            } else if custom {
+                keep_custom(&bucket, bound, cut)
+            } else {
+                keep_exponential(&bucket, bound, cut)
+            };
             total.add(bucket.count, &kept);
             kept.count
         };
         let positive: Vec<(i32, f64)> =
-            self.positive_buckets().map(|bucket| (bucket.index, keep(bucket))).collect();
+            self.positive_buckets().map(|bucket| (bucket.index, keep(bucket, false))).collect();
         let negative: Vec<(i32, f64)> =
-            self.negative_buckets().map(|bucket| (bucket.index, keep(bucket))).collect();
+            self.negative_buckets().map(|bucket| (bucket.index, keep(bucket, false))).collect();
         if !custom && self.zero_count != 0.0 {
             let mut zero = self.zero_bucket();
-            if self.negative.is_empty() && !self.positive.is_empty() {
-                zero.lower = 0.0;
-            } else if self.positive.is_empty() && !self.negative.is_empty() {
-                zero.upper = 0.0;
+            match (has_counts(&self.negative), has_counts(&self.positive)) {
+                (false, true) => zero.lower = 0.0,
+                (true, false) => zero.upper = 0.0,
+                _ => {}
             }
-            trimmed.zero_count = keep(zero);
+            trimmed.zero_count = keep(zero, true);
         }
         if !total.changed {
             return trimmed;
@@ -67,6 +75,10 @@ impl FloatHistogram {
         trimmed.sum = total.sum;
         trimmed
     }
+}
+
+fn has_counts(buckets: &Buckets) -> bool {
+    buckets.counts.iter().any(|count| *count != 0.0)
 }
 
 #[derive(Default)]
@@ -83,6 +95,27 @@ impl Total {
         if kept.count != 0.0 {
             self.sum += kept.count * kept.center;
         }
+    }
+}
+
+/// The zero bucket, which may be of no width: what lies at the bound itself then goes with what is greater.
+fn keep_zero(bucket: &Bucket, bound: f64, cut: Cut) -> Kept {
+    let whole = || Kept { count: bucket.count, center: f64::midpoint(bucket.lower, bucket.upper) };
+    let nothing = Kept { count: 0.0, center: 0.0 };
+    let width = bucket.upper - bucket.lower;
+    match cut {
+        Cut::Above if bound <= bucket.lower => nothing,
+        Cut::Above if bound >= bucket.upper => whole(),
+        Cut::Below if bound <= bucket.lower => whole(),
+        Cut::Below if bound >= bucket.upper => nothing,
+        Cut::Above => Kept {
+            count: bucket.count * ((bound - bucket.lower) / width),
+            center: f64::midpoint(bucket.lower, bound),
+        },
+        Cut::Below => Kept {
+            count: bucket.count * ((bucket.upper - bound) / width),
+            center: f64::midpoint(bound, bucket.upper),
+        },
     }
 }
 

@@ -13,6 +13,10 @@ use crate::value::{StepSeries, StepSet, Steps};
 
 /// How many series are chosen at each step.
 pub(super) fn counts(param: &[f64]) -> Result<Vec<usize>, QueryError> {
+    // Where nothing is chosen at any step, it does not matter how little.
+    if param.iter().all(|value| *value < 1.0) {
+        return Ok(vec![0; param.len()]);
+    }
     let count = |value: &f64| {
         if value.is_nan() {
             return Err(QueryError::invalid("Parameter value is NaN"));

@@ -7,7 +7,7 @@ use throughline_exec::{CounterResetHint, FloatHistogram};
 
 use crate::annotations::{Annotations, Note};
 use crate::ast::{BinaryOp, Span};
-use crate::value::{Column, Sample, Steps};
+use crate::value::{Column, Sample, StepSet, Steps};
 
 /// An operator and where it says something.
 pub(super) struct Operation<'a> {
@@ -49,20 +49,44 @@ impl Side<'_> {
     }
 }
 
+/// What there is to say about two samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Complaint {
+    /// Their kinds do not go together.
+    Types(&'static str, &'static str),
+    /// Their buckets do not.
+    Buckets,
+    /// Their hints contradict each other, in an addition or subtraction.
+    Resets(&'static str),
+    /// Their custom bounds differed, in an addition or subtraction.
+    Bounds(&'static str),
+}
+
+/// What became of two columns.
+pub(super) struct Combined {
+    /// The results.
+    pub column: Column,
+    /// The steps at which both sides had samples that go together, whether or not a filter left the result.
+    pub met: StepSet,
+    /// What there is to say, by step, ascending.
+    pub complaints: Vec<(usize, Complaint)>,
+}
+
 impl Operation<'_> {
     /// Combines two columns. A comparison that filters gives the samples of `kept`.
-    pub(super) fn combine(&self, lhs: Side<'_>, rhs: Side<'_>, kept: Side<'_>, steps: Steps) -> Column {
+    pub(super) fn combine(&self, lhs: Side<'_>, rhs: Side<'_>, kept: Side<'_>, steps: Steps) -> Combined {
         let is_trim = matches!(self.op, BinaryOp::TrimLower | BinaryOp::TrimUpper);
         if lhs.has_histograms() || rhs.has_histograms() || is_trim {
             return self.combine_samples(lhs, rhs, kept, steps);
         }
         let mut column = Column::empty(steps.count);
-        column.present = crate::value::StepSet::all(steps.count);
+        column.present = StepSet::all(steps.count);
         for side in [lhs, rhs] {
             if let Side::Column(other) = side {
                 column.present.intersect(&other.present);
             }
         }
+        let met = column.present.clone();
         let compute = of_floats(self.op);
         let is_filter = self.op.is_comparison() && !self.return_bool;
         for (step, value) in column.values.iter_mut().enumerate() {
@@ -72,14 +96,29 @@ impl Operation<'_> {
                 column.present.remove(step);
             }
         }
-        column
+        Combined { column, met, complaints: Vec::new() }
     }
 
-    fn combine_samples(&self, lhs: Side<'_>, rhs: Side<'_>, kept: Side<'_>, steps: Steps) -> Column {
-        let mut column = Column::empty(steps.count);
+    /// Says what there is to say.
+    pub(super) fn complain(&self, complaint: Complaint) {
+        let op = self.op.symbol();
+        let note = match complaint {
+            Complaint::Types(lhs, rhs) => Note::IncompatibleTypes { lhs, op, rhs },
+            Complaint::Buckets => Note::IncompatibleBuckets(op),
+            Complaint::Resets(during) => Note::ResetCollision(during),
+            Complaint::Bounds(during) => Note::CustomBounds(during),
+        };
+        self.notes.add(note, self.span);
+    }
+
+    fn combine_samples(&self, lhs: Side<'_>, rhs: Side<'_>, kept: Side<'_>, steps: Steps) -> Combined {
+        let (mut column, mut met) = (Column::empty(steps.count), StepSet::none(steps.count));
+        let mut complaints = Vec::new();
         for step in 0..steps.count {
             let (Some(left), Some(right)) = (lhs.get(step), rhs.get(step)) else { continue };
-            let Some(found) = self.of_samples(&left, &right) else { continue };
+            let mut complain = |complaint| complaints.push((step, complaint));
+            let Some(found) = self.of_samples(&left, &right, &mut complain) else { continue };
+            met.insert(step);
             if !self.op.is_comparison() {
                 column.set(step, found);
                 continue;
@@ -91,11 +130,11 @@ impl Operation<'_> {
                 column.set(step, sample);
             }
         }
-        column
+        Combined { column, met, complaints }
     }
 
     /// The result for two samples; of a comparison one or zero. Nothing if they do not go together.
-    fn of_samples(&self, lhs: &Sample, rhs: &Sample) -> Option<Sample> {
+    fn of_samples(&self, lhs: &Sample, rhs: &Sample, complain: &mut dyn FnMut(Complaint)) -> Option<Sample> {
         let histogram = |histogram: FloatHistogram| Some(Sample::Histogram(Arc::new(histogram)));
         let truth = |holds: bool| Some(Sample::Float(f64::from(u8::from(holds))));
         let owned = |histogram: &Arc<FloatHistogram>| FloatHistogram::clone(histogram);
@@ -116,46 +155,59 @@ impl Operation<'_> {
             }
             (Sample::Float(_), Sample::Histogram(_), _) => {}
             (Sample::Histogram(lhs), Sample::Histogram(rhs), op) => match op {
-                BinaryOp::Add => return histogram(self.sum(lhs, rhs)?),
-                BinaryOp::Sub => return histogram(self.difference(lhs, rhs)?),
+                BinaryOp::Add => return histogram(sum(lhs, rhs, complain)?),
+                BinaryOp::Sub => return histogram(difference(lhs, rhs, complain)?),
                 BinaryOp::Equal => return truth(lhs.same_data(rhs)),
                 BinaryOp::NotEqual => return truth(!lhs.same_data(rhs)),
                 _ => {}
             },
         }
-        let (lhs, rhs) = (kind(lhs), kind(rhs));
-        self.notes.add(Note::IncompatibleTypes { lhs, op: self.op.symbol(), rhs }, self.span);
+        complain(Complaint::Types(kind(lhs), kind(rhs)));
         None
     }
+}
 
-    fn sum(&self, lhs: &FloatHistogram, rhs: &FloatHistogram) -> Option<FloatHistogram> {
-        let mut sum = lhs.clone();
-        self.note_reconciled(sum.add(rhs).ok(), "addition")?;
-        sum.compact();
-        Some(sum)
-    }
+fn sum(
+    lhs: &FloatHistogram,
+    rhs: &FloatHistogram,
+    complain: &mut dyn FnMut(Complaint),
+) -> Option<FloatHistogram> {
+    let mut sum = lhs.clone();
+    check_reconciled(sum.add(rhs).ok(), "addition", complain)?;
+    sum.compact();
+    Some(sum)
+}
 
-    fn difference(&self, lhs: &FloatHistogram, rhs: &FloatHistogram) -> Option<FloatHistogram> {
-        let mut difference = lhs.clone();
-        self.note_reconciled(difference.sub(rhs).ok(), "subtraction")?;
-        difference.counter_reset_hint = CounterResetHint::Gauge;
-        difference.compact();
-        Some(difference)
-    }
+fn difference(
+    lhs: &FloatHistogram,
+    rhs: &FloatHistogram,
+    complain: &mut dyn FnMut(Complaint),
+) -> Option<FloatHistogram> {
+    let mut difference = lhs.clone();
+    check_reconciled(difference.sub(rhs).ok(), "subtraction", complain)?;
+    difference.counter_reset_hint = CounterResetHint::Gauge;
+    difference.compact();
+    Some(difference)
+}
 
-    fn note_reconciled(&self, reconciled: Option<Reconciled>, during: &str) -> Option<()> {
-        let Some(reconciled) = reconciled else {
-            self.notes.add(Note::IncompatibleBuckets(self.op.symbol()), self.span);
-            return None;
-        };
-        if reconciled.hint_collision {
-            self.notes.add(Note::ResetCollision(during), self.span);
-        }
-        if reconciled.custom_bounds {
-            self.notes.add(Note::CustomBounds(during), self.span);
-        }
-        Some(())
+fn check_reconciled(
+    reconciled: Option<Reconciled>,
+    during: &'static str,
+    complain: &mut dyn FnMut(Complaint),
+) -> Option<()> {
+    let Some(reconciled) = reconciled else {
+        complain(Complaint::Buckets);
+        return None;
+    };
+    if reconciled.hint_collision {
+        // Prometheus gives no result then.
+        complain(Complaint::Resets(during));
+        return None;
     }
+    if reconciled.custom_bounds {
+        complain(Complaint::Bounds(during));
+    }
+    Some(())
 }
 
 fn kind(sample: &Sample) -> &'static str {

@@ -3,12 +3,12 @@
 //! Series are put into match groups once. Within a group each series of the "many" side meets the series of the
 //! "one" side; that there is only one of those at a step is checked step by step, because series come and go.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use throughline_exec::{Labels, METRIC_NAME};
 
 use super::drops_name;
-use super::element::{Operation, Side};
+use super::element::{Combined, Complaint, Operation, Side};
 use crate::ast::{Cardinality, Matching};
 use crate::eval::{Evaluator, QueryError, map_parallel, merge_equal, occupied_steps};
 use crate::value::{Column, StepSeries, StepSet, Steps};
@@ -52,11 +52,9 @@ pub(super) fn combine(
 ) -> Result<Vec<StepSeries>, QueryError> {
     let swapped = matching.card == Cardinality::OneToMany;
     let (fill_left, fill_right) = (matching.fill_left, matching.fill_right);
-    let sides = if swapped {
-        Sides { many: rhs, one: lhs, fill_many: fill_right, fill_one: fill_left, swapped }
-    } else {
-        Sides { many: lhs, one: rhs, fill_many: fill_left, fill_one: fill_right, swapped }
-    };
+    // Prometheus does not turn the fills around with the sides: `fill_left` always stands in for the "many" side.
+    let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
+    let sides = Sides { many, one, fill_many: fill_left, fill_one: fill_right, swapped };
     // Where one vector is empty nothing is compared, unless something is filled in.
     let mut relevant = StepSet::all(steps.count);
     if fill_left.is_none() && fill_right.is_none() {
@@ -70,10 +68,17 @@ pub(super) fn combine(
         check_one_side(matching, &sides, &group, &relevant)?;
         combine_group(operation, matching, &sides, &group, steps)
     });
-    let mut found = Vec::new();
-    for part in combined {
-        found.extend(part?);
+    // Of what there is to say of a step, Prometheus says the last: of a pair that something was filled in for, if any.
+    let (mut found, mut last_words) = (Vec::new(), BTreeMap::new());
+    let parts = combined.into_iter().collect::<Result<Vec<_>, QueryError>>()?;
+    for (_, complaints, _) in &parts {
+        last_words.extend(complaints.iter().copied());
     }
+    for (series, _, complaints) in parts {
+        last_words.extend(complaints);
+        found.extend(series);
+    }
+    last_words.into_values().collect::<BTreeSet<_>>().into_iter().for_each(|last| operation.complain(last));
     merge_equal(found)
 }
 
@@ -137,9 +142,16 @@ fn combine_group(
     sides: &Sides<'_>,
     group: &MatchGroup,
     steps: Steps,
-) -> Result<Vec<StepSeries>, QueryError> {
-    let mut outcome =
-        Outcome { operation, matching, sides, found: Vec::new(), matched: StepSet::none(steps.count), steps };
+) -> Result<(Vec<StepSeries>, Complaints, Complaints), QueryError> {
+    let mut outcome = Outcome {
+        operation,
+        matching,
+        sides,
+        found: Vec::new(),
+        matched: HashMap::new(),
+        complaints: Vec::new(),
+        steps,
+    };
     let occupied_by = |series: &[StepSeries], members: &[usize]| {
         let mut set = StepSet::none(steps.count);
         members.iter().for_each(|at| set.union(&series[*at].column.occupied()));
@@ -160,19 +172,23 @@ fn combine_group(
             outcome.add_filled(many, &column, Filled::One(fill), &group.signature)?;
         }
     }
+    let of_pairs = std::mem::take(&mut outcome.complaints);
     if let Some(fill) = sides.fill_many {
-        let many_occupied = occupied_by(sides.many, &group.many);
+        let met = outcome.met();
         for one in &group.one {
             let one = &sides.one[*one];
             let mut alone = one.column.occupied();
-            alone.subtract(&many_occupied);
+            alone.subtract(&met);
             let mut column = one.column.clone();
             column.retain(&alone);
             outcome.add_filled(one, &column, Filled::Many(fill), &group.signature)?;
         }
     }
-    Ok(outcome.found)
+    Ok((outcome.found, of_pairs, outcome.complaints))
 }
+
+/// What there is to say, by step.
+type Complaints = Vec<(usize, Complaint)>;
 
 /// Which side a filled value stands in for.
 enum Filled {
@@ -186,22 +202,16 @@ struct Outcome<'a> {
     matching: &'a Matching,
     sides: &'a Sides<'a>,
     found: Vec<StepSeries>,
-    /// Without grouping, the steps at which two series have met.
-    matched: StepSet,
+    /// The steps at which two series have met, by the labels of what they make; without grouping all under none.
+    matched: HashMap<Labels, StepSet>,
+    complaints: Complaints,
     steps: Steps,
 }
 
 impl Outcome<'_> {
     fn add_pair(&mut self, many: &StepSeries, one: &StepSeries) -> Result<(), QueryError> {
-        let mut both = many.column.occupied();
-        both.intersect(&one.column.occupied());
-        self.only_once(&both)?;
-        let column = self.column(Side::Column(&many.column), Side::Column(&one.column));
-        if column.is_empty() {
-            return Ok(());
-        }
-        let labels = self.result_labels(&many.labels, &one.labels);
-        self.add(labels, many.drop_name, column)
+        let combined = self.combine(Side::Column(&many.column), Side::Column(&one.column));
+        self.add(|outcome| outcome.result_labels(&many.labels, &one.labels), combined)
     }
 
     /// A series that has no partner at the steps of `column`; the partner's labels are those of the match group.
@@ -213,59 +223,60 @@ impl Outcome<'_> {
         signature: &Labels,
     ) -> Result<(), QueryError> {
         let partner = matched_labels(self.matching, signature);
-        self.only_once(&column.occupied())?;
-        let (column, labels, drop_name) = match filled {
-            Filled::One(value) => (
-                self.column(Side::Column(column), Side::Filled(value)),
-                self.result_labels(&series.labels, &partner),
-                series.drop_name,
-            ),
-            Filled::Many(value) => (
-                self.column(Side::Filled(value), Side::Column(column)),
-                self.result_labels(&partner, &series.labels),
-                false,
-            ),
-        };
-        if column.is_empty() { Ok(()) } else { self.add(labels, drop_name, column) }
+        match filled {
+            Filled::One(value) => {
+                let combined = self.combine(Side::Column(column), Side::Filled(value));
+                self.add(|outcome| outcome.result_labels(&series.labels, &partner), combined)
+            }
+            Filled::Many(value) => {
+                let combined = self.combine(Side::Filled(value), Side::Column(column));
+                self.add(|outcome| outcome.result_labels(&partner, &series.labels), combined)
+            }
+        }
     }
 
-    fn column(&self, many: Side<'_>, one: Side<'_>) -> Column {
+    fn combine(&self, many: Side<'_>, one: Side<'_>) -> Combined {
         let (lhs, rhs) = if self.sides.swapped { (one, many) } else { (many, one) };
         self.operation.combine(lhs, rhs, lhs, self.steps)
     }
 
-    /// Without grouping one series of each side may meet at a step, whether or not there is a result.
-    fn only_once(&mut self, pairs: &StepSet) -> Result<(), QueryError> {
-        if self.matching.card != Cardinality::OneToOne {
-            return Ok(());
-        }
-        let mut twice = pairs.clone();
-        twice.intersect(&self.matched);
+    /// The steps at which something has met.
+    fn met(&self) -> StepSet {
+        let mut met = StepSet::none(self.steps.count);
+        self.matched.values().for_each(|steps| met.union(steps));
+        met
+    }
+
+    /// Without grouping one series of each side may meet at a step, with grouping one for each result; whether or not a filter
+    /// leaves the result. Samples that do not go together have not met.
+    fn only_once(&mut self, labels: &Labels, met: StepSet) -> Result<(), QueryError> {
+        let is_grouped = self.matching.card != Cardinality::OneToOne;
+        let key = if is_grouped { labels.clone() } else { Labels::default() };
+        let before = self.matched.entry(key).or_insert_with(|| StepSet::none(self.steps.count));
+        let mut twice = met.clone();
+        twice.intersect(before);
         if !twice.is_empty() {
-            return Err(QueryError::ManyToOne);
+            return Err(if is_grouped { QueryError::GroupNotUnique } else { QueryError::ManyToOne });
         }
-        self.matched.union(pairs);
+        before.union(&met);
         Ok(())
     }
 
-    fn add(&mut self, labels: Labels, drop_name: bool, column: Column) -> Result<(), QueryError> {
-        let occupied = column.occupied();
-        if self.matching.card != Cardinality::OneToOne {
-            for before in self.found.iter().filter(|before| before.labels == labels) {
-                let mut both = before.column.occupied();
-                both.intersect(&occupied);
-                if !both.is_empty() {
-                    return Err(QueryError::GroupNotUnique);
-                }
-            }
+    fn add(
+        &mut self,
+        labels: impl FnOnce(&Self) -> Labels,
+        Combined { column, met, mut complaints }: Combined,
+    ) -> Result<(), QueryError> {
+        self.complaints.append(&mut complaints);
+        if met.is_empty() {
+            return Ok(());
         }
-        // A filter between vectors gives a name back that its left side was to lose in the end: Prometheus does.
-        let drop_name = if self.operation.op.is_comparison() {
-            self.operation.return_bool
-        } else {
-            drop_name || self.operation.return_bool
-        };
-        self.found.push(StepSeries { labels, drop_name, column });
+        let labels = labels(self);
+        self.only_once(&labels, met)?;
+        if !column.is_empty() {
+            // A name that the left side was to lose in the end is given back: Prometheus does.
+            self.found.push(StepSeries { labels, drop_name: self.operation.return_bool, column });
+        }
         Ok(())
     }
 

@@ -17,6 +17,7 @@ pub(crate) fn interpolated(
     (after_ms, after): (i64, &Sample),
     time_ms: i64,
     is_counter: bool,
+    note: &dyn Fn(Note<'_>),
 ) -> Option<Sample> {
     let fraction = (time_ms - before_ms) as f64 / (after_ms - before_ms) as f64;
     match (before, after) {
@@ -29,9 +30,13 @@ pub(crate) fn interpolated(
                 FloatHistogram::clone(after).scaled(fraction)
             } else {
                 let mut difference = FloatHistogram::clone(after);
-                difference.sub(before).ok()?;
+                if difference.sub(before).ok()?.custom_bounds {
+                    note(Note::CustomBounds("subtraction"));
+                }
                 let mut between = difference.scaled(fraction);
-                between.add(before).ok()?;
+                if between.add(before).ok()?.custom_bounds {
+                    note(Note::CustomBounds("addition"));
+                }
                 between.compact();
                 between
             };
@@ -60,19 +65,31 @@ pub(super) fn smoothed_column(
             .map(|at| &ordered[at])
             .filter(|sample| sample.0 > time.saturating_sub(lookback));
         let after = ordered.get(next_at).filter(|sample| sample.0 <= time.saturating_add(lookback));
+        let around = ordered.partition_point(|sample| sample.0 <= time.saturating_sub(lookback))
+            ..ordered.partition_point(|sample| sample.0 <= time.saturating_add(lookback));
+        if is_mixed(ordered.get(around).unwrap_or_default()) {
+            evaluator.notes.add(Note::MixedRange(samples.labels.metric_name()), span);
+            continue;
+        }
         let Some(before) = before else { continue };
         let after = match after {
-            Some(after) if before.0 < time => after,
-            _ => {
+            _ if before.0 == time => {
                 column.set(step, before.1.clone());
                 continue;
             }
+            Some(after) => after,
+            None => {
+                column.set(step, carried(&before.1));
+                continue;
+            }
         };
-        let is_counter = match &before.1 {
-            Sample::Float(_) => false,
-            Sample::Histogram(first) => first.counter_reset_hint != CounterResetHint::Gauge,
+        let is_gauge = |sample: &Sample| match sample {
+            Sample::Float(_) => true,
+            Sample::Histogram(histogram) => histogram.counter_reset_hint == CounterResetHint::Gauge,
         };
-        let value = interpolated((before.0, &before.1), (after.0, &after.1), time, is_counter);
+        let is_counter = !(is_gauge(&before.1) && is_gauge(&after.1));
+        let note = |note: Note<'_>| evaluator.notes.add(note, span);
+        let value = interpolated((before.0, &before.1), (after.0, &after.1), time, is_counter, &note);
         match value.filter(|_| same_buckets(&before.1, &after.1)) {
             Some(value) => column.set(step, value),
             None => {
@@ -84,6 +101,24 @@ pub(super) fn smoothed_column(
         }
     }
     column
+}
+
+/// Whether there are floats and histograms.
+fn is_mixed(samples: &[(i64, Sample)]) -> bool {
+    let is_float = |sample: &(i64, Sample)| matches!(sample.1, Sample::Float(_));
+    samples.iter().any(is_float) && !samples.iter().all(is_float)
+}
+
+/// A sample at a later time: what it says of the one before says nothing there.
+fn carried(sample: &Sample) -> Sample {
+    match sample {
+        Sample::Float(value) => Sample::Float(*value),
+        Sample::Histogram(histogram) => {
+            let counter_reset_hint = CounterResetHint::Unknown;
+            let histogram = FloatHistogram { counter_reset_hint, ..FloatHistogram::clone(histogram) };
+            Sample::Histogram(Arc::new(histogram))
+        }
+    }
 }
 
 fn same_buckets(before: &Sample, after: &Sample) -> bool {

@@ -36,6 +36,12 @@ impl Evaluator<'_> {
         if self.end_ms < self.start_ms {
             return Ok(self.result(QueryValue::Matrix(Vec::new())));
         }
+        if !matches!(expr.value_type(), ValueType::Scalar | ValueType::Vector) {
+            let kind = expr.value_type().documented_name();
+            let reason =
+                format!("invalid expression type {kind:?} for range query, must be Scalar or instant Vector");
+            return Err(QueryError::invalid(reason));
+        }
         self.budget.check_steps(count)?;
         let steps = Steps { start_ms: self.start_ms, step_ms: self.step_ms, count: count as usize };
         self.note_sorting(expr);
@@ -45,11 +51,7 @@ impl Evaluator<'_> {
                 let series = RangeSeries { labels: Labels::empty(), floats, histograms: Vec::new() };
                 QueryValue::Matrix(vec![series])
             }
-            Value::Text(_) => {
-                return Err(QueryError::invalid(
-                    "invalid expression type \"string\" for range query, must be Scalar or instant Vector",
-                ));
-            }
+            Value::Text(_) => return Err(super::wrong_type(expr, ValueType::Vector)),
             Value::Vector(series) => {
                 let mut series = without_dropped_names(series)?;
                 series.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -105,7 +107,7 @@ impl Evaluator<'_> {
                 call.function,
                 Function::Sort | Function::SortDesc | Function::SortByLabel | Function::SortByLabelDesc
             );
-            if sorts && self.step_ms > 0 {
+            if sorts && self.end_ms > self.start_ms {
                 self.notes.add(crate::annotations::Note::SortOfRange, call.span);
             }
         }

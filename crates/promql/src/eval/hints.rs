@@ -2,7 +2,8 @@
 //! also between samples that the storage says nothing about.
 //!
 //! Prometheus reads such selectors without buckets, and detects resets while it reads. What can be seen of this is
-//! the hint of the samples: an aggregation complains where one says reset and another says none.
+//! the hint of the samples: an aggregation complains where one says reset and another says none; and that nothing is said
+//! about buckets that do not go together.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -36,26 +37,36 @@ fn collect(expr: &Expr, counted: bool, found: &mut HashSet<Span>) {
         Expr::Subquery(_) => return,
         Expr::Call(call) => match call.function {
             Function::HistogramCount | Function::HistogramSum | Function::HistogramAvg => true,
-            Function::HistogramQuantile | Function::HistogramQuantiles | Function::HistogramFraction => false,
+            // What needs buckets needs them however deep below counts and sums are asked for.
+            Function::HistogramQuantile | Function::HistogramQuantiles | Function::HistogramFraction => {
+                return;
+            }
             _ => counted,
         },
+        Expr::Binary(binary) if binary.op.is_trim() => return,
         _ => counted,
     };
     expr.children().into_iter().for_each(|child| collect(child, counted, found));
 }
 
-/// Says of each histogram whether its counter was reset, where nothing is said and the sample before is known.
-pub(super) fn detect_resets(samples: &mut SeriesSamples) {
+/// Leaves of each histogram what counts and sums need, and says whether its counter was reset, where nothing is said and the
+/// sample before is known.
+pub(super) fn only_counts(samples: &mut SeriesSamples) {
     let mut previous: Option<Arc<FloatHistogram>> = None;
     for (_, histogram) in &mut samples.histograms {
         if histogram.is_stale() {
             continue;
         }
         let before = previous.replace(histogram.clone());
-        if let (CounterResetHint::Unknown, Some(before)) = (histogram.counter_reset_hint, before) {
-            let reset = histogram.detect_reset(&before);
-            let counter_reset_hint = if reset { CounterResetHint::Reset } else { CounterResetHint::NotReset };
-            *histogram = Arc::new(FloatHistogram { counter_reset_hint, ..histogram.as_ref().clone() });
-        }
+        let counter_reset_hint = match (histogram.counter_reset_hint, before) {
+            (CounterResetHint::Unknown, Some(before)) if histogram.detect_reset(&before) => {
+                CounterResetHint::Reset
+            }
+            (CounterResetHint::Unknown, Some(_)) => CounterResetHint::NotReset,
+            (hint, _) => hint,
+        };
+        let FloatHistogram { schema, count, sum, .. } = **histogram;
+        *histogram =
+            Arc::new(FloatHistogram { counter_reset_hint, schema, count, sum, ..FloatHistogram::default() });
     }
 }

@@ -111,7 +111,7 @@ impl Evaluator<'_> {
     ) -> Result<Vec<SeriesSamples>, QueryError> {
         let mut found = self.fetch(&selector.matchers, window, hints)?;
         if self.counted.contains(&selector.span) {
-            found.iter_mut().for_each(super::hints::detect_resets);
+            found.iter_mut().for_each(super::hints::only_counts);
         }
         Ok(found)
     }

@@ -12,7 +12,7 @@ use throughline_exec::histogram::format_float;
 use throughline_exec::{FloatHistogram, Labels};
 
 use super::{argument, unknown};
-use crate::annotations::Note;
+use crate::annotations::{Note, Repair};
 use crate::ast::{Call, Function, Span};
 use crate::eval::{Evaluator, QueryError, merge_equal};
 use crate::value::{Column, StepSeries, Steps};
@@ -86,8 +86,12 @@ pub(super) fn estimate(
     let mut found = Vec::with_capacity(groups.len());
     for group in &groups {
         evaluator.budget.check()?;
-        for question in &questions {
-            answer(evaluator, question, group, &series, steps, vector.span(), &mut found);
+        // Counts are repaired for the first quantile, and are good for the others.
+        for (nth, question) in questions.iter().enumerate() {
+            let repair = answer(evaluator, question, group, &series, (steps, vector.span()), &mut found);
+            if let Some(repair) = repair.filter(|_| nth == 0) {
+                evaluator.notes.add_repair(group.labels.metric_name(), repair, vector.span());
+            }
         }
     }
     evaluator.release(&series);
@@ -141,16 +145,15 @@ fn group(evaluator: &Evaluator<'_>, series: &[StepSeries], span: Span) -> Vec<Gr
     groups
 }
 
-/// Answers one question for one histogram at all steps.
+/// Answers one question for one histogram at all steps. Returns how its counts had to be repaired.
 fn answer(
     evaluator: &Evaluator<'_>,
     question: &Question,
     group: &Group,
     series: &[StepSeries],
-    steps: Steps,
-    span: Span,
+    (steps, span): (Steps, Span),
     found: &mut Vec<StepSeries>,
-) {
+) -> Option<Repair> {
     let metric = group.labels.metric_name();
     let mut columns: Vec<(Labels, Column)> = Vec::new();
     let mut buckets = Vec::with_capacity(group.buckets.len());
@@ -196,11 +199,9 @@ fn answer(
             column.set_float(step, value);
         }
     }
-    if let Some(repair) = repair {
-        evaluator.notes.add_repair(metric, repair, span);
-    }
     let series = columns.into_iter();
     found.extend(series.map(|(labels, column)| StepSeries { labels, drop_name: true, column }));
+    repair
 }
 
 /// Whether the label of the step is that of the step before.
@@ -225,9 +226,9 @@ fn of_native(
         Question::Quantile { quantiles, .. } => {
             let q = quantiles[step];
             let value = histogram.quantile(q);
-            if (0.0..=1.0).contains(&q) && histogram.has_nan_observations() {
-                let note =
-                    if value.is_nan() { Note::QuantileNan(metric) } else { Note::QuantileSkewed(metric) };
+            if (0.0..=1.0).contains(&q) && histogram.count != 0.0 && histogram.has_nan_observations() {
+                let is_beyond = histogram.ranks_beyond_buckets(q);
+                let note = if is_beyond { Note::QuantileNan(metric) } else { Note::QuantileSkewed(metric) };
                 evaluator.notes.add(note, span);
             }
             value
@@ -252,9 +253,9 @@ fn of_classic(
     }
 }
 
-fn merge_repair(repair: &mut Option<crate::annotations::Repair>, fall: Option<classic::Fall>, time_ms: i64) {
+fn merge_repair(repair: &mut Option<Repair>, fall: Option<classic::Fall>, time_ms: i64) {
     let Some(fall) = fall else { return };
-    let next = crate::annotations::Repair {
+    let next = Repair {
         lowest: fall.lowest,
         highest: fall.highest,
         difference_max: fall.difference_max,

@@ -155,8 +155,8 @@ fn info_series(
     let mut found: InfoSeriesByInstance = HashMap::new();
     for samples in evaluator.fetch(&matchers, window, SelectHints::default())? {
         let instance = instance_of(&samples.labels);
+        let sample_ms = sample_times(&samples, times, lookback)?;
         if instances.contains(&instance) {
-            let sample_ms = sample_times(&samples, times, lookback)?;
             found.entry(instance).or_default().push(InfoSeries { labels: samples.labels, sample_ms });
         }
     }
@@ -188,7 +188,9 @@ fn sample_times(
         let float_ms = float_at.map(|at| samples.timestamps[at]).filter(|at| *at > oldest);
         let histogram = histogram.filter(|pair| pair.0 > oldest && Some(pair.0) > float_ms);
         if histogram.is_some_and(|pair| !pair.1.is_stale()) {
-            return Err(QueryError::invalid("info sample should be float"));
+            let labels = &samples.labels;
+            let reason = format!("this should be an info metric, with float samples: {labels}");
+            return Err(QueryError::invalid(reason));
         }
         let fresh = float_at.is_some_and(|at| !is_stale(samples.values[at]));
         Ok(float_ms.filter(|_| fresh && histogram.is_none()))

@@ -35,9 +35,9 @@ fn of_float(function: Function) -> Option<fn(f64) -> f64> {
     Some(match function {
         Function::Abs => f64::abs,
         Function::Acos => f64::acos,
-        Function::Acosh => f64::acosh,
+        Function::Acosh => acosh,
         Function::Asin => f64::asin,
-        Function::Asinh => f64::asinh,
+        Function::Asinh => asinh,
         Function::Atan => f64::atan,
         Function::Atanh => f64::atanh,
         Function::Ceil => f64::ceil,
@@ -115,4 +115,18 @@ fn clamped(function: Function, value: f64, first: Option<f64>, second: Option<f6
             Some((value * inverse + 0.5).floor() / inverse)
         }
     }
+}
+
+/// Beyond this the square of a number says nothing more of its neighbour, and would overflow long before the number does.
+const SQUARED_MAX: f64 = (1u64 << 28) as f64;
+
+fn asinh(value: f64) -> f64 {
+    if value.abs() > SQUARED_MAX && value.is_finite() {
+        return (value.abs().ln() + std::f64::consts::LN_2).copysign(value);
+    }
+    value.asinh()
+}
+
+fn acosh(value: f64) -> f64 {
+    if value > SQUARED_MAX && value.is_finite() { value.ln() + std::f64::consts::LN_2 } else { value.acosh() }
 }

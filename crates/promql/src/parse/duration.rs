@@ -7,6 +7,8 @@ use crate::lexer::{Keyword, Kind};
 
 /// What may stand where a duration does.
 const EXPECTED: &str = "number, duration, step(), or range()";
+/// Where a duration after `offset` stands, in messages.
+const OFFSET: &str = "offset";
 /// Binding power of a sign: it binds a product's factors, but not a power's base.
 const SIGN: u8 = 2;
 
@@ -32,19 +34,18 @@ impl Parser<'_> {
 
     /// A duration after `offset`. A literal or a call ends it: `x offset 5m + 1` adds to the values of `x`.
     pub(super) fn offset_duration(&mut self) -> Parsed<Duration> {
-        const CONTEXT: &str = "offset";
         if !self.at_duration() {
-            return Err(self.unexpected(CONTEXT, EXPECTED));
+            return Err(self.unexpected(OFFSET, EXPECTED));
         }
         // Only after parentheses without a sign the arithmetic goes on.
         let expr = match self.kind() {
-            Kind::LeftParen => self.duration_expr(0, CONTEXT)?,
+            Kind::LeftParen => self.duration_expr(0, OFFSET)?,
             Kind::Add | Kind::Sub => {
                 let sign = self.advance();
-                let inner = self.duration_operand(CONTEXT)?;
+                let inner = self.duration_operand(OFFSET)?;
                 signed(sign.kind == Kind::Sub, sign.span, inner)
             }
-            _ => self.duration_operand(CONTEXT)?,
+            _ => self.duration_operand(OFFSET)?,
         };
         if let DurationKind::Number(literal) = &expr.kind
             && !duration::in_range(literal.value, true)
@@ -105,7 +106,7 @@ impl Parser<'_> {
             Kind::LeftParen => {
                 self.advance();
                 let inner = self.duration_expr(0, context)?;
-                self.expect(Kind::RightParen, context, "\")\"")?;
+                self.expect(Kind::RightParen, context, expected(context))?;
                 match inner.kind {
                     // One pair says all that two do.
                     DurationKind::Paren(inner) => DurationKind::Paren(inner),
@@ -141,8 +142,8 @@ impl Parser<'_> {
 
     fn duration_call(&mut self, kind: DurationKind, context: &str) -> Parsed<DurationKind> {
         self.advance();
-        self.expect(Kind::LeftParen, context, "\"(\"")?;
-        self.expect(Kind::RightParen, context, "\")\"")?;
+        self.expect(Kind::LeftParen, context, expected(context))?;
+        self.expect(Kind::RightParen, context, expected(context))?;
         Ok(kind)
     }
 
@@ -160,6 +161,14 @@ impl Parser<'_> {
 enum Choice {
     Min,
     Max,
+}
+
+/// What is expected wherever something else is wrong in a duration, as Prometheus says it.
+fn expected(context: &str) -> &'static str {
+    match context {
+        "subquery selector" => "number, duration, step(), range(), or \"]\"",
+        _ => EXPECTED,
+    }
 }
 
 /// The operators of durations and their binding powers.

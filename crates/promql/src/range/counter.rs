@@ -263,12 +263,6 @@ fn histogram_increase(
     let histograms = window.histograms;
     let (first, last) = (&*histograms.first()?.1, &*histograms.last()?.1);
     let is_gauge = |histogram: &FloatHistogram| histogram.counter_reset_hint == CounterResetHint::Gauge;
-    if is_counter && histograms.iter().any(|pair| is_gauge(&pair.1)) {
-        call.note(Note::NotCounter(metric));
-    }
-    if !is_counter && [first, last].into_iter().any(|histogram| !is_gauge(histogram)) {
-        call.note(Note::NotGauge(metric));
-    }
     // A first sample right before a reset counts as nothing: its buckets need not go with the others.
     let nothing;
     let mut previous = first;
@@ -283,7 +277,19 @@ fn histogram_increase(
     }
     let is_custom = previous.is_custom();
     let between = if is_counter { histograms.get(1..).unwrap_or(&[]) } else { &[] };
-    if last.is_custom() != is_custom || between.iter().any(|pair| pair.1.is_custom() != is_custom) {
+    let is_mixed = between.iter().any(|pair| pair.1.is_custom() != is_custom);
+    let is_last_other = last.is_custom() != is_custom;
+    // Nothing else is said of histograms that cannot be compared, but of the ends.
+    let ends_alone = [first, last];
+    let mut looked_at: Box<dyn Iterator<Item = &FloatHistogram>> = match (is_last_other, is_mixed) {
+        (false, true) => Box::new(std::iter::empty()),
+        (true, _) => Box::new(ends_alone.into_iter()),
+        (false, false) => Box::new(histograms.iter().map(|pair| &*pair.1)),
+    };
+    if is_counter && looked_at.any(is_gauge) {
+        call.note(Note::NotCounter(metric));
+    }
+    if is_last_other || is_mixed {
         call.note(Note::MixedSchemas(metric));
         return None;
     }
@@ -300,6 +306,9 @@ fn histogram_increase(
             call.note(Note::CustomBounds("addition"));
         }
         previous = &pair.1;
+    }
+    if !(is_counter || is_gauge(first) && is_gauge(last)) {
+        call.note(Note::NotGauge(metric));
     }
     Some(increase)
 }

@@ -35,7 +35,12 @@ pub(super) fn column<'a>(
                 };
                 Some(Sample::Float(counted))
             }
-            _ => difference(call, &samples.labels, &window, &wide),
+            _ => {
+                if is_mixed(call, samples, &window) {
+                    continue;
+                }
+                difference(call, &samples.labels, &window, &wide)
+            }
         };
         if let Some(value) = value {
             column.set(window.step, value);
@@ -81,11 +86,33 @@ fn widen<'a>(call: &RangeCall<'_>, samples: &'a SeriesSamples, window: &Window<'
     Window {
         times: &times[first..last],
         values: &samples.values[first..last],
-        starts: &[],
+        starts: samples.start_timestamps.get(first..last).unwrap_or_default(),
         histograms: &histograms[first_histogram..last_histogram],
-        histogram_starts: &[],
+        histogram_starts: samples
+            .histogram_start_timestamps
+            .get(first_histogram..last_histogram)
+            .unwrap_or_default(),
         ..*window
     }
+}
+
+/// Whether floats and histograms are both there, as far as look-back goes; then a warning is given.
+fn is_mixed(call: &RangeCall<'_>, samples: &SeriesSamples, window: &Window<'_>) -> bool {
+    let lookback = call.evaluator.options.lookback_ms;
+    let oldest = window.start_ms.saturating_sub(lookback);
+    let youngest = match call.extension {
+        Extension::Smoothed => window.end_ms.saturating_add(lookback),
+        _ => window.end_ms,
+    };
+    let times = &samples.timestamps;
+    let first = times.partition_point(|at| *at <= oldest);
+    let first_histogram = samples.histograms.partition_point(|pair| pair.0 <= oldest);
+    let mixed = times.get(first).is_some_and(|at| *at <= youngest)
+        && samples.histograms.get(first_histogram).is_some_and(|pair| pair.0 <= youngest);
+    if mixed {
+        call.note(Note::MixedRange(samples.labels.metric_name()));
+    }
+    mixed
 }
 
 /// `rate`, `increase` and `delta`.
@@ -95,9 +122,6 @@ fn difference(
     window: &Window<'_>,
     wide: &Window<'_>,
 ) -> Option<Sample> {
-    if super::is_mixed(call, labels, wide) {
-        return None;
-    }
     let is_counter = call.function != Function::Delta;
     let smoothed = call.extension == Extension::Smoothed;
     let floats = wide.times.iter().zip(wide.values).map(|(at, value)| (*at, Sample::Float(*value)));
@@ -113,8 +137,9 @@ fn difference(
     if is_counter && !wide.values.is_empty() {
         counter::note_non_counter(call, labels);
     }
+    let note = |note: Note<'_>| call.note(note);
     let between = |before: &(i64, Sample), after: &(i64, Sample), time: i64| {
-        interpolated((before.0, &before.1), (after.0, &after.1), time, is_counter)
+        interpolated((before.0, &before.1), (after.0, &after.1), time, is_counter, &note)
     };
     let left_between = smoothed && first.0 < window.start_ms && samples.len() > 1;
     let right_between = smoothed && last.0 > window.end_ms && samples.len() > 1;
@@ -124,14 +149,25 @@ fn difference(
     } else {
         last.1.clone()
     };
+    let is_gauge = |sample: &Sample| match sample {
+        Sample::Float(_) => true,
+        Sample::Histogram(histogram) => histogram.counter_reset_hint == CounterResetHint::Gauge,
+    };
+    if !(is_counter || is_gauge(&left) && is_gauge(&right)) {
+        call.note(Note::NotGauge(labels.metric_name()));
+    }
     let points = reset_points(&samples, &left, &right, left_between);
     let mut value = minus(call, right, &left)?;
-    if is_counter {
-        for pair in points.windows(2) {
-            if is_reset(&pair[0], &pair[1]) {
-                value = plus(call, value, &pair[0])?;
-            }
-        }
+    // What was lost at resets is summed up by itself: added to the difference one by one, much could cancel out.
+    let mut lost: Option<Sample> = None;
+    for pair in points.windows(2).filter(|pair| is_counter && is_reset(&pair[0], &pair[1])) {
+        lost = Some(match lost {
+            Some(lost) => plus(call, lost, &pair[0])?,
+            None => pair[0].clone(),
+        });
+    }
+    if let Some(lost) = lost {
+        value = plus(call, value, &lost)?;
     }
     let divisor = if call.function == Function::Rate { call.range_seconds() } else { 1.0 };
     Some(match value {
@@ -148,13 +184,10 @@ fn difference(
 /// Whether histograms can be subtracted, with warnings about their kinds.
 fn histograms_fit(call: &RangeCall<'_>, labels: &Labels, wide: &Window<'_>, is_counter: bool) -> bool {
     let histograms = wide.histograms;
-    let (Some(first), Some(last)) = (histograms.first(), histograms.last()) else { return true };
+    let Some(first) = histograms.first() else { return true };
     let is_gauge = |histogram: &FloatHistogram| histogram.counter_reset_hint == CounterResetHint::Gauge;
     if is_counter && histograms.iter().any(|pair| is_gauge(&pair.1)) {
         call.note(Note::NotCounter(labels.metric_name()));
-    }
-    if !is_counter && [first, last].into_iter().any(|pair| !is_gauge(&pair.1)) {
-        call.note(Note::NotGauge(labels.metric_name()));
     }
     let is_custom = first.1.is_custom();
     let fit = histograms.iter().all(|pair| pair.1.is_custom() == is_custom);

@@ -208,14 +208,19 @@ fn mentions(expr: &Expr, functions: &[Function]) -> bool {
     here || expr.children().into_iter().any(|child| mentions(child, functions))
 }
 
-/// Puts `@` at each selector that has none; what is inside a subquery is fixed by the subquery.
+/// Puts `@` and the time at each selector that has none, nor a time of its own; what is inside a subquery is fixed by the
+/// subquery.
 fn fix_times(expr: &mut Expr, time_ms: i64) {
-    let fixed = Some(At::Timestamp { ms: time_ms });
+    let fix = |at: &mut Option<At>| {
+        if !matches!(at, Some(At::Timestamp { .. })) {
+            *at = Some(At::Timestamp { ms: time_ms });
+        }
+    };
     match expr {
         Expr::Number(_) | Expr::Text(_) => {}
-        Expr::Vector(selector) => selector.at = selector.at.or(fixed),
-        Expr::Matrix(matrix) => matrix.selector.at = matrix.selector.at.or(fixed),
-        Expr::Subquery(subquery) => subquery.at = subquery.at.or(fixed),
+        Expr::Vector(selector) => fix(&mut selector.at),
+        Expr::Matrix(matrix) => fix(&mut matrix.selector.at),
+        Expr::Subquery(subquery) => fix(&mut subquery.at),
         Expr::Call(call) => call.args.iter_mut().for_each(|argument| fix_times(argument, time_ms)),
         Expr::Aggregate(aggregate) => {
             if let Some(param) = &mut aggregate.param {
