@@ -130,7 +130,7 @@ fn refusals_have_prometheus_statuses_and_name_the_parameter() {
             "series?match[]=%7Ba%3D~%22.*%22%7D",
             400,
             "bad_data",
-            "match[] must contain at least one non-empty matcher",
+            "invalid parameter \"match[]\": match[] must contain at least one non-empty matcher",
         ),
         (
             "query?query=label_replace(http_requests_total,%22code%22,%22x%22,%22job%22,%22.*%22)",
@@ -144,6 +144,45 @@ fn refusals_have_prometheus_statuses_and_name_the_parameter() {
         assert_eq!((found, json["errorType"].as_str()), (status, Some(kind)), "{path}: {json}");
         assert!(json["error"].as_str().unwrap().contains(said), "{path}: {json}");
         assert_eq!(json["status"], "error");
+    }
+}
+
+#[test]
+fn parameters_that_cannot_be_read_are_refused_in_prometheus_words() {
+    let served = Served::new(fill);
+    for (path, status, kind, said) in [
+        (
+            "query_range?query=up&end=5&step=1",
+            400,
+            "bad_data",
+            "invalid parameter \"start\": cannot parse \"\" to",
+        ),
+        (
+            "query?query=up&time=noon",
+            400,
+            "bad_data",
+            "invalid time value for 'time': cannot parse \"noon\" to",
+        ),
+        (
+            "query?query=up&limit=-1",
+            400,
+            "bad_data",
+            "invalid parameter \"limit\": limit must be non-negative",
+        ),
+        ("query?query=up&lookback_delta=x", 400, "bad_data", "error parsing lookback delta duration"),
+        ("query?query=up&timeout=x", 400, "bad_data", "invalid parameter \"timeout\""),
+        ("metadata?limit=x", 400, "bad_data", "limit must be a number"),
+        ("status/tsdb?limit=0", 400, "bad_data", "limit must be a positive number"),
+        ("status/tsdb?limit=10001", 400, "bad_data", "limit must not exceed 10000"),
+        ("rules?group_next_token=1", 400, "bad_data", "group_limit"),
+        ("rules?exclude_alerts=x", 400, "bad_data", "exclude_alerts"),
+        ("labels?match[]=%7Ba%3D~%22.*%22%7D", 400, "bad_data", "match[] must contain at least one"),
+        ("labels?match[]=%7B", 400, "bad_data", "parse error"),
+        ("label/%20/values?limit=x", 400, "bad_data", "invalid parameter \"limit\""),
+    ] {
+        let (found, json) = served.get(&format!("/api/v1/{path}"));
+        assert_eq!((found, json["errorType"].as_str()), (status, Some(kind)), "{path}: {json}");
+        assert!(json["error"].as_str().unwrap().contains(said), "{path}: {json}");
     }
 }
 
@@ -167,6 +206,10 @@ fn listings_name_what_is_there() {
         json!({"latency_seconds": [{"type": "histogram", "help": "What it is.", "unit": ""}]})
     );
     assert_eq!(data("label/code/values?start=1&end=2"), json!([]));
+    assert_eq!(data("labels?start=2&end=1"), json!([]));
+    assert_eq!(data("metadata?limit=0"), json!({}));
+    assert_eq!(data("metadata?limit=-1").as_object().unwrap().len(), 3);
+    assert_eq!(data("targets/metadata?match_target=%7Bjob%3D%22x%22%7D"), json!([]));
     assert_eq!(data("status/tsdb")["headStats"]["numSeries"], 4);
     assert_eq!(data("rules"), json!({"groups": []}));
     assert_eq!(data("alerts"), json!({"alerts": []}));
@@ -220,6 +263,7 @@ fn federation_shows_the_newest_samples_as_text() {
     );
     assert_eq!(page, expected);
     assert_eq!(served.get_text("/federate?match[]=%7B").0, 400);
+    assert_eq!(served.get_text("/federate"), (200, String::new()));
     assert_eq!(served.get_text("/-/healthy").0, 200);
     assert_eq!(served.get_text("/-/ready").0, 200);
 }
@@ -323,5 +367,21 @@ fn other_servers_read_samples() {
     let results = first(&plain, 1);
     let series = first(&results[0], 1);
     assert_eq!((results.len(), series.len()), (1, 1));
-    assert_eq!((first(&series[0], 1).len(), first(&series[0], 2).len()), (3, 3));
+    // The labels of the series and the one that the server adds.
+    assert_eq!((first(&series[0], 1).len(), first(&series[0], 2).len()), (4, 3));
+    // In chunks, where the reader wants them: one frame with its length and checksum.
+    put_number(&mut request, 2, 1);
+    let body = snap::raw::Encoder::new().compress_vec(&request).unwrap();
+    let mut response = agent.post(format!("{}/api/v1/read", served.base)).send(&body[..]).expect("answered");
+    assert_eq!(
+        response.headers()["content-type"],
+        "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse"
+    );
+    let stream = response.body_mut().read_to_vec().expect("bytes");
+    let message = stream.get(5..).expect("a length of one byte and four of a checksum");
+    assert_eq!(usize::from(stream[0]), message.len());
+    let series = first(message, 1);
+    let chunks = first(&series[0], 2);
+    assert_eq!((series.len(), first(&series[0], 1).len(), chunks.len()), (1, 4, 1));
+    assert_eq!(first(&chunks[0], 4)[0][..2], [0, 3], "three samples");
 }

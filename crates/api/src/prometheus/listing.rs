@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde_json::{Value as Json, json};
+use throughline_exec::Matcher;
 use throughline_scan::metrics::{LabelValueCounts, Listing};
 
 use super::params::Params;
@@ -20,13 +21,11 @@ const TSDB_LIMIT: (usize, usize) = (10, 10_000);
 
 const TRUNCATED: &str = "results truncated due to limit";
 
-fn listing(params: &Params, needs_selector: bool) -> Result<Listing, Refusal> {
+/// What is asked for. A window that ends before it starts has nothing in it.
+fn listing(params: &Params, selectors: Vec<Vec<Matcher>>) -> Result<Listing, Refusal> {
     let start_ms = params.time_ms("start")?.unwrap_or(i64::MIN);
     let end_ms = params.time_ms("end")?.unwrap_or(i64::MAX);
-    if end_ms < start_ms {
-        return Err(Refusal::bad_data("end timestamp must not be before start time"));
-    }
-    Ok(Listing { selectors: params.selectors(needs_selector)?, start_ms, end_ms })
+    Ok(Listing { selectors, start_ms, end_ms })
 }
 
 /// Cuts a list and says so.
@@ -41,8 +40,9 @@ pub(super) async fn series(
     State(prometheus): State<Prometheus>,
     params: Params,
 ) -> Result<Response, Refusal> {
-    let listing = listing(&params, true)?;
+    let selectors = params.required_selectors()?;
     let limit = params.limit()?.unwrap_or(SERIES_MAX);
+    let listing = listing(&params, selectors)?;
     let (mut series, mut partial) =
         prometheus.ask(move |source, _| Ok(source.series(&listing, limit))).await?;
     if series.len() > limit {
@@ -64,7 +64,8 @@ pub(super) async fn labels(
     State(prometheus): State<Prometheus>,
     params: Params,
 ) -> Result<Response, Refusal> {
-    let (listing, limit) = (listing(&params, false)?, params.limit()?);
+    let limit = params.limit()?;
+    let listing = listing(&params, params.selectors()?)?;
     let (mut names, mut partial) = prometheus.ask(move |source, _| Ok(source.label_names(&listing))).await?;
     cut(&mut names, limit, &mut partial);
     Ok(listed(&names, partial))
@@ -79,7 +80,8 @@ pub(super) async fn label_values(
     if name.is_empty() {
         return Err(Refusal::bad_data(format!("invalid label name: {name:?}")));
     }
-    let (listing, limit) = (listing(&params, false)?, params.limit()?);
+    let limit = params.limit()?;
+    let listing = listing(&params, params.selectors()?)?;
     let ask = prometheus.ask(move |source, _| Ok(source.label_values(&name, &listing)));
     let (mut values, mut partial) = ask.await?;
     cut(&mut values, limit, &mut partial);
@@ -115,8 +117,8 @@ pub(super) async fn metadata(
     State(prometheus): State<Prometheus>,
     params: Params,
 ) -> Result<Response, Refusal> {
-    let limit = params.limit()?.unwrap_or(usize::MAX);
-    let per_metric = params.count("limit_per_metric")?.filter(|n| *n > 0).unwrap_or(usize::MAX);
+    let limit = params.at_most("limit")?;
+    let per_metric = Some(params.at_most("limit_per_metric")?).filter(|n| *n > 0).unwrap_or(usize::MAX);
     let metric = params.text("metric").filter(|name| !name.is_empty()).map(str::to_owned);
     let (metadata, partial) = prometheus.ask(|source, _| Ok(source.metadata())).await?;
     let wanted =
@@ -135,9 +137,11 @@ pub(super) async fn metadata(
 }
 
 pub(super) async fn tsdb(State(prometheus): State<Prometheus>, params: Params) -> Result<Response, Refusal> {
-    let limit = params.count("limit")?.unwrap_or(TSDB_LIMIT.0);
-    if !(1..=TSDB_LIMIT.1).contains(&limit) {
-        return Err(Refusal::bad_data(format!("limit must be between 1 and {}", TSDB_LIMIT.1)));
+    let limit = params.text("limit").filter(|text| !text.is_empty());
+    let limit = limit.map_or(Some(TSDB_LIMIT.0), |text| text.parse().ok().filter(|limit| *limit > 0));
+    let limit = limit.ok_or_else(|| Refusal::bad_data("limit must be a positive number"))?;
+    if limit > TSDB_LIMIT.1 {
+        return Err(Refusal::bad_data(format!("limit must not exceed {}", TSDB_LIMIT.1)));
     }
     let (counts, partial) = prometheus.ask(move |source, _| Ok(source.label_value_counts(limit))).await?;
     let LabelValueCounts { series, pairs, series_by_metric, values_by_label, bytes_by_label, series_by_pair } =

@@ -71,70 +71,90 @@ impl Params {
         }
     }
 
-    /// A whole number that is not negative.
-    pub(super) fn count(&self, name: &str) -> Result<Option<usize>, Refusal> {
+    /// A whole number, which may be negative; refused in these words if it is none.
+    pub(super) fn number(&self, name: &str) -> Result<Option<i64>, Refusal> {
         let Some(text) = self.filled(name) else { return Ok(None) };
-        text.parse()
-            .map(Some)
-            .map_err(|_| Refusal::parameter(name, format!("{text:?} is not a whole number from 0")))
+        text.parse().map(Some).map_err(|_| Refusal::bad_data(format!("{name} must be a number")))
+    }
+
+    /// A count of which negative values mean that there is no limit, and 0 that nothing is wanted.
+    pub(super) fn at_most(&self, name: &str) -> Result<usize, Refusal> {
+        Ok(self.number(name)?.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX)))
     }
 
     /// `limit`: how many items at most; none where there is no limit.
     pub(super) fn limit(&self) -> Result<Option<usize>, Refusal> {
-        Ok(self.count("limit")?.filter(|limit| *limit > 0))
+        let Some(text) = self.filled("limit") else { return Ok(None) };
+        let limit: i64 = text
+            .parse()
+            .map_err(|_| Refusal::parameter("limit", format!("cannot parse {text:?} to a whole number")))?;
+        match usize::try_from(limit) {
+            Ok(limit) => Ok(Some(limit).filter(|limit| *limit > 0)),
+            Err(_) => Err(Refusal::parameter("limit", "limit must be non-negative")),
+        }
     }
 
     /// A time in milliseconds since the epoch.
     pub(super) fn time_ms(&self, name: &str) -> Result<Option<i64>, Refusal> {
         let Some(text) = self.filled(name) else { return Ok(None) };
-        parse_time_ms(text)
-            .map(Some)
-            .ok_or_else(|| Refusal::parameter(name, format!("cannot parse {text:?} to a valid timestamp")))
+        let refuse = || {
+            let reason = format!("invalid time value for '{name}': {}", not_a("timestamp", text));
+            Refusal::parameter(name, reason)
+        };
+        parse_time_ms(text).map(Some).ok_or_else(refuse)
+    }
+
+    /// A time that must be there.
+    pub(super) fn required_time_ms(&self, name: &str) -> Result<i64, Refusal> {
+        let text = self.text(name).unwrap_or_default();
+        parse_time_ms(text).ok_or_else(|| Refusal::parameter(name, not_a("timestamp", text)))
     }
 
     /// A duration in milliseconds.
     pub(super) fn duration_ms(&self, name: &str) -> Result<Option<i64>, Refusal> {
-        let Some(text) = self.filled(name) else { return Ok(None) };
-        parse_duration_ms(text)
-            .map(Some)
-            .ok_or_else(|| Refusal::parameter(name, format!("cannot parse {text:?} to a valid duration")))
+        self.filled(name).map(|_| self.required_duration_ms(name)).transpose()
     }
 
-    /// A parameter that must be there.
-    pub(super) fn required<T>(&self, name: &str, value: Option<T>) -> Result<T, Refusal> {
-        value.ok_or_else(|| {
-            Refusal::parameter(
-                name,
-                format!(
-                    "cannot parse \"\" to a valid {}",
-                    match name {
-                        "step" => "duration",
-                        _ => "timestamp",
-                    }
-                ),
-            )
+    /// A duration that must be there.
+    pub(super) fn required_duration_ms(&self, name: &str) -> Result<i64, Refusal> {
+        let text = self.text(name).unwrap_or_default();
+        parse_duration_ms(text).ok_or_else(|| Refusal::parameter(name, not_a("duration", text)))
+    }
+
+    /// How far back a sample is the newest one, where the request says so.
+    pub(super) fn lookback_ms(&self) -> Result<Option<i64>, Refusal> {
+        let Some(text) = self.filled("lookback_delta") else { return Ok(None) };
+        parse_duration_ms(text).map(Some).ok_or_else(|| {
+            Refusal::bad_data(format!("error parsing lookback delta duration: {}", not_a("duration", text)))
         })
     }
 
     /// The selectors of `match[]`. Each must have a matcher that the empty value does not match.
-    pub(super) fn selectors(&self, required: bool) -> Result<Vec<Vec<Matcher>>, Refusal> {
-        let texts = self.all("match[]");
-        if required && texts.is_empty() {
+    pub(super) fn selectors(&self) -> Result<Vec<Vec<Matcher>>, Refusal> {
+        let selectors = self.any_selectors().map_err(Refusal::bad_data)?;
+        if selectors.iter().any(|matchers| matchers.iter().all(|matcher| matcher.matches(""))) {
+            return Err(Refusal::bad_data("match[] must contain at least one non-empty matcher"));
+        }
+        Ok(selectors)
+    }
+
+    /// The same for a request that must have some, and names the parameter where they are refused.
+    pub(super) fn required_selectors(&self) -> Result<Vec<Vec<Matcher>>, Refusal> {
+        if self.all("match[]").is_empty() {
             return Err(Refusal::bad_data("no match[] parameter provided"));
         }
-        texts.into_iter().map(selector).collect()
+        self.selectors().map_err(|refusal| Refusal::parameter("match[]", refusal.message()))
+    }
+
+    /// The selectors of `match[]`, whatever they match; or why they cannot be read.
+    pub(super) fn any_selectors(&self) -> Result<Vec<Vec<Matcher>>, String> {
+        let parsed = self.all("match[]").into_iter().map(throughline_promql::parse::parse_selector);
+        parsed.map(|selector| Ok(selector.map_err(|error| error.to_string())?.matchers)).collect()
     }
 }
 
-fn selector(text: &str) -> Result<Vec<Matcher>, Refusal> {
-    let refuse = |reason: String| Refusal::parameter("match[]", reason);
-    let parsed =
-        throughline_promql::parse::parse_selector(text).map_err(|error| refuse(error.to_string()))?;
-    let matchers = parsed.matchers;
-    if matchers.iter().all(|matcher| matcher.matches("")) {
-        return Err(Refusal::bad_data("match[] must contain at least one non-empty matcher"));
-    }
-    Ok(matchers)
+fn not_a(kind: &str, text: &str) -> String {
+    format!("cannot parse {text:?} to a valid {kind}")
 }
 
 /// Unix seconds with a fraction, or RFC 3339.

@@ -29,7 +29,7 @@ fn parsed(params: &Params) -> Result<(String, Expr), Refusal> {
 
 fn engine(prometheus: &Prometheus, params: &Params) -> Result<Engine, Refusal> {
     let mut engine = prometheus.engine;
-    if let Some(lookback) = params.duration_ms("lookback_delta")?.filter(|ms| *ms > 0) {
+    if let Some(lookback) = params.lookback_ms()?.filter(|ms| *ms > 0) {
         engine.options.lookback_ms = lookback;
     }
     Ok(engine)
@@ -58,12 +58,12 @@ pub(super) async fn query_range(
     params: Params,
 ) -> Result<Response, Refusal> {
     let limit = params.limit()?;
-    let start_ms = params.required("start", params.time_ms("start")?)?;
-    let end_ms = params.required("end", params.time_ms("end")?)?;
+    let start_ms = params.required_time_ms("start")?;
+    let end_ms = params.required_time_ms("end")?;
     if end_ms < start_ms {
         return Err(Refusal::parameter("end", "end timestamp must not be before start time"));
     }
-    let step_ms = params.required("step", params.duration_ms("step")?)?;
+    let step_ms = params.required_duration_ms("step")?;
     if step_ms <= 0 {
         let reason = "zero or negative query resolution step widths are not accepted. Try a positive integer";
         return Err(Refusal::parameter("step", reason));

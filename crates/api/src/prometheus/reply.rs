@@ -49,7 +49,8 @@ impl Refusal {
         let (status, kind) = match error {
             ExecError::TimedOut => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
             ExecError::Canceled => (CLIENT_CLOSED_REQUEST, "canceled"),
-            _ => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
+            ExecError::Source { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            ExecError::Exceeded { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
         };
         Refusal { status, kind, message: error.to_string() }
     }
@@ -63,6 +64,11 @@ impl Refusal {
                 message: other.to_string(),
             },
         }
+    }
+
+    /// The sentence.
+    pub(super) fn message(&self) -> &str {
+        &self.message
     }
 
     /// The status and the sentence, for routes that answer in text.
@@ -98,7 +104,13 @@ pub(super) fn raw_success(data: &[u8], notes: &Notes) -> Response {
     body.extend_from_slice(data);
     for (key, texts) in [("warnings", &notes.warnings), ("infos", &notes.infos)] {
         if !texts.is_empty() {
-            let shown: Vec<&String> = texts.iter().take(NOTES_MAX).collect();
+            let mut shown: Vec<&str> = texts.iter().take(NOTES_MAX).map(String::as_str).collect();
+            let kind = if key == "warnings" { "warning" } else { "info" };
+            let omitted =
+                format!("{} more {kind} annotations omitted", texts.len().saturating_sub(NOTES_MAX));
+            if texts.len() > NOTES_MAX {
+                shown.push(&omitted);
+            }
             let shown = serde_json::to_string(&shown).unwrap_or_else(|_| "[]".to_owned());
             body.extend_from_slice(format!(",\"{key}\":{shown}").as_bytes());
         }

@@ -72,29 +72,44 @@ fn is_wanted(wanted: &[&str], name: &str) -> bool {
     wanted.is_empty() || wanted.contains(&name)
 }
 
+/// How many groups are asked for, 0 for all, and the first of them.
+fn page(params: &Params) -> Result<(usize, usize), Refusal> {
+    let limit = params.number("group_limit")?.unwrap_or(0);
+    let limit = usize::try_from(limit)
+        .map_err(|_| Refusal::parameter("group_limit", "group_limit must be non-negative"))?;
+    let token = params.text("group_next_token").unwrap_or_default();
+    match (token.is_empty(), limit, token.parse()) {
+        (true, ..) => Ok((limit, 0)),
+        (_, 0, _) => {
+            let reason = "group_limit needs to be present in order to paginate over the groups";
+            Err(Refusal::parameter("group_limit", reason))
+        }
+        (.., Ok(from)) => Ok((limit, from)),
+        (.., Err(_)) => {
+            let reason = format!("invalid group_next_token '{token}'. were rule groups changed?");
+            Err(Refusal::parameter("group_next_token", reason))
+        }
+    }
+}
+
 pub(super) async fn rules(State(prometheus): State<Prometheus>, params: Params) -> Result<Response, Refusal> {
-    let kind = params.text("type").unwrap_or_default();
-    if !matches!(kind, "" | "alert" | "record") {
+    let kind = params.text("type").unwrap_or_default().to_lowercase();
+    if !matches!(kind.as_str(), "" | "alert" | "record") {
         return Err(Refusal::parameter("type", format!("not supported value {kind:?}")));
     }
     let with_alerts = !params.flag("exclude_alerts")?;
     let (names, groups, files) =
         (params.all("rule_name[]"), params.all("rule_group[]"), params.all("file[]"));
-    let selectors = params.selectors(false)?;
-    let limit = params.count("group_limit")?.unwrap_or(0);
-    let from: usize = params.text("group_next_token").and_then(|token| token.parse().ok()).unwrap_or(0);
+    let selectors = params.selectors()?;
+    let (limit, from) = page(&params)?;
     let mut out = Vec::new();
     let mut next_token = None;
     for (number, group) in prometheus.states.rule_groups().iter().enumerate().skip(from) {
         if !is_wanted(&groups, &group.name) || !is_wanted(&files, &group.file) {
             continue;
         }
-        if limit > 0 && out.len() == limit {
-            next_token = Some(number.to_string());
-            break;
-        }
         let wanted = group.rules.iter().filter(|rule| {
-            let of_kind = match kind {
+            let of_kind = match kind.as_str() {
                 "alert" => rule.alerting.is_some(),
                 "record" => rule.alerting.is_none(),
                 _ => true,
@@ -108,8 +123,13 @@ pub(super) async fn rules(State(prometheus): State<Prometheus>, params: Params) 
             of_kind && selected && is_wanted(&names, &rule.name)
         });
         let rules: Vec<Json> = wanted.map(|wanted| rule(wanted, with_alerts)).collect();
-        if rules.is_empty() && !(names.is_empty() && kind.is_empty() && selectors.is_empty()) {
+        // A group of which nothing is asked for is none.
+        if rules.is_empty() {
             continue;
+        }
+        if limit > 0 && out.len() == limit {
+            next_token = Some(number.to_string());
+            break;
         }
         out.push(json!({
             "name": group.name,
@@ -185,7 +205,13 @@ pub(super) async fn targets_metadata(
     params: Params,
 ) -> Result<Response, Refusal> {
     let metric = params.text("metric").map(str::to_owned);
-    let limit = params.count("limit")?.filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+    let limit = params.at_most("limit")?;
+    let target = params.text("match_target").filter(|text| !text.is_empty());
+    let target = target.map(throughline_promql::parse::parse_selector).transpose();
+    let target = target.map_err(|error| Refusal::parameter("match_target", error))?;
+    // What the store knows is of no target, which has no labels.
+    let fits = target.is_none_or(|target| target.matchers.iter().all(|matcher| matcher.matches("")));
+    let limit = if fits { limit } else { 0 };
     let data = prometheus.ask(move |source, _| Ok(source.metadata())).await?.0;
     let listed = data.iter().filter(|(name, _)| metric.as_deref().is_none_or(|wanted| wanted == &***name));
     let listed = listed.flat_map(|(name, all)| all.iter().map(move |one| (name, one))).take(limit);

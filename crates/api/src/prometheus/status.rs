@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value as Json, json};
 use throughline_exec::{Budget, SelectRequest, SeriesSource, is_stale};
-use throughline_scan::metrics::MetricSource;
+use throughline_scan::metrics::{MetricSource, to_prometheus};
 use throughline_wire::prometheus::exposition::write::{Form, Writer};
 
 use super::Prometheus;
@@ -103,9 +103,9 @@ pub(super) async fn federate(
 ) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let form = Form::negotiate(accept);
-    let selectors = match params.selectors(true) {
+    let selectors = match params.any_selectors() {
         Ok(selectors) => selectors,
-        Err(refusal) => return refusal.into_text(),
+        Err(reason) => return Refusal::bad_data(reason).into_text(),
     };
     let now_ms = prometheus.now_ms();
     let lookback_ms = prometheus.engine.options.lookback_ms;
@@ -121,8 +121,6 @@ pub(super) async fn federate(
         found.sort_by(|a, b| (a.labels.metric_name(), &a.labels).cmp(&(b.labels.metric_name(), &b.labels)));
         found.dedup_by(|a, b| a.labels == b.labels);
         for series in &found {
-            let newest_float = series.timestamps.last().zip(series.values.last());
-            let Some((time, value)) = newest_float.filter(|(_, value)| !is_stale(**value)) else { continue };
             let mut labels: Vec<(&str, &str)> = series.labels.iter().collect();
             for (name, value) in &external {
                 if !labels.iter().any(|(known, _)| known == name) {
@@ -133,7 +131,17 @@ pub(super) async fn federate(
                 labels.push(("instance", ""));
             }
             labels.sort_unstable();
-            writer.number(&labels, *value, *time);
+            let float = series.timestamps.last().copied().zip(series.values.last());
+            let histogram = series.histograms.last();
+            // The newest of either kind.
+            let float = float.filter(|(time, _)| histogram.is_none_or(|newest| newest.0 < *time));
+            match (float, histogram) {
+                (Some((time, value)), _) if !is_stale(*value) => writer.number(&labels, *value, time),
+                (None, Some((time, histogram))) if !histogram.is_stale() => {
+                    writer.histogram(&labels, &to_prometheus(histogram), *time);
+                }
+                _ => {}
+            }
         }
         Ok(writer.finish())
     };

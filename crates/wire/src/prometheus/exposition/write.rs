@@ -1,7 +1,8 @@
 //! Samples out again, in the text or the protobuf format: what federation answers.
 //!
 //! Every family is untyped and every sample has its time, as Prometheus federates. Samples of one name should come
-//! together: each change of name begins a family. Native histograms exist in the protobuf format alone.
+//! together: each change of name begins a family. Native histograms exist in the protobuf format alone, but for those with
+//! custom buckets, which are written as the classic histograms that they stand for.
 
 use throughline_model::native_histogram::{Buckets, CUSTOM_BOUNDS_SCHEMA, NativeHistogram, ResetHint};
 use throughline_model::protobuf::{put_bytes, put_fixed64, put_number, put_varint};
@@ -12,6 +13,9 @@ use super::{Escaping, NAME_LABEL, format_float, is_legacy_label_name, is_legacy_
 const UNTYPED: u64 = 3;
 const HISTOGRAM: u64 = 4;
 const GAUGE_HISTOGRAM: u64 = 5;
+
+/// The upper bound of a classic bucket.
+const BOUND_LABEL: &str = "le";
 
 /// How samples are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,11 +80,6 @@ impl Writer {
         Writer { form, out: Vec::new(), family: None, metrics: Vec::new() }
     }
 
-    /// Whether native histograms can be written.
-    pub fn takes_histograms(&self) -> bool {
-        self.form.is_protobuf
-    }
-
     /// Writes a number. Labels are all of its series, the name among them.
     pub fn number(&mut self, labels: &[(&str, &str)], value: f64, timestamp_ms: i64) {
         self.begin(labels, UNTYPED);
@@ -93,14 +92,39 @@ impl Writer {
         }
     }
 
-    /// Writes a native histogram; nothing in the text format, which has none, and nothing of one with custom buckets,
-    /// which neither has.
+    /// Writes a native histogram; nothing of one with exponential buckets in the text format, which has none.
     pub fn histogram(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram, timestamp_ms: i64) {
-        if self.form.is_protobuf && histogram.schema != CUSTOM_BOUNDS_SCHEMA {
-            let is_gauge = histogram.reset_hint == ResetHint::Gauge;
-            self.begin(labels, if is_gauge { GAUGE_HISTOGRAM } else { HISTOGRAM });
-            self.metric(labels, 7, &histogram_message(histogram), timestamp_ms);
+        let is_custom = histogram.schema == CUSTOM_BOUNDS_SCHEMA;
+        if !self.form.is_protobuf && !is_custom {
+            return;
         }
+        let is_gauge = histogram.reset_hint == ResetHint::Gauge;
+        self.begin(labels, if is_gauge { GAUGE_HISTOGRAM } else { HISTOGRAM });
+        match (self.form.is_protobuf, is_custom) {
+            (true, true) => self.metric(labels, 7, &classic_message(histogram), timestamp_ms),
+            (true, false) => self.metric(labels, 7, &histogram_message(histogram), timestamp_ms),
+            (false, _) => self.classic_text(labels, histogram, timestamp_ms),
+        }
+    }
+
+    /// The series of a classic histogram.
+    fn classic_text(&mut self, labels: &[(&str, &str)], histogram: &NativeHistogram, timestamp_ms: i64) {
+        let name = name_of(labels);
+        let mut line = |suffix: &str, bound: Option<&str>, value: f64| {
+            let name = format!("{name}{suffix}");
+            let others = labels.iter().filter(|(label, _)| *label != NAME_LABEL && *label != BOUND_LABEL);
+            let mut labels: Vec<(&str, &str)> = vec![(NAME_LABEL, &name)];
+            labels.extend(others.copied().chain(bound.map(|bound| (BOUND_LABEL, bound))));
+            self.text(&labels, value, timestamp_ms);
+        };
+        for (bound, count) in classic_buckets(histogram) {
+            let mut text = String::new();
+            format_float(&mut text, bound);
+            line("_bucket", Some(&text), count);
+        }
+        line("_bucket", Some("+Inf"), count_of(histogram));
+        line("_sum", None, histogram.sum);
+        line("_count", None, count_of(histogram));
     }
 
     /// Everything that was written.
@@ -119,7 +143,7 @@ impl Writer {
         if !self.form.is_protobuf {
             let mut line = String::from("# TYPE ");
             put_name(&mut line, &self.form.escaping.escape(name), is_legacy_metric_name);
-            line.push_str(" untyped\n");
+            line.push_str(if code == UNTYPED { " untyped\n" } else { " histogram\n" });
             self.out.extend_from_slice(line.as_bytes());
         }
     }
@@ -192,6 +216,51 @@ fn put_quoted(out: &mut String, text: &str) {
         }
     }
     out.push('"');
+}
+
+fn count_of(histogram: &NativeHistogram) -> f64 {
+    if histogram.is_float { histogram.count_float } else { histogram.count_int as f64 }
+}
+
+/// The bounds of custom buckets with the counts up to each.
+fn classic_buckets(histogram: &NativeHistogram) -> Vec<(f64, f64)> {
+    let Buckets { spans, deltas, counts } = &histogram.positive;
+    let mut integer = 0;
+    let from_deltas = deltas.iter().map(|delta| {
+        integer += delta;
+        integer as f64
+    });
+    let mut populated = counts.iter().copied().chain(from_deltas);
+    let mut by_index = vec![0.0; histogram.custom_bounds.len()];
+    let mut index: i64 = 0;
+    for span in spans {
+        index += i64::from(span.offset);
+        for count in populated.by_ref().take(span.length as usize) {
+            if let Some(at) = usize::try_from(index).ok().and_then(|index| by_index.get_mut(index)) {
+                *at = count;
+            }
+            index += 1;
+        }
+    }
+    let mut below = 0.0;
+    let cumulative = histogram.custom_bounds.iter().zip(by_index).map(|(bound, count)| {
+        below += count;
+        (*bound, below)
+    });
+    cumulative.collect()
+}
+
+fn classic_message(histogram: &NativeHistogram) -> Vec<u8> {
+    let mut out = Vec::with_capacity(96);
+    put_fixed64(&mut out, 4, count_of(histogram).to_bits());
+    put_fixed64(&mut out, 2, histogram.sum.to_bits());
+    for (bound, count) in classic_buckets(histogram) {
+        let mut bucket = Vec::with_capacity(18);
+        put_fixed64(&mut bucket, 4, count.to_bits());
+        put_fixed64(&mut bucket, 2, bound.to_bits());
+        put_bytes(&mut out, 3, &bucket);
+    }
+    out
 }
 
 fn histogram_message(histogram: &NativeHistogram) -> Vec<u8> {
