@@ -53,7 +53,7 @@ pub const ROUTES: &[(&str, &str, &str)] = &[
     ),
     (
         "/api/throughline/v1/logs",
-        "trace span service severity contains start end limit",
+        "trace span service severity pattern contains start end limit",
         "log records, newest first; those of a trace by time",
     ),
     (

@@ -123,6 +123,7 @@ pub(crate) fn routes(loki: Loki) -> Router {
         .route("/detected_labels", get(listing::detected_labels).post(listing::detected_labels))
         .route("/detected_fields", get(query::detected_fields).post(query::detected_fields))
         .route("/detected_field/{name}/values", get(query::detected_values).post(query::detected_values))
+        .route("/delete", axum::routing::any(status::delete))
         .route("/status/buildinfo", get(status::buildinfo))
         .route("/drilldown-limits", get(status::drilldown_limits));
     let routes = Router::new()

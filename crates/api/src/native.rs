@@ -10,7 +10,7 @@ use throughline_correlate::trace_view::TraceView;
 use throughline_correlate::{spike, walk as walks};
 use throughline_model::link::LinkState;
 use throughline_model::record::{Exemplar, LogRecord, Series, TraceSummary};
-use throughline_model::{SpanId, TraceId};
+use throughline_model::{PatternId, SpanId, TraceId};
 use throughline_store::{
     Found, LogQuery, SeriesQuery, ServiceSummary, Snapshot, TimeRange, TraceData, TraceQuery, Want,
 };
@@ -205,7 +205,7 @@ pub(crate) async fn trace_logs(State(api): State<Api>, Path(id): Path<String>, p
 }
 
 pub(crate) async fn logs(State(api): State<Api>, pairs: Pairs) -> Answer {
-    let known = ["trace", "span", "service", "severity", "contains", "start", "end", "limit"];
+    let known = ["trace", "span", "service", "severity", "pattern", "contains", "start", "end", "limit"];
     let params = api.params(pairs, &known)?;
     let limit = params.limit(LOGS.0, LOGS.1)?;
     if let Some(text) = params.text("trace") {
@@ -214,6 +214,7 @@ pub(crate) async fn logs(State(api): State<Api>, pairs: Pairs) -> Answer {
             span: span_id(&params)?,
             service: params.owned("service"),
             min_severity: params.severity()?,
+            pattern: params.pattern()?,
             contains: params.owned("contains"),
             range: Some(params.range_or_all()?),
             limit,
@@ -227,6 +228,7 @@ pub(crate) async fn logs(State(api): State<Api>, pairs: Pairs) -> Answer {
         range: params.range(HOUR_NS)?,
         service: params.owned("service"),
         min_severity: params.severity()?,
+        pattern: params.pattern()?,
         contains: params.owned("contains"),
         limit,
     };
@@ -242,6 +244,7 @@ struct LogFilter {
     span: Option<SpanId>,
     service: Option<String>,
     min_severity: u8,
+    pattern: Option<PatternId>,
     contains: Option<String>,
     range: Option<TimeRange>,
     limit: usize,
@@ -252,7 +255,8 @@ impl LogFilter {
         let text = || log.body.as_str().map_or_else(|| log.body.to_string(), str::to_owned);
         self.span.is_none_or(|span| log.span_id == Some(span))
             && self.service.as_ref().is_none_or(|service| *service == log.service)
-            && log.severity_number >= self.min_severity
+            && log.level.severity(log.severity_number) >= self.min_severity
+            && self.pattern.is_none_or(|pattern| log.pattern_id == Some(pattern))
             && self.range.is_none_or(|range| range.contains(log.time))
             && self.contains.as_ref().is_none_or(|words| text().contains(words.as_str()))
     }

@@ -7,7 +7,7 @@
 use std::str::FromStr;
 
 use throughline_correlate::units::{parse_duration, parse_rfc3339};
-use throughline_model::TraceId;
+use throughline_model::{PatternId, TraceId};
 use throughline_store::{TimeRange, Want};
 
 use crate::failure::Failure;
@@ -147,6 +147,14 @@ impl Params {
                 format!("severity={text:?} is neither a number from 0 to 24 nor one of {}", names.join(", "));
             Failure::parameter("severity", message)
         })
+    }
+
+    /// The id of a pattern, as `patterns` shows it.
+    pub fn pattern(&self) -> Result<Option<PatternId>, Failure> {
+        let Some(text) = self.text("pattern") else { return Ok(None) };
+        let message =
+            || format!("pattern={text:?} is no id of a pattern: 16 hex digits, as patterns shows them");
+        PatternId::parse(text).map(Some).ok_or_else(|| Failure::parameter("pattern", message()))
     }
 
     /// `status`: whether the span's status is error.

@@ -303,3 +303,34 @@ fn new_lines_are_followed() {
     let second = next();
     assert_eq!(values(&second), [json!([time, "new"])], "{second}");
 }
+
+#[test]
+fn lines_are_not_deleted_one_by_one() {
+    let served = Served::new(fill);
+    let (status, text) = served.get_text("/loki/api/v1/delete?query=%7Bapp%3D%22cart%22%7D");
+    assert_eq!(status, 403, "{text}");
+    assert!(text.contains("throughline.retention.age"), "{text}");
+}
+
+/// The native API asks for pushed lines as for others: by a level that only their text says, and by pattern.
+#[test]
+fn pushed_lines_are_found_by_level_and_pattern() {
+    both(|served| {
+        let window = "service=cart&start=-10m&end=now";
+        let logs = |filter: &str| served.ask(&format!("logs?{window}&{filter}")).1["logs"].clone();
+        let errors = logs("severity=error");
+        let bodies: Vec<&Value> = errors.as_array().expect("a list").iter().map(|log| &log["body"]).collect();
+        assert_eq!(bodies, [&json!("level=error msg=\"added item 8\" took=5ms")]);
+        let found = served.ask(&format!("patterns?{window}")).1["patterns"].clone();
+        assert!(!found.as_array().expect("a list").is_empty());
+        for pattern in found.as_array().expect("a list") {
+            let id = pattern["id"].as_str().expect("an id");
+            let of_pattern = logs(&format!("pattern={id}"));
+            let of_pattern = of_pattern.as_array().expect("a list");
+            assert_eq!(json!(of_pattern.len()), pattern["count"], "{pattern}");
+            assert!(of_pattern.iter().all(|log| log["pattern_id"] == pattern["id"]));
+        }
+        assert_eq!(logs("pattern=0000000000000001"), json!([]));
+        assert_eq!(served.ask("logs?pattern=x").0, 400);
+    });
+}

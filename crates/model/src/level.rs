@@ -61,6 +61,25 @@ impl Level {
         }
     }
 
+    /// The lowest of OTLP's severity numbers that say as much; 0 where the record does not say.
+    pub fn lowest_severity(self) -> u8 {
+        match self {
+            Level::Unknown => 0,
+            Level::Trace => 1,
+            Level::Debug => 5,
+            Level::Info => 9,
+            Level::Warn => 13,
+            Level::Error => 17,
+            Level::Critical | Level::Fatal => 21,
+        }
+    }
+
+    /// How severe a record is in OTLP's numbers: as it says itself, or else at least as its level does.
+    #[inline]
+    pub fn severity(self, number: u8) -> u8 {
+        if number > 0 { number } else { self.lowest_severity() }
+    }
+
     /// The name, as it stands in labels and answers.
     pub fn name(self) -> &'static str {
         match self {

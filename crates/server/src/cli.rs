@@ -217,6 +217,9 @@ pub struct LogsArgs {
     /// At least this severity: a number, or trace, debug, info, warn, error, fatal
     #[arg(long)]
     pub severity: Option<String>,
+    /// Those of this pattern, as `patterns` shows its id
+    #[arg(long, value_name = "ID")]
+    pub pattern: Option<String>,
     /// The body contains this text
     #[arg(long, value_name = "TEXT")]
     pub contains: Option<String>,

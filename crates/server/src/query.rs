@@ -197,6 +197,7 @@ fn logs(args: LogsArgs) -> Result<ExitCode> {
         ("span", args.span),
         ("service", args.service),
         ("severity", args.severity),
+        ("pattern", args.pattern),
         ("contains", args.contains),
         ("limit", args.limit.map(|limit| limit.to_string())),
         start,

@@ -9,12 +9,13 @@ pub mod parts;
 pub(crate) mod rows;
 pub(crate) mod summary;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use throughline_model::link::LinkState;
 use throughline_model::record::{Exemplar, LogRecord, Point, Series, Span, TraceSummary};
-use throughline_model::{Signal, TraceId};
+use throughline_model::{PatternId, Signal, TraceId};
 
 use crate::block::Block;
 use crate::error::Error;
@@ -121,8 +122,10 @@ pub struct LogQuery {
     pub range: TimeRange,
     /// The record's service.
     pub service: Option<String>,
-    /// At least this severity number; 0 takes all.
+    /// At least this severity number; 0 takes all. A record without a number has that of its level.
     pub min_severity: u8,
+    /// The record has this pattern.
+    pub pattern: Option<PatternId>,
     /// The body contains this text.
     pub contains: Option<String>,
     /// At most so many records.
@@ -352,13 +355,17 @@ impl Snapshot {
             found.items.truncate(query.limit);
             found.partial.push(format!("{over} exemplars over the limit of {} are left out", query.limit));
         }
+        let mut unknown = BTreeSet::new();
         for exemplar in &mut found.items {
-            exemplar.link = Some(match (&exemplar.trace_id, &exemplar.trace_id_original) {
-                (Some(id), _) => self.link_state(*id)?,
-                (None, Some(form)) => LinkState::Malformed { form: form.clone() },
-                (None, None) => LinkState::Malformed { form: String::new() },
-            });
+            exemplar.link = match (&exemplar.trace_id, &exemplar.trace_id_original) {
+                // Where the trace may be cannot be read, nothing is known of it, and that is said.
+                (Some(id), _) => self.link_state(*id).map_err(|error| unknown.insert(error.to_string())).ok(),
+                (None, Some(form)) => Some(LinkState::Malformed { form: form.clone() }),
+                (None, None) => Some(LinkState::Malformed { form: String::new() }),
+            };
         }
+        unknown.retain(|error| !found.partial.contains(error));
+        found.partial.extend(unknown);
         Ok(found)
     }
 

@@ -208,8 +208,14 @@ impl Rig {
 pub fn stored(snapshot: &Snapshot) -> BTreeMap<(Signal, u64), usize> {
     let mut found = BTreeMap::new();
     let mut count = |signal: Signal, n: u64| *found.entry((signal, n)).or_insert(0) += 1;
-    let query =
-        LogQuery { range: TimeRange::ALL, service: None, min_severity: 0, contains: None, limit: usize::MAX };
+    let query = LogQuery {
+        range: TimeRange::ALL,
+        service: None,
+        min_severity: 0,
+        pattern: None,
+        contains: None,
+        limit: usize::MAX,
+    };
     for log in snapshot.search_logs(&query).expect("logs").items {
         let body = log.body.as_str().expect("text").to_owned();
         let number = body.split(' ').nth(1).expect("a number");

@@ -58,8 +58,14 @@ fn patterns(snapshot: &Snapshot, query: &PatternQuery) -> Vec<Pattern> {
 
 /// The pattern id of every line, by its body.
 fn ids(snapshot: &Snapshot) -> Vec<(String, Option<PatternId>)> {
-    let query =
-        LogQuery { range: TimeRange::ALL, service: None, min_severity: 0, contains: None, limit: usize::MAX };
+    let query = LogQuery {
+        range: TimeRange::ALL,
+        service: None,
+        min_severity: 0,
+        pattern: None,
+        contains: None,
+        limit: usize::MAX,
+    };
     let found = snapshot.search_logs(&query).expect("logs").items;
     let mut ids: Vec<_> = found.iter().map(|log| (log.body.to_string(), log.pattern_id)).collect();
     ids.sort();

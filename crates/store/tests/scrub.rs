@@ -58,8 +58,14 @@ fn a_byte_that_goes_bad_is_found_in_one_round() {
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         assert!(status.notices.iter().any(|notice| notice.text.contains(&name)), "{:?}", status.notices);
         assert!(!status.read.ready);
-        let query =
-            LogQuery { range: TimeRange::ALL, service: None, min_severity: 0, contains: None, limit: 1_000 };
+        let query = LogQuery {
+            range: TimeRange::ALL,
+            service: None,
+            min_severity: 0,
+            pattern: None,
+            contains: None,
+            limit: 1_000,
+        };
         let found = rig.engine.snapshot().search_logs(&query).expect("an answer");
         assert!(found.partial.iter().any(|text| text.contains("is damaged")), "{:?}", found.partial);
         assert!(!found.items.is_empty(), "the other block's records are there");

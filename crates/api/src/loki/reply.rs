@@ -30,6 +30,10 @@ impl Refusal {
         Refusal { status: StatusCode::BAD_REQUEST, message: message.into() }
     }
 
+    pub(super) fn forbidden(message: impl Into<String>) -> Refusal {
+        Refusal { status: StatusCode::FORBIDDEN, message: message.into() }
+    }
+
     pub(super) fn exec(error: &ExecError) -> Refusal {
         let status = match error {
             ExecError::TimedOut => StatusCode::GATEWAY_TIMEOUT,

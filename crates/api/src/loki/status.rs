@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::Loki;
-use super::reply::bare;
+use super::reply::{Refusal, bare};
 
 /// The version of Loki whose API and language this is; clients choose features by it.
 const LOKI_VERSION: &str = "3.8.0";
@@ -27,6 +27,14 @@ pub(super) async fn buildinfo() -> Response {
         "buildDate": "",
         "goVersion": "",
     }))
+}
+
+/// Deletion of single lines, which there is none of: blocks are immutable.
+pub(super) async fn delete() -> Response {
+    Refusal::forbidden(
+        "deletion is not available: log lines go when their retention is over (throughline.retention.age), not one by one",
+    )
+    .into_response()
 }
 
 pub(super) async fn drilldown_limits(State(loki): State<Loki>) -> Response {

@@ -132,7 +132,7 @@ impl Bench {
 
     pub fn records(&self) -> Vec<LogRecord> {
         let (range, limit) = (TimeRange::ALL, 1_000_000);
-        let query = LogQuery { range, service: None, min_severity: 0, contains: None, limit };
+        let query = LogQuery { range, service: None, min_severity: 0, pattern: None, contains: None, limit };
         self.store.snapshot().search_logs(&query).expect("readable").items
     }
 

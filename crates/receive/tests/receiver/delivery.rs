@@ -93,7 +93,14 @@ async fn acknowledged_records_are_visible_at_once() {
         let line = format!("order {n} placed");
         assert_eq!(client.export(Signal::Logs, &logs(&[&line])).await.grpc_status(), 0);
         let contains = Some(line.clone());
-        let query = LogQuery { range: TimeRange::ALL, service: None, min_severity: 0, contains, limit: 10 };
+        let query = LogQuery {
+            range: TimeRange::ALL,
+            service: None,
+            min_severity: 0,
+            pattern: None,
+            contains,
+            limit: 10,
+        };
         let found = server.store.snapshot().search_logs(&query).expect("readable").items;
         assert_eq!(found.len(), 1, "{line}");
     }

@@ -38,7 +38,8 @@ fn check(answer: &Answer, status: u16, says: &str) {
 
 fn stored(running: &Running) -> Vec<LogRecord> {
     let range = TimeRange::ALL;
-    let query = LogQuery { range, service: None, min_severity: 0, contains: None, limit: 1_000 };
+    let query =
+        LogQuery { range, service: None, min_severity: 0, pattern: None, contains: None, limit: 1_000 };
     running.store.snapshot().search_logs(&query).expect("read").items
 }
 

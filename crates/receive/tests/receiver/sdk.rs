@@ -50,8 +50,14 @@ fn check_stored(store: &Store, trace_id: TraceId, service: &str) {
     assert_eq!(bodies, ["card refused"], "the log record leads from the trace");
 
     let range = TimeRange::ALL;
-    let query =
-        LogQuery { range, service: Some(service.into()), min_severity: 17, contains: None, limit: 10 };
+    let query = LogQuery {
+        range,
+        service: Some(service.into()),
+        min_severity: 17,
+        pattern: None,
+        contains: None,
+        limit: 10,
+    };
     let logs = snapshot.search_logs(&query).expect("readable").items;
     assert_eq!(logs.len(), 1);
     assert_eq!((logs[0].trace_id, logs[0].span_id), (Some(trace_id), Some(child.span_id)));

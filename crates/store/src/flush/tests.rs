@@ -98,6 +98,7 @@ pub(crate) fn assert_same(expected: &Snapshot, found: &Snapshot, ids: &[TraceId]
         range: TimeRange::ALL,
         service: Some(service.service.clone()),
         min_severity: 13,
+        pattern: None,
         contains: None,
         limit: 50,
     };

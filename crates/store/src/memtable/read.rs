@@ -11,8 +11,9 @@ use throughline_model::batch::{
     point, span,
 };
 use throughline_model::record::{Exemplar, LogRecord, Point};
-use throughline_model::{Signal, TraceId};
+use throughline_model::{Level, Signal, TraceId};
 
+use super::patterns::pattern_of;
 use super::{MiniBatch, SeriesEntry, Shared};
 use crate::snapshot::merge::{SeriesList, SeriesPoints, TraceHits};
 use crate::snapshot::summary::TraceParts;
@@ -221,13 +222,15 @@ impl MemtableView {
             }
             let times = column_time(rows, log::TIME).values();
             let severities = column_number::<UInt8Type>(rows, log::SEVERITY_NUMBER).values();
+            let levels = column_number::<UInt8Type>(rows, log::LEVEL).values();
             let bodies = column_text(rows, log::BODY);
             let finder = query.contains.as_deref().map(memchr::memmem::Finder::new);
-            for (row, (time, severity)) in times.iter().zip(severities).enumerate() {
+            for (row, ((time, severity), level)) in times.iter().zip(severities).zip(levels).enumerate() {
                 let hit = query.range.contains(*time)
-                    && *severity >= query.min_severity
+                    && Level::from_code(*level).severity(*severity) >= query.min_severity
                     && has_key(rows, log::SERVICE, row, &services)
-                    && finder.as_ref().is_none_or(|text| text.find(bodies.value(row).as_bytes()).is_some());
+                    && finder.as_ref().is_none_or(|text| text.find(bodies.value(row).as_bytes()).is_some())
+                    && query.pattern.is_none_or(|id| pattern_of(rows, row, self.learner()) == Some(id));
                 if hit {
                     newest.push(Reverse((*time, number, row)));
                     if newest.len() > query.limit {

@@ -126,6 +126,7 @@ fn ask_snapshot(snapshot: &Snapshot, block: &Block) -> usize {
             range,
             service: service.map(str::to_owned),
             min_severity: u8::from(service.is_some()),
+            pattern: service.map(|_| throughline_model::PatternId(1)),
             contains: contains.map(str::to_owned),
             limit: LIMIT,
         };

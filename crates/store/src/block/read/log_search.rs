@@ -9,9 +9,10 @@ use std::ops::Range;
 
 use ahash::AHashMap as HashMap;
 use memchr::memmem::Finder;
+use throughline_model::Level;
 use throughline_model::record::LogRecord;
 
-use super::search::{overlaps_number, overlaps_text};
+use super::search::{has_values, overlaps_number, overlaps_text};
 use super::{Block, Columns, TableReader};
 use crate::block::Table;
 use crate::block::bodies::PLACEHOLDER;
@@ -193,8 +194,10 @@ impl Block {
             return Ok(*known);
         }
         let (meta, query) = (table.group(group), groups.query);
+        let min_level = Level::from_severity(query.min_severity);
         let may_match = overlaps_text(meta, "service", query.service.as_deref())
-            && overlaps_number(meta, "severity_number", i64::from(query.min_severity), i64::MAX)
+            && (overlaps_number(meta, "severity_number", i64::from(query.min_severity), i64::MAX)
+                || has_values(meta, "level") && overlaps_number(meta, "level", min_level as i64, i64::MAX))
             && self.index().may_contain_tokens(group, &groups.needles)?;
         groups.may_match.insert(group, may_match);
         Ok(may_match)
@@ -211,15 +214,20 @@ impl Block {
         let query = groups.query;
         let mut rows: Vec<u32> = page.rows.clone().collect();
         if query.min_severity > 0 {
-            self.keep(&mut rows, "severity_number", |columns, row| {
-                columns.u8("severity_number", row) >= query.min_severity
+            self.keep(&mut rows, &["severity_number", "level"], |columns, row| {
+                columns.level(row).severity(columns.u8("severity_number", row)) >= query.min_severity
+            })?;
+        }
+        if let Some(pattern) = query.pattern {
+            self.keep(&mut rows, &["service", "pattern"], |columns, row| {
+                self.pattern_id(columns, row) == Some(pattern)
             })?;
         }
         if groups.text.is_some() {
             self.keep_with_text(table, page, &mut rows, groups)?;
         }
         if let Some(service) = query.service.as_deref().filter(|_| page.newest.is_none()) {
-            self.keep(&mut rows, "service", |columns, row| columns.text("service", row) == Some(service))?;
+            self.keep(&mut rows, &["service"], |columns, row| columns.text("service", row) == Some(service))?;
         }
         let mut rows = rows.iter();
         for batch in self.pick(Table::Logs, rows.as_slice(), Some(&["time"]))? {
@@ -234,18 +242,18 @@ impl Block {
         Ok(())
     }
 
-    /// Keeps the rows of which a column has a wanted value.
+    /// Keeps the rows of which columns have wanted values.
     fn keep(
         &self,
         rows: &mut Vec<u32>,
-        column: &str,
+        columns: &[&str],
         is_wanted: impl Fn(&Columns<'_>, usize) -> bool,
     ) -> Result<(), Error> {
         if rows.is_empty() {
             return Ok(());
         }
         let mut mask = Vec::with_capacity(rows.len());
-        for batch in self.pick(Table::Logs, rows, Some(&[column]))? {
+        for batch in self.pick(Table::Logs, rows, Some(columns))? {
             let columns = Columns::new(&batch);
             mask.extend((0..batch.num_rows()).map(|row| is_wanted(&columns, row)));
         }

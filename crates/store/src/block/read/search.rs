@@ -45,6 +45,13 @@ pub(super) fn overlaps_number(group: &RowGroupMetaData, column: &str, least: i64
     }
 }
 
+/// Whether a column may have a value in some row.
+pub(super) fn has_values(group: &RowGroupMetaData, column: &str) -> bool {
+    let all = u64::try_from(group.num_rows()).unwrap_or(u64::MAX);
+    let of = group.columns().iter().find(|of| of.column_descr().name() == column);
+    of.is_some_and(|of| of.statistics().and_then(Statistics::null_count_opt) != Some(all))
+}
+
 /// For each row of a text column, whether it is the wanted one.
 pub(super) fn text_is(columns: &Columns<'_>, name: &str, wanted: &str) -> Vec<bool> {
     if let Some((keys, values)) = columns.dictionary(name) {
