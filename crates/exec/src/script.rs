@@ -10,6 +10,35 @@ pub use reader::{POINTS_MAX, Reader};
 use crate::duration::duration_ms;
 use crate::series::is_stale;
 
+/// A command of a script and the lines that belong to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block<'a> {
+    /// The line of the command, from one.
+    pub line: usize,
+    /// The command.
+    pub command: &'a str,
+    /// What belongs to it, with the number of each line.
+    pub lines: Vec<(usize, &'a str)>,
+}
+
+/// Cuts a script into its commands: a command begins at the margin, what belongs to it is indented. Empty lines and those that begin
+/// with `#` are left out.
+#[must_use]
+pub fn blocks(text: &str) -> Vec<Block<'_>> {
+    let mut blocks: Vec<Block<'_>> = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        let (line, trimmed) = (line, line.trim());
+        if trimmed.is_empty() || trimmed.starts_with('#') {
+            continue;
+        }
+        match blocks.last_mut() {
+            Some(block) if line.starts_with([' ', '\t']) => block.lines.push((at + 1, trimmed)),
+            _ => blocks.push(Block { line: at + 1, command: trimmed, lines: Vec::new() }),
+        }
+    }
+    blocks
+}
+
 /// Relative difference up to which floats are equal.
 const TOLERANCE: f64 = 1e-6;
 

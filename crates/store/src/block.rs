@@ -41,8 +41,8 @@ use crate::disk::Disk;
 use crate::error::Error;
 
 pub use bodies::PLACEHOLDER;
-pub(crate) use read::Columns;
 pub use read::{Block, Footers, text_in_pattern};
+pub(crate) use read::{BlockSpans, Columns};
 pub(crate) use shred::COLUMN_PREFIX;
 pub use tables::Table;
 

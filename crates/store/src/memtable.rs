@@ -13,6 +13,7 @@ pub(crate) mod patterns;
 pub(crate) mod read;
 mod seen;
 mod services;
+mod span_scan;
 
 use ahash::AHashMap as HashMap;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use seen::Seen;
 use services::{Counted, PieceCounts};
 
 pub use read::MemtableView;
+pub(crate) use span_scan::MemtableSpans;
 
 /// Mini-batches are put together with their neighbour up to so many rows: exporters send 512 by default, and copying
 /// those once more would cost more than it saves a look-up.

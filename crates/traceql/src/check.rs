@@ -26,6 +26,22 @@ pub enum CheckError {
     Unsupported(String),
 }
 
+impl CheckError {
+    /// What is wrong, without what kind of error it is.
+    pub(crate) fn what(&self) -> String {
+        match self {
+            CheckError::Invalid(message) => message.clone(),
+            unsupported => unsupported.to_string(),
+        }
+    }
+
+    /// The part of the query that it is about, as it is printed: what it quotes first.
+    pub(crate) fn part(&self) -> &str {
+        let (CheckError::Invalid(message) | CheckError::Unsupported(message)) = self;
+        message.split('`').nth(1).unwrap_or_default()
+    }
+}
+
 type Checked<T> = Result<T, CheckError>;
 
 fn invalid<T>(message: impl Into<String>) -> Checked<T> {

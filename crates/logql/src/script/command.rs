@@ -65,18 +65,7 @@ pub struct LinesAsked {
 
 /// Reads a script. What cannot be read is in its place among the commands, so that the rest can be run.
 pub fn commands(text: &str) -> Vec<Result<Command, ScriptError>> {
-    let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line));
-    let mut lines =
-        lines.filter(|(_, line)| !line.trim().is_empty() && !line.trim_start().starts_with('#')).peekable();
-    let mut commands = Vec::new();
-    while let Some((line, command)) = lines.next() {
-        let mut block = Vec::new();
-        while let Some((line, text)) = lines.next_if(|(_, line)| line.starts_with([' ', '\t'])) {
-            block.push((line, text.trim()));
-        }
-        commands.push(read(line, command.trim(), &block));
-    }
-    commands
+    script::blocks(text).iter().map(|block| read(block.line, block.command, &block.lines)).collect()
 }
 
 fn read(line: usize, command: &str, block: &[(usize, &str)]) -> Result<Command, ScriptError> {

@@ -14,9 +14,11 @@ mod picked;
 mod plausible;
 mod search;
 mod services;
+mod span_scan;
 mod table;
 mod trace;
 mod values;
+mod whole;
 
 use std::ops::Range;
 use std::path::Path;
@@ -38,6 +40,7 @@ pub use footers::Footers;
 use layout::Layout;
 pub use log_search::text_in_pattern;
 pub(crate) use picked::picked_of;
+pub(crate) use span_scan::BlockSpans;
 pub(crate) use table::TableReader;
 
 /// An open block.

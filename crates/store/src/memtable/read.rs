@@ -133,7 +133,7 @@ impl MemtableView {
     }
 
     /// Whether anything of a trace may be here; `false` is certain.
-    fn may_know(&self, fingerprint: u64) -> bool {
+    pub(super) fn may_know(&self, fingerprint: u64) -> bool {
         self.contents.seen.may_contain(fingerprint)
     }
 

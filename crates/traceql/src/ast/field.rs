@@ -52,7 +52,7 @@ pub struct Attribute {
 }
 
 /// Where an attribute is looked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// Of the span, else of its resource.
     Any,
@@ -323,7 +323,7 @@ impl FieldOp {
 macro_rules! intrinsics {
     ($($variant:ident $old:expr, $scoped:expr, $field_type:ident, $doc:literal;)*) => {
         /// What every span has, or may have, besides attributes.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Intrinsic {
             $(#[doc = $doc] $variant,)*
         }

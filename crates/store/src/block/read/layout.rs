@@ -13,6 +13,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMeta
 
 use super::picked::{Chunk, Keys, column};
 use super::values::Form;
+use super::whole::WholeColumn;
 use crate::block::checksums::{CheckedFile, Windows};
 use crate::error::Error;
 
@@ -242,6 +243,37 @@ impl Layout {
         let bytes = |offset: u32, n: u32| windows.part(start_of(offset), n as usize).unwrap_or_default();
         let parts = parts.map(|(first_row, offset, n)| (first_row, bytes(offset, n))).collect();
         Ok(read(Chunk { parts, codec: place.codec, plain_bytes: place.plain_bytes as usize }))
+    }
+
+    /// A column of a row group whole: the field and its values, which are none where no row has any. None where there is no
+    /// such column, or it is of a kind that only the library reads.
+    pub(super) fn whole(
+        &self,
+        file: &CheckedFile,
+        group: usize,
+        name: &str,
+    ) -> Result<Option<(FieldRef, Option<WholeColumn>)>, Error> {
+        let Some(at) = self.columns.iter().position(|column| column.field.name() == name) else {
+            return Ok(None);
+        };
+        let (Some(column), Some(place), Some(n_rows)) =
+            (self.columns.get(at), self.places.get(group * self.columns.len() + at), self.group_rows(group))
+        else {
+            return Ok(None);
+        };
+        if place.is_null {
+            return Ok(Some((Arc::clone(&column.field), None)));
+        }
+        let bytes = file.read(place.start, place.n_bytes as usize)?;
+        let chunk =
+            Chunk { parts: vec![(0, &*bytes)], codec: place.codec, plain_bytes: place.plain_bytes as usize };
+        let whole = chunk.whole(column, n_rows.len()).filter(|whole| whole.len() == n_rows.len());
+        Ok(whole.map(|whole| (Arc::clone(&column.field), Some(whole))))
+    }
+
+    /// Whether there is a column of this name.
+    pub(super) fn has_column(&self, name: &str) -> bool {
+        self.columns.iter().any(|column| column.field.name() == name)
     }
 
     /// The rows of a row group.

@@ -286,7 +286,7 @@ const LENGTHS_MAX: usize = 1 << 20;
 
 /// Calls `visit` with the number and the value of each of so many integers, which are packed differences to their
 /// neighbour, and leaves what follows them.
-fn walk_deltas(
+pub(super) fn walk_deltas(
     page: &mut &[u8],
     n_values: usize,
     mut visit: impl FnMut(usize, i64) -> Option<()>,

@@ -1,0 +1,395 @@
+//! Spans as TraceQL sees them, from the request's bytes to the answers of queries: out of a memtable, out of blocks, and out of both,
+//! where traces lie in several places.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+use throughline_exec::{Budget, Cancellation, ExecError, Limits};
+use throughline_model::Signal;
+use throughline_scan::traces::StoredTraces;
+use throughline_store::block::Block;
+use throughline_store::flush::{BlockOptions, write_blocks};
+use throughline_store::memtable::Memtable;
+use throughline_store::{SimDisk, Snapshot};
+use throughline_traceql::{
+    Engine, EvalError, FoundTrace, MetricSeries, MetricsParams, SearchParams, Value, checked,
+};
+use throughline_wire::{DecodeContext, DecodeLimits, Encoding};
+
+const BASE_NS: i64 = 1_795_176_000_000_000_000;
+const SECOND: i64 = 1_000_000_000;
+const TRACES: i64 = 60;
+
+fn attribute(key: &str, value: Json) -> Json {
+    let kind = match &value {
+        Json::String(_) => "stringValue",
+        Json::Bool(_) => "boolValue",
+        Json::Number(number) if number.is_i64() => "intValue",
+        Json::Number(_) => "doubleValue",
+        _ => return json!({"key": key, "value": value}),
+    };
+    json!({"key": key, "value": {kind: value}})
+}
+
+fn id(trace: i64) -> String {
+    format!("{trace:032x}")
+}
+
+/// One span of a trace: `number` is its id, from one.
+fn span(trace: i64, number: i64, parent: Option<i64>, name: &str, extra: Json) -> Json {
+    let start = BASE_NS + trace * SECOND + number * 1_000_000;
+    let mut span = json!({
+        "traceId": id(trace),
+        "spanId": format!("{:016x}", trace * 100 + number),
+        "parentSpanId": parent.map(|parent| format!("{:016x}", trace * 100 + parent)).unwrap_or_default(),
+        "name": name,
+        "kind": 1,
+        "startTimeUnixNano": start.to_string(),
+        "endTimeUnixNano": (start + number * 10_000_000).to_string(),
+    });
+    if let (Some(span), Json::Object(extra)) = (span.as_object_mut(), extra) {
+        span.extend(extra);
+    }
+    span
+}
+
+/// Traces of three services: a root, two children, and in every fifth trace an error below them, sent by service.
+fn requests() -> Vec<Json> {
+    let mut by_service: [(&str, Vec<Json>); 3] =
+        [("web", Vec::new()), ("cart", Vec::new()), ("db", Vec::new())];
+    for trace in 1..=TRACES {
+        let [web, cart, db] = &mut by_service;
+        let route = format!("/items/{}", trace % 7);
+        web.1.push(span(
+            trace,
+            1,
+            None,
+            "GET /items",
+            json!({
+                "kind": 2,
+                "attributes": [
+                    attribute("http.route", json!(route)),
+                    attribute("http.status_code", json!(if trace % 5 == 0 { 500 } else { 200 })),
+                    attribute(&format!("rare.{trace}"), json!(trace)),
+                ],
+            }),
+        ));
+        cart.1.push(span(trace, 2, Some(1), "add", json!({
+            "attributes": [attribute("items", json!(trace)), {"key": "tags", "value": {"arrayValue": {"values": [
+                {"stringValue": "a"}, {"stringValue": format!("t{}", trace % 3)}]}}}],
+            "links": [{"traceId": id(trace % 10 + 1), "spanId": "00000000000000ff", "attributes": [attribute("why", json!("retry"))]}],
+        })));
+        db.1.push(span(trace, 3, Some(2), "SELECT", json!({
+            "kind": 3,
+            "attributes": [attribute("db.share", json!(0.5)), attribute("db.cached", json!(trace % 2 == 0))],
+        })));
+        if trace % 5 == 0 {
+            db.1.push(span(trace, 4, Some(3), "fsync", json!({
+                "status": {"code": 2, "message": "disk full"},
+                "events": [{"timeUnixNano": (BASE_NS + trace * SECOND + 5_000_000).to_string(), "name": "exception",
+                            "attributes": [attribute("exception.type", json!("IoError"))]}],
+            })));
+        }
+    }
+    let resource = |service: &str| {
+        json!({"attributes": [
+        attribute("service.name", json!(service)), attribute("host.name", json!(format!("{service}-1")))]})
+    };
+    let request = |service: &str, spans: &[Json]| {
+        json!({"resourceSpans": [{
+            "resource": resource(service),
+            "scopeSpans": [{"scope": {"name": "lib", "version": "1.2", "attributes": [attribute("lang", json!("rust"))]}, "spans": spans}],
+        }]})
+    };
+    by_service
+        .iter()
+        .flat_map(|(service, spans)| {
+            spans.chunks(25).map(|spans| request(service, spans)).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn memtable(requests: &[Json]) -> Arc<Memtable> {
+    let memtable = Arc::new(Memtable::new());
+    for request in requests {
+        let limits = DecodeLimits::with_retention(86_400 * SECOND);
+        let context = DecodeContext { received_at: BASE_NS + 600 * SECOND, limits };
+        let decoded = throughline_wire::decode(
+            Signal::Traces,
+            Encoding::Json,
+            request.to_string().as_bytes(),
+            &context,
+        );
+        let decoded = decoded.expect("decodes");
+        assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);
+        memtable.insert(decoded.batch, context.received_at);
+    }
+    memtable
+}
+
+fn blocks(memtable: &Memtable, disk: &SimDisk, next: &mut u64) -> Vec<Arc<Block>> {
+    let options = BlockOptions { partition_ns: 1_000 * 3_600 * SECOND };
+    let metas = write_blocks(disk, Path::new("data"), memtable, next, &options).expect("a block");
+    let open = |meta| Arc::new(Block::open(disk, Path::new("data"), meta).expect("a block"));
+    metas.into_iter().map(open).collect()
+}
+
+/// The same spans in memory, in a block, in two blocks, and partly in a block and partly in memory.
+fn sources() -> Vec<(&'static str, StoredTraces)> {
+    let all = requests();
+    let part = |rest: usize| -> Vec<Json> {
+        all.iter().enumerate().filter(|(at, _)| at % 2 == rest).map(|(_, request)| request.clone()).collect()
+    };
+    let disk = SimDisk::new(1);
+    let mut next = 1;
+    let one = blocks(&memtable(&all), &disk, &mut next);
+    let first = blocks(&memtable(&part(0)), &disk, &mut next);
+    let second = blocks(&memtable(&part(1)), &disk, &mut next);
+    let two: Vec<Arc<Block>> = first.iter().chain(&second).cloned().collect();
+    let snapshot = |memtables: Vec<&Arc<Memtable>>, blocks: &[Arc<Block>]| {
+        let views = memtables.iter().map(|memtable| memtable.view()).collect();
+        StoredTraces::new(Snapshot::new(views, Arc::new(blocks.to_vec()), Arc::default(), BASE_NS))
+    };
+    vec![
+        ("a memtable", snapshot(vec![&memtable(&all)], &[])),
+        ("two memtables", snapshot(vec![&memtable(&part(0)), &memtable(&part(1))], &[])),
+        ("a block", snapshot(Vec::new(), &one)),
+        ("two blocks", snapshot(Vec::new(), &two)),
+        ("a block and a memtable", snapshot(vec![&memtable(&part(1))], &first)),
+    ]
+}
+
+fn params(limit: usize) -> SearchParams {
+    SearchParams { start_ns: BASE_NS, end_ns: BASE_NS + 600 * SECOND, limit, spans_per_set: 0 }
+}
+
+fn search(source: &StoredTraces, query: &str, params: &SearchParams) -> Vec<FoundTrace> {
+    let tree = checked(query).unwrap_or_else(|error| panic!("{query}: {error}"));
+    let answer = Engine.search(&tree, params, source, &Budget::unlimited());
+    let answer = answer.unwrap_or_else(|error| panic!("{query}: {error}"));
+    assert_eq!(source.partial(), Vec::<String>::new(), "{query}");
+    answer.traces
+}
+
+fn metrics(source: &StoredTraces, query: &str, step_ns: i64) -> Vec<MetricSeries> {
+    let tree = checked(query).unwrap_or_else(|error| panic!("{query}: {error}"));
+    let params = MetricsParams {
+        start_ns: BASE_NS,
+        end_ns: BASE_NS + 100 * SECOND,
+        step_ns,
+        exemplars: 10,
+        series_max: 0,
+    };
+    let answer = Engine.metrics(&tree, &params, source, &Budget::unlimited());
+    answer.unwrap_or_else(|error| panic!("{query}: {error}")).series
+}
+
+#[test]
+fn spans_are_found_wherever_they_lie() {
+    for (name, source) in sources() {
+        for (query, traces, spans) in [
+            ("{}", 60, 192),
+            ("{ name = \"SELECT\" }", 60, 60),
+            ("{ span.http.status_code = 500 }", 12, 12),
+            ("{ .http.route =~ \"/items/[12]\" && kind = server }", 18, 18),
+            ("{ span.rare.17 = 17 }", 1, 1),
+            ("{ span.rare.61 != nil }", 0, 0),
+            ("{ resource.host.name = \"db-1\" && status = error }", 12, 12),
+            ("{ statusMessage =~ \"disk.*\" }", 12, 12),
+            ("{ duration >= 40ms }", 12, 12),
+            ("{ span.tags = \"t2\" }", 20, 20),
+            ("{ span.db.share = 0.5 && span.db.cached }", 30, 30),
+            ("{ event:name = \"exception\" && event.exception.type = \"IoError\" }", 12, 12),
+            ("{ event:timeSinceStart = 1ms }", 12, 12),
+            ("{ link.why = \"retry\" && link:traceID = \"0000000000000000000000000000000a\" }", 6, 6),
+            (
+                "{ instrumentation:name = \"lib\" && instrumentation.lang = \"rust\" && span:childCount = 0 }",
+                60,
+                60,
+            ),
+            ("{ rootServiceName = \"web\" && resource.service.name = \"cart\" }", 60, 60),
+            ("{ traceDuration > 40ms }", 12, 48),
+            ("{ span:parentID = \"0000000000000065\" }", 1, 1),
+            ("{ nestedSetParent < 0 }", 60, 60),
+            ("{ nestedSetLeft = 4 }", 12, 12),
+            ("{ status = error } << { kind = server }", 12, 12),
+            ("{ kind = server } >> { name = \"fsync\" }", 12, 12),
+            ("{ kind = server } > { name = \"SELECT\" }", 0, 0),
+            ("{ kind = server } &>> { name = \"fsync\" }", 12, 24),
+            ("{ name = \"add\" } !< { kind = server }", 0, 0),
+            ("{} | count() = 4", 12, 48),
+            ("{ name = \"SELECT\" } && { status = error }", 12, 24),
+            ("{ .items > 50 } | by(resource.service.name) | max(span.items) > 55", 5, 5),
+            ("{} | by(resource.service.name) | count() > 1", 12, 24),
+        ] {
+            let found = search(&source, query, &params(100));
+            let sets = || found.iter().flat_map(|trace| &trace.spansets);
+            let matched: u64 = sets().map(|set| set.matched).sum();
+            let shown: usize = sets().map(|set| set.spans.len()).sum();
+            assert_eq!((found.len(), matched), (traces, spans), "{name}: {query}");
+            assert_eq!(shown as u64, matched, "{name}: {query}");
+        }
+    }
+}
+
+#[test]
+fn the_newest_traces_are_shown_whole() {
+    for (name, source) in sources() {
+        for query in ["{ name = \"SELECT\" }", "{ kind = server } >> { name = \"SELECT\" }"] {
+            let found = search(&source, query, &SearchParams { spans_per_set: 1, ..params(3) });
+            let ids: Vec<String> = found.iter().map(|trace| trace.id.to_string()).collect();
+            assert_eq!(ids, [id(60), id(59), id(58)], "{name}");
+            let first = &found[0];
+            assert_eq!(
+                (first.root_service.as_str(), first.root_name.as_str()),
+                ("web", "GET /items"),
+                "{name}"
+            );
+            assert_eq!(first.start_ns, BASE_NS + 60 * SECOND + 1_000_000, "{name}");
+            assert_eq!(first.duration_ns, 43_000_000, "{name}");
+            let stats: Vec<(&str, u32, u32)> = first
+                .services
+                .iter()
+                .map(|stats| (stats.service.as_str(), stats.spans, stats.errors))
+                .collect();
+            assert_eq!(stats, [("cart", 1, 0), ("db", 2, 1), ("web", 1, 0)], "{name}");
+        }
+        let found = search(
+            &source,
+            "{ status = error } | select(event.exception.type, resource.host.name)",
+            &params(1),
+        );
+        let span = &found[0].spansets[0].spans[0];
+        assert_eq!((span.name.as_str(), span.duration_ns), ("fsync", 40_000_000), "{name}");
+        assert_eq!(span.id.to_string(), format!("{:016x}", 6_004), "{name}");
+        let shown: Vec<String> =
+            span.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(shown, ["status=error", "exception.type=\"IoError\"", "host.name=\"db-1\""], "{name}");
+    }
+}
+
+#[test]
+fn windows_are_those_of_traces() {
+    for (name, source) in sources() {
+        let within = |from_ms: i64, to_ms: i64| {
+            let (start_ns, end_ns) = (BASE_NS + from_ms * 1_000_000, BASE_NS + to_ms * 1_000_000);
+            search(&source, "{ name = \"add\" }", &SearchParams { start_ns, end_ns, ..params(100) }).len()
+        };
+        assert_eq!(within(10_000, 20_000), 10, "{name}");
+        // The trace of the fifth second ends 43 ms after it, the others 33 ms.
+        assert_eq!((within(5_040, 5_900), within(5_050, 5_900), within(6_040, 6_900)), (1, 0, 0), "{name}");
+    }
+}
+
+#[test]
+fn series_are_the_same_wherever_spans_lie() {
+    for (name, source) in sources() {
+        let number = |query: &str| -> f64 {
+            metrics(&source, query, 0).iter().flat_map(|series| &series.samples).map(|(_, value)| value).sum()
+        };
+        for (query, expected) in [
+            ("{} | count_over_time()", 192.0),
+            ("{ status = error } | rate()", 0.12),
+            ("{ .http.status_code >= 500 } | count_over_time() by (.http.route)", 12.0),
+            ("{ kind = server } >> { name = \"fsync\" } | count_over_time()", 12.0),
+            ("{ nestedSetParent < 0 && true } | count_over_time() by (resource.service.name)", 60.0),
+            ("{ rootName = \"GET /items\" && name = \"add\" } | sum_over_time(span.items)", 1830.0),
+            ("{ name = \"add\" } | avg_over_time(duration)", 0.02),
+            ("{} | count() = 4 | count_over_time()", 48.0),
+        ] {
+            assert!((number(query) - expected).abs() < 1e-9, "{name}: {query}: {}", number(query));
+        }
+        let series = metrics(&source, "{} | rate() by (resource.service.name)", 10 * SECOND);
+        let names: Vec<String> = series.iter().map(|series| format!("{:?}", series.labels)).collect();
+        assert_eq!(names.len(), 3, "{name}: {names:?}");
+        assert!(series.iter().all(|series| series.samples.len() == 10), "{name}");
+        let exemplars: Vec<_> = series.iter().flat_map(|series| &series.exemplars).collect();
+        assert!((1..=10).contains(&exemplars.len()), "{name}: {exemplars:?}");
+        for exemplar in exemplars {
+            assert!(
+                exemplar.value > 0.0
+                    && exemplar.labels.iter().any(|(name, _)| name == "resource.service.name")
+            );
+        }
+        let compared = metrics(&source, "{} | compare({ status = error })", 0);
+        let error = [("__meta_type", "selection"), ("name", "fsync")]
+            .map(|(n, v)| (n.to_owned(), Value::Text(v.to_owned())));
+        let of_error =
+            compared.iter().find(|series| series.labels == error).expect("the name of spans in error");
+        assert_eq!(of_error.samples.first().map(|(_, value)| *value), Some(12.0), "{name}");
+        assert!(
+            compared.iter().any(|series| series.labels.iter().any(|(name, _)| name == "span.http.route")),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn limits_and_cancellation_end_queries() {
+    for (name, source) in sources() {
+        let tree = checked("{} | rate() by (name)").expect("a query");
+        let params = MetricsParams {
+            start_ns: BASE_NS,
+            end_ns: BASE_NS + 100 * SECOND,
+            step_ns: SECOND,
+            exemplars: 0,
+            series_max: 0,
+        };
+        let error = |limits: Limits| {
+            Engine.metrics(&tree, &params, &source, &Budget::new(limits, Cancellation::new()))
+        };
+        for limits in [
+            Limits { series: 2, ..Limits::NONE },
+            Limits { steps: 99, ..Limits::NONE },
+            Limits { bytes: 800, ..Limits::NONE },
+        ] {
+            let error = error(limits).expect_err("a limit");
+            assert!(matches!(error, EvalError::Exec(ExecError::Exceeded { .. })), "{name}: {error}");
+        }
+        let token = Cancellation::new();
+        token.cancel();
+        let budget = Budget::new(Limits::NONE, token);
+        let error = Engine.metrics(&tree, &params, &source, &budget).expect_err("canceled");
+        assert!(matches!(error, EvalError::Exec(ExecError::Canceled)), "{name}: {error}");
+        let tree = checked("{ name = \"add\" } >> {}").expect("a query");
+        let error = Engine.search(&tree, &self::params(5), &source, &budget).expect_err("canceled");
+        assert!(matches!(error, EvalError::Exec(ExecError::Canceled)), "{name}: {error}");
+    }
+}
+
+/// A trace of so many spans in one line: each is the parent of the next.
+#[test]
+fn deep_traces_end() {
+    const SPANS: i64 = 30_000;
+    let spans: Vec<Json> = (1..=SPANS)
+        .map(|number| {
+            let start = BASE_NS + number;
+            json!({
+                "traceId": id(7), "spanId": format!("{number:016x}"),
+                "parentSpanId": if number > 1 { format!("{:016x}", number - 1) } else { String::new() },
+                "name": if number == SPANS { "last" } else { "next" }, "kind": 1,
+                "startTimeUnixNano": start.to_string(), "endTimeUnixNano": (start + 1_000).to_string(),
+            })
+        })
+        .collect();
+    let request = json!({"resourceSpans": [{"resource": {"attributes": [attribute("service.name", json!("deep"))]},
+                                            "scopeSpans": [{"spans": spans}]}]});
+    let disk = SimDisk::new(1);
+    let memtable = memtable(&[request]);
+    let blocks = blocks(&memtable, &disk, &mut 1);
+    for (memtables, blocks) in [(vec![memtable.view()], Vec::new()), (Vec::new(), blocks)] {
+        let source = StoredTraces::new(Snapshot::new(memtables, Arc::new(blocks), Arc::default(), BASE_NS));
+        for (query, matched) in [
+            ("{ nestedSetParent < 0 } >> { name = \"last\" }", 1),
+            ("{ name = \"last\" } << {}", SPANS as u64 - 1),
+            ("{} &>> {}", SPANS as u64),
+            ("{ nestedSetRight > 30000 }", SPANS as u64),
+            ("{ span:childCount = 0 }", 1),
+            ("{} | count() > 29999", SPANS as u64),
+        ] {
+            let found = search(&source, query, &SearchParams { spans_per_set: 3, ..params(5) });
+            assert_eq!(found.iter().map(|trace| trace.spansets[0].matched).sum::<u64>(), matched, "{query}");
+        }
+    }
+}

@@ -1,0 +1,463 @@
+//! Spans of a block for scans and for whole traces: rows that follow each other, and their columns when they are asked for.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::types::{Float64Type, Int64Type, TimestampNanosecondType, UInt8Type, UInt32Type};
+use arrow_array::{
+    Array, ArrowPrimitiveType, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, RecordBatch,
+};
+use arrow_schema::{DataType, Field};
+use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::statistics::Statistics;
+use serde_json::Value as Json;
+use throughline_model::{SpanId, TraceId};
+
+use super::search::{bounds, overlaps_number, overlaps_text};
+use super::whole::WholeColumn;
+use super::{Block, Columns};
+use crate::block::Table;
+use crate::block::shred::COLUMN_PREFIX;
+use crate::error::Error;
+use crate::snapshot::TimeRange;
+use crate::snapshot::json_map;
+use crate::snapshot::span_scan::{SpanBound, SpanColumn, SpanRun, SpanScan, SpanTrace, SpanValues};
+
+/// Spans of a block, one row after the other.
+pub(crate) struct BlockSpans<'a> {
+    block: &'a Block,
+    rows: Range<u32>,
+    /// The row group that they are, if they are one.
+    group: Option<usize>,
+    /// The trace that they are of, if it is one, by its row.
+    trace: Option<u32>,
+    /// The least and the greatest start, where they are known.
+    starts: Option<(i64, i64)>,
+}
+
+impl Block {
+    /// The row groups of spans that may have what is wanted, and the greatest start of each; those that started last first if that is
+    /// wanted.
+    pub(crate) fn span_groups(&self, scan: &SpanScan<'_>) -> Result<Vec<(usize, i64)>, Error> {
+        let table = self.table(Table::Spans)?;
+        let mut groups = Vec::new();
+        for group in 0..table.groups() {
+            let meta = table.group(group);
+            if meta.num_rows() > 0
+                && in_window(meta, scan)
+                && scan.bounds.iter().all(|bound| may_hold(meta, bound))
+            {
+                groups.push((group, start_bounds(meta).map_or(i64::MAX, |(_, max)| max)));
+            }
+        }
+        if scan.newest_first {
+            // Traces lie by start: the last row groups are the newest.
+            groups.reverse();
+        }
+        Ok(groups)
+    }
+
+    /// The spans of a row group.
+    pub(crate) fn group_spans(&self, group: usize) -> Result<Option<BlockSpans<'_>>, Error> {
+        let table = self.table(Table::Spans)?;
+        let rows = table.first_row(group)..table.first_row(group + 1);
+        let starts = start_bounds(table.group(group));
+        let rows = u32::try_from(rows.start).unwrap_or(u32::MAX)..u32::try_from(rows.end).unwrap_or(u32::MAX);
+        let spans = BlockSpans { block: self, rows, group: Some(group), trace: None, starts };
+        Ok(Some(spans).filter(|spans| spans.len() > 0))
+    }
+
+    /// The spans of a trace, if there are any.
+    pub(crate) fn trace_rows(&self, id: TraceId) -> Result<Option<BlockSpans<'_>>, Error> {
+        let Some(trace) = self.trace_row(id)? else { return Ok(None) };
+        let rows = self.span_rows(trace)?;
+        let spans = BlockSpans { block: self, rows, group: None, trace: Some(trace), starts: None };
+        Ok(Some(spans).filter(|spans| spans.len() > 0))
+    }
+
+    fn span_rows(&self, trace: u32) -> Result<Range<u32>, Error> {
+        let postings = self.index().postings(trace)?;
+        Ok(postings.first_span..postings.first_span.saturating_add(postings.span_count))
+    }
+}
+
+fn start_bounds(meta: &RowGroupMetaData) -> Option<(i64, i64)> {
+    match bounds(meta, "start_time") {
+        Some(Statistics::Int64(stats)) => Some((*stats.min_opt()?, *stats.max_opt()?)),
+        _ => None,
+    }
+}
+
+/// Whether spans may start within the window, or their traces reach into it.
+fn in_window(meta: &RowGroupMetaData, scan: &SpanScan<'_>) -> bool {
+    let last = scan.range.end.saturating_sub(1);
+    if !scan.of_traces {
+        return overlaps_number(meta, "start_time", scan.range.start, last);
+    }
+    let Some((min, max)) = start_bounds(meta) else { return true };
+    let longest = match bounds(meta, "duration_ns") {
+        Some(Statistics::Int64(stats)) => stats.max_opt().copied().unwrap_or(i64::MAX),
+        _ => i64::MAX,
+    };
+    // A trace whose later spans are in the next group may reach further than any span of this one: those are looked at there.
+    min <= last && max.saturating_add(longest.max(0)) >= scan.range.start
+}
+
+fn may_hold(meta: &RowGroupMetaData, bound: &SpanBound<'_>) -> bool {
+    let name = |column: &SpanColumn<'_>| match column {
+        SpanColumn::Start => Some("start_time"),
+        SpanColumn::Duration => Some("duration_ns"),
+        SpanColumn::Status => Some("status_code"),
+        SpanColumn::Name => Some("name"),
+        SpanColumn::Service => Some("service"),
+        _ => None,
+    };
+    match bound {
+        SpanBound::Number(column, least, greatest) => {
+            name(column).is_none_or(|name| overlaps_number(meta, name, *least, *greatest))
+        }
+        SpanBound::Text(column, text) => {
+            name(column).is_none_or(|name| overlaps_text(meta, name, Some(text)))
+        }
+    }
+}
+
+impl<'a> BlockSpans<'a> {
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn block(&self) -> &'a Block {
+        self.block
+    }
+
+    pub(crate) fn starts_within(&self, range: TimeRange) -> bool {
+        self.starts.is_some_and(|(min, max)| range.contains(min) && range.contains(max))
+    }
+
+    /// The traces of the rows.
+    pub(crate) fn runs(&self) -> Result<Vec<SpanRun>, Error> {
+        if let Some(trace) = self.trace {
+            return Ok(vec![(0, self.rows.len() as u32, trace)]);
+        }
+        let SpanValues::Ints(traces, _) = self.stored("trace_row", None)? else { return Ok(Vec::new()) };
+        let mut runs = Vec::new();
+        let mut start = 0;
+        for of_trace in traces.chunk_by(|a, b| a == b) {
+            let end = start + of_trace.len() as u32;
+            let trace = of_trace.first().and_then(|trace| u32::try_from(*trace).ok());
+            runs.push((start, end, trace.unwrap_or(u32::MAX)));
+            start = end;
+        }
+        Ok(runs)
+    }
+
+    /// Whether all spans that the block has of the trace are in the run.
+    pub(crate) fn holds(&self, (start, end, trace): SpanRun) -> Result<bool, Error> {
+        if start > 0 && (end as usize) < self.len() {
+            return Ok(true);
+        }
+        let rows = self.block.span_rows(trace)?;
+        Ok(rows == (self.rows.start + start..self.rows.start + end))
+    }
+
+    pub(crate) fn traces(&self, runs: &[SpanRun]) -> Result<Vec<SpanTrace>, Error> {
+        let rows: Vec<u32> = runs.iter().map(|(.., trace)| *trace).collect();
+        let wanted = ["trace_id", "start_time", "duration_ns"];
+        let mut found = Vec::with_capacity(rows.len());
+        for batch in self.block.pick(Table::Traces, &rows, Some(&wanted))? {
+            let columns = Columns::new(&batch);
+            for row in 0..batch.num_rows() {
+                let id = columns.trace_id("trace_id", row);
+                let start = columns.time("start_time", row);
+                let end = start.saturating_add(columns.i64("duration_ns", row));
+                found.push(SpanTrace { id: id.unwrap_or(TraceId([0; 16])), start, end });
+            }
+        }
+        Ok(found)
+    }
+
+    /// A column, of all rows or of those named.
+    pub(crate) fn column(&self, column: SpanColumn<'_>, rows: Option<&[u32]>) -> Result<SpanValues, Error> {
+        match column {
+            SpanColumn::Name => self.stored("name", rows),
+            SpanColumn::Kind => self.stored("kind", rows),
+            SpanColumn::Start => self.stored("start_time", rows),
+            SpanColumn::Duration => self.stored("duration_ns", rows),
+            SpanColumn::Status => self.stored("status_code", rows),
+            SpanColumn::StatusMessage => self.stored("status_message", rows),
+            SpanColumn::Service => self.stored("service", rows),
+            SpanColumn::Resource => self.stored("resource", rows),
+            SpanColumn::Scope => self.stored("scope", rows),
+            SpanColumn::Events => self.stored("events", rows),
+            SpanColumn::Links => self.stored("links", rows),
+            SpanColumn::SpanId => self.stored("span_id", rows),
+            SpanColumn::ParentRow => self.stored("parent_row", rows),
+            SpanColumn::ParentId => self.parent_ids(rows),
+            SpanColumn::HasParent => {
+                let parents = self.stored("parent_row", rows)?;
+                let ids = match self.stored("parent_span_id", rows)? {
+                    SpanValues::Ids(ids) => ids,
+                    _ => Vec::new(),
+                };
+                let n_rows = rows.map_or(self.len(), <[u32]>::len);
+                let has =
+                    |row: usize| parents.int(row).is_some() || ids.get(row).copied().flatten().is_some();
+                Ok(SpanValues::Bools((0..n_rows).map(has).collect(), None))
+            }
+            SpanColumn::Attribute(key) => self.attribute(key, rows),
+            SpanColumn::TraceStart => self.of_trace("start_time", rows),
+            SpanColumn::TraceDuration => self.of_trace("duration_ns", rows),
+            SpanColumn::RootService => self.of_trace("root_service", rows),
+            SpanColumn::RootName => self.of_trace("root_name", rows),
+        }
+    }
+
+    /// A column of the table by its name.
+    fn stored(&self, name: &str, rows: Option<&[u32]>) -> Result<SpanValues, Error> {
+        if let (Some(group), None, Some(layout)) = (self.group, rows, self.block.layout(Table::Spans))
+            && let Some((field, whole)) = layout.whole(self.block.file(Table::Spans)?, group, name)?
+        {
+            return Ok(whole.map_or(SpanValues::None, |whole| values_of(&field, whole)));
+        }
+        let chosen: Vec<u32> = match rows {
+            Some(rows) => rows.iter().map(|row| self.rows.start.saturating_add(*row)).collect(),
+            None => self.rows.clone().collect(),
+        };
+        picked(&self.block.pick(Table::Spans, &chosen, Some(&[name]))?, name)
+    }
+
+    /// An attribute: a column of its own where it has one, else and besides in the column of the rest.
+    fn attribute(&self, key: &str, rows: Option<&[u32]>) -> Result<SpanValues, Error> {
+        let n_rows = rows.map_or(self.len(), <[u32]>::len);
+        let name = format!("{COLUMN_PREFIX}{key}");
+        let has_column = match self.block.layout(Table::Spans) {
+            Some(layout) => layout.has_column(&name),
+            None => self.block.table(Table::Spans)?.schema().column_with_name(&name).is_some(),
+        };
+        let own = if has_column { self.stored(&name, rows)? } else { SpanValues::None };
+        if has_all(&own) {
+            return Ok(own);
+        }
+        let rest = self.stored("attributes", rows)?;
+        let SpanValues::Texts(keys, texts, ends) = &rest else { return Ok(own) };
+        // Keys of JSON are written in one way, so that a text without it has no such attribute.
+        let mut needle = String::new();
+        throughline_model::attribute::write_json_text(&mut needle, key);
+        needle.push(':');
+        let finder = memchr::memmem::Finder::new(needle.as_bytes());
+        if finder.find(texts.as_bytes()).is_none() {
+            return Ok(own);
+        }
+        let mut start = 0;
+        let of_text = ends.iter().map(|end| {
+            let text =
+                texts.get(std::mem::replace(&mut start, *end as usize)..*end as usize).unwrap_or_default();
+            finder.find(text.as_bytes())?;
+            json_map(text).remove(key)
+        });
+        let of_text: Vec<Option<Json>> = of_text.collect();
+        if of_text.iter().all(Option::is_none) {
+            return Ok(own);
+        }
+        let value =
+            |row: usize| own.json(row).or_else(|| of_text.get(*keys.get(row)? as usize).cloned().flatten());
+        Ok(SpanValues::Mixed((0..n_rows).map(value).collect()))
+    }
+
+    /// The keys of attributes: those with columns, and those of the rest.
+    pub(crate) fn attribute_keys(&self) -> Result<Vec<String>, Error> {
+        let table = self.block.table(Table::Spans)?;
+        let named =
+            table.schema().fields().iter().filter_map(|field| field.name().strip_prefix(COLUMN_PREFIX));
+        let mut keys: Vec<String> = named.map(str::to_owned).collect();
+        if let SpanValues::Texts(_, texts, ends) = self.stored("attributes", None)? {
+            let mut start = 0;
+            for end in ends {
+                let text =
+                    texts.get(std::mem::replace(&mut start, end as usize)..end as usize).unwrap_or_default();
+                keys.extend(json_map(text).into_iter().map(|(key, _)| key));
+            }
+        }
+        Ok(keys)
+    }
+
+    /// A column of the trace table, for each span that of its trace.
+    fn of_trace(&self, name: &str, rows: Option<&[u32]>) -> Result<SpanValues, Error> {
+        let runs = self.runs()?;
+        let traces: Vec<u32> = runs.iter().map(|(.., trace)| *trace).collect();
+        let of_run = picked(&self.block.pick(Table::Traces, &traces, Some(&[name]))?, name)?;
+        let n_rows = self.len() as u32;
+        let mut run_of: Vec<u32> = Vec::with_capacity(n_rows as usize);
+        for (number, (start, end, _)) in (0..).zip(&runs) {
+            run_of.extend((*start..*end).map(|_| number));
+        }
+        if let Some(rows) = rows {
+            run_of = rows.iter().filter_map(|row| run_of.get(*row as usize).copied()).collect();
+        }
+        Ok(match of_run {
+            SpanValues::Ints(values, _) => {
+                let value = |run: &u32| values.get(*run as usize).copied().unwrap_or_default();
+                SpanValues::Ints(run_of.iter().map(value).collect(), None)
+            }
+            SpanValues::Texts(keys, texts, ends) => {
+                let key = |run: &u32| keys.get(*run as usize).copied().unwrap_or(SpanValues::NO_VALUE);
+                SpanValues::Texts(run_of.iter().map(key).collect(), texts, ends)
+            }
+            _ => SpanValues::None,
+        })
+    }
+
+    /// The parents' ids: those that are in the trace are named by their rows.
+    fn parent_ids(&self, rows: Option<&[u32]>) -> Result<SpanValues, Error> {
+        let parents = self.stored("parent_row", rows)?;
+        let mut ids = match self.stored("parent_span_id", rows)? {
+            SpanValues::Ids(ids) => ids,
+            _ => vec![None; rows.map_or(self.len(), <[u32]>::len)],
+        };
+        // The first row of the trace of each span, within the table.
+        let mut first_of: Vec<u32> = Vec::with_capacity(self.len());
+        for (start, end, trace) in self.runs()? {
+            let first = match self.holds((start, end, trace))? {
+                true => self.rows.start.saturating_add(start),
+                false => self.block.span_rows(trace)?.start,
+            };
+            first_of.extend((start..end).map(|_| first));
+        }
+        let first = |at: usize| match rows {
+            Some(rows) => rows.get(at).and_then(|row| first_of.get(*row as usize)),
+            None => first_of.get(at),
+        };
+        let row_of = |at: usize| {
+            let in_trace = u32::try_from(parents.int(at)?).ok()?;
+            first(at)?.checked_add(in_trace)
+        };
+        let mut wanted: Vec<u32> = (0..ids.len()).filter_map(row_of).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let found = picked(&self.block.pick(Table::Spans, &wanted, Some(&["span_id"]))?, "span_id")?;
+        let SpanValues::Ids(found) = found else { return Ok(SpanValues::Ids(ids)) };
+        for (at, id) in ids.iter_mut().enumerate() {
+            let of_row = row_of(at).and_then(|row| wanted.binary_search(&row).ok());
+            if let Some(parent) = of_row.and_then(|at| found.get(at).copied().flatten()) {
+                *id = Some(parent);
+            }
+        }
+        Ok(SpanValues::Ids(ids))
+    }
+}
+
+/// Whether all rows have a value.
+fn has_all(values: &SpanValues) -> bool {
+    match values {
+        SpanValues::Texts(keys, ..) => !keys.contains(&SpanValues::NO_VALUE),
+        SpanValues::Ints(_, present) | SpanValues::Doubles(_, present) | SpanValues::Bools(_, present) => {
+            present.is_none() || matches!(present, Some(present) if !present.contains(&false))
+        }
+        _ => false,
+    }
+}
+
+/// A whole column chunk as values.
+fn values_of(field: &Arc<Field>, whole: WholeColumn) -> SpanValues {
+    match (whole, field.data_type()) {
+        (WholeColumn::Texts(keys, texts, ends), _) => SpanValues::Texts(keys, texts, ends),
+        (WholeColumn::Bools(values, present), _) => SpanValues::Bools(values, present),
+        (WholeColumn::Fixed(8, bytes, present), DataType::Float64) => {
+            let (words, _) = bytes.as_chunks::<8>();
+            SpanValues::Doubles(words.iter().map(|word| f64::from_le_bytes(*word)).collect(), present)
+        }
+        (WholeColumn::Fixed(8, bytes, present), DataType::FixedSizeBinary(_)) => {
+            let (words, _) = bytes.as_chunks::<8>();
+            let has = |row: usize| present.as_ref().is_none_or(|present| present.get(row) == Some(&true));
+            let id = |(row, word): (usize, &[u8; 8])| SpanId::from_slice(word).filter(|_| has(row));
+            SpanValues::Ids(words.iter().enumerate().map(id).collect())
+        }
+        (WholeColumn::Fixed(8, bytes, present), _) => {
+            let (words, _) = bytes.as_chunks::<8>();
+            SpanValues::Ints(words.iter().map(|word| i64::from_le_bytes(*word)).collect(), present)
+        }
+        (WholeColumn::Fixed(4, bytes, present), _) => {
+            let (words, _) = bytes.as_chunks::<4>();
+            SpanValues::Ints(words.iter().map(|word| i64::from(u32::from_le_bytes(*word))).collect(), present)
+        }
+        (WholeColumn::Fixed(..), _) => SpanValues::None,
+    }
+}
+
+/// One column of rows that were picked; where a batch does not have it, its rows have no value.
+fn picked(batches: &[RecordBatch], name: &str) -> Result<SpanValues, Error> {
+    let columns: Vec<(usize, Option<&dyn Array>)> = batches
+        .iter()
+        .map(|batch| (batch.num_rows(), batch.column_by_name(name).map(AsRef::as_ref)))
+        .collect();
+    let Some(kind) = columns.iter().find_map(|(_, column)| column.map(|column| column.data_type().clone()))
+    else {
+        return Ok(SpanValues::None);
+    };
+    Ok(match kind {
+        DataType::Float64 => {
+            let (values, present) = numbers::<Float64Type, f64>(&columns, |value| value);
+            SpanValues::Doubles(values, present)
+        }
+        DataType::Int64 => ints::<Int64Type>(&columns, |value| value),
+        DataType::UInt32 => ints::<UInt32Type>(&columns, i64::from),
+        DataType::UInt8 => ints::<UInt8Type>(&columns, i64::from),
+        DataType::Timestamp(..) => ints::<TimestampNanosecondType>(&columns, |value| value),
+        DataType::Boolean => {
+            let (mut values, mut present) = (Vec::new(), Vec::new());
+            for (n_rows, column) in columns {
+                let flags = column.and_then(|column| column.as_any().downcast_ref::<BooleanArray>());
+                for row in 0..n_rows {
+                    let value = flags.filter(|flags| !flags.is_null(row)).map(|flags| flags.value(row));
+                    present.push(value.is_some());
+                    values.push(value.unwrap_or_default());
+                }
+            }
+            SpanValues::Bools(values, present.contains(&false).then_some(present))
+        }
+        DataType::FixedSizeBinary(_) => {
+            let mut ids = Vec::new();
+            for (n_rows, column) in columns {
+                let array = column.and_then(|column| column.as_any().downcast_ref::<FixedSizeBinaryArray>());
+                let id = |row: usize| {
+                    let array = array.filter(|array| !array.is_null(row))?;
+                    SpanId::from_slice(array.value(row))
+                };
+                ids.extend((0..n_rows).map(id));
+            }
+            SpanValues::Ids(ids)
+        }
+        _ => {
+            let texts = batches.iter().flat_map(|batch| {
+                let columns = Columns::new(batch);
+                (0..batch.num_rows()).map(move |row| columns.text(name, row))
+            });
+            SpanValues::texts(texts)
+        }
+    })
+}
+
+fn ints<T: ArrowPrimitiveType>(
+    columns: &[(usize, Option<&dyn Array>)],
+    convert: impl Fn(T::Native) -> i64,
+) -> SpanValues {
+    let (values, present) = numbers::<T, i64>(columns, convert);
+    SpanValues::Ints(values, present)
+}
+
+fn numbers<T: ArrowPrimitiveType, N: Default>(
+    columns: &[(usize, Option<&dyn Array>)],
+    convert: impl Fn(T::Native) -> N,
+) -> (Vec<N>, Option<Vec<bool>>) {
+    let (mut values, mut present) = (Vec::new(), Vec::new());
+    for (n_rows, column) in columns {
+        let array = column.and_then(|column| column.as_any().downcast_ref::<PrimitiveArray<T>>());
+        for row in 0..*n_rows {
+            let value = array.filter(|array| !array.is_null(row)).map(|array| convert(array.value(row)));
+            present.push(value.is_some());
+            values.push(value.unwrap_or_default());
+        }
+    }
+    (values, present.contains(&false).then_some(present))
+}

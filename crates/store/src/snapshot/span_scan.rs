@@ -1,0 +1,475 @@
+//! Scans of spans: batches of them, of which columns are read when they are asked for.
+//!
+//! Blocks and row groups are left out by time and statistics, and nothing else is read before somebody asks: a condition on one column
+//! that no row meets costs that column. What is asked of the rows is the asker's: [`SpanVisitor`].
+
+use serde_json::Value as Json;
+use throughline_model::attribute::{self, Value};
+use throughline_model::{SpanId, TraceId};
+
+use super::log_scan::More;
+use super::{Snapshot, TimeRange};
+use crate::block::{Block, BlockSpans};
+use crate::error::Error;
+use crate::memtable::{MemtableSpans, MemtableView};
+
+/// How long before a window a row group may have begun whose traces reach into it: statistics say of the others that they do not.
+const TRACE_REACH_NS: i64 = 3_600_000_000_000;
+
+/// Keys of attributes that are listed of some spans: more are data rather than names.
+const KEYS_MAX: usize = 4_096;
+
+/// A column of spans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpanColumn<'q> {
+    /// Texts.
+    Name,
+    /// Integers: OTLP's code.
+    Kind,
+    /// Integers: nanoseconds since the epoch.
+    Start,
+    /// Integers: nanoseconds.
+    Duration,
+    /// Integers: OTLP's code.
+    Status,
+    /// Texts.
+    StatusMessage,
+    /// Texts.
+    Service,
+    /// Texts: JSON objects.
+    Resource,
+    /// Texts: JSON objects of name, version and attributes.
+    Scope,
+    /// Texts: JSON arrays.
+    Events,
+    /// Texts: JSON arrays.
+    Links,
+    /// Ids.
+    SpanId,
+    /// Ids.
+    ParentId,
+    /// Integers: the row of the parent among those of its trace. In blocks only.
+    ParentRow,
+    /// Truth values: whether the span names a parent.
+    HasParent,
+    /// Values of an attribute of the span.
+    Attribute(&'q str),
+    /// Integers: the start of the trace as far as it lies here, nanoseconds since the epoch.
+    TraceStart,
+    /// Integers: its duration.
+    TraceDuration,
+    /// Texts: the service of its root span, empty where that is not here.
+    RootService,
+    /// Texts: the name of its root span.
+    RootName,
+}
+
+/// The values of a column, one for each row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SpanValues {
+    /// No row has one.
+    None,
+    /// The key of each row, [`SpanValues::NO_VALUE`] where it has none, and texts one after the other with their ends.
+    Texts(Vec<u32>, String, Vec<u32>),
+    /// Integers, and which rows have one, if not all.
+    Ints(Vec<i64>, Option<Vec<bool>>),
+    /// Numbers, likewise.
+    Doubles(Vec<f64>, Option<Vec<bool>>),
+    /// Truth values, likewise.
+    Bools(Vec<bool>, Option<Vec<bool>>),
+    /// Ids of spans.
+    Ids(Vec<Option<SpanId>>),
+    /// Values of any type.
+    Mixed(Vec<Option<Json>>),
+}
+
+impl SpanValues {
+    /// The key of a row without a value.
+    pub const NO_VALUE: u32 = u32::MAX;
+
+    /// Texts, of which equal ones are one.
+    pub(crate) fn texts<'t>(texts: impl Iterator<Item = Option<&'t str>>) -> SpanValues {
+        let mut known: ahash::AHashMap<&'t str, u32> = ahash::AHashMap::new();
+        let (mut keys, mut all, mut ends) = (Vec::new(), String::new(), Vec::new());
+        for text in texts {
+            keys.push(match text {
+                None => SpanValues::NO_VALUE,
+                Some(text) => *known.entry(text).or_insert_with(|| {
+                    all.push_str(text);
+                    ends.push(u32::try_from(all.len()).unwrap_or(u32::MAX));
+                    ends.len() as u32 - 1
+                }),
+            });
+        }
+        if ends.is_empty() { SpanValues::None } else { SpanValues::Texts(keys, all, ends) }
+    }
+
+    /// Values of attributes: of one type where they are.
+    pub(crate) fn attributes(values: &[Option<Value<'_>>]) -> SpanValues {
+        let found = || values.iter().flatten();
+        if found().next().is_none() {
+            return SpanValues::None;
+        }
+        let present = || {
+            let present: Vec<bool> = values.iter().map(Option::is_some).collect();
+            present.contains(&false).then_some(present)
+        };
+        if found().all(|value| matches!(value, Value::Str(_))) {
+            return SpanValues::texts(values.iter().map(|value| match value {
+                Some(Value::Str(text)) => Some(*text),
+                _ => None,
+            }));
+        }
+        if found().all(|value| matches!(value, Value::Int(_))) {
+            let ints = values.iter().map(|value| match value {
+                Some(Value::Int(number)) => *number,
+                _ => 0,
+            });
+            return SpanValues::Ints(ints.collect(), present());
+        }
+        if found().all(|value| matches!(value, Value::Double(_))) {
+            let doubles = values.iter().map(|value| match value {
+                Some(Value::Double(number)) => *number,
+                _ => 0.0,
+            });
+            return SpanValues::Doubles(doubles.collect(), present());
+        }
+        if found().all(|value| matches!(value, Value::Bool(_))) {
+            let bools = values.iter().map(|value| matches!(value, Some(Value::Bool(true))));
+            return SpanValues::Bools(bools.collect(), present());
+        }
+        SpanValues::Mixed(values.iter().map(|value| value.map(|value| value.to_json())).collect())
+    }
+
+    /// The value of a row as JSON.
+    pub(crate) fn json(&self, row: usize) -> Option<Json> {
+        let has = |present: &Option<Vec<bool>>| present.as_ref().is_none_or(|p| p.get(row) == Some(&true));
+        match self {
+            SpanValues::None => None,
+            SpanValues::Texts(..) => self.text(row).map(Json::from),
+            SpanValues::Ints(values, present) if has(present) => {
+                values.get(row).map(|value| Json::from(*value))
+            }
+            SpanValues::Doubles(values, present) if has(present) => {
+                values.get(row).map(|value| attribute::Value::Double(*value).to_json())
+            }
+            SpanValues::Bools(values, present) if has(present) => {
+                values.get(row).map(|value| Json::from(*value))
+            }
+            SpanValues::Ints(..) | SpanValues::Doubles(..) | SpanValues::Bools(..) => None,
+            SpanValues::Ids(ids) => ids.get(row).copied().flatten().map(|id| Json::from(id.to_string())),
+            SpanValues::Mixed(values) => values.get(row).cloned().flatten(),
+        }
+    }
+
+    /// The text of a row.
+    pub fn text(&self, row: usize) -> Option<&str> {
+        let SpanValues::Texts(keys, texts, ends) = self else { return None };
+        let key = *keys.get(row)? as usize;
+        let start = key.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or_default();
+        texts.get(start as usize..*ends.get(key)? as usize)
+    }
+
+    /// The integer of a row.
+    pub fn int(&self, row: usize) -> Option<i64> {
+        match self {
+            SpanValues::Ints(values, None) => values.get(row).copied(),
+            SpanValues::Ints(values, Some(present)) if present.get(row) == Some(&true) => {
+                values.get(row).copied()
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What the spans of interest fulfil, for statistics.
+#[derive(Clone, Copy, Debug)]
+pub enum SpanBound<'q> {
+    /// A number lies within, bounds included: start, duration or status.
+    Number(SpanColumn<'q>, i64, i64),
+    /// A text is this: name or service.
+    Text(SpanColumn<'q>, &'q str),
+}
+
+/// Which spans.
+#[derive(Clone, Copy)]
+pub struct SpanScan<'q> {
+    /// The window.
+    pub range: TimeRange,
+    /// Whether traces that reach into the window are of interest; otherwise spans that start within.
+    pub of_traces: bool,
+    /// All are fulfilled by the spans of interest.
+    pub bounds: &'q [SpanBound<'q>],
+    /// Whether the spans of a trace shall lie together as far as they are in memory. In a block they do.
+    pub whole: bool,
+    /// Whether those that started last are wanted first.
+    pub newest_first: bool,
+}
+
+/// Takes batches of spans.
+pub trait SpanVisitor {
+    /// Takes spans, at least one.
+    fn rows(&mut self, rows: &SpanRows<'_>) -> More;
+}
+
+/// What is known of a trace in one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanTrace {
+    /// Its id.
+    pub id: TraceId,
+    /// The first start, nanoseconds since the epoch.
+    pub start: i64,
+    /// The last end.
+    pub end: i64,
+}
+
+/// The spans of one trace among the rows of a batch: from the first to after the last, and what the trace is called there.
+pub type SpanRun = (u32, u32, u32);
+
+/// Some spans, of one place.
+pub struct SpanRows<'a> {
+    pub(crate) part: SpanPart<'a>,
+    snapshot: &'a Snapshot,
+}
+
+/// Where spans lie.
+pub(crate) enum SpanPart<'a> {
+    Block(BlockSpans<'a>),
+    Memtable(MemtableSpans),
+}
+
+impl SpanPart<'_> {
+    fn len(&self) -> usize {
+        match self {
+            SpanPart::Block(spans) => spans.len(),
+            SpanPart::Memtable(spans) => spans.len(),
+        }
+    }
+
+    fn attribute_keys(&self) -> Result<Vec<String>, Error> {
+        let mut keys = match self {
+            SpanPart::Block(spans) => spans.attribute_keys()?,
+            SpanPart::Memtable(spans) => spans.attribute_keys(),
+        };
+        keys.sort_unstable();
+        keys.dedup();
+        keys.truncate(KEYS_MAX);
+        Ok(keys)
+    }
+
+    fn column(&self, column: SpanColumn<'_>, rows: Option<&[u32]>) -> Result<SpanValues, Error> {
+        match self {
+            SpanPart::Block(spans) => spans.column(column, rows),
+            SpanPart::Memtable(spans) => Ok(spans.column(column, rows)),
+        }
+    }
+}
+
+impl<'a> SpanRows<'a> {
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.part.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A column, of all rows or of those named, which ascend.
+    pub fn column(&self, column: SpanColumn<'_>, rows: Option<&[u32]>) -> Result<SpanValues, Error> {
+        self.part.column(column, rows)
+    }
+
+    /// The traces, in the order of rows.
+    pub fn runs(&self) -> Result<Vec<SpanRun>, Error> {
+        match &self.part {
+            SpanPart::Block(spans) => spans.runs(),
+            SpanPart::Memtable(spans) => Ok(spans.runs().to_vec()),
+        }
+    }
+
+    /// What is known here of traces; runs ascend.
+    pub fn traces(&self, runs: &[SpanRun]) -> Result<Vec<SpanTrace>, Error> {
+        match &self.part {
+            SpanPart::Block(spans) => spans.traces(runs),
+            SpanPart::Memtable(spans) => Ok(spans.traces(runs)),
+        }
+    }
+
+    /// The keys of the attributes that any of the spans has, sorted; of very many the first.
+    pub fn attribute_keys(&self) -> Result<Vec<String>, Error> {
+        self.part.attribute_keys()
+    }
+
+    /// Whether [`SpanColumn::ParentRow`] says where parents are; otherwise their ids do.
+    pub fn has_parent_rows(&self) -> bool {
+        matches!(self.part, SpanPart::Block(_))
+    }
+
+    /// Whether all that is stored of a trace is in the run.
+    pub fn is_whole(&self, run: SpanRun, id: TraceId) -> Result<bool, Error> {
+        let own = match &self.part {
+            SpanPart::Block(spans) if !spans.holds(run)? => return Ok(false),
+            SpanPart::Memtable(spans) if spans.is_torn => return Ok(false),
+            SpanPart::Block(spans) => Some(spans.block().meta().id),
+            SpanPart::Memtable(_) => None,
+        };
+        if own.is_some() && self.snapshot.memtables.iter().any(|memtable| memtable.has_spans(id)) {
+            return Ok(false);
+        }
+        for block in self.snapshot.blocks.iter().filter(|block| Some(block.meta().id) != own) {
+            if block.has_spans(id)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether all spans are known to start within a window.
+    pub fn starts_within(&self, range: TimeRange) -> bool {
+        match &self.part {
+            SpanPart::Block(spans) => spans.starts_within(range),
+            SpanPart::Memtable(spans) => spans.starts_within(range),
+        }
+    }
+}
+
+/// All spans of one trace, wherever they lie.
+pub struct TraceSpans<'a> {
+    parts: Vec<SpanPart<'a>>,
+    /// The part and the row of each span, by start; nothing if there is one part, whose order it is.
+    order: Option<Vec<(u32, u32)>>,
+    /// Why there may be more; empty where there is not.
+    pub partial: Vec<String>,
+}
+
+impl TraceSpans<'_> {
+    /// How many.
+    pub fn len(&self) -> usize {
+        match &self.order {
+            Some(order) => order.len(),
+            None => self.parts.iter().map(SpanPart::len).sum(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The part and the row of each span, by start; nothing if there is one part, whose rows they are.
+    pub fn order(&self) -> Option<&[(u32, u32)]> {
+        self.order.as_deref()
+    }
+
+    /// How many parts.
+    pub fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// A column of a part.
+    pub fn column(&self, part: usize, column: SpanColumn<'_>) -> Result<SpanValues, Error> {
+        self.parts.get(part).map_or(Ok(SpanValues::None), |part| part.column(column, None))
+    }
+
+    /// The keys of the attributes that any of the spans has, sorted.
+    pub fn attribute_keys(&self) -> Result<Vec<String>, Error> {
+        let mut keys = Vec::new();
+        for part in &self.parts {
+            keys.extend(part.attribute_keys()?);
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        Ok(keys)
+    }
+
+    /// By start, without duplicates.
+    fn arrange(&mut self) -> Result<(), Error> {
+        if let [SpanPart::Block(_)] = self.parts.as_slice() {
+            return Ok(());
+        }
+        let mut all = Vec::new();
+        for (number, part) in (0..).zip(&self.parts) {
+            let starts = part.column(SpanColumn::Start, None)?;
+            let kinds = part.column(SpanColumn::Kind, None)?;
+            let SpanValues::Ids(ids) = part.column(SpanColumn::SpanId, None)? else { continue };
+            for (row, id) in ids.into_iter().enumerate() {
+                all.push((starts.int(row).unwrap_or_default(), id, kinds.int(row), number, row as u32));
+            }
+        }
+        all.sort_unstable();
+        let mut seen = ahash::AHashSet::with_capacity(all.len());
+        all.retain(|(_, id, kind, ..)| seen.insert((*id, *kind)));
+        self.order = Some(all.into_iter().map(|(.., part, row)| (part, row)).collect());
+        Ok(())
+    }
+}
+
+impl Snapshot {
+    /// Hands out spans. What could not be read is named in the answer.
+    pub fn scan_spans(&self, scan: &SpanScan<'_>, visitor: &mut dyn SpanVisitor) -> Vec<String> {
+        let mut partial = self.missing.to_vec();
+        let mut more = More::All;
+        let hand_out = |part: SpanPart<'_>, visitor: &mut dyn SpanVisitor| {
+            visitor.rows(&SpanRows { part, snapshot: self })
+        };
+        // What is in memory came last.
+        let memtables: Vec<&MemtableView> = self.memtables.iter().collect();
+        for spans in MemtableSpans::of(&memtables, scan) {
+            more = hand_out(SpanPart::Memtable(spans), visitor);
+            if more == More::Nothing {
+                return partial;
+            }
+        }
+        let reach = if scan.of_traces { TRACE_REACH_NS } else { 0 };
+        let range = TimeRange { start: scan.range.start.saturating_sub(reach), end: scan.range.end };
+        for block in self.newest_first(&range) {
+            if matches!(more, More::Until(time) if block.max_time() <= time) {
+                continue;
+            }
+            if let Err(error) = self.scan_block(block, scan, &mut more, visitor) {
+                partial.push(error.to_string());
+            }
+            if more == More::Nothing {
+                break;
+            }
+        }
+        partial
+    }
+
+    fn scan_block(
+        &self,
+        block: &Block,
+        scan: &SpanScan<'_>,
+        more: &mut More,
+        visitor: &mut dyn SpanVisitor,
+    ) -> Result<(), Error> {
+        for (group, max_start) in block.span_groups(scan)? {
+            if matches!(*more, More::Until(time) if max_start <= time) {
+                continue;
+            }
+            let Some(spans) = block.group_spans(group)? else { continue };
+            *more = visitor.rows(&SpanRows { part: SpanPart::Block(spans), snapshot: self });
+            if *more == More::Nothing {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// All spans of a trace.
+    pub fn trace_spans(&self, id: TraceId) -> Result<TraceSpans<'_>, Error> {
+        let mut found = TraceSpans { parts: Vec::new(), order: None, partial: self.missing.to_vec() };
+        let memtables: Vec<&MemtableView> = self.memtables.iter().collect();
+        found.parts.extend(MemtableSpans::of_trace(&memtables, id).map(SpanPart::Memtable));
+        for block in self.blocks.iter() {
+            match block.trace_rows(id) {
+                Ok(spans) => found.parts.extend(spans.map(SpanPart::Block)),
+                Err(error) => found.partial.push(error.to_string()),
+            }
+        }
+        found.arrange()?;
+        Ok(found)
+    }
+}

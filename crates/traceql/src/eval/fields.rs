@@ -1,0 +1,175 @@
+//! The fields that a query reads, by number, and their columns of one batch, read when first asked for.
+
+use std::cell::OnceCell;
+
+use throughline_exec::ExecError;
+
+use super::tree::{self, Forest};
+use crate::ast::{Field, Intrinsic, Scope};
+use crate::column::{Column, Numbers};
+use crate::source::{SpanBatch, SpanField, TraceRun};
+use crate::value::ValueRef;
+
+/// The fields of a query.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fields {
+    list: Vec<SpanField>,
+}
+
+/// A field as it was written: where it is looked for, in this order, until a span has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FieldRef {
+    first: usize,
+    or: Option<usize>,
+}
+
+impl Fields {
+    /// The number of a field.
+    pub fn number(&mut self, field: SpanField) -> usize {
+        match self.list.iter().position(|other| *other == field) {
+            Some(at) => at,
+            None => {
+                self.list.push(field);
+                self.list.len() - 1
+            }
+        }
+    }
+
+    /// A field as it was written.
+    pub fn reference(&mut self, field: &Field) -> FieldRef {
+        let one = |first| FieldRef { first, or: None };
+        match field {
+            Field::Intrinsic { intrinsic, .. } => one(self.number(SpanField::Intrinsic(*intrinsic))),
+            Field::Attribute(attribute) => {
+                let mut of = |scope: Scope| match (scope, attribute.name.as_str()) {
+                    // Every span has one, and it is a column of its own.
+                    (Scope::Resource, "service.name") => self.number(SpanField::Service),
+                    (scope, name) => self.number(SpanField::Attribute(scope, name.to_owned())),
+                };
+                match attribute.scope {
+                    Scope::Any => FieldRef { first: of(Scope::Span), or: Some(of(Scope::Resource)) },
+                    scope => one(of(scope)),
+                }
+            }
+        }
+    }
+
+    /// What the source calls a field.
+    pub fn get(&self, number: usize) -> Option<&SpanField> {
+        self.list.get(number)
+    }
+
+    /// Whether any is such.
+    pub fn any(&self, is: fn(&SpanField) -> bool) -> bool {
+        self.list.iter().any(is)
+    }
+}
+
+impl FieldRef {
+    /// A field that is looked for in one place.
+    pub fn one(number: usize) -> FieldRef {
+        FieldRef { first: number, or: None }
+    }
+
+    /// The field alone, if it is looked for in one place.
+    pub fn single(self) -> Option<usize> {
+        self.or.is_none().then_some(self.first)
+    }
+
+    /// The numbers of where it is looked for.
+    pub fn numbers(self) -> impl Iterator<Item = usize> {
+        std::iter::once(self.first).chain(self.or)
+    }
+}
+
+/// The columns of a batch.
+pub(crate) struct Rows<'b> {
+    pub batch: &'b dyn SpanBatch,
+    fields: &'b Fields,
+    columns: Vec<OnceCell<Column>>,
+    runs: OnceCell<Vec<TraceRun>>,
+    parents: OnceCell<Vec<u32>>,
+    forest: OnceCell<Forest>,
+}
+
+impl<'b> Rows<'b> {
+    pub fn new(batch: &'b dyn SpanBatch, fields: &'b Fields) -> Rows<'b> {
+        let columns = fields.list.iter().map(|_| OnceCell::new()).collect();
+        let (runs, parents, forest) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Rows { batch, fields, columns, runs, parents, forest }
+    }
+
+    pub fn len(&self) -> usize {
+        self.batch.len()
+    }
+
+    /// A column by the number of its field.
+    pub fn column(&self, number: usize) -> Result<&Column, ExecError> {
+        let (Some(cell), Some(field)) = (self.columns.get(number), self.fields.get(number)) else {
+            return Ok(&Column::Nil);
+        };
+        if let Some(column) = cell.get() {
+            return Ok(column);
+        }
+        let column = match field {
+            SpanField::Intrinsic(intrinsic) if field.is_of_tree() => self.of_tree(*intrinsic)?,
+            field => self.batch.column(field)?,
+        };
+        Ok(cell.get_or_init(|| column))
+    }
+
+    /// What a span has of a field. Its columns have been asked for before.
+    pub fn get(&self, field: FieldRef, row: usize) -> Result<ValueRef<'_>, ExecError> {
+        let first = self.column(field.first)?.get(row);
+        match field.or {
+            Some(or) if first.is_nil() => Ok(self.column(or)?.get(row)),
+            _ => Ok(first),
+        }
+    }
+
+    /// The traces.
+    pub fn runs(&self) -> Result<&[TraceRun], ExecError> {
+        if let Some(runs) = self.runs.get() {
+            return Ok(runs);
+        }
+        let runs = self.batch.runs()?;
+        Ok(self.runs.get_or_init(|| runs))
+    }
+
+    /// Of each span the row of its parent, [`tree::NONE`] without one; no span is its own ancestor.
+    pub fn parents(&self) -> Result<&[u32], ExecError> {
+        if let Some(parents) = self.parents.get() {
+            return Ok(parents);
+        }
+        let within = self.batch.column(&SpanField::ParentRow)?;
+        let mut parents = vec![tree::NONE; self.len()];
+        for run in self.runs()? {
+            for row in run.start..run.end {
+                let parent = within.int(row as usize).and_then(|at| u32::try_from(at).ok());
+                let parent = parent.and_then(|at| run.start.checked_add(at)).filter(|at| *at < run.end);
+                if let (Some(parent), Some(place)) = (parent, parents.get_mut(row as usize)) {
+                    *place = parent;
+                }
+            }
+        }
+        tree::break_cycles(&mut parents);
+        Ok(self.parents.get_or_init(|| parents))
+    }
+
+    fn of_tree(&self, intrinsic: Intrinsic) -> Result<Column, ExecError> {
+        if self.forest.get().is_none() {
+            let parents = self.parents()?;
+            let has_parent = self.batch.column(&SpanField::HasParent)?;
+            let forest = tree::number(parents, self.runs()?, |row| !has_parent.is_true(row));
+            self.forest.get_or_init(|| forest);
+        }
+        let Some(forest) = self.forest.get() else { return Ok(Column::Nil) };
+        let values = match intrinsic {
+            Intrinsic::NestedSetLeft => &forest.left,
+            Intrinsic::NestedSetRight => &forest.right,
+            Intrinsic::NestedSetParent => &forest.parent,
+            _ => &forest.children,
+        };
+        Ok(Column::Ints(Numbers::all(values.iter().map(|value| i64::from(*value)).collect())))
+    }
+}

@@ -1,0 +1,359 @@
+//! The spans of a pipeline, batch by batch, and the series that functions make of them.
+
+use std::collections::HashSet;
+
+use throughline_exec::ExecError;
+use throughline_model::TraceId;
+
+use super::exemplars::Exemplars;
+use super::fold::{self, Folded};
+use super::group::Groups;
+use super::series::Series;
+use super::{Context, Intervals};
+use crate::ast::{Field, Grouped, Intrinsic, Literal, Pipeline, SpanFunction};
+use crate::column::Column;
+use crate::eval::EvalError;
+use crate::eval::fields::{FieldRef, Rows};
+use crate::eval::pipeline::TraceRows;
+use crate::eval::plan::Plan;
+use crate::eval::search::masks;
+use crate::source::{Demand, FieldTest, SpanBatch, SpanField, SpanRequest, SpanSink, TraceRun, WindowOf};
+use crate::value::Value;
+
+/// Takes the spans that a pipeline leaves.
+pub(super) trait Observer {
+    /// Takes spans of a batch, at least one, with their intervals.
+    fn observe(
+        &mut self,
+        rows: &Rows<'_>,
+        chosen: &[u32],
+        intervals: &[usize],
+        starts: &[i64],
+    ) -> Result<(), ExecError>;
+}
+
+/// Hands the spans that a pipeline leaves within the time of the query to an observer.
+pub(super) fn spans(
+    plan: &Plan,
+    context: &Context<'_>,
+    observer: &mut dyn Observer,
+) -> Result<(), EvalError> {
+    let (start_ns, end_ns) = (context.intervals.start_ns, context.intervals.end_ns);
+    let any_span = plan.is_any_span();
+    let start = SpanField::Intrinsic(Intrinsic::SpanStart);
+    let mut tests = plan.tests();
+    if any_span {
+        tests.push(FieldTest::Between(&start, start_ns, end_ns));
+    }
+    let request = SpanRequest {
+        start_ns,
+        end_ns: end_ns.saturating_add(1),
+        window: if any_span { WindowOf::Spans } else { WindowOf::Traces },
+        tests: &tests,
+        whole: !any_span,
+        newest_first: false,
+    };
+    let mut walker = Walker {
+        plan,
+        context,
+        any_span,
+        of_trace: plan.fields.any(|field| field.is_of_tree() || field.is_of_trace()),
+        observer,
+        asked: HashSet::new(),
+        failed: None,
+    };
+    let read = context.source.scan(&request, context.budget, &mut walker);
+    if let Some(error) = walker.failed.take() {
+        return Err(error);
+    }
+    Ok(read?)
+}
+
+struct Walker<'w> {
+    plan: &'w Plan,
+    context: &'w Context<'w>,
+    any_span: bool,
+    of_trace: bool,
+    observer: &'w mut dyn Observer,
+    /// Traces that were asked for by their ids.
+    asked: HashSet<TraceId>,
+    failed: Option<EvalError>,
+}
+
+impl SpanSink for Walker<'_> {
+    fn batch(&mut self, batch: &dyn SpanBatch) -> Result<Demand, ExecError> {
+        match self.look(batch) {
+            Ok(()) => Ok(Demand::All),
+            Err(EvalError::Exec(error)) => Err(error),
+            Err(error) => {
+                self.failed = Some(error);
+                Ok(Demand::Nothing)
+            }
+        }
+    }
+}
+
+impl Walker<'_> {
+    fn look(&mut self, batch: &dyn SpanBatch) -> Result<(), EvalError> {
+        let rows = Rows::new(batch, &self.plan.fields);
+        let masks = masks(self.plan, &rows)?;
+        if self.any_span {
+            let is_chosen = |row: &u32| masks.iter().any(|mask| mask.get(*row as usize) == Some(&true));
+            let chosen: Vec<u32> = (0..rows.len() as u32).filter(is_chosen).collect();
+            return self.take(&rows, chosen);
+        }
+        let is_wanted = |run: &TraceRun| {
+            let span = run.start as usize..run.end as usize;
+            self.of_trace
+                || masks
+                    .iter()
+                    .any(|mask| mask.get(span.clone()).is_some_and(|of_run| of_run.contains(&true)))
+        };
+        let runs: Vec<TraceRun> = rows.runs()?.iter().filter(|run| is_wanted(run)).copied().collect();
+        if runs.is_empty() {
+            return Ok(());
+        }
+        let mut chosen = Vec::new();
+        for (head, run) in batch.heads(&runs)?.into_iter().zip(&runs) {
+            if self.asked.contains(&head.id) {
+                continue;
+            }
+            if batch.is_whole(run, head.id)? {
+                let of_run = |leaf: usize| {
+                    let mask =
+                        masks.get(leaf).and_then(|mask| mask.get(run.start as usize..run.end as usize));
+                    mask.is_some_and(|mask| mask.contains(&true))
+                };
+                if self.plan.may_match(&of_run) {
+                    let trace = TraceRows { rows: &rows, masks: &masks, run: *run };
+                    chosen.extend(trace.evaluate(self.plan)?.into_iter().flat_map(|set| set.rows));
+                }
+            } else {
+                self.asked.insert(head.id);
+                self.ask(head.id)?;
+            }
+        }
+        self.take(&rows, chosen)
+    }
+
+    /// Takes the spans of a trace that lies in several places.
+    fn ask(&mut self, id: TraceId) -> Result<(), EvalError> {
+        self.context.budget.check()?;
+        let Some(batch) = self.context.source.trace(id, self.context.budget)? else { return Ok(()) };
+        let rows = Rows::new(batch.as_ref(), &self.plan.fields);
+        let masks = masks(self.plan, &rows)?;
+        let run = TraceRun { start: 0, end: u32::try_from(batch.len()).unwrap_or(u32::MAX), trace: 0 };
+        let sets = TraceRows { rows: &rows, masks: &masks, run }.evaluate(self.plan)?;
+        let chosen = sets.into_iter().flat_map(|set| set.rows).collect();
+        self.take(&rows, chosen)
+    }
+
+    /// Takes those of the spans that start within the time of the query.
+    fn take(&mut self, rows: &Rows<'_>, mut chosen: Vec<u32>) -> Result<(), EvalError> {
+        if chosen.is_empty() {
+            return Ok(());
+        }
+        let column = rows.batch.column(&SpanField::Intrinsic(Intrinsic::SpanStart))?;
+        let Column::Ints(starts) = column else { return Ok(()) };
+        let (mut intervals, mut times) = (Vec::with_capacity(chosen.len()), Vec::with_capacity(chosen.len()));
+        chosen.retain(|row| {
+            let time = starts.get(*row as usize);
+            let interval = time.and_then(|time| self.context.intervals.of(time));
+            if let (Some(time), Some(interval)) = (time, interval) {
+                intervals.push(interval);
+                times.push(time);
+            }
+            interval.is_some()
+        });
+        if chosen.is_empty() {
+            return Ok(());
+        }
+        Ok(self.observer.observe(rows, &chosen, &intervals, &times)?)
+    }
+}
+
+/// Series of groups under construction.
+struct Grouping<'g> {
+    function: SpanFunction,
+    intervals: Intervals,
+    field: Option<FieldRef>,
+    groups: Groups,
+    folded: Vec<Folded>,
+    exemplars: Exemplars,
+    shown: Vec<(String, FieldRef)>,
+    context: &'g Context<'g>,
+}
+
+impl Observer for Grouping<'_> {
+    fn observe(
+        &mut self,
+        rows: &Rows<'_>,
+        chosen: &[u32],
+        intervals: &[usize],
+        starts: &[i64],
+    ) -> Result<(), ExecError> {
+        let groups = self.groups.of(rows, chosen)?;
+        self.make_room()?;
+        for (((row, interval), start), group) in chosen.iter().zip(intervals).zip(starts).zip(groups) {
+            let value = match self.field {
+                None => None,
+                Some(field) => rows.get(field, *row as usize)?.scalar(),
+            };
+            if let Some(folded) = self.folded.get_mut(group) {
+                folded.add(self.function, *interval, &self.intervals, value);
+            }
+            if self.exemplars.wants(*start) {
+                let counts = matches!(
+                    self.function,
+                    SpanFunction::Rate | SpanFunction::CountOverTime | SpanFunction::HistogramOverTime
+                );
+                let number = if counts { Some(f64::NAN) } else { value.and_then(fold::seconds) };
+                if let Some(number) = number {
+                    self.exemplars.add(rows, *row, group, (*start, number), &self.shown)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Grouping<'_> {
+    /// Series for groups that are new, within the budget.
+    fn make_room(&mut self) -> Result<(), ExecError> {
+        while self.folded.len() < self.groups.len() {
+            self.context.budget.take_series(1)?;
+            let bytes = Folded::interval_bytes(self.function).saturating_mul(self.intervals.count as u64);
+            self.context.budget.take_bytes(bytes)?;
+            self.folded.push(Folded::new(self.function, &self.intervals));
+        }
+        Ok(())
+    }
+}
+
+/// The series that a function makes of the spans of a pipeline.
+pub(super) fn grouped(
+    pipeline: &Pipeline,
+    grouped: &Grouped,
+    context: &Context<'_>,
+) -> Result<Vec<Series>, EvalError> {
+    let mut plan = Plan::new(pipeline);
+    let mut shown: Vec<(String, FieldRef)> = Vec::new();
+    let mut show = |field: &Field, plan: &mut Plan| {
+        let reference = plan.fields.reference(field);
+        if !shown.iter().any(|(_, other)| *other == reference) {
+            shown.push((field.to_string(), reference));
+        }
+        reference
+    };
+    for field in conditions(pipeline) {
+        show(&field, &mut plan);
+    }
+    let by: Vec<FieldRef> = grouped.by.iter().map(|field| show(field, &mut plan)).collect();
+    let field = grouped.field.as_ref().map(|field| show(field, &mut plan));
+    let mut grouping = Grouping {
+        function: grouped.function,
+        intervals: context.intervals,
+        field,
+        groups: Groups::new(by),
+        folded: Vec::new(),
+        exemplars: Exemplars::new(context.exemplars, &context.intervals),
+        shown,
+        context,
+    };
+    spans(&plan, context, &mut grouping)?;
+    if grouped.by.is_empty() && grouping.folded.is_empty() {
+        // Without groups there is one series, also of no spans.
+        grouping.groups = Groups::default();
+        grouping.folded.push(Folded::new(grouped.function, &context.intervals));
+    }
+    finish(grouping, grouped)
+}
+
+/// The fields of the conditions of a pipeline.
+fn conditions(pipeline: &Pipeline) -> Vec<Field> {
+    let mut fields = Vec::new();
+    crate::eval::plan::each_field(pipeline, &mut |field| fields.push(field.clone()));
+    fields
+}
+
+fn finish(grouping: Grouping<'_>, grouped: &Grouped) -> Result<Vec<Series>, EvalError> {
+    let intervals = grouping.intervals;
+    let function = grouped.function;
+    let mut values = grouping.groups.into_values();
+    values.resize(grouping.folded.len(), Vec::new());
+    let mut exemplars: Vec<Vec<crate::answer::MetricExemplar>> = vec![Vec::new(); values.len()];
+    for (series, exemplar) in grouping.exemplars.found {
+        if let Some(of_series) = exemplars.get_mut(series) {
+            of_series.push(exemplar);
+        }
+    }
+    let mut found = Vec::new();
+    for ((values, folded), exemplars) in values.into_iter().zip(grouping.folded).zip(exemplars) {
+        if folded.is_empty() {
+            continue;
+        }
+        let mut labels: Vec<(String, Value)> = Vec::new();
+        for (field, value) in grouped.by.iter().zip(values) {
+            labels.extend(value.map(|value| (field.to_string(), value)));
+        }
+        match (folded, function) {
+            (Folded::Buckets(buckets), SpanFunction::HistogramOverTime) => {
+                for (at, (bound, counts)) in buckets.into_iter().flatten().enumerate() {
+                    let mut labels = labels.clone();
+                    labels.push(("__bucket".to_owned(), Value::Float(bound)));
+                    // One series may show them.
+                    let exemplars = if at == 0 { exemplars.clone() } else { Vec::new() };
+                    found.push(Series::new(labels, counts, exemplars));
+                }
+            }
+            (Folded::Buckets(buckets), _) => {
+                quantiles(&buckets, grouped, &intervals, &labels, exemplars, &mut found);
+            }
+            (folded, _) => {
+                if labels.is_empty() {
+                    labels.push(match grouped.by.first() {
+                        // As Tempo writes it: a series is never without a label.
+                        Some(field) => (field.to_string(), Value::Text("nil".to_owned())),
+                        None => (super::series::NAME.to_owned(), Value::Text(function.name().to_owned())),
+                    });
+                }
+                found.push(Series::new(labels, folded.values(function, &intervals), exemplars));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A series for each quantile; an exemplar goes to the nearest.
+fn quantiles(
+    buckets: &[Option<(f64, Vec<f64>)>],
+    grouped: &Grouped,
+    intervals: &Intervals,
+    labels: &[(String, Value)],
+    exemplars: Vec<crate::answer::MetricExemplar>,
+    found: &mut Vec<Series>,
+) {
+    let wanted: Vec<f64> = grouped
+        .quantiles
+        .iter()
+        .map(|quantile| match quantile {
+            Literal::Int(value) => *value as f64,
+            Literal::Float(value) => *value,
+            _ => f64::NAN,
+        })
+        .collect();
+    let all: Vec<(f64, f64)> =
+        buckets.iter().flatten().map(|(bound, counts)| (*bound, counts.iter().sum())).collect();
+    let overall: Vec<f64> = wanted.iter().map(|quantile| fold::quantile(*quantile, &all)).collect();
+    let nearest = |value: f64| {
+        let distance = |at: &usize| overall.get(*at).map_or(f64::INFINITY, |of| (of - value).abs());
+        (0..overall.len()).min_by(|a, b| distance(a).total_cmp(&distance(b)))
+    };
+    for (at, quantile) in wanted.iter().enumerate() {
+        let mut labels = labels.to_vec();
+        labels.push(("p".to_owned(), Value::Float(*quantile)));
+        let value = |interval: usize| fold::quantile(*quantile, &fold::buckets_at(buckets, interval));
+        let of_quantile = exemplars.iter().filter(|exemplar| nearest(exemplar.value) == Some(at)).cloned();
+        found.push(Series::new(labels, (0..intervals.count).map(value).collect(), of_quantile.collect()));
+    }
+}

@@ -1,0 +1,289 @@
+//! Queries for spans: which traces, the newest first, and what is shown of them.
+
+use std::collections::{HashMap, HashSet};
+
+use throughline_exec::{Budget, ExecError};
+use throughline_model::{SpanId, TraceId};
+
+use super::fields::Rows;
+use super::filter::Mask;
+use super::pipeline::{Spanset, TraceRows};
+use super::plan::Plan;
+use super::{EvalError, SearchParams};
+use crate::answer::{FoundSpan, FoundSpanset, FoundTrace, SearchAnswer, ServiceStats};
+use crate::ast::{Intrinsic, Pipeline, SpanStatus};
+use crate::source::{
+    Demand, SpanBatch, SpanField, SpanRequest, SpanSink, TraceHead, TraceRun, TraceSource, WindowOf,
+};
+use crate::value::{Scalar, Value, ValueRef};
+
+/// The most traces of an answer.
+pub(crate) const TRACES_MAX: usize = 100_000;
+
+/// Finds traces.
+pub(super) fn search(
+    pipeline: &Pipeline,
+    params: &SearchParams,
+    source: &dyn TraceSource,
+    budget: &Budget,
+) -> Result<SearchAnswer, EvalError> {
+    let plan = Plan::new(pipeline);
+    let limit = params.limit.min(TRACES_MAX);
+    if limit == 0 {
+        return Ok(SearchAnswer::default());
+    }
+    let tests = plan.tests();
+    let any_span = plan.is_any_span();
+    let request = SpanRequest {
+        start_ns: params.start_ns,
+        end_ns: params.end_ns,
+        window: WindowOf::Traces,
+        tests: &tests,
+        whole: !any_span,
+        newest_first: true,
+    };
+    let mut finder = Finder {
+        plan: &plan,
+        params,
+        limit,
+        any_span,
+        of_trace: plan.fields.any(|field| field.is_of_tree() || field.is_of_trace()),
+        source,
+        budget,
+        starts: HashMap::new(),
+        too_old: None,
+        asked: HashSet::new(),
+        failed: None,
+    };
+    let read = source.scan(&request, budget, &mut finder);
+    if let Some(error) = finder.failed.take() {
+        return Err(error);
+    }
+    read?;
+    let mut traces = Vec::new();
+    for (_, id) in finder.newest() {
+        budget.check()?;
+        traces.extend(show(&plan, params, source, budget, id)?);
+    }
+    traces.sort_by_key(|trace: &FoundTrace| (std::cmp::Reverse(trace.start_ns), trace.id));
+    Ok(SearchAnswer { traces })
+}
+
+/// The masks of all conditions.
+pub(super) fn masks(plan: &Plan, rows: &Rows<'_>) -> Result<Vec<Mask>, ExecError> {
+    plan.leaves.iter().map(|leaf| leaf.mask(rows)).collect()
+}
+
+/// Looks at batches for traces.
+struct Finder<'q> {
+    plan: &'q Plan,
+    params: &'q SearchParams,
+    limit: usize,
+    any_span: bool,
+    /// Whether a trace cannot be judged by some of its spans.
+    of_trace: bool,
+    source: &'q dyn TraceSource,
+    budget: &'q Budget,
+    /// When each trace that was found started.
+    starts: HashMap<TraceId, i64>,
+    /// Once there are enough: traces that started then or before are too old.
+    too_old: Option<i64>,
+    /// Traces that were asked for by their ids.
+    asked: HashSet<TraceId>,
+    failed: Option<EvalError>,
+}
+
+impl SpanSink for Finder<'_> {
+    fn batch(&mut self, batch: &dyn SpanBatch) -> Result<Demand, ExecError> {
+        match self.look(batch) {
+            Ok(()) => Ok(self.demand()),
+            Err(EvalError::Exec(error)) => Err(error),
+            Err(error) => {
+                self.failed = Some(error);
+                Ok(Demand::Nothing)
+            }
+        }
+    }
+}
+
+impl Finder<'_> {
+    fn look(&mut self, batch: &dyn SpanBatch) -> Result<(), EvalError> {
+        let rows = Rows::new(batch, &self.plan.fields);
+        let masks = masks(self.plan, &rows)?;
+        let is_wanted = |run: &TraceRun| {
+            let span = run.start as usize..run.end as usize;
+            self.of_trace
+                || masks
+                    .iter()
+                    .any(|mask| mask.get(span.clone()).is_some_and(|of_run| of_run.contains(&true)))
+        };
+        if !self.of_trace && !masks.iter().any(|mask| mask.contains(&true)) {
+            return Ok(());
+        }
+        let runs: Vec<TraceRun> = rows.runs()?.iter().filter(|run| is_wanted(run)).copied().collect();
+        let mut heads: Vec<(TraceHead, TraceRun)> = batch.heads(&runs)?.into_iter().zip(runs).collect();
+        heads.sort_by_key(|(head, _)| std::cmp::Reverse(head.start_ns));
+        for (head, run) in &heads {
+            if self.asked.contains(&head.id) {
+                continue;
+            }
+            if self.too_old.is_some_and(|time| head.start_ns <= time) {
+                break;
+            }
+            let overlaps = self.params.overlaps(head);
+            if !overlaps && batch.is_whole(run, head.id)? {
+                continue;
+            }
+            let found = if self.any_span && overlaps {
+                Some(head.start_ns)
+            } else if batch.is_whole(run, head.id)? {
+                let of_run = |leaf: usize| {
+                    let mask =
+                        masks.get(leaf).and_then(|mask| mask.get(run.start as usize..run.end as usize));
+                    mask.is_some_and(|mask| mask.contains(&true))
+                };
+                let trace = TraceRows { rows: &rows, masks: &masks, run: *run };
+                let is_found = self.plan.may_match(&of_run) && !trace.evaluate(self.plan)?.is_empty();
+                is_found.then_some(head.start_ns)
+            } else {
+                self.asked.insert(head.id);
+                self.ask(head.id)?
+            };
+            if let Some(start_ns) = found {
+                self.add(head.id, start_ns);
+            }
+        }
+        Ok(())
+    }
+
+    /// When a trace started, if it is found with all its spans.
+    fn ask(&self, id: TraceId) -> Result<Option<i64>, EvalError> {
+        self.budget.check()?;
+        let Some(batch) = self.source.trace(id, self.budget)? else { return Ok(None) };
+        let (_, head, sets) = spansets(self.plan, batch.as_ref())?;
+        Ok(head.filter(|head| !sets.is_empty() && self.params.overlaps(head)).map(|head| head.start_ns))
+    }
+
+    fn add(&mut self, id: TraceId, start_ns: i64) {
+        let known = self.starts.entry(id).or_insert(start_ns);
+        *known = (*known).min(start_ns);
+        if self.starts.len() > self.limit.saturating_mul(8).max(1_024) {
+            let keep: HashSet<TraceId> = self.newest().into_iter().map(|(_, id)| id).collect();
+            self.starts.retain(|id, _| keep.contains(id));
+        }
+        if self.starts.len() >= self.limit && self.too_old.is_none_or(|time| start_ns > time) {
+            self.too_old = self.newest().last().map(|(start_ns, _)| *start_ns);
+        }
+    }
+
+    /// The traces that started last, the last first.
+    fn newest(&self) -> Vec<(i64, TraceId)> {
+        let mut all: Vec<(i64, TraceId)> = self.starts.iter().map(|(id, start)| (*start, *id)).collect();
+        all.sort_unstable_by_key(|(start, id)| (std::cmp::Reverse(*start), *id));
+        all.truncate(self.limit);
+        all
+    }
+
+    fn demand(&self) -> Demand {
+        self.too_old.map_or(Demand::All, Demand::After)
+    }
+}
+
+/// What the pipeline gives for one trace, as rows of the batch that holds all of it, and what is known of the trace.
+fn spansets<'b>(
+    plan: &'b Plan,
+    batch: &'b dyn SpanBatch,
+) -> Result<(Rows<'b>, Option<TraceHead>, Vec<Spanset>), EvalError> {
+    let rows = Rows::new(batch, &plan.fields);
+    let masks = masks(plan, &rows)?;
+    let run = TraceRun { start: 0, end: u32::try_from(batch.len()).unwrap_or(u32::MAX), trace: 0 };
+    let sets = TraceRows { rows: &rows, masks: &masks, run }.evaluate(plan)?;
+    let head = batch.heads(&[run])?.first().copied();
+    Ok((rows, head, sets))
+}
+
+/// A trace of the answer.
+fn show(
+    plan: &Plan,
+    params: &SearchParams,
+    source: &dyn TraceSource,
+    budget: &Budget,
+    id: TraceId,
+) -> Result<Option<FoundTrace>, EvalError> {
+    let Some(batch) = source.trace(id, budget)? else { return Ok(None) };
+    let batch = batch.as_ref();
+    let (rows, head, sets) = spansets(plan, batch)?;
+    let Some(head) = head.filter(|_| !sets.is_empty()) else { return Ok(None) };
+    let names = batch.column(&SpanField::Intrinsic(Intrinsic::Name))?;
+    let services = batch.column(&SpanField::Service)?;
+    let has_parent = batch.column(&SpanField::HasParent)?;
+    let statuses = batch.column(&SpanField::Intrinsic(Intrinsic::Status))?;
+    let root = (0..batch.len()).find(|row| !has_parent.is_true(*row));
+    let text = |column: &crate::column::Column| {
+        root.and_then(|root| column.text(root)).unwrap_or_default().to_owned()
+    };
+    let mut stats: Vec<ServiceStats> = Vec::new();
+    for row in 0..batch.len() {
+        let service = services.text(row).unwrap_or_default();
+        let place = match stats.iter().position(|stats| stats.service == service) {
+            Some(place) => place,
+            None => {
+                stats.push(ServiceStats { service: service.to_owned(), spans: 0, errors: 0 });
+                stats.len() - 1
+            }
+        };
+        let is_error = matches!(statuses.get(row), ValueRef::One(Scalar::Status(SpanStatus::Error)));
+        if let Some(stats) = stats.get_mut(place) {
+            stats.spans += 1;
+            stats.errors += u32::from(is_error);
+        }
+    }
+    stats.sort_by(|a, b| a.service.cmp(&b.service));
+    let mut spansets = Vec::with_capacity(sets.len());
+    for set in sets {
+        spansets.push(show_set(plan, params, batch, &rows, set, &names)?);
+    }
+    Ok(Some(FoundTrace {
+        id,
+        root_service: text(&services),
+        root_name: text(&names),
+        start_ns: head.start_ns,
+        duration_ns: head.end_ns.saturating_sub(head.start_ns),
+        spansets,
+        services: stats,
+    }))
+}
+
+fn show_set(
+    plan: &Plan,
+    params: &SearchParams,
+    batch: &dyn SpanBatch,
+    rows: &Rows<'_>,
+    set: Spanset,
+    names: &crate::column::Column,
+) -> Result<FoundSpanset, EvalError> {
+    let matched = set.rows.len() as u64;
+    let most = if params.spans_per_set == 0 { set.rows.len() } else { params.spans_per_set };
+    let shown = set.rows.get(..most.min(set.rows.len())).unwrap_or_default();
+    let pick = |intrinsic: Intrinsic| batch.pick(&SpanField::Intrinsic(intrinsic), shown);
+    let (ids, starts, durations) =
+        (pick(Intrinsic::SpanId)?, pick(Intrinsic::SpanStart)?, pick(Intrinsic::Duration)?);
+    let mut spans = Vec::with_capacity(shown.len());
+    for (at, row) in shown.iter().enumerate() {
+        let mut attributes: Vec<(String, Value)> = Vec::new();
+        for (name, field) in &plan.shown {
+            if let Some(value) = rows.get(*field, *row as usize)?.owned() {
+                attributes.push((name.clone(), value));
+            }
+        }
+        let Some(id) = ids.text(at).and_then(SpanId::parse) else { continue };
+        spans.push(FoundSpan {
+            id,
+            name: names.text(*row as usize).unwrap_or_default().to_owned(),
+            start_ns: starts.int(at).unwrap_or_default(),
+            duration_ns: durations.int(at).unwrap_or_default(),
+            attributes,
+        });
+    }
+    Ok(FoundSpanset { matched, spans, attributes: set.attributes })
+}

@@ -1,0 +1,151 @@
+//! The commands of a script.
+
+use throughline_exec::script::{self, Message, Reader, Words, time_ms};
+
+use super::span;
+use crate::memory::MemorySpan;
+
+/// A script that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {reason}")]
+pub struct ScriptError {
+    /// From one.
+    pub line: usize,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// One command.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Drops all spans.
+    Clear,
+    /// Adds spans.
+    Load(Vec<MemorySpan>),
+    /// Asks a query.
+    Eval(Box<Eval>),
+}
+
+/// A query and what it should answer.
+#[derive(Clone, Debug)]
+pub struct Eval {
+    /// The line of the command, from one.
+    pub line: usize,
+    /// The text of the query.
+    pub query: String,
+    /// What is asked for.
+    pub asked: Asked,
+    /// Sets of spans in order, as they are written.
+    pub sets: Vec<String>,
+    /// Labels as they are written, and points.
+    pub series: Vec<(String, Vec<Option<f64>>)>,
+    /// Whether there is no answer.
+    pub empty: bool,
+    /// That it fails, and how.
+    pub fail: Option<Message>,
+}
+
+/// What a query is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Traces: a window, the most traces, the most spans of each set.
+    Search(i64, i64, usize, usize),
+    /// Series: a window and a step, which is zero for one interval.
+    Series(i64, i64, i64),
+}
+
+/// Reads a script. What cannot be read is in its place among the commands, so that the rest can be run.
+pub fn commands(text: &str) -> Vec<Result<Command, ScriptError>> {
+    script::blocks(text).iter().map(|block| read(block.line, block.command, &block.lines)).collect()
+}
+
+fn read(line: usize, command: &str, block: &[(usize, &str)]) -> Result<Command, ScriptError> {
+    let fail = |line: usize| move |reason: String| ScriptError { line, reason };
+    if command == "clear" {
+        return Ok(Command::Clear);
+    }
+    if command == "load" {
+        let spans = block.iter().map(|(line, text)| span::read(text).map_err(fail(*line)));
+        return Ok(Command::Load(spans.collect::<Result<_, _>>()?));
+    }
+    let Some(rest) = command.strip_prefix("eval ") else {
+        return Err(fail(line)(format!("unknown command {command:?}")));
+    };
+    let (asked, query) = head(rest).map_err(fail(line))?;
+    let query = query.to_owned();
+    let mut eval =
+        Eval { line, query, asked, sets: Vec::new(), series: Vec::new(), empty: false, fail: None };
+    for (line, text) in block {
+        expectation(&mut eval, text).map_err(fail(*line))?;
+    }
+    Ok(Command::Eval(Box::new(eval)))
+}
+
+/// Reads what is asked for, up to the query.
+fn head(text: &str) -> Result<(Asked, &str), String> {
+    const NS: i64 = 1_000_000;
+    let mut words = Words { rest: text };
+    let kind = words.next();
+    let (mut start_ns, mut end_ns) = (-3_600_000_000_000, 3_600_000_000_000);
+    let (mut limit, mut spans, mut step_ns) = (20, 0, 0);
+    loop {
+        let before = words;
+        let number = |words: &mut Words<'_>| words.next().parse().map_err(|_| "expected a number".to_owned());
+        match words.next() {
+            "from" => start_ns = time_ms(words.next())?.saturating_mul(NS),
+            "to" => end_ns = time_ms(words.next())?.saturating_mul(NS),
+            "step" => step_ns = time_ms(words.next())?.saturating_mul(NS),
+            "limit" => limit = number(&mut words)?,
+            "spans" => spans = number(&mut words)?,
+            _ => {
+                let query = before.rest.trim();
+                return match kind {
+                    "search" => Ok((Asked::Search(start_ns, end_ns, limit, spans), query)),
+                    "range" if step_ns > 0 => Ok((Asked::Series(start_ns, end_ns, step_ns), query)),
+                    "instant" if step_ns == 0 => Ok((Asked::Series(start_ns, end_ns, 0), query)),
+                    "range" | "instant" => Err("a range has a step, an instant has none".to_owned()),
+                    other => Err(format!("expected \"search\", \"range\" or \"instant\", got {other:?}")),
+                };
+            }
+        }
+    }
+}
+
+fn expectation(eval: &mut Eval, text: &str) -> Result<(), String> {
+    let mut words = Words { rest: text };
+    if words.next() == "expect" {
+        let kind = words.next();
+        match kind {
+            "fail" => eval.fail = Some(Message::read(words.rest.trim())),
+            "empty" => eval.empty = true,
+            _ => return Err(format!("unknown expectation {kind:?}")),
+        }
+        return Ok(());
+    }
+    if matches!(eval.asked, Asked::Search(..)) {
+        eval.sets.push(text.to_owned());
+        return Ok(());
+    }
+    let labels = span::words(text).first().copied().unwrap_or_default();
+    let points = text.get(labels.len()..).unwrap_or_default();
+    eval.series.push((labels.to_owned(), self::points(points)?));
+    Ok(())
+}
+
+/// Points until a comment.
+fn points(text: &str) -> Result<Vec<Option<f64>>, String> {
+    let mut reader = Reader::new(text.split('#').next().unwrap_or_default(), false);
+    let mut points = Vec::new();
+    while reader.skip_space() {
+        if reader.take("_") {
+            let count = reader.times()?.unwrap_or(1);
+            points.extend(std::iter::repeat_n(None, count));
+        } else {
+            reader.numbers(|value| points.push(Some(value)))?;
+        }
+        if points.len() > script::POINTS_MAX {
+            return Err(format!("series has more than {} points", script::POINTS_MAX));
+        }
+    }
+    Ok(points)
+}
