@@ -32,6 +32,7 @@ pub use patterns::{Pattern, PatternLevel, PatternQuery};
 pub use snapshot::log_scan::{
     BodyWant, FieldValue, FieldWant, LogFields, LogScan, LogVisitor, More, ScannedLogs, Verdict,
 };
+pub use snapshot::span_counts::{SpanCount, SpanCountQuery};
 pub use snapshot::span_scan::{
     SpanBound, SpanColumn, SpanRows, SpanRun, SpanScan, SpanTrace, SpanValues, SpanVisitor, TraceSpans,
 };

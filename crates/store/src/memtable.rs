@@ -13,6 +13,7 @@ pub(crate) mod patterns;
 pub(crate) mod read;
 mod seen;
 mod services;
+mod span_counts;
 mod span_scan;
 
 use ahash::AHashMap as HashMap;

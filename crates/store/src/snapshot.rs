@@ -7,6 +7,7 @@ pub mod log_scan;
 pub(crate) mod merge;
 pub mod parts;
 pub(crate) mod rows;
+pub mod span_counts;
 pub mod span_scan;
 pub(crate) mod summary;
 

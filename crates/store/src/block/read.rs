@@ -14,6 +14,7 @@ mod picked;
 mod plausible;
 mod search;
 mod services;
+mod span_counts;
 mod span_scan;
 mod table;
 mod trace;

@@ -9,6 +9,7 @@ use arrow_array::{Array, BooleanArray, DictionaryArray, PrimitiveArray, RecordBa
 use serde_json::Value as Json;
 use throughline_model::attribute::{self, Value};
 use throughline_model::batch::{column_binary, column_fixed, column_number, column_text, column_time, log};
+use throughline_model::link::UNSAMPLED;
 use throughline_model::{Level, SpanId, TraceId};
 
 use super::{Snapshot, TimeRange};
@@ -37,7 +38,7 @@ pub struct FieldWant<'q> {
     pub severity: bool,
     /// Trace and span ids.
     pub context: bool,
-    /// Observed time, flags, event name, and what was dropped.
+    /// Observed time, flags, event name, what was dropped, and whether the trace was sampled.
     pub rest: bool,
     /// Attributes with these keys; one that is a structure has its members with it.
     pub attributes: Option<&'q dyn Fn(&str) -> bool>,
@@ -223,6 +224,18 @@ impl<'a> LogFields<'a> {
                 at.get(row).map_or(0, |row| column_number::<UInt32Type>(rows, log::FLAGS).value(*row))
             }
         }
+    }
+
+    /// Whether the record says that its trace was not sampled.
+    pub fn is_unsampled(&self, row: usize) -> bool {
+        let source = match self {
+            LogFields::None => 0,
+            LogFields::Block(rows, _) => Columns::new(rows).u8("trace_source", row),
+            LogFields::Memtable(rows, at) => {
+                at.get(row).map_or(0, |row| column_number::<UInt8Type>(rows, log::TRACE_SOURCE).value(*row))
+            }
+        };
+        source & UNSAMPLED != 0
     }
 
     /// From the record's time to when it was observed, nanoseconds.
