@@ -11,6 +11,7 @@
 
 mod asked;
 pub mod blocking;
+mod doctor;
 pub mod failure;
 mod health;
 pub mod listener;
@@ -74,6 +75,16 @@ pub const ROUTES: &[(&str, &str, &str)] = &[
     ("/api/throughline/v1/services", "start end", "the services that sent anything"),
     ("/api/throughline/v1/ledger", "", "received = stored + deduplicated + rejected, per signal"),
     ("/api/throughline/v1/walk", "service metric quantile start end", "from the clearest spike to its cause"),
+    (
+        "/api/throughline/v1/doctor",
+        "service start end",
+        "what is wrong with the telemetry itself: findings with counts, examples, cause, fix and the command that shows them",
+    ),
+    (
+        "/api/throughline/v1/reconcile",
+        "service start end",
+        "requests and errors of a service by metric, by span and by log record, minute by minute, and where differences come from",
+    ),
     ("/api/throughline/v1/status", "", "the store, the receivers, the process"),
     ("/livez", "", "whether the process runs"),
     ("/readyz", "", "whether it can write and read; 503 with reasons where not"),
@@ -136,6 +147,8 @@ pub fn native(context: Context) -> Router {
         .route("/services", get(native::services))
         .route("/ledger", get(native::ledger))
         .route("/walk", get(native::walk))
+        .route("/doctor", get(doctor::doctor))
+        .route("/reconcile", get(doctor::reconcile))
         .route("/status", get(health::status));
     Router::new()
         .nest(PREFIX, queries)

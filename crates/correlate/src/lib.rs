@@ -7,15 +7,21 @@
 //! - [`walk`]: from a latency spike to its log lines and its likely cause;
 //! - [`compare`]: what one set of traces has in common that another lacks;
 //! - [`distribution`], [`spike`], [`contrast`], [`mechanism`], [`cause`]: the parts of the walk, each pure;
+//! - [`doctor`]: rules that say what is wrong with the telemetry itself, why, and what to do;
 //! - [`exemplar`]: of an expression's series the exemplars that show a quantile or the start of a spike;
+//! - [`reconcile`]: requests and errors by metric, by span and by log record, and where differences come from;
+//! - [`command`]: commands that show an answer again;
 //! - [`units`]: times and durations as text, both ways.
 
 pub mod cause;
+pub mod command;
 pub mod compare;
 pub mod contrast;
 pub mod distribution;
+pub mod doctor;
 pub mod exemplar;
 pub mod mechanism;
+pub mod reconcile;
 pub mod spike;
 pub mod trace_view;
 pub mod units;

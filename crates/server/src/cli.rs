@@ -26,6 +26,11 @@ pub enum Command {
     /// Ask a running server.
     #[command(flatten)]
     Query(QueryCommand),
+    /// What is wrong with the telemetry itself, why, and what to do: 0 if nothing, 1 for findings, 2 if it cannot be told
+    Doctor(DoctorArgs),
+    /// Files from which Grafana provisions itself: data sources wired to each other, and a dashboard
+    #[command(subcommand)]
+    Grafana(GrafanaCommand),
     /// Check the files of a data folder that no server uses
     Fsck(FsckArgs),
     /// Start a server and a small workload that gets into trouble, and explain the trouble
@@ -102,6 +107,90 @@ pub struct CheckRulesArgs {
     pub lint_fatal: bool,
 }
 
+/// `reconcile`.
+#[derive(Args, Debug)]
+pub struct ReconcileArgs {
+    /// The service
+    #[arg(long)]
+    pub service: String,
+    /// How far back [default: 1h]
+    #[arg(long, value_name = "DURATION", conflicts_with_all = ["start", "end"])]
+    pub last: Option<String>,
+    #[command(flatten)]
+    pub window: Window,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `doctor`.
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    /// Only this service's telemetry
+    #[arg(long)]
+    pub service: Option<String>,
+    /// How far back [default: 1h]
+    #[arg(long, value_name = "DURATION", conflicts_with_all = ["start", "end"])]
+    pub last: Option<String>,
+    #[command(flatten)]
+    pub window: Window,
+    /// How to write the report
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub format: ReportFormat,
+    /// Exit with 1 for findings of at least this level
+    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = FailOn::Warning)]
+    pub fail_on: FailOn,
+    /// The server [default: $THROUGHLINE_SERVER, else http://127.0.0.1:4319]
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+}
+
+/// `--format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For the terminal.
+    Text,
+    /// As the server gives it.
+    Json,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
+    /// For an issue or a pull request.
+    Markdown,
+}
+
+/// `--fail-on`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Any finding.
+    Note,
+    /// Warnings and errors.
+    Warning,
+    /// Errors.
+    Error,
+    /// None.
+    Never,
+}
+
+/// `grafana`.
+#[derive(Subcommand, Debug)]
+pub enum GrafanaCommand {
+    /// Write data sources (Prometheus, Loki, Tempo, Jaeger) with every correlation, and a dashboard of rate, errors, durations
+    Provision(ProvisionArgs),
+}
+
+/// `grafana provision`.
+#[derive(Args, Debug)]
+pub struct ProvisionArgs {
+    /// The server as Grafana reaches it [default: http://127.0.0.1:4319]
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Where to write: the folders datasources and dashboards [default: ./grafana-provisioning]
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// Where Grafana sees that folder, if it runs elsewhere (/etc/grafana/provisioning)
+    #[arg(long, value_name = "FOLDER")]
+    pub seen_at: Option<PathBuf>,
+}
+
 /// `fsck`.
 #[derive(Args, Debug)]
 pub struct FsckArgs {
@@ -136,6 +225,8 @@ pub enum QueryCommand {
     Ledger(Common),
     /// From the clearest latency spike to its log lines and likely cause
     Walk(WalkArgs),
+    /// Requests and errors of a service by metric, span and log record, and where the differences come from
+    Reconcile(ReconcileArgs),
     /// The state of the server
     Status(Common),
 }

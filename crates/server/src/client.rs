@@ -29,6 +29,22 @@ pub enum Answer {
     NotFound(Json),
 }
 
+impl Answer {
+    /// What a status and a body come to. A refusal is an error with the server's sentence, which the native API has under
+    /// `message` and Prometheus's under `error`.
+    pub fn of(status: u16, json: Json) -> Result<Answer> {
+        let text = |key: &str| json.get(key).and_then(Json::as_str);
+        match status {
+            200 => Ok(Answer::Found(json)),
+            404 => Ok(Answer::NotFound(json)),
+            _ => bail!(
+                "{}",
+                text("message").or_else(|| text("error")).unwrap_or("the server refused without a reason")
+            ),
+        }
+    }
+}
+
 impl Client {
     /// For `--server`, else the environment, else the default.
     pub fn new(server: Option<&str>) -> Client {
@@ -48,7 +64,12 @@ impl Client {
 
     /// Asks for a path below the native API's prefix.
     pub fn get(&self, path: &str, parameters: &[(&str, Option<String>)]) -> Result<Answer> {
-        let url = format!("{}{}{path}", self.base, throughline_api::PREFIX);
+        self.get_at(&format!("{}{path}", throughline_api::PREFIX), parameters)
+    }
+
+    /// Asks for any path.
+    pub fn get_at(&self, path: &str, parameters: &[(&str, Option<String>)]) -> Result<Answer> {
+        let url = format!("{}{path}", self.base);
         let mut request = self.agent.get(&url);
         for (name, value) in parameters {
             if let Some(value) = value {
@@ -71,14 +92,7 @@ impl Client {
             .context("read the answer")?;
         let json: Json = serde_json::from_str(&body)
             .with_context(|| format!("{url} answered {status} with something that is not JSON"))?;
-        match status {
-            200 => Ok(Answer::Found(json)),
-            404 => Ok(Answer::NotFound(json)),
-            _ => bail!(
-                "{}",
-                json.get("message").and_then(Json::as_str).unwrap_or("the server refused without a reason")
-            ),
-        }
+        Answer::of(status, json)
     }
 
     /// Asks for something that is always there.

@@ -8,7 +8,9 @@ mod cli;
 mod client;
 mod config;
 mod demo;
+mod doctor;
 mod fsck;
+mod grafana;
 mod process;
 mod query;
 mod render;
@@ -34,6 +36,8 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Query(command) => query::run(command),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Grafana(command) => grafana::run(&command),
         Command::Fsck(args) => fsck::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::DemoService(args) => demo::run_service(args),

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value as Json;
+use throughline_correlate::reconcile::Reconciliation;
 use throughline_correlate::spike::Curve;
 use throughline_correlate::trace_view::TraceView;
 use throughline_correlate::units::{bytes, duration, rfc3339, three_digits, time_of_day};
@@ -13,8 +14,8 @@ use throughline_model::record::{Exemplar, LogRecord, Series, TraceSummary};
 use throughline_store::{Pattern, ServiceSummary};
 
 use crate::cli::{
-    Common, ExemplarsArgs, LogsArgs, PatternsArgs, QuantileArgs, QueryCommand, SeriesArgs, ServicesArgs,
-    TraceArgs, TracesArgs, WalkArgs, Window,
+    Common, ExemplarsArgs, LogsArgs, PatternsArgs, QuantileArgs, QueryCommand, ReconcileArgs, SeriesArgs,
+    ServicesArgs, TraceArgs, TracesArgs, WalkArgs, Window,
 };
 use crate::client::{Answer, Client, segment};
 use crate::render::table::Table;
@@ -38,6 +39,7 @@ pub fn run(command: QueryCommand) -> Result<ExitCode> {
         QueryCommand::Services(args) => services(args),
         QueryCommand::Ledger(common) => ledger(&common),
         QueryCommand::Walk(args) => walk(args),
+        QueryCommand::Reconcile(args) => reconcile(args),
         QueryCommand::Status(common) => status(&common),
     }
 }
@@ -74,7 +76,7 @@ fn print_json(json: &Json) -> Result<bool> {
 }
 
 /// Writes to standard output; a reader that has gone away (`| head`) is no error.
-fn out(text: &str) {
+pub(crate) fn out(text: &str) {
     use std::io::Write as _;
     _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
@@ -410,6 +412,17 @@ fn walk(args: WalkArgs) -> Result<ExitCode> {
         out(&render::walk::render(&walk, view.as_ref(), Style::detect()));
     }
     Ok(if walk.resolved { ExitCode::SUCCESS } else { ExitCode::from(NOT_FOUND) })
+}
+
+fn reconcile(args: ReconcileArgs) -> Result<ExitCode> {
+    let [start, end] = window(args.window);
+    let start = args.last.map_or(start, |last| ("start", Some(format!("-{last}"))));
+    let parameters = [("service", Some(args.service)), start, end];
+    ask(&args.common, "/reconcile", &parameters, |json, style| {
+        let books: Reconciliation = serde_json::from_value(json.clone()).context("understand the books")?;
+        out(&render::reconcile::render(&books, style));
+        Ok(books.balanced)
+    })
 }
 
 fn status(common: &Common) -> Result<ExitCode> {

@@ -7,6 +7,7 @@ use throughline_store::{Error, SeriesQuery, Snapshot, TimeRange, TraceQuery, Wan
 
 use super::{Alternative, ExemplarFound, LogLine, LogsFound, Relation, Step, TraceFound, WalkRequest};
 use crate::cause::{self, Cause};
+use crate::command::{quoted, range_options};
 use crate::contrast::{self, TRACES_COMPARED, Traits};
 use crate::spike::{self, Finding, Spike};
 use crate::trace_view::{Culprit, TraceView};
@@ -380,20 +381,4 @@ fn no_shift(highest: &Finding, looked_at: usize, quantile: f64) -> String {
         three_digits(low),
         three_digits(high)
     )
-}
-
-/// The window in whole seconds, none narrower than it is.
-fn range_options(range: TimeRange) -> String {
-    let start = range.start.div_euclid(SECOND_NS).saturating_mul(SECOND_NS);
-    let end = range.end.saturating_add(SECOND_NS - 1).div_euclid(SECOND_NS).saturating_mul(SECOND_NS);
-    format!("--start {} --end {}", rfc3339(start), rfc3339(end))
-}
-
-/// A word as a shell takes it.
-fn quoted(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'/' | b':');
-    if !text.is_empty() && text.bytes().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
 }

@@ -32,12 +32,21 @@ pub struct Server {
 impl Server {
     /// Starts it on free ports.
     pub fn start(name: &str) -> Server {
+        Server::start_with(name, "{}\n")
+    }
+
+    /// Starts it on free ports with a configuration.
+    pub fn start_with(name: &str, configuration: &str) -> Server {
         let folder = std::env::temp_dir().join(format!("throughline-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("created");
+        let file = folder.join("throughline.yaml");
+        std::fs::write(&file, configuration).expect("written");
         let any = "127.0.0.1:0";
         let mut child = Command::new(BINARY)
             .args(["serve", "--otlp-grpc", any, "--otlp-http", any, "--api", any, "--data-dir"])
             .arg(folder.join("data"))
+            .arg("--config")
+            .arg(file)
             .stderr(Stdio::piped())
             .spawn()
             .expect("started");

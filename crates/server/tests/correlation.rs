@@ -1,0 +1,14 @@
+//! Correlation through the binary as users run it: the doctor over what real SDKs send, the books, Grafana's jumps.
+//!
+//! The SDK for Python is installed into a virtual environment under `target` at the first run. Where Python or a package cannot
+//! be had, a test that needs it is skipped and says so.
+
+#![expect(clippy::disallowed_methods, reason = "a test of real processes has real files and the time of day")]
+
+#[path = "clients/process.rs"]
+mod process;
+
+#[path = "correlation/doctor.rs"]
+mod doctor;
+#[path = "correlation/python.rs"]
+mod python;
