@@ -108,11 +108,15 @@ pub fn vector_aggregation(aggregation: &VectorAggregation) -> Checked {
     if aggregation.op.takes_count() && aggregation.count.is_none() {
         return Err(format!("parameter required for operation {name}"));
     }
-    let groups = !matches!(aggregation.op, VectorOp::ApproxTopk | VectorOp::Sort | VectorOp::SortDesc);
-    if aggregation.grouping.is_some() && !groups {
-        return Err(format!("grouping not allowed for {name} aggregation"));
+    match aggregation.op {
+        VectorOp::ApproxTopk if aggregation.grouping.is_some() => {
+            Err(format!("grouping not allowed for {name} aggregation"))
+        }
+        VectorOp::Sort | VectorOp::SortDesc if aggregation.grouping.is_some() => {
+            Err("sort and sort_desc doesn't allow grouping by".to_owned())
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// An operator with its sides, if they are sides for it.
@@ -133,15 +137,11 @@ pub fn binary(
     let (left, right) = (side(left, "left")?, side(right, "right")?);
     if op.is_set() {
         for (expr, side) in [(&left, "left"), (&right, "right")] {
-            if expr.is_scalar() {
+            if let Some(value) = expr.constant() {
                 return Err(format!(
-                    "unexpected literal for {side} leg of logical/set binary operation ({name}): {expr}"
+                    "unexpected literal for {side} leg of logical/set binary operation ({name}): {value:.6}"
                 ));
             }
-        }
-        let grouped = matching.as_ref().is_some_and(|matching| matching.cardinality != Default::default());
-        if grouped {
-            return Err(format!("no grouping allowed for \"{name}\" operation"));
         }
     }
     Ok(MetricExpr::Binary(Box::new(Binary { op, return_bool, matching, left, right })))

@@ -38,8 +38,8 @@ pub enum QueryError {
     },
     /// One side of an operator has several series for one of the other.
     #[error(
-        "found duplicate series on the {side} hand-side for the match group {group}: [{first}, {second}]; matching labels must be \
-         unique on one side"
+        "found duplicate series on the {side} hand-side;many-to-many matching not allowed: matching labels must be unique on one \
+         side (match group {group}: [{first}, {second}])"
     )]
     DuplicateSeries {
         /// `left` or `right`.
@@ -57,12 +57,6 @@ pub enum QueryError {
     /// Several series would become one.
     #[error("multiple matches for labels: grouping labels must ensure unique matches")]
     GroupNotUnique,
-    /// Two series of a result are told apart by nothing.
-    #[error("vector cannot contain series with the same labels: {labels}")]
-    SameLabels {
-        /// The labels.
-        labels: String,
-    },
     /// A query that cannot be evaluated in this way.
     #[error("{message}")]
     Invalid {
@@ -230,7 +224,7 @@ impl Evaluator<'_> {
             }
             MetricExpr::LabelReplace(replace) => {
                 let series = self.vector(&replace.expr, steps)?;
-                label_replace(replace, series).map(Value::Vector)
+                Ok(Value::Vector(label_replace(replace, series)))
             }
             MetricExpr::Variants(variants) => self.variants(variants, steps).map(Value::Vector),
             MetricExpr::Paren(inner) => self.eval(inner, steps),
@@ -267,21 +261,17 @@ impl Evaluator<'_> {
     }
 }
 
-fn label_replace(replace: &LabelReplace, series: Vec<Series>) -> Result<Vec<Series>, QueryError> {
-    let mut seen = std::collections::HashSet::new();
-    let mut replaced = Vec::with_capacity(series.len());
-    for series in series {
+/// Series that can no longer be told apart stay several, as in Loki.
+fn label_replace(replace: &LabelReplace, series: Vec<Series>) -> Vec<Series> {
+    let replaced = series.into_iter().map(|series| {
         let value = series.labels.get(&replace.source);
         let labels = match replace.regex.expand(value, &replace.replacement) {
             Some(value) => series.labels.with(&replace.target, &value),
             None => series.labels,
         };
-        if !seen.insert(labels.clone()) {
-            return Err(QueryError::SameLabels { labels: labels.to_string() });
-        }
-        replaced.push(Series { labels, points: series.points });
-    }
-    Ok(replaced)
+        Series { labels, points: series.points }
+    });
+    replaced.collect()
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub(crate) struct Grid {
 impl Grid {
     pub(crate) fn new(steps: Steps, range_ns: i64) -> Grid {
         // With one step, whatever is in its window is in one cell.
-        let step_ns = if steps.count == 1 { range_ns } else { steps.step_ns };
+        let step_ns = if steps.count == 1 { range_ns } else { steps.step_ns }.max(1);
         let steps = Steps { step_ns, ..steps };
         Grid { steps, range_ns, whole: range_ns / step_ns, rest_ns: range_ns % step_ns }
     }

@@ -215,6 +215,22 @@ pub enum BinaryOp {
 }
 
 impl BinaryOp {
+    /// The value of an operator; of a comparison, one or zero. Nothing can be divided by zero.
+    #[must_use]
+    pub(crate) fn number(self, left: f64, right: f64) -> f64 {
+        match self {
+            BinaryOp::Add => left + right,
+            BinaryOp::Sub => left - right,
+            BinaryOp::Mul => left * right,
+            BinaryOp::Div | BinaryOp::Mod if right == 0.0 => f64::NAN,
+            BinaryOp::Div => left / right,
+            BinaryOp::Mod => left % right,
+            BinaryOp::Pow => left.powf(right),
+            BinaryOp::Compare(op) => f64::from(u8::from(op.holds(left, right))),
+            BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => f64::NAN,
+        }
+    }
+
     /// As it is written.
     #[must_use]
     pub fn symbol(self) -> &'static str {
@@ -294,6 +310,20 @@ impl MetricExpr {
             MetricExpr::Paren(inner) => inner.is_scalar(),
             MetricExpr::Binary(binary) => binary.left.is_scalar() && binary.right.is_scalar(),
             _ => false,
+        }
+    }
+
+    /// The number that an expression without series says.
+    #[must_use]
+    pub fn constant(&self) -> Option<f64> {
+        match self {
+            MetricExpr::Number(value) => Some(*value),
+            MetricExpr::Paren(inner) => inner.constant(),
+            MetricExpr::Binary(binary) => {
+                let (left, right) = (binary.left.constant()?, binary.right.constant()?);
+                Some(binary.op.number(left, right))
+            }
+            _ => None,
         }
     }
 

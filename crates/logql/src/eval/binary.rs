@@ -11,7 +11,7 @@ use crate::value::{Series, Value};
 pub(super) fn eval(binary: &Binary, left: Value, right: Value) -> Result<Value, QueryError> {
     Ok(match (left, right) {
         (Value::Scalar(left), Value::Scalar(right)) => {
-            let values = left.iter().zip(&right).map(|(left, right)| number(binary.op, *left, *right));
+            let values = left.iter().zip(&right).map(|(left, right)| binary.op.number(*left, *right));
             Value::Scalar(values.collect())
         }
         (Value::Vector(series), Value::Scalar(values)) => {
@@ -29,26 +29,11 @@ pub(super) fn eval(binary: &Binary, left: Value, right: Value) -> Result<Value, 
     })
 }
 
-/// The value of an operator; of a comparison, one or zero. Nothing can be divided by zero.
-fn number(op: BinaryOp, left: f64, right: f64) -> f64 {
-    match op {
-        BinaryOp::Add => left + right,
-        BinaryOp::Sub => left - right,
-        BinaryOp::Mul => left * right,
-        BinaryOp::Div | BinaryOp::Mod if right == 0.0 => f64::NAN,
-        BinaryOp::Div => left / right,
-        BinaryOp::Mod => left % right,
-        BinaryOp::Pow => left.powf(right),
-        BinaryOp::Compare(op) => f64::from(u8::from(op.holds(left, right))),
-        BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => f64::NAN,
-    }
-}
-
 /// What a step answers: nothing where a comparison that filters does not hold, else `kept` if it does.
 fn point(binary: &Binary, left: f64, right: f64, kept: f64) -> Option<f64> {
     match binary.op {
         BinaryOp::Compare(op) if !binary.return_bool => op.holds(left, right).then_some(kept),
-        op => Some(number(op, left, right)),
+        op => Some(op.number(left, right)),
     }
 }
 
@@ -147,12 +132,12 @@ fn matched(binary: &Binary, left: Vec<Series>, right: Vec<Series>) -> Result<Vec
             for (step, pair) in pairs {
                 let (Some(own), Some(value)) = pair else { continue };
                 let (left, right) = if swapped { (*value, *own) } else { (*own, *value) };
-                if let Some(point) = point(binary, left, right, left) {
-                    joined.put(&group, &labels, series.points.len(), step, point)?;
-                }
+                // What a comparison filters away still has to be unique.
+                joined.put(&group, &labels, series.points.len(), step, point(binary, left, right, left))?;
             }
         }
     }
+    joined.series.retain(|series| series.points.iter().any(Option::is_some));
     Ok(joined.series)
 }
 
@@ -162,8 +147,8 @@ struct Joined {
     cardinality: Cardinality,
     series: Vec<Series>,
     places: HashMap<Labels, usize>,
-    /// The steps at which a group has a point.
-    taken: HashMap<Labels, Vec<bool>>,
+    /// The steps at which a group, or in a group a series of the result, has met another.
+    taken: HashMap<(Labels, Option<Labels>), Vec<bool>>,
 }
 
 impl Joined {
@@ -173,23 +158,23 @@ impl Joined {
         labels: &Labels,
         steps: usize,
         step: usize,
-        value: f64,
+        value: Option<f64>,
     ) -> Result<(), QueryError> {
-        if self.cardinality == Cardinality::OneToOne {
-            let taken = self.taken.entry(group.clone()).or_insert_with(|| vec![false; steps]);
-            if taken.get_mut(step).is_some_and(|flag| std::mem::replace(flag, true)) {
-                return Err(QueryError::ManyToOne);
-            }
+        let one_to_one = self.cardinality == Cardinality::OneToOne;
+        let key = (group.clone(), (!one_to_one).then(|| labels.clone()));
+        let taken = self.taken.entry(key).or_insert_with(|| vec![false; steps]);
+        if taken.get_mut(step).is_some_and(|flag| std::mem::replace(flag, true)) {
+            return Err(if one_to_one { QueryError::ManyToOne } else { QueryError::GroupNotUnique });
         }
         let at = *self.places.entry(labels.clone()).or_insert(self.series.len());
         if self.series.len() == at {
             self.series.push(Series { labels: labels.clone(), points: vec![None; steps] });
         }
         let slot = self.series.get_mut(at).and_then(|series| series.points.get_mut(step));
-        match slot.and_then(|slot| slot.replace(value)) {
-            Some(_) => Err(QueryError::GroupNotUnique),
-            None => Ok(()),
+        if let (Some(slot), Some(value)) = (slot, value) {
+            *slot = Some(value);
         }
+        Ok(())
     }
 }
 

@@ -11,7 +11,11 @@ use crate::pipeline::symbols::{ERROR, ERROR_DETAILS, Symbol, Symbols};
 #[derive(Clone, Debug)]
 pub(super) enum GroupBy {
     /// All but these.
-    Without(Vec<Symbol>),
+    Without {
+        names: Vec<Symbol>,
+        /// Whether a label of an empty value tells nothing apart, as in a sum.
+        drops_empty: bool,
+    },
     /// These.
     By(Vec<Symbol>),
 }
@@ -53,8 +57,10 @@ impl Groups {
             self.pairs.push((name, start, self.text.len()));
         };
         match &self.by {
-            GroupBy::Without(names) => {
-                let kept = row.iter().filter(|(name, _, _)| !names.contains(name));
+            GroupBy::Without { names, drops_empty } => {
+                let kept = row
+                    .iter()
+                    .filter(|(name, value, _)| !(names.contains(name) || *drops_empty && value.is_empty()));
                 kept.for_each(|(name, value, _)| push(name, value));
             }
             GroupBy::By(names) => {

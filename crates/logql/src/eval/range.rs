@@ -146,9 +146,17 @@ impl Run<'_> {
         let output = (!without).then_some(names.as_slice());
         let plan = Plan::new(&range.log, range.unwrap.as_ref(), output, taken);
         let grid = Grid::new(self.steps, range.range_ns);
+        if range.range_ns == 0 {
+            // In no time there are no rows.
+            return Ok((Vec::new(), grid));
+        }
         let mut pipeline = Pipeline::new(&plan.stages, &plan.wanted, params.now_ns);
         let symbols = names.iter().map(|name| pipeline.symbols.intern(name)).collect();
-        let groups = Groups::new(if without { GroupBy::Without(symbols) } else { GroupBy::By(symbols) });
+        let groups = Groups::new(if without {
+            GroupBy::Without { names: symbols, drops_empty: self.outer.is_some() }
+        } else {
+            GroupBy::By(symbols)
+        });
         let unwrap = range.unwrap.as_ref().map(|unwrap| UnwrapStage {
             label: pipeline.symbols.intern(&unwrap.label),
             conversion: unwrap.conversion,

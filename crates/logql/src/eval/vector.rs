@@ -88,7 +88,14 @@ fn groups<'a>(aggregation: &VectorAggregation, series: &'a [Series]) -> Vec<(Lab
     let mut places: HashMap<Labels, usize> = HashMap::new();
     let mut groups: Vec<(Labels, Vec<&Series>)> = Vec::new();
     for one in series {
-        let labels = group_of(aggregation.grouping.as_ref(), &one.labels);
+        let group = group_of(aggregation.grouping.as_ref(), &one.labels);
+        let without = aggregation.grouping.as_ref().is_some_and(|grouping| grouping.without);
+        // A label of an empty value tells no groups apart, unless it was asked for.
+        let labels = if without && group.iter().any(|(_, value)| value.is_empty()) {
+            Labels::from_pairs(group.iter())
+        } else {
+            group
+        };
         let at = *places.entry(labels.clone()).or_insert(groups.len());
         match groups.get_mut(at) {
             Some((_, members)) => members.push(one),

@@ -44,7 +44,7 @@ fn functions_do_what_they_say() {
             "{{b64enc \"foo\"}} {{b64dec \"Zm9v\"}} {{urlencode \"a b&\"}} {{urldecode \"a+b%26\"}}",
             "Zm9v foo a+b%26 a b&",
         ),
-        ("{{range $q := (fromJson .j).q}}[{{$q.x}}]{{end}}{{fromJson \"x\"}}", "[1.5][y]"),
+        ("{{range $q := (fromJson .j).q}}[{{$q.x}}]{{end}}{{fromJson \"x\"}}", "[1.5][y]<no value>"),
         (
             "{{add 3 2 5}} {{sub .n \"2\"}} {{mul 2 3}} {{div 10 3}} {{mod 10 3}} {{max 1 3 2}} {{min 3 1}}",
             "10 10 6 3 1 3 1",

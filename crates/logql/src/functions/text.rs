@@ -256,7 +256,7 @@ fn add_encodings(table: &mut Functions<'static>) {
     table.add("fromJson", &[TEXT], |values, _| match serde_json::from_str(text_of(values, 0)) {
         Ok(json) => json_value(&json, 0),
         // As in sprig: what is no JSON is nothing.
-        Err(_) => Ok(Value::text("")),
+        Err(_) => Ok(Value::Nil),
     });
 }
 

@@ -140,6 +140,12 @@ impl Parser<'_> {
         let text = self.text(token);
         let range_ns = match token.kind {
             Kind::Duration => duration_ns(text),
+            Kind::Number if text == "0" => Some(0),
+            Kind::Number if self.ahead(1).kind == Kind::Word => {
+                let unit = self.text(self.ahead(1));
+                let message = format!("unknown unit \"{unit}\" in duration \"{text}{unit}\"");
+                return Err(self.error(token, message));
+            }
             Kind::Number => {
                 return Err(self.error(token, format!("missing unit in duration \"{text}\"")));
             }
@@ -148,8 +154,7 @@ impl Parser<'_> {
         self.advance();
         self.expect_sign("]")?;
         match range_ns {
-            Some(range_ns @ 1..) => Ok(range_ns),
-            Some(_) => Err(self.error(token, "the range of an aggregation must be longer than zero")),
+            Some(range_ns) => Ok(range_ns),
             None => Err(self.error(token, format!("duration {text} is out of range"))),
         }
     }

@@ -51,13 +51,8 @@ impl Parser<'_> {
             self.operators += 1;
             self.count(self.operators, OPERATORS_MAX, "operators")?;
             self.advance();
-            let return_bool = self.take_word("bool");
-            if return_bool && !matches!(op, BinaryOp::Compare(_)) {
-                return Err(self.error(
-                    token,
-                    format!("bool modifier is only for comparisons, not for {}", op.symbol()),
-                ));
-            }
+            // Behind an operator that compares nothing, the word says nothing.
+            let return_bool = self.take_word("bool") && matches!(op, BinaryOp::Compare(_));
             let matching = self.matching()?;
             let right = self.expr(if to_the_right { binds } else { binds + 1 })?;
             let binary = check::binary(op, return_bool, matching, left, right);
@@ -113,7 +108,7 @@ impl Parser<'_> {
         match word {
             "vector" if opens => {
                 self.at += 2;
-                let value = self.expect_number(true)?;
+                let value = self.expect_number(false)?;
                 self.expect_sign(")")?;
                 Ok(MetricExpr::Vector(value))
             }

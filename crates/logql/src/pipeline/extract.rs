@@ -84,9 +84,10 @@ pub(super) fn json(row: &mut Row<'_>) {
 }
 
 pub(super) fn json_paths(row: &mut Row<'_>, paths: &[(Symbol, JsonPath)]) {
-    if !Reader::new(row.line).is_container() {
-        fail(row, JSON_ERROR, "expected a JSON object or array");
-        return;
+    match row.line.as_bytes().first() {
+        None => return,
+        Some(b'{' | b'[' | b'"') => {}
+        Some(_) => return fail(row, JSON_ERROR, ""),
     }
     for (label, path) in paths {
         match path.find(row.line) {
@@ -179,6 +180,14 @@ pub(super) fn pattern(row: &mut Row<'_>, pattern: &LinePattern, names: &[Symbol]
 
 /// A line that an agent packed with labels: its members that are texts are the labels, one of them the line.
 pub(super) fn unpack(row: &mut Row<'_>) -> Verdict {
+    match row.line.as_bytes().first() {
+        None => return Verdict::Stays,
+        Some(b'{') => {}
+        Some(_) => {
+            fail(row, JSON_ERROR, "expecting json object(6), but it is not");
+            return Verdict::Stays;
+        }
+    }
     let mut is_packed = false;
     let (new_line, pairs) = (&mut *row.new_line, &mut row.scratch.pairs);
     pairs.clear();

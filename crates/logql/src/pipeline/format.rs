@@ -1,5 +1,7 @@
 //! Stages that make lines and labels, or take labels away.
 
+use std::collections::VecDeque;
+
 use throughline_exec::Matcher;
 use throughline_template::Functions;
 
@@ -74,13 +76,16 @@ pub(super) fn line(
     }
 }
 
+/// Sets labels. The first template and those behind it see the labels as they are before the first sets one.
 pub(super) fn labels(
     row: &mut Row<'_>,
     formats: &[Formatter],
     functions: &Functions<'_>,
     surroundings: &Surroundings,
 ) {
-    for format in formats {
+    let text = RowText { surroundings, time_ns: row.time_ns, line: row.line };
+    let mut seen: Option<VecDeque<Result<String, String>>> = None;
+    for (at, format) in formats.iter().enumerate() {
         match format {
             Formatter::Rename { target, source } => {
                 let Some(category) = row.labels.category(*source) else { continue };
@@ -92,8 +97,17 @@ pub(super) fn labels(
                     row.labels.remove(*source);
                 }
             }
-            Formatter::Template { target, template } => {
-                let text = RowText { surroundings, time_ns: row.time_ns, line: row.line };
+            Formatter::Template { target, template } if seen.is_none() => {
+                let rest = formats.get(at + 1..).unwrap_or_default();
+                let later = rest.iter().filter_map(|format| match format {
+                    Formatter::Template { template, .. } => Some(template),
+                    Formatter::Rename { .. } => None,
+                });
+                let outputs = later.map(|template| {
+                    let mut value = String::new();
+                    template.execute(row.labels, row.symbols, functions, text, &mut value).map(|()| value)
+                });
+                seen = Some(outputs.collect());
                 let value = &mut row.scratch.value;
                 value.clear();
                 match template.execute(row.labels, row.symbols, functions, text, value) {
@@ -101,6 +115,11 @@ pub(super) fn labels(
                     Err(details) => row.labels.fail(TEMPLATE_ERROR, &details),
                 }
             }
+            Formatter::Template { target, .. } => match seen.as_mut().and_then(VecDeque::pop_front) {
+                Some(Ok(value)) => row.labels.set(Category::Parsed, *target, &value),
+                Some(Err(details)) => row.labels.fail(TEMPLATE_ERROR, &details),
+                None => {}
+            },
         }
     }
 }

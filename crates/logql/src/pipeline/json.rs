@@ -47,7 +47,12 @@ pub(crate) enum Flow {
 
 pub(crate) type Failure = &'static str;
 
-const UNEXPECTED_END: Failure = "malformed JSON: unexpected end";
+/// What is wrong with a text, in Loki's words: people have them in their queries.
+const MALFORMED: Failure = "Malformed JSON error";
+const NO_OBJECT: Failure = "Value looks like object, but can't find closing '}' symbol";
+const NO_ARRAY: Failure = "Value is array, but can't find closing ']' symbol";
+const NO_TEXT: Failure = "Value is string, but can't find closing '\"' symbol";
+const NO_VALUE: Failure = "Unknown value type";
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reader<'a> {
@@ -84,17 +89,13 @@ impl<'a> Reader<'a> {
     /// What is between the quotes of the text in hand.
     fn string(&mut self) -> Result<&'a str, Failure> {
         if !self.take(b'"') {
-            return Err(if self.peek().is_none() {
-                UNEXPECTED_END
-            } else {
-                "malformed JSON: expected a quoted key"
-            });
+            return Err(if self.peek().is_none() { MALFORMED } else { NO_OBJECT });
         }
         let start = self.at;
         let bytes = self.text.as_bytes();
         loop {
             let rest = bytes.get(self.at..).unwrap_or_default();
-            let found = memchr::memchr2(b'"', b'\\', rest).ok_or("malformed JSON: text is not terminated")?;
+            let found = memchr::memchr2(b'"', b'\\', rest).ok_or(NO_TEXT)?;
             self.at += found;
             if bytes.get(self.at) == Some(&b'"') {
                 self.at += 1;
@@ -107,7 +108,7 @@ impl<'a> Reader<'a> {
     /// The value in hand; arrays and objects are skipped.
     pub(crate) fn value(&mut self) -> Result<Value<'a>, Failure> {
         match self.peek() {
-            None => Err(UNEXPECTED_END),
+            None => Err(MALFORMED),
             Some(b'"') => self.string().map(Value::Text),
             Some(open @ (b'{' | b'[')) => {
                 let start = self.at;
@@ -125,7 +126,7 @@ impl<'a> Reader<'a> {
                     Some(b'-' | b'0'..=b'9') => Ok(Value::Plain(text)),
                     _ if text == "null" => Ok(Value::Null),
                     _ if matches!(text, "true" | "false") => Ok(Value::Plain(text)),
-                    _ => Err("malformed JSON: unknown value"),
+                    _ => Err(NO_VALUE),
                 }
             }
         }
@@ -134,6 +135,7 @@ impl<'a> Reader<'a> {
     /// Skips an array or an object by counting brackets.
     fn skip(&mut self) -> Result<(), Failure> {
         let bytes = self.text.as_bytes();
+        let is_object = bytes.get(self.at) == Some(&b'{');
         let mut open = 0usize;
         while let Some(byte) = bytes.get(self.at) {
             match byte {
@@ -150,7 +152,7 @@ impl<'a> Reader<'a> {
                 return Ok(());
             }
         }
-        Err("malformed JSON: bracket is not closed")
+        Err(if is_object { NO_OBJECT } else { NO_ARRAY })
     }
 
     /// Calls `visit` for each member of the object in hand: with its key as written and this reader in front of the
@@ -160,15 +162,16 @@ impl<'a> Reader<'a> {
         mut visit: impl FnMut(&mut Self, &'a str) -> Result<Flow, Failure>,
     ) -> Result<Flow, Failure> {
         if !self.take(b'{') {
-            return Err("expected a JSON object");
-        }
-        if self.take(b'}') {
-            return Ok(Flow::On);
+            return Err(NO_OBJECT);
         }
         loop {
+            // A comma may stand before the end.
+            if self.take(b'}') {
+                return Ok(Flow::On);
+            }
             let key = self.string()?;
             if !self.take(b':') {
-                return Err("malformed JSON: expected a colon after a key");
+                return Err(MALFORMED);
             }
             if visit(self, key)? == Flow::Enough {
                 return Ok(Flow::Enough);
@@ -177,11 +180,7 @@ impl<'a> Reader<'a> {
                 return Ok(Flow::On);
             }
             if !self.take(b',') {
-                return Err(if self.peek().is_none() {
-                    UNEXPECTED_END
-                } else {
-                    "malformed JSON: expected a comma"
-                });
+                return Err(if self.peek().is_none() { NO_ARRAY } else { NO_OBJECT });
             }
         }
     }
@@ -255,11 +254,6 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(!matches!(self.peek(), Some(b']') | None))
-    }
-
-    /// Whether an object or an array begins here.
-    pub(crate) fn is_container(&mut self) -> bool {
-        matches!(self.peek(), Some(b'{' | b'['))
     }
 }
 

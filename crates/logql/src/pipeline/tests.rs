@@ -107,7 +107,7 @@ fn conditions_behind_parsers_refuse_no_row_that_fulfils_them() {
 fn what_goes_wrong_is_noted_once() {
     assert_eq!(
         all("| json", "x"),
-        "__error__=JSONParserErr __error_details__=expected a JSON object m=metadata s=stream | x"
+        "__error__=JSONParserErr __error_details__=Value looks like object, but can't find closing '}' symbol m=metadata s=stream | x"
     );
     assert_eq!(
         all("| logfmt --strict", "a=1 b=\"c"),

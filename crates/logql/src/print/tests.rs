@@ -25,7 +25,7 @@ fn queries_are_printed_as_they_are_written() {
         r#"sum by (a, b) (rate({app="foo"} |= "x" [1m] offset 5m))"#,
         r#"quantile_over_time(0.99, {app="foo"} | unwrap duration(d) | __error__="" [1h]) by (a)"#,
         r#"topk(5, count_over_time({app="foo"} [1w])) / on (a) group_left (b, c) vector(2) > bool 1"#,
-        r#"(1 + vector(-2)) ^ 1.5 or on () bottomk without () (2, rate({a="b"} | unwrap bytes(x) [1s500ms]))"#,
+        r#"(1 + vector(2)) ^ 1.5 or on () bottomk without () (2, rate({a="b"} | unwrap bytes(x) [1s500ms]))"#,
         r#"label_replace(rate({a="b"} [1m] @ start()), "x", "$1", "y", "(.*)")"#,
         r#"variants(count_over_time({a="b"} [1m]), bytes_rate({a="b"} [1m])) of ({a="b"} [1m])"#,
         r#"absent_over_time({a="b"} [1m] @ 1.5 offset -1m)"#,

@@ -47,7 +47,8 @@ impl Samples {
     }
 }
 
-/// The quantile of values, between two of them in proportion. What is no number counts as smallest.
+/// The quantile of values, between two of them in proportion: no number where the neighbour is infinite, even if its part is zero.
+/// What is no number counts as smallest.
 fn quantile(rank: f64, values: &mut [f64]) -> f64 {
     if rank.is_nan() {
         return f64::NAN;
@@ -62,9 +63,6 @@ fn quantile(rank: f64, values: &mut [f64]) -> f64 {
     let place = rank * (values.len() as f64 - 1.0);
     let (lower, weight) = (place.floor(), place - place.floor());
     let value = |at: f64| values.get(at as usize).or(values.last()).copied().unwrap_or(f64::NAN);
-    if weight == 0.0 {
-        return value(lower);
-    }
     value(lower) * (1.0 - weight) + value(lower + 1.0) * weight
 }
 
@@ -104,7 +102,8 @@ mod tests {
         assert_eq!(of(0.4, &[5.0, 1.0, 4.0, 2.0, 3.0]), 2.6);
         assert_eq!((of(0.0, &[2.0, 1.0]), of(1.0, &[2.0, 1.0])), (1.0, 2.0));
         assert_eq!((of(-0.1, &[1.0]), of(1.1, &[1.0])), (f64::NEG_INFINITY, f64::INFINITY));
-        assert_eq!(of(1.0, &[f64::INFINITY, 1.0]), f64::INFINITY);
+        assert_eq!(of(0.75, &[f64::INFINITY, 1.0]), f64::INFINITY);
+        assert!(of(1.0, &[f64::INFINITY, 1.0]).is_nan());
         assert!(of(0.0, &[1.0, f64::NAN]).is_nan());
     }
 
