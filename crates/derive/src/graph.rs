@@ -93,6 +93,8 @@ pub struct ServiceGraph {
     peers: Peers,
     wait_ns: i64,
     names: AHashSet<Arc<str>>,
+    /// Names of services by their code in the batch at hand.
+    services: Vec<Option<Arc<str>>>,
     no_dimensions: Arc<[u8]>,
     key: Vec<u8>,
 }
@@ -142,6 +144,7 @@ impl ServiceGraph {
             peers: Peers::new(&config.peer_attributes),
             wait_ns: i64::try_from(config.wait.as_nanos()).unwrap_or(i64::MAX),
             names: AHashSet::new(),
+            services: Vec::new(),
             no_dimensions: no_dimensions.into(),
             key: Vec::new(),
         }
@@ -151,6 +154,7 @@ impl ServiceGraph {
     pub fn observe(&mut self, spans: &Spans<'_>, now: i64) {
         let resources = self.dimensions.of_resources(spans);
         let mut dimensions = Vec::new();
+        self.services.clear();
         for row in 0..spans.len() {
             let kind = spans.kind(row);
             if !matches!(kind, SERVER | CLIENT | PRODUCER | CONSUMER) {
@@ -165,19 +169,21 @@ impl ServiceGraph {
                 duration_ns: spans.duration_ns(row),
                 weight: spans.weight(row),
             };
+            let code = spans.service_code(row);
             let is_client = matches!(kind, CLIENT | PRODUCER);
             let id = if is_client { Some(spans.span_id(row)) } else { spans.parent_span_id(row) };
             match id {
                 Some(id) => {
                     let key = EdgeKey::new(spans.trace_id(row), id);
-                    self.side(key, kind, side, spans.attributes(row), now);
+                    self.side(key, kind, (side, code), spans.attributes(row), now);
                 }
                 None => self.outside(kind, side, spans, row, now),
             }
         }
     }
 
-    fn side(&mut self, key: EdgeKey, kind: u8, side: Side<'_>, attributes: &[u8], now: i64) {
+    /// `code` is that of the side's service in the batch at hand.
+    fn side(&mut self, key: EdgeKey, kind: u8, (side, code): (Side<'_>, usize), attributes: &[u8], now: i64) {
         let is_client = matches!(kind, CLIENT | PRODUCER);
         let is_messaging = matches!(kind, PRODUCER | CONSUMER);
         match self.pairing.meet(key, is_client) {
@@ -207,13 +213,25 @@ impl ServiceGraph {
             arrived_at: now,
             duration_ns: side.duration_ns,
             weight: side.weight,
-            service: shared(&mut self.names, side.service),
+            service: self.service(code, side.service),
             peer: shared_peer,
             dimensions: (!side.dimensions.is_empty()).then(|| side.dimensions.into()),
         };
         if !self.pairing.wait(key, half) {
             self.counts.dropped += 1;
         }
+    }
+
+    /// One copy of a service's name for all that carry it, found by its code in the batch at hand.
+    fn service(&mut self, code: usize, name: &str) -> Arc<str> {
+        if code >= NAMES_MAX {
+            return shared(&mut self.names, name);
+        }
+        if code >= self.services.len() {
+            self.services.resize(code + 1, None);
+        }
+        let names = &mut self.names;
+        self.services[code].get_or_insert_with(|| shared(names, name)).clone()
     }
 
     /// A span of a server or consumer that nobody called.

@@ -30,6 +30,15 @@ pub struct Series<V> {
     pub value: V,
 }
 
+/// The place of a series in a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(u32);
+
+impl Slot {
+    /// That of the overflow series.
+    pub const OVERFLOW: Slot = Slot(u32::MAX);
+}
+
 /// Series by key.
 #[derive(Debug)]
 pub struct Table<V> {
@@ -49,25 +58,41 @@ impl<V> Table<V> {
 
     /// The values of a key; those of the overflow series where there is no room for it.
     #[inline]
-    pub fn entry(&mut self, key: &[u8], now: i64, new: impl FnOnce() -> V) -> &mut V {
-        let slot = match self.index.get(key) {
-            Some(slot) => *slot as usize,
+    pub fn entry(&mut self, key: &[u8], now: i64, new: impl Fn() -> V) -> &mut V {
+        let slot = self.slot(key, now, &new);
+        self.at(slot, now, new)
+    }
+
+    /// The place of a key's series, which stays until series are forgotten.
+    #[inline]
+    pub fn slot(&mut self, key: &[u8], now: i64, new: impl Fn() -> V) -> Slot {
+        match self.index.get(key) {
+            Some(slot) => Slot(*slot),
             None if self.series.len() < self.limit => self.insert(key, now, new()),
-            None => return self.overflow(now, new),
-        };
-        let series = &mut self.series[slot];
+            None => Slot::OVERFLOW,
+        }
+    }
+
+    /// The values in a place; something is counted there.
+    #[inline]
+    pub fn at(&mut self, slot: Slot, now: i64, new: impl Fn() -> V) -> &mut V {
+        let place = slot.0 as usize;
+        if place >= self.series.len() {
+            return self.overflow(now, new);
+        }
+        let series = &mut self.series[place];
         series.seen_at = now;
         &mut series.value
     }
 
-    fn insert(&mut self, key: &[u8], now: i64, value: V) -> usize {
+    fn insert(&mut self, key: &[u8], now: i64, value: V) -> Slot {
         let key: Arc<[u8]> = key.into();
         self.add(Series { key, born_at: now, seen_at: now, is_written: false, value });
-        self.series.len() - 1
+        Slot(self.series.len() as u32 - 1)
     }
 
     #[cold]
-    fn overflow(&mut self, now: i64, new: impl FnOnce() -> V) -> &mut V {
+    fn overflow(&mut self, now: i64, new: impl Fn() -> V) -> &mut V {
         self.overflowed += 1;
         let series = self.overflow.get_or_insert_with(|| {
             let key: Arc<[u8]> = Arc::new([]);

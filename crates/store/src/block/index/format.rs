@@ -25,7 +25,8 @@ pub(super) enum Section {
     Postings,
     /// Offsets of the token filters, in bytes: u32 each, one more than there are filters.
     TokensDirectory,
-    /// Token filters.
+    /// Token filters; then for each of them a u64, of which a bit n is set where a token with a digit has n bytes. Blocks from
+    /// before these were kept end with the filters.
     Tokens,
 }
 

@@ -5,6 +5,7 @@ use throughline_model::protobuf::Reader;
 use xorf::{BinaryFuse8, BinaryFuse8Ref, DmaSerializable, Filter, FilterRef};
 
 use super::format::{HEADER_BYTES, MAGIC, Section, VERSION, bucket_of};
+use super::tokens::TextTokens;
 use super::{GROUP_TRACES, TracePostings, tokens};
 use crate::block::checksums::CheckedFile;
 use crate::error::Error;
@@ -17,6 +18,8 @@ pub(crate) struct IndexReader {
     lookup_directory: Bytes,
     postings_directory: Bytes,
     tokens_directory: Bytes,
+    /// Of each token filter; empty in blocks from before they were kept.
+    token_lengths: Bytes,
 }
 
 impl IndexReader {
@@ -43,6 +46,7 @@ impl IndexReader {
             lookup_directory: Bytes::new(),
             postings_directory: Bytes::new(),
             tokens_directory: Bytes::new(),
+            token_lengths: Bytes::new(),
         };
         index.filter = index.section(Section::Filter)?;
         if !filter_is_sound(&index.filter) {
@@ -51,6 +55,7 @@ impl IndexReader {
         index.lookup_directory = index.section(Section::LookupDirectory)?;
         index.postings_directory = index.section(Section::PostingsDirectory)?;
         index.tokens_directory = index.section(Section::TokensDirectory)?;
+        index.token_lengths = index.read_token_lengths()?;
         Ok(index)
     }
 
@@ -60,6 +65,18 @@ impl IndexReader {
             + self.lookup_directory.len()
             + self.postings_directory.len()
             + self.tokens_directory.len()
+            + self.token_lengths.len()
+    }
+
+    /// What lies behind the filters, if as much lies there as there are filters.
+    fn read_token_lengths(&self) -> Result<Bytes, Error> {
+        let n_filters = (self.tokens_directory.len() / 4).saturating_sub(1);
+        let from = read_u32(&self.tokens_directory, 4 * n_filters).unwrap_or_default() as usize;
+        let (_, len) = self.sections.get(Section::Tokens as usize).copied().unwrap_or_default();
+        match len.checked_sub(from) {
+            Some(rest) if rest == 8 * n_filters => self.part(Section::Tokens, from, rest),
+            _ => Ok(Bytes::new()),
+        }
     }
 
     /// Whether a trace of this fingerprint may be in the block; `false` is certain.
@@ -118,14 +135,16 @@ impl IndexReader {
         Ok(out)
     }
 
-    /// Whether a row group of logs may hold all of the tokens; `false` is certain. Only the parts of the filter that
+    /// Whether a row group of logs may hold the text of these tokens; `false` is certain. Only the parts of the filter that
     /// the tokens touch are read.
-    pub(crate) fn may_contain_tokens(&self, row_group: usize, hashes: &[u64]) -> Result<bool, Error> {
-        if hashes.is_empty() || row_group + 1 >= self.tokens_directory.len() / 4 {
+    pub(crate) fn may_contain_tokens(&self, row_group: usize, tokens: &TextTokens) -> Result<bool, Error> {
+        if row_group + 1 >= self.tokens_directory.len() / 4 {
             return Ok(true);
         }
+        let lengths =
+            self.token_lengths.as_chunks::<8>().0.get(row_group).map(|word| u64::from_le_bytes(*word));
         let (from, to) = self.span(&self.tokens_directory, row_group)?;
-        for place in hashes.iter().flat_map(|hash| tokens::places(*hash, to - from)) {
+        for place in tokens.among(lengths).flat_map(|hash| tokens::places(hash, to - from)) {
             let byte = self.part(Section::Tokens, from + place.byte, 1)?;
             if byte.first().is_some_and(|byte| byte & place.bit == 0) {
                 return Ok(false);

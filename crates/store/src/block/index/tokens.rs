@@ -22,19 +22,70 @@ const TOKEN_BYTES_MAX: usize = 64;
 
 /// Calls `visit` with the hash of each token of a text.
 pub(crate) fn each_token(text: &str, mut visit: impl FnMut(u64)) {
-    let mut buffer = [0u8; TOKEN_BYTES_MAX];
-    for token in
-        text.as_bytes().split(|byte| byte.is_ascii() && !byte.is_ascii_alphanumeric() && *byte != b'_')
-    {
-        if token.is_empty() {
-            continue;
+    each_token_of(text, |_, hash| visit(hash));
+}
+
+/// Calls `visit` with each token of a text and its hash.
+fn each_token_of<'t>(text: &'t str, mut visit: impl FnMut(&'t [u8], u64)) {
+    for token in text.as_bytes().split(|byte| !is_token_byte(*byte)) {
+        if !token.is_empty() {
+            visit(token, hash_of(token));
         }
-        let len = token.len().min(TOKEN_BYTES_MAX);
-        if let (Some(out), Some(token)) = (buffer.get_mut(..len), token.get(..len)) {
+    }
+}
+
+fn hash_of(token: &[u8]) -> u64 {
+    let mut buffer = [0u8; TOKEN_BYTES_MAX];
+    let len = token.len().min(TOKEN_BYTES_MAX);
+    match (buffer.get_mut(..len), token.get(..len)) {
+        (Some(out), Some(token)) => {
             out.copy_from_slice(token);
             out.make_ascii_lowercase();
-            visit(xxh3_64(out));
+            xxh3_64(out)
         }
+        _ => 0,
+    }
+}
+
+/// The bit of the length of a token with a digit: one for all that are as long as this or longer.
+fn length_bit(len: usize) -> u64 {
+    1 << len.min(LENGTH_MAX)
+}
+
+/// Lengths up to this are told apart.
+const LENGTH_MAX: usize = 63;
+
+/// The tokens that a body must have if it holds a text.
+#[derive(Debug, Default)]
+pub(crate) struct TextTokens {
+    /// Those that lie within the text.
+    whole: Vec<u64>,
+    /// Those at its ends, which may be parts of longer ones; with a digit, and their lengths.
+    cut: Vec<(u64, usize)>,
+}
+
+impl TextTokens {
+    /// Takes a text apart.
+    pub(crate) fn of(text: &str) -> TextTokens {
+        let mut tokens = TextTokens::default();
+        let start = text.as_ptr().addr();
+        each_token_of(text, |token, hash| {
+            let from = token.as_ptr().addr() - start;
+            if from > 0 && from + token.len() < text.len() {
+                tokens.whole.push(hash);
+            } else if token.iter().any(u8::is_ascii_digit) && token.len() < LENGTH_MAX {
+                tokens.cut.push((hash, token.len()));
+            }
+        });
+        tokens
+    }
+
+    /// Those that lines must have, if these are the lengths of tokens with digits among them: what is cut off is a token where
+    /// no token is longer.
+    pub(super) fn among(&self, lengths: Option<u64>) -> impl Iterator<Item = u64> {
+        let is_longest = move |len: usize| lengths.is_some_and(|lengths| lengths >> len >> 1 == 0);
+        let cut = self.cut.iter().filter(move |(_, len)| is_longest(*len)).map(|(hash, _)| *hash);
+        self.whole.iter().copied().chain(cut)
     }
 }
 
@@ -77,8 +128,8 @@ impl PatternTokens {
         PatternTokens { fixed, ends }
     }
 
-    /// Calls `visit` with the hash of each token that a slot is part of; `token` is working memory.
-    fn each_with_slot(&self, slots: &str, token: &mut Vec<u8>, mut visit: impl FnMut(u64)) {
+    /// Calls `visit` with the length and the hash of each token that a slot is part of; `token` is working memory.
+    fn each_with_slot(&self, slots: &str, token: &mut Vec<u8>, mut visit: impl FnMut(usize, u64)) {
         token.clear();
         let mut ends = self.ends.iter();
         if let Some((_, tail, _)) = ends.next() {
@@ -88,9 +139,10 @@ impl PatternTokens {
             token.extend_from_slice(slot.as_bytes());
             token.extend_from_slice(head);
             if !is_within {
+                let len = token.len();
                 token.truncate(TOKEN_BYTES_MAX);
                 token.make_ascii_lowercase();
-                visit(xxh3_64(token));
+                visit(len, xxh3_64(token));
                 token.clear();
                 token.extend_from_slice(tail);
             }
@@ -101,21 +153,33 @@ impl PatternTokens {
 /// Tokens that were seen lately, by the low bits of their hash: log lines repeat the words of their templates.
 const RECENT: usize = 1 << 12;
 
+/// A filter, and the lengths of the tokens with a digit that it holds.
+pub(crate) struct Filter {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) lengths: u64,
+}
+
 /// Collects the tokens of one row group.
 pub(crate) struct TokenFilter {
     words: Vec<u64>,
+    lengths: u64,
     recent: Vec<u64>,
     token: Vec<u8>,
 }
 
 impl TokenFilter {
     pub(crate) fn new() -> TokenFilter {
-        TokenFilter { words: vec![0; BITS / 64], recent: nothing_recent(), token: Vec::new() }
+        TokenFilter { words: vec![0; BITS / 64], lengths: 0, recent: nothing_recent(), token: Vec::new() }
     }
 
     /// Adds the tokens of a text.
     pub(crate) fn add(&mut self, text: &str) {
-        each_token(text, |hash| self.set(hash));
+        each_token_of(text, |token, hash| {
+            if token.iter().any(u8::is_ascii_digit) {
+                self.lengths |= length_bit(token.len());
+            }
+            self.set(hash);
+        });
     }
 
     /// Adds the tokens that all lines of a pattern have.
@@ -126,7 +190,10 @@ impl TokenFilter {
     /// Adds the tokens of a line that slots are part of; those of its pattern are added once.
     pub(crate) fn add_slots(&mut self, pattern: &PatternTokens, slots: &str) {
         let mut token = std::mem::take(&mut self.token);
-        pattern.each_with_slot(slots, &mut token, |hash| self.set(hash));
+        pattern.each_with_slot(slots, &mut token, |len, hash| {
+            self.lengths |= length_bit(len);
+            self.set(hash);
+        });
         self.token = token;
     }
 
@@ -145,8 +212,8 @@ impl TokenFilter {
         }
     }
 
-    /// The filter's bytes; afterwards it is empty again.
-    pub(crate) fn take(&mut self) -> Vec<u8> {
+    /// The filter; afterwards this is empty again.
+    pub(crate) fn take(&mut self) -> Filter {
         let mut folded = self.words.clone();
         self.words.fill(0);
         self.recent = nothing_recent();
@@ -159,7 +226,8 @@ impl TokenFilter {
             }
             folded = half;
         }
-        folded.iter().flat_map(|word| word.to_le_bytes()).collect()
+        let bytes = folded.iter().flat_map(|word| word.to_le_bytes()).collect();
+        Filter { bytes, lengths: std::mem::take(&mut self.lengths) }
     }
 }
 
@@ -192,6 +260,23 @@ fn bits_of(hash: u64, n_bits: u64) -> impl Iterator<Item = u64> {
 mod tests {
     use std::collections::BTreeSet;
 
+    #[test]
+    fn what_is_cut_off_is_a_token_where_none_is_longer() {
+        let among = |text: &str, lines: &[&str]| -> usize {
+            let mut filter = TokenFilter::new();
+            lines.iter().for_each(|line| filter.add(line));
+            TextTokens::of(text).among(Some(filter.take().lengths)).count()
+        };
+        assert_eq!(among("4f2a", &["id 4f2a", "code 12"]), 1);
+        assert_eq!(among("4f2a", &["id 4f2a", "code 12345"]), 0, "it may be a part of a longer one");
+        assert_eq!(among("4f2a", &["application 4f2a"]), 1, "words without digits do not have it");
+        assert_eq!(among("id 4f2a: took", &["id 4f2a: took 12345678"]), 1);
+        assert_eq!(among("took", &["took 1"]), 0);
+        let long = "7".repeat(70);
+        assert_eq!(among(&long, &[&long]), 0);
+        assert_eq!(TextTokens::of("4f2a").among(None).count(), 0);
+    }
+
     use super::*;
     use crate::block::bodies::Splitter;
 
@@ -219,7 +304,7 @@ mod tests {
                 Some(slots) => {
                     let tokens = PatternTokens::new(pattern);
                     parts.extend(&tokens.fixed);
-                    tokens.each_with_slot(slots, &mut Vec::new(), |hash| _ = parts.insert(hash));
+                    tokens.each_with_slot(slots, &mut Vec::new(), |_, hash| _ = parts.insert(hash));
                 }
             }
             assert_eq!(whole, parts, "{line:?}");

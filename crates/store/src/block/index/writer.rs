@@ -4,6 +4,7 @@ use throughline_model::protobuf::put_varint;
 use xorf::{BinaryFuse8, DmaSerializable};
 
 use super::format::{HEADER_BYTES, MAGIC, Section, VERSION, bucket_of};
+use super::tokens::Filter;
 use super::{BUCKET_ENTRIES, GROUP_TRACES};
 use crate::error::Error;
 
@@ -28,6 +29,7 @@ pub(crate) struct IndexWriter {
     postings: Vec<u8>,
     token_offsets: Vec<u32>,
     tokens: Vec<u8>,
+    token_lengths: Vec<u64>,
     next_span: u32,
 }
 
@@ -53,15 +55,17 @@ impl IndexWriter {
     }
 
     /// Adds the token filter of the next row group of logs.
-    pub(crate) fn add_tokens(&mut self, filter: &[u8]) {
+    pub(crate) fn add_tokens(&mut self, filter: &Filter) {
         self.token_offsets.push(self.tokens.len() as u32);
-        self.tokens.extend_from_slice(filter);
+        self.tokens.extend_from_slice(&filter.bytes);
+        self.token_lengths.push(filter.lengths);
     }
 
     /// The bytes of the file.
     pub(crate) fn finish(mut self) -> Result<Vec<u8>, Error> {
         self.group_offsets.push(self.postings.len() as u32);
         self.token_offsets.push(self.tokens.len() as u32);
+        self.tokens.extend(self.token_lengths.iter().flat_map(|lengths| lengths.to_le_bytes()));
         self.fingerprints.sort_unstable();
         let (directory, entries) = self.lookup();
         let sections: [Vec<u8>; Section::ALL.len()] = [

@@ -3,7 +3,6 @@
 //! A text with a digit lies in slots, because patterns have no digits. So a page of slots that does not have it, as one piece of
 //! memory, has no line that has it: its rows go before a single body is put together.
 
-use ahash::AHashMap as HashMap;
 use arrow_array::Array as _;
 use memchr::memmem::Finder;
 
@@ -114,11 +113,8 @@ impl Block {
         };
         let Some(parts) = parts_in_slots(scan.texts) else { return Ok(()) };
         // A body that looks like a pattern is one, and has no slots.
-        let mut is_odd: HashMap<&str, bool> = HashMap::new();
-        let mut looks_odd = |candidate: &Candidate| {
-            let pattern = patterns.text(candidate.at);
-            *is_odd.entry(pattern).or_insert_with(|| parts.iter().any(|part| pattern.contains(part)))
-        };
+        let is_odd = patterns.each(|pattern| parts.iter().any(|part| pattern.contains(part)));
+        let looks_odd = |candidate: &Candidate| patterns.of(candidate.at, &is_odd);
         let open: Vec<u32> = chosen.candidates.iter().filter(|row| row.is_open).map(|row| row.row).collect();
         if open.is_empty() || chosen.candidates.iter().any(|row| row.is_open && looks_odd(row)) {
             return Ok(());

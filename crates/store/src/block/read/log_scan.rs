@@ -9,13 +9,13 @@ use arrow_array::RecordBatch;
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 
-use super::log_search::whole_tokens;
 use super::picked::Keys;
 use super::search::{bounds, overlaps_number, overlaps_text};
 use super::services::lies_within;
 use super::trace::LogContext;
 use super::{Block, Columns, TableReader};
 use crate::block::Table;
+use crate::block::index::tokens::TextTokens;
 use crate::block::shred::COLUMN_PREFIX;
 use crate::error::Error;
 use crate::snapshot::log_scan::{
@@ -80,6 +80,16 @@ impl<'a> Keyed<'a> {
 
     fn text_of(&self, key: u32) -> &'a str {
         self.texts.get(key as usize).copied().unwrap_or_default()
+    }
+
+    /// Asks something about every text.
+    pub(super) fn each(&self, ask: impl Fn(&str) -> bool) -> Vec<bool> {
+        self.texts.iter().map(|text| ask(text)).collect()
+    }
+
+    /// What was said about the text of a row.
+    pub(super) fn of(&self, at: u32, said: &[bool]) -> bool {
+        said.get(self.key(at as usize) as usize).copied().unwrap_or(false)
     }
 
     /// The text of a row.
@@ -160,7 +170,7 @@ impl Block {
         for any in scan.texts {
             let mut may = false;
             for text in any {
-                may = may || self.index().may_contain_tokens(group, &whole_tokens(text))?;
+                may = may || self.index().may_contain_tokens(group, &TextTokens::of(text))?;
             }
             if !may {
                 return Ok(false);
@@ -450,18 +460,20 @@ fn choose(
     let mut candidates = Vec::new();
     let patterns = choosing.patterns.as_ref().filter(|_| scan.is_filtered);
     let mut verdicts: Vec<Option<Verdict>> = vec![None; patterns.map_or(0, |patterns| patterns.texts.len())];
-    let mut origins: HashMap<OriginKeys, Option<u32>> = HashMap::new();
-    let mut last: Option<(OriginKeys, Option<u32>)> = None;
+    // Of rows with one service and scope, which mostly follow each other: what is known of each resource.
+    let mut origins: Vec<Option<Option<u32>>> = vec![None; choosing.resources.texts.len()];
+    let mut last: Option<(u32, u32)> = None;
     for at in 0..choosing.services.keys.len() {
         if times.and_then(|times| times.get(at)).is_some_and(|time| !scan.range.contains(*time)) {
             continue;
         }
-        let keys = (choosing.services.key(at), choosing.resources.key(at), choosing.scopes.key(at));
-        let origin = match last {
-            Some((last, origin)) if last == keys => origin,
-            _ => *origins.entry(keys).or_insert_with(|| choosing.origin(keys, scan, visitor)),
-        };
-        last = Some((keys, origin));
+        let (service, resource, scope) =
+            (choosing.services.key(at), choosing.resources.key(at), choosing.scopes.key(at));
+        if last.replace((service, scope)) != Some((service, scope)) {
+            origins.fill(None);
+        }
+        let Some(known) = origins.get_mut(resource as usize) else { continue };
+        let origin = *known.get_or_insert_with(|| choosing.origin((service, resource, scope), scan, visitor));
         let Some(origin) = origin else { continue };
         let verdict = patterns.map_or(Verdict::Always, |patterns| {
             let key = patterns.key(at);

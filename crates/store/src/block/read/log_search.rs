@@ -16,7 +16,7 @@ use super::search::{has_values, overlaps_number, overlaps_text};
 use super::{Block, Columns, TableReader};
 use crate::block::Table;
 use crate::block::bodies::PLACEHOLDER;
-use crate::block::index::tokens;
+use crate::block::index::tokens::TextTokens;
 use crate::block::tables::LOG_PAGE_ROWS;
 use crate::error::Error;
 use crate::snapshot::LogQuery;
@@ -137,7 +137,7 @@ struct Page {
 /// What is known of the row groups of one search.
 struct Groups<'a> {
     query: &'a LogQuery,
-    needles: Vec<u64>,
+    tokens: TextTokens,
     text: Option<Wanted<'a>>,
     /// Whether a row group may hold what is asked for.
     may_match: HashMap<usize, bool>,
@@ -152,7 +152,7 @@ impl Block {
         let text = query.contains.as_deref();
         let mut groups = Groups {
             query,
-            needles: text.map(whole_tokens).unwrap_or_default(),
+            tokens: text.map(TextTokens::of).unwrap_or_default(),
             text: text.map(Wanted::new),
             may_match: HashMap::new(),
             verdicts: HashMap::new(),
@@ -198,7 +198,7 @@ impl Block {
         let may_match = overlaps_text(meta, "service", query.service.as_deref())
             && (overlaps_number(meta, "severity_number", i64::from(query.min_severity), i64::MAX)
                 || has_values(meta, "level") && overlaps_number(meta, "level", min_level as i64, i64::MAX))
-            && self.index().may_contain_tokens(group, &groups.needles)?;
+            && self.index().may_contain_tokens(group, &groups.tokens)?;
         groups.may_match.insert(group, may_match);
         Ok(may_match)
     }
@@ -317,19 +317,6 @@ impl Block {
         rows.retain(|_| mask.next().unwrap_or(false));
         Ok(())
     }
-}
-
-/// The hashes of the tokens that a body must hold if it holds the text: those that the text does not cut off.
-pub(super) fn whole_tokens(text: &str) -> Vec<u64> {
-    let is_token = |byte: &u8| !byte.is_ascii() || byte.is_ascii_alphanumeric() || *byte == b'_';
-    let bytes = text.as_bytes();
-    let from = bytes.iter().position(|byte| !is_token(byte)).unwrap_or(bytes.len());
-    let to = bytes.iter().rposition(|byte| !is_token(byte)).unwrap_or(0);
-    let mut hashes = Vec::new();
-    if let Some(inner) = text.get(from..to.max(from)) {
-        tokens::each_token(inner, |hash| hashes.push(hash));
-    }
-    hashes
 }
 
 #[cfg(test)]
