@@ -58,12 +58,13 @@ pub(crate) fn ledger_json(store: &Store) -> Value {
 }
 
 pub(crate) async fn metrics(State(api): State<Api>) -> Result<Response, Failure> {
-    let context = api.context.clone();
+    let (context, link_gauges) = (api.context.clone(), api.link_gauges.clone());
     let text = api
         .blocking
         .run(move || {
             let mut families = ledger_families(&context.store);
             families.extend(store_families(&context.store.status()));
+            families.extend(link_gauges.families(|| context.store.snapshot()));
             families.extend((context.families)());
             Ok(metrics::write(&families))
         })
@@ -83,7 +84,14 @@ fn ledger_families(store: &Store) -> Vec<Family> {
             rejected.push((format!("{labels},{}", label("reason", reason)), *count as f64));
         }
     }
+    let dropped = ledger.traces.dropped.iter();
+    let dropped = dropped.map(|(policy, spans)| (label("policy", policy), *spans as f64)).collect();
     vec![
+        Family::counter(
+            "throughline_sampling_dropped_spans_total",
+            "Stored spans that sampling dropped, by policy.",
+            dropped,
+        ),
         Family::counter("throughline_ledger_received_total", "Items of all acknowledged requests.", received),
         Family::counter("throughline_ledger_stored_total", "Items that were stored.", stored),
         Family::counter("throughline_ledger_deduplicated_total", "Items of exact retries.", deduplicated),

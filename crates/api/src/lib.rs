@@ -14,12 +14,14 @@ pub mod blocking;
 mod doctor;
 pub mod failure;
 mod health;
+mod links;
 pub mod listener;
 pub mod loki;
 pub mod metrics;
 mod native;
 pub mod params;
 mod patterns;
+mod pins;
 pub mod prometheus;
 pub mod states;
 
@@ -73,6 +75,16 @@ pub const ROUTES: &[(&str, &str, &str)] = &[
         "patterns of log lines with their counts over time, the most frequent first; new_since=1h: those never seen before",
     ),
     ("/api/throughline/v1/services", "start end", "the services that sent anything"),
+    (
+        "/api/throughline/v1/links",
+        "service start end",
+        "references by kind, state and cause, with examples: what holds, and why the rest does not",
+    ),
+    (
+        "/api/throughline/v1/pins",
+        "",
+        "traces that stay until they are unpinned; POST with trace and note pins one, DELETE with trace unpins it",
+    ),
     ("/api/throughline/v1/ledger", "", "received = stored + deduplicated + rejected, per signal"),
     ("/api/throughline/v1/walk", "service metric quantile start end", "from the clearest spike to its cause"),
     (
@@ -120,6 +132,7 @@ impl Context {
 struct Api {
     context: Context,
     blocking: Blocking,
+    link_gauges: links::Gauges,
 }
 
 /// What answers while the store is opened: the process is alive and not ready.
@@ -135,7 +148,7 @@ pub fn native(context: Context) -> Router {
     let blocking = Blocking::new();
     let prometheus = prometheus::Prometheus::new(&context, blocking.clone());
     let loki = loki::Loki::new(&context, blocking.clone());
-    let api = Api { context, blocking };
+    let api = Api { context, blocking, link_gauges: links::Gauges::default() };
     let queries = Router::new()
         .route("/traces/{id}", get(native::trace))
         .route("/traces/{id}/logs", get(native::trace_logs))
@@ -145,6 +158,8 @@ pub fn native(context: Context) -> Router {
         .route("/series", get(native::series))
         .route("/patterns", get(patterns::patterns))
         .route("/services", get(native::services))
+        .route("/links", get(links::links))
+        .route("/pins", get(pins::list).post(pins::pin).delete(pins::unpin))
         .route("/ledger", get(native::ledger))
         .route("/walk", get(native::walk))
         .route("/doctor", get(doctor::doctor))

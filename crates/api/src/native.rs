@@ -5,6 +5,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use throughline_correlate::missing::Missing;
 use throughline_correlate::spike::Curve;
 use throughline_correlate::trace_view::TraceView;
 use throughline_correlate::{spike, walk as walks};
@@ -86,6 +87,12 @@ struct TraceAnswer {
     included: Vec<&'static str>,
     #[serde(flatten)]
     view: TraceView,
+    /// What happened to its spans, where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+    /// What is left of a trace that was dropped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tombstone: Option<TraceSummary>,
 }
 
 pub(crate) async fn trace(State(api): State<Api>, Path(id): Path<String>, pairs: Pairs) -> Answer {
@@ -93,14 +100,13 @@ pub(crate) async fn trace(State(api): State<Api>, Path(id): Path<String>, pairs:
     let trace_id = params::trace_id(&id)?;
     api.look_up(move |snapshot| {
         let mut view = TraceView::read(snapshot, trace_id, want)?;
-        let link = match view.spans.is_empty() {
-            true => snapshot.link_state(trace_id)?,
-            false => LinkState::Resolved,
-        };
+        let missing = if view.spans.is_empty() { Some(Missing::of(snapshot, trace_id)?) } else { None };
         // A trace that is here and has none of what was asked for is an answer, not a failure.
-        if view.is_empty() && (want.spans || link != LinkState::Resolved) {
-            return Err(Failure::not_found(why_not_here(trace_id, want, &link, &view.partial), link));
+        let missing = missing.filter(|missing| want.spans || missing.link != LinkState::Resolved);
+        if let Some(missing) = missing.as_ref().filter(|_| view.is_empty()) {
+            return Err(not_here(trace_id, want, missing, &view.partial));
         }
+        let link = missing.as_ref().map_or(LinkState::Resolved, |missing| missing.link.clone());
         // They point at this very trace.
         view.exemplars.iter_mut().for_each(|exemplar| exemplar.link = Some(link.clone()));
         if view.spans.len() > SPANS_MAX {
@@ -109,45 +115,27 @@ pub(crate) async fn trace(State(api): State<Api>, Path(id): Path<String>, pairs:
             view.spans.truncate(SPANS_MAX);
         }
         view.ask_links(snapshot)?;
-        Ok(TraceAnswer { link, included: params::included(want), view })
+        let (why, tombstone) = missing.map(|missing| (missing.message, missing.tombstone)).unzip();
+        let tombstone = tombstone.flatten();
+        Ok(TraceAnswer { link, included: params::included(want), view, why, tombstone })
     })
     .await
 }
 
-/// A sentence for each state of a link, with what to do about it.
-fn why_not_here(id: TraceId, want: Want, link: &LinkState, partial: &[String]) -> String {
-    let mut why = match link {
+/// The refusal that says what happened to a trace.
+fn not_here(id: TraceId, want: Want, missing: &Missing, partial: &[String]) -> Failure {
+    let mut why = match missing.link {
         LinkState::NeverReceived if want != Want::ALL => {
             format!(
                 "no span of trace {id} was ever received; without include, log records and exemplars are looked for too"
             )
         }
-        link => why_no_signal_is_here(id, link),
+        _ => missing.message.clone(),
     };
     if !partial.is_empty() {
         why += &format!("; not everything could be read: {}", partial.join("; "));
     }
-    why
-}
-
-fn why_no_signal_is_here(id: TraceId, link: &LinkState) -> String {
-    match link {
-        LinkState::Resolved => format!("trace {id} is here but could not be read; run throughline fsck"),
-        LinkState::Pending => {
-            format!("trace {id} is not here yet; something refers to it, so ask again in 30 s")
-        }
-        LinkState::Unsampled => {
-            format!("trace {id} was not recorded: its sender's sampler decided against it")
-        }
-        LinkState::Dropped { policy, .. } => format!("trace {id} was dropped by the policy {policy}"),
-        LinkState::Expired { .. } => format!("trace {id} has passed its retention"),
-        LinkState::NeverReceived => {
-            format!(
-                "no span, log record or exemplar of trace {id} was ever received; check the id and the sender"
-            )
-        }
-        LinkState::Malformed { form } => format!("{form:?} is not a trace id"),
-    }
+    Failure::not_found(why, missing.link.clone())
 }
 
 #[derive(Serialize)]
@@ -182,6 +170,9 @@ pub(crate) async fn traces(State(api): State<Api>, pairs: Pairs) -> Answer {
 struct TraceLogsAnswer {
     trace_id: TraceId,
     link: LinkState,
+    /// What happened to its spans, where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
     /// How many there are without the filters.
     total: usize,
     limit: usize,
@@ -272,7 +263,9 @@ fn logs_of_trace(snapshot: &Snapshot, id: TraceId, filter: &LogFilter) -> Result
         partial.push(format!("{over} records over the limit of {limit} are left out"));
         logs.truncate(limit);
     }
-    Ok(TraceLogsAnswer { trace_id: id, link: snapshot.link_state(id)?, total, limit, logs, partial })
+    let Missing { link, message, .. } = Missing::of(snapshot, id)?;
+    let why = (link != LinkState::Resolved).then_some(message);
+    Ok(TraceLogsAnswer { trace_id: id, link, why, total, limit, logs, partial })
 }
 
 #[derive(Serialize)]

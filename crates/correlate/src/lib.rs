@@ -21,6 +21,7 @@ pub mod distribution;
 pub mod doctor;
 pub mod exemplar;
 pub mod mechanism;
+pub mod missing;
 pub mod reconcile;
 pub mod spike;
 pub mod trace_view;

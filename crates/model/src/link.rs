@@ -2,6 +2,49 @@
 
 use serde::{Deserialize, Serialize};
 
+/// What refers to what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkKind {
+    /// A log record to its trace.
+    LogTrace,
+    /// A log record to its span.
+    LogSpan,
+    /// An exemplar to its trace.
+    ExemplarTrace,
+    /// An alert, by one of its labels, to a trace.
+    AlertTrace,
+    /// A span, by a span link, to another trace.
+    SpanLinkTrace,
+}
+
+impl LinkKind {
+    /// All kinds, in the order in which they are listed everywhere.
+    pub const ALL: [LinkKind; 5] = [
+        LinkKind::LogTrace,
+        LinkKind::LogSpan,
+        LinkKind::ExemplarTrace,
+        LinkKind::AlertTrace,
+        LinkKind::SpanLinkTrace,
+    ];
+
+    /// The kind's name, as it stands in metrics and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            LinkKind::LogTrace => "log_trace",
+            LinkKind::LogSpan => "log_span",
+            LinkKind::ExemplarTrace => "exemplar_trace",
+            LinkKind::AlertTrace => "alert_trace",
+            LinkKind::SpanLinkTrace => "span_link_trace",
+        }
+    }
+
+    /// The kind that a stored code stands for.
+    pub fn from_code(code: u64) -> Option<LinkKind> {
+        LinkKind::ALL.into_iter().find(|kind| *kind as u64 == code)
+    }
+}
+
 /// Whether a reference holds and, if it does not, why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
@@ -34,6 +77,19 @@ pub enum LinkState {
 }
 
 impl LinkState {
+    /// The names of all states, in the order in which they are listed everywhere.
+    pub const NAMES: [&'static str; 7] =
+        ["resolved", "pending", "unsampled", "dropped", "expired", "never_received", "malformed"];
+
+    /// What tells apart references of this state: the policy that dropped the trace, or what is wrong with the form.
+    pub fn cause(&self) -> Option<String> {
+        match self {
+            LinkState::Dropped { policy, .. } => Some(policy.clone()),
+            LinkState::Malformed { form } => Some(form_fault(form)),
+            _ => None,
+        }
+    }
+
     /// The state's name, as it stands in metrics and answers.
     pub fn name(&self) -> &'static str {
         match self {
@@ -45,6 +101,18 @@ impl LinkState {
             LinkState::NeverReceived => "never_received",
             LinkState::Malformed { .. } => "malformed",
         }
+    }
+}
+
+/// What keeps a text from being a trace id, in a few words.
+pub fn form_fault(form: &str) -> String {
+    let digits = form.bytes().filter(u8::is_ascii_hexdigit).count();
+    match form.len() {
+        0 => "no trace id".to_owned(),
+        _ if form.bytes().all(|byte| byte == b'0') => "all zeros".to_owned(),
+        length if digits == length => format!("{length} hex digits"),
+        length if length <= 64 => format!("{length} characters, not all hex digits"),
+        _ => "longer than 64 characters".to_owned(),
     }
 }
 

@@ -188,6 +188,41 @@ pub struct Exemplar {
     pub link: Option<LinkState>,
 }
 
+/// What sampling decided about a trace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "decision")]
+pub enum Sampling {
+    /// Nothing so far: all of it is here.
+    #[default]
+    Undecided,
+    /// It stays.
+    Kept {
+        /// The policy that decided.
+        policy: String,
+        /// When, nanoseconds since the epoch.
+        at: i64,
+        /// How many traces it stands for, where chance decided; 1 where it did not. None where that is not known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        adjusted_count: Option<f64>,
+    },
+    /// Its spans were dropped.
+    Dropped {
+        /// The policy that decided.
+        policy: String,
+        /// When, nanoseconds since the epoch.
+        at: i64,
+        /// How many spans it had.
+        span_count: u32,
+    },
+}
+
+impl Sampling {
+    /// Whether nothing was decided.
+    pub fn is_undecided(&self) -> bool {
+        *self == Sampling::Undecided
+    }
+}
+
 /// One row per trace: what is known of it without reading its spans.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TraceSummary {
@@ -221,4 +256,7 @@ pub struct TraceSummary {
     pub culprit_name: String,
     /// Its self time, nanoseconds.
     pub culprit_self_ns: i64,
+    /// What sampling decided about it. The summary of a dropped trace is that of the spans that it had.
+    #[serde(default, skip_serializing_if = "Sampling::is_undecided")]
+    pub sampling: Sampling,
 }

@@ -92,6 +92,10 @@ pub fn summary(config: &Config) -> String {
             out += &format!("  {name:<13} {address}\n");
         }
     }
+    if let Some(sampling) = &retention.sampling {
+        let names: Vec<&str> = sampling.policies().collect();
+        out += &format!("  sampling      after {:?}: {}\n", sampling.delay(), names.join(", "));
+    }
     for receiver in &config.pulled.filelog {
         let patterns: Vec<&str> = receiver.find.include.iter().map(|pattern| pattern.text()).collect();
         out += &format!("  log files     {}: {}\n", receiver.id, patterns.join(", "));

@@ -221,6 +221,14 @@ pub enum QueryCommand {
     Series(QuantileArgs),
     /// The services that sent anything
     Services(ServicesArgs),
+    /// References by kind and state: what holds, and why the rest does not
+    Links(LinksArgs),
+    /// Keep a trace, whatever sampling says, until it is unpinned
+    Pin(PinArgs),
+    /// Take a pin back
+    Unpin(UnpinArgs),
+    /// The pinned traces
+    Pins(Common),
     /// What became of everything received
     Ledger(Common),
     /// From the clearest latency spike to its log lines and likely cause
@@ -399,6 +407,44 @@ pub struct QuantileArgs {
 pub struct ServicesArgs {
     #[command(flatten)]
     pub window: Window,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `links`.
+#[derive(Args, Debug)]
+pub struct LinksArgs {
+    /// References of this service alone
+    #[arg(long)]
+    pub service: Option<String>,
+    /// Of so long until now (1h) [default: 1h]
+    #[arg(long, value_name = "DURATION", conflicts_with = "start")]
+    pub last: Option<String>,
+    #[command(flatten)]
+    pub window: Window,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `pin`.
+#[derive(Args, Debug)]
+pub struct PinArgs {
+    /// The trace's id in any form
+    #[arg(allow_hyphen_values = true)]
+    pub id: String,
+    /// Why, for those who see the pin later
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `unpin`.
+#[derive(Args, Debug)]
+pub struct UnpinArgs {
+    /// The trace's id in any form
+    #[arg(allow_hyphen_values = true)]
+    pub id: String,
     #[command(flatten)]
     pub common: Common,
 }

@@ -15,6 +15,9 @@ const TIMEOUT: Duration = Duration::from_secs(40);
 /// The largest answer that is taken: the largest the server gives is below.
 const ANSWER_BYTES_MAX: u64 = 512 << 20;
 
+/// A parameter of a question; without a value it is left out.
+pub type Parameter<'a> = (&'a str, Option<String>);
+
 /// Asks one server.
 pub struct Client {
     agent: ureq::Agent,
@@ -63,26 +66,49 @@ impl Client {
     }
 
     /// Asks for a path below the native API's prefix.
-    pub fn get(&self, path: &str, parameters: &[(&str, Option<String>)]) -> Result<Answer> {
+    pub fn get(&self, path: &str, parameters: &[Parameter<'_>]) -> Result<Answer> {
         self.get_at(&format!("{}{path}", throughline_api::PREFIX), parameters)
     }
 
     /// Asks for any path.
-    pub fn get_at(&self, path: &str, parameters: &[(&str, Option<String>)]) -> Result<Answer> {
-        let url = format!("{}{path}", self.base);
-        let mut request = self.agent.get(&url);
-        for (name, value) in parameters {
-            if let Some(value) = value {
-                request = request.query(*name, value);
-            }
+    pub fn get_at(&self, path: &str, parameters: &[Parameter<'_>]) -> Result<Answer> {
+        let url = self.url(path, parameters);
+        self.answer(&url, self.agent.get(&url).call())
+    }
+
+    /// Changes something at a path below the native API's prefix.
+    pub fn post(&self, path: &str, parameters: &[Parameter<'_>]) -> Result<Answer> {
+        let url = self.url(&format!("{}{path}", throughline_api::PREFIX), parameters);
+        self.answer(&url, self.agent.post(&url).send_empty())
+    }
+
+    /// Takes something away at a path below the native API's prefix.
+    pub fn delete(&self, path: &str, parameters: &[Parameter<'_>]) -> Result<Answer> {
+        let url = self.url(&format!("{}{path}", throughline_api::PREFIX), parameters);
+        self.answer(&url, self.agent.delete(&url).call())
+    }
+
+    fn url(&self, path: &str, parameters: &[Parameter<'_>]) -> String {
+        let mut url = format!("{}{path}", self.base);
+        let given = parameters.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        for (number, (name, value)) in given.enumerate() {
+            url += &format!("{}{name}={}", if number == 0 { '?' } else { '&' }, segment(value));
         }
+        url
+    }
+
+    fn answer(
+        &self,
+        url: &str,
+        response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<Answer> {
         let hint = || {
             let base = &self.base;
             format!(
                 "ask {base}: is throughline serve running? --server or {SERVER_VARIABLE} name another address"
             )
         };
-        let mut response = request.call().with_context(hint)?;
+        let mut response = response.with_context(hint)?;
         let status = response.status().as_u16();
         let body = response
             .body_mut()
@@ -96,11 +122,7 @@ impl Client {
     }
 
     /// Asks for something that is always there.
-    pub fn get_as<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        parameters: &[(&str, Option<String>)],
-    ) -> Result<T> {
+    pub fn get_as<T: DeserializeOwned>(&self, path: &str, parameters: &[Parameter<'_>]) -> Result<T> {
         match self.get(path, parameters)? {
             Answer::Found(json) => serde_json::from_value(json).context("understand the answer"),
             Answer::NotFound(json) => bail!("{path}: {json}"),

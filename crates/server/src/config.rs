@@ -16,6 +16,7 @@ mod query;
 pub mod rule_file;
 pub mod rule_files;
 pub mod rules;
+mod sampling;
 mod section;
 mod spans;
 mod tree;
@@ -29,6 +30,7 @@ pub use query::{Prometheus, Query};
 pub use section::Problem;
 use section::Section;
 use throughline_derive::DeriveConfig;
+use throughline_store::Sampling;
 
 /// Everything that can be configured, with its default where the file says nothing.
 #[derive(Clone, Debug)]
@@ -144,7 +146,7 @@ pub struct Memtable {
 }
 
 /// How long data is kept.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Retention {
     /// Data older than this is removed.
     pub age: Duration,
@@ -152,6 +154,8 @@ pub struct Retention {
     pub disk_budget_bytes: Option<u64>,
     /// Writes are refused when the disk has less free than this; none leaves it to the store.
     pub disk_reserve_bytes: Option<u64>,
+    /// Which traces stay; all of them where none is.
+    pub sampling: Option<Sampling>,
 }
 
 const MIB: u64 = 1 << 20;
@@ -183,6 +187,7 @@ impl Default for Config {
                 age: Duration::from_secs(15 * 86_400),
                 disk_budget_bytes: None,
                 disk_reserve_bytes: None,
+                sampling: None,
             },
             query: Query::default(),
             prometheus: Prometheus::default(),
@@ -245,6 +250,7 @@ fn read_own(mut own: Section<'_>, config: &mut Config) {
     config.retention.disk_budget_bytes = retention.optional_size("disk_budget", 64 * MIB);
     config.retention.disk_reserve_bytes = retention.optional_size("disk_reserve", MIB);
     retention.finish();
+    config.retention.sampling = sampling::read(&mut own);
     query::read_query(own.section("query"), &mut config.query);
     query::read_prometheus(own.section("prometheus"), &mut config.prometheus);
     query::read_loki(own.section("loki"), &mut config.query);

@@ -3,7 +3,8 @@
 //! - [`driver`]: the course of it, in one process;
 //! - [`place`], [`process`]: ports, data folder, child processes;
 //! - [`service`]: what each child does (`throughline demo-service NAME`): [`load`] → [`gateway`] → [`task`] → [`db`];
-//! - [`watch`], [`show`]: the server's answers, and what is printed.
+//! - [`watch`], [`show`]: the server's answers, and what is printed;
+//! - [`sampled`]: what came of sampling, where it is on.
 
 mod db;
 mod driver;
@@ -14,6 +15,7 @@ mod load;
 mod place;
 mod process;
 mod random;
+mod sampled;
 mod service;
 mod show;
 mod task;
@@ -23,6 +25,7 @@ mod watch;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use sampled::Sampling;
 pub use service::ServiceArgs;
 
 /// The demo's arguments.
@@ -34,6 +37,9 @@ pub struct Args {
     /// Where the server keeps its data [default: a fresh folder under ./throughline-data/demo]
     #[arg(long, value_name = "FOLDER")]
     pub data_dir: Option<PathBuf>,
+    /// Keep what matters and a share of the rest, and show what came of it
+    #[arg(long, value_enum, value_name = "POLICIES")]
+    pub sampling: Option<Sampling>,
     /// How long everything is quiet
     #[arg(long, hide = true, default_value_t = 30)]
     pub quiet_seconds: u64,

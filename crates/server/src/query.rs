@@ -1,5 +1,8 @@
 //! The query commands: arguments to a question, the answer to the terminal.
 
+mod links;
+mod pins;
+
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -17,15 +20,12 @@ use crate::cli::{
     Common, ExemplarsArgs, LogsArgs, PatternsArgs, QuantileArgs, QueryCommand, ReconcileArgs, SeriesArgs,
     ServicesArgs, TraceArgs, TracesArgs, WalkArgs, Window,
 };
-use crate::client::{Answer, Client, segment};
+use crate::client::{Answer, Client, Parameter, segment};
 use crate::render::table::Table;
 use crate::render::{self, Style};
 
 /// Something asked for is not there, or a step did not resolve.
 const NOT_FOUND: u8 = 1;
-
-/// A parameter of a question.
-type Parameter<'a> = (&'a str, Option<String>);
 
 /// Runs a query command.
 pub fn run(command: QueryCommand) -> Result<ExitCode> {
@@ -37,6 +37,10 @@ pub fn run(command: QueryCommand) -> Result<ExitCode> {
         QueryCommand::Exemplars(args) => exemplars(args),
         QueryCommand::Series(args) => series(args),
         QueryCommand::Services(args) => services(args),
+        QueryCommand::Links(args) => links::run(args),
+        QueryCommand::Pin(args) => pins::pin(args),
+        QueryCommand::Unpin(args) => pins::unpin(args),
+        QueryCommand::Pins(common) => pins::list(&common),
         QueryCommand::Ledger(common) => ledger(&common),
         QueryCommand::Walk(args) => walk(args),
         QueryCommand::Reconcile(args) => reconcile(args),
@@ -51,7 +55,16 @@ fn ask(
     parameters: &[Parameter<'_>],
     show: impl FnOnce(&Json, Style) -> Result<bool>,
 ) -> Result<ExitCode> {
-    match Client::new(common.server.as_deref()).get(path, parameters)? {
+    show_answer(common, Client::new(common.server.as_deref()).get(path, parameters)?, show)
+}
+
+/// Prints an answer's JSON or hands it to `show`.
+fn show_answer(
+    common: &Common,
+    answer: Answer,
+    show: impl FnOnce(&Json, Style) -> Result<bool>,
+) -> Result<ExitCode> {
+    match answer {
         Answer::Found(json) => {
             let found = if common.json { print_json(&json)? } else { show(&json, Style::detect())? };
             Ok(if found { ExitCode::SUCCESS } else { ExitCode::from(NOT_FOUND) })
@@ -139,9 +152,8 @@ fn trace(args: &TraceArgs) -> Result<ExitCode> {
         out(&render::waterfall::logs(&view, style));
         if view.spans.is_empty() {
             let state = json.pointer("/link/state").and_then(Json::as_str).unwrap_or("unknown");
-            out(&style.yellow(&format!(
-                "no span of this trace is here [{state}]; what refers to it is shown above\n"
-            )));
+            let why = text(json, "why");
+            out(&style.yellow(&format!("no span of this trace is here [{state}]: {why}\n")));
         }
         Ok(!view.spans.is_empty())
     })

@@ -31,7 +31,7 @@ use throughline_derive::{Derivation, Running};
 use throughline_filelog::FileLog;
 use throughline_receive::{Receiver, Transport};
 use throughline_scrape::Scraper;
-use throughline_store::{Clock, OsDisk, Store, SystemClock};
+use throughline_store::{Clock, OsDisk, Parts, Store, SystemClock};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -138,10 +138,11 @@ fn start_deriving(
 
 fn open_store(config: &Config, clock: &Arc<dyn Clock>, derivation: Option<Arc<Derivation>>) -> Result<Store> {
     let (settings, disk, clock) = (settings::store(config), Arc::new(OsDisk), Arc::clone(clock));
-    let store = match derivation {
-        Some(derivation) => Store::open_observed(settings, disk, clock, derivation),
-        None => Store::open(settings, disk, clock),
-    };
+    let mut parts = Parts { sampling: config.retention.sampling.clone(), ..Parts::default() };
+    if let Some(derivation) = derivation {
+        parts.observer = derivation;
+    }
+    let store = Store::open_with(settings, disk, clock, parts);
     let store = store.with_context(|| format!("open the data folder {}", config.data_dir.display()))?;
     let status = store.status();
     log(

@@ -95,6 +95,29 @@ fn the_walk_leads_from_the_spike_to_the_throttled_query() {
     assert!(!ids.iter().any(is_running), "children are left behind: {ids:?}");
 }
 
+/// Under the production policies exemplars resolve, the traces of ERROR log records are there, and what was dropped says so:
+/// the demo ends well only if that is so.
+#[test]
+fn sampling_keeps_what_matters_and_explains_the_rest() {
+    let arguments = ["--once", "--quiet-seconds", "20", "--sampling", "production"];
+    let mut demo = Demo::start("demo-sampling", &arguments);
+    let mut stdout = demo.child.stdout.take().expect("stdout");
+    let output = std::thread::spawn(move || {
+        let mut text = String::new();
+        let _ = stdout.read_to_string(&mut text);
+        text
+    });
+    wait_until("the demo ends", ENDS_WITHIN, || demo.child.try_wait().expect("wait").is_some());
+    let status = demo.child.wait().expect("wait");
+    let output = output.join().expect("stdout");
+    assert!(status.success(), "{status}\n{output}");
+    for words in
+        ["exemplars resolve", "with an ERROR log record are here", "was dropped by the sampling policy"]
+    {
+        assert!(output.contains(words), "{words} is not in\n{output}");
+    }
+}
+
 /// Reads what the demo prints until all five processes are named.
 fn read_process_ids(demo: &mut Demo) -> Vec<u32> {
     let stdout = BufReader::new(demo.child.stdout.take().expect("stdout"));

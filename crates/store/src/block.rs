@@ -8,6 +8,8 @@
 //! | `series.parquet`, `samples.parquet` | a series; a run of samples of one metric | metric, kind, service, series |
 //! | `exemplars.parquet` | an exemplar | series, time |
 //! | `index` | trace id to rows in every table; token filters of log bodies | |
+//! | `patterns` | what kinds of log lines there are, counted | |
+//! | `links` | what its references are, counted, and those that it cannot answer | |
 //! | `checksums` | the sums of all others | |
 //!
 //! `docs/format/block.md` describes the bytes. A block is written by [`crate::flush`] or [`crate::compact`] and becomes
@@ -87,6 +89,9 @@ pub struct BlockMeta {
     pub max_time: i64,
     /// When the youngest of its rows was received, nanoseconds since the epoch.
     pub received_at: i64,
+    /// When sampling decided about its traces last, nanoseconds since the epoch; 0 where it never did.
+    #[serde(default)]
+    pub sampled_at: i64,
     /// Rows per table.
     pub rows: RowCounts,
     /// Its files; the sums are in the file `checksums`.

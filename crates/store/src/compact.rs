@@ -3,7 +3,8 @@
 //! [`choose`] decides as data: from what the manifest says to a [`Choice`], without touching a disk. [`merge`] acts:
 //! it streams the inputs, in the order of the output, through a few decoded row groups at a time, so that its memory
 //! is that of the trace table and not of the data. Merging brings together the spans of a trace that arrived in
-//! different blocks, finds parents, and resolves log records and exemplars to their traces.
+//! different blocks, finds parents, and resolves log records and exemplars to their traces. Where there is sampling, a merge
+//! decides which traces stay ([`crate::sample`]); a block that is not merged any more is written again for it once.
 
 mod logs;
 mod metrics;
@@ -18,6 +19,7 @@ use crate::block::texts::Texts;
 use crate::block::{Block, BlockMeta};
 use crate::disk::Disk;
 use crate::error::Error;
+use crate::sample::{Decider, is_due};
 
 /// When blocks are merged, and how large they may become.
 #[derive(Clone, Copy, Debug)]
@@ -28,12 +30,19 @@ pub struct CompactPolicy {
     pub block_bytes_max: u64,
     /// A partition that got nothing new for so long is merged whatever the number of its blocks.
     pub settle_ns: i64,
+    /// So long after its last row sampling decides about a block's traces; without sampling nothing is decided.
+    pub sample_after_ns: Option<i64>,
 }
 
 impl Default for CompactPolicy {
     fn default() -> Self {
         // 192 MiB are about 4 million spans, whose trace table is what a merge holds in memory.
-        CompactPolicy { fan_in: 8, block_bytes_max: 192 << 20, settle_ns: 60_000_000_000 }
+        CompactPolicy {
+            fan_in: 8,
+            block_bytes_max: 192 << 20,
+            settle_ns: 60_000_000_000,
+            sample_after_ns: None,
+        }
     }
 }
 
@@ -92,7 +101,16 @@ pub fn choose(blocks: &[BlockMeta], now: i64, policy: &CompactPolicy) -> Option<
         }
     }
     choices.sort_by_key(|(level, partition, _)| (*level, *partition));
-    choices.into_iter().next().map(|(.., choice)| choice)
+    let merge = choices.into_iter().next().map(|(.., choice)| choice);
+    merge.or_else(|| sample(&sorted, now, policy))
+}
+
+/// The oldest block about whose traces sampling can decide by now and has not.
+fn sample(blocks: &[&BlockMeta], now: i64, policy: &CompactPolicy) -> Option<Choice> {
+    let delay_ns = policy.sample_after_ns?;
+    let due = blocks.iter().filter(|block| is_due(block, now, delay_ns));
+    let oldest = due.min_by_key(|block| (block.max_time, block.id))?;
+    Some(Choice { inputs: vec![oldest.id], level: oldest.level.max(1) })
 }
 
 /// Blocks of one level that fill an output, or that are small and many.
@@ -154,7 +172,24 @@ pub fn merge(
     choice: &Choice,
     next_block_id: &mut u64,
 ) -> Result<Vec<BlockMeta>, Error> {
+    merge_deciding(disk, data_dir, inputs, choice, next_block_id, None)
+}
+
+/// As [`merge`], deciding which traces stay. Of one block about which there was nothing to decide there is no new one.
+pub(crate) fn merge_deciding(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    inputs: &[Arc<Block>],
+    choice: &Choice,
+    next_block_id: &mut u64,
+    mut decider: Option<&mut Decider<'_>>,
+) -> Result<Vec<BlockMeta>, Error> {
     let Some(first) = inputs.first() else { return Ok(Vec::new()) };
+    let mut texts = Texts::new();
+    let merged = traces::merge(inputs, &mut texts, decider.as_deref_mut())?;
+    if decider.is_some() && inputs.len() == 1 && !merged.is_changed {
+        return Ok(Vec::new());
+    }
     let partition = first.meta().partition;
     let min_time = inputs.iter().map(|block| block.min_time()).min().unwrap_or_default();
     let mut builder =
@@ -164,10 +199,12 @@ pub fn merge(
         builder.cover(block.min_time(), block.max_time());
         builder.meta.received_at = builder.meta.received_at.max(block.meta().received_at);
     }
-    let mut texts = Texts::new();
-    let merged = traces::merge(inputs, &mut texts)?;
+    builder.meta.sampled_at = match &decider {
+        Some(decider) => decider.now(),
+        None => inputs.iter().map(|block| block.meta().sampled_at).min().unwrap_or_default(),
+    };
     builder.traces = merged.entries;
-    let span_ids = spans::write(&mut builder, inputs, &merged.spans)?;
+    let span_ids = spans::write(&mut builder, inputs, &merged.spans, &merged.weights)?;
     let rows = TraceRows::new(&builder.traces, span_ids);
     logs::write(&mut builder, inputs, &merged.rows, &rows, &mut texts)?;
     metrics::write(&mut builder, inputs, &merged.rows)?;

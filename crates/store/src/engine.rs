@@ -21,6 +21,7 @@ mod config;
 mod flush;
 mod maintain;
 mod observe;
+mod pins;
 mod queue;
 mod recover;
 mod scrub;
@@ -29,7 +30,7 @@ mod status;
 mod threads;
 mod write;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -42,6 +43,7 @@ use crate::disk::{Disk, Space};
 use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::manifest::Manifest;
+use crate::sample::Sampling;
 use crate::scrub::Scrub;
 use crate::snapshot::Snapshot;
 use crate::wal;
@@ -52,7 +54,7 @@ use status::Counters;
 
 pub use config::{Durability, StoreConfig};
 pub use flush::{EDIT_FILE, Edit};
-pub use observe::Observer;
+pub use observe::{Observer, Parts};
 pub(crate) use recover::segments;
 pub use status::{Notice, Readiness, Status};
 pub use threads::Store;
@@ -113,6 +115,10 @@ pub struct Engine {
     /// Blocks that could not be read: compaction leaves them alone.
     damaged: Mutex<HashSet<u64>>,
     scrub: Mutex<Scrub>,
+    /// What decides which traces stay, if anything does. Held while a merge decides.
+    sampling: Option<Mutex<Sampling>>,
+    /// Blocks about which there was nothing to decide, and when that was found.
+    decided: Mutex<HashMap<u64, i64>>,
     /// The decoded footers of all blocks, under one limit.
     footers: Arc<Footers>,
     observer: Arc<dyn Observer>,
@@ -151,7 +157,9 @@ impl Engine {
 
     /// The ledger of everything that is acknowledged.
     pub fn ledger(&self) -> Ledger {
-        self.applied().floor.ledger.clone()
+        let mut ledger = self.applied().floor.ledger.clone();
+        ledger.set_dropped(&lock(&self.manifest).manifest.decisions);
+        ledger
     }
 
     /// Takes no more requests; those in the queue can still be committed.
@@ -275,10 +283,26 @@ impl Engine {
         folders: Vec<String>,
         then: impl FnOnce(&Manifest),
     ) -> Result<(), Error> {
+        let always = |manifest: &mut Manifest| {
+            change(manifest);
+            true
+        };
+        self.edit_manifest_if(always, folders, then).map(|_| ())
+    }
+
+    /// As [`Engine::edit_manifest`]; where `change` says no, nothing happens and the answer is false.
+    fn edit_manifest_if(
+        &self,
+        change: impl FnOnce(&mut Manifest) -> bool,
+        folders: Vec<String>,
+        then: impl FnOnce(&Manifest),
+    ) -> Result<bool, Error> {
         let mut state = lock(&self.manifest);
         let mut next = state.manifest.clone();
         next.is_clean = false;
-        change(&mut next);
+        if !change(&mut next) {
+            return Ok(false);
+        }
         next.edition += 1;
         next.next_block_id = self.next_block_id.load(Ordering::Relaxed);
         let mut saved = next.save(self.disk.as_ref(), &self.config.dir);
@@ -295,7 +319,7 @@ impl Engine {
         let doubtful = std::mem::take(&mut state.doubtful);
         drop(state);
         self.remove_folders(&doubtful);
-        Ok(())
+        Ok(true)
     }
 }
 

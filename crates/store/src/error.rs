@@ -53,6 +53,12 @@ pub enum Error {
         /// The last failure.
         detail: String,
     },
+    /// No trace more can be pinned.
+    #[error("{limit} traces are pinned, which is the limit; unpin one of them")]
+    TooManyPins {
+        /// How many there may be.
+        limit: usize,
+    },
     /// The store is closed.
     #[error("the store is closed")]
     Closed,

@@ -242,6 +242,7 @@ impl PartFlush<'_> {
         for rows in self.spans.chunks(order, &columns, self.texts, &schema) {
             let rows = rows?;
             span_ids.extend(id_column(&rows, "span_id"));
+            builder.links.add_spans(&rows);
             table.write(&rows)?;
         }
         builder.sums.push(table.finish()?);
@@ -272,6 +273,7 @@ impl PartFlush<'_> {
         for rows in self.logs.chunks(&order, &columns, self.texts, &schema) {
             let rows = rows?;
             counts.add(&rows, |service, masked| learner.learn(service, masked));
+            builder.links.add_logs(&rows, &builder.traces);
             table.write(&rows)?;
         }
         // No token filters: a flushed block is merged within minutes, and its logs are one or two row groups.

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use throughline_model::Signal;
 use throughline_wire::Rejection;
 
+use crate::sample::{Decisions, Dropped};
+
 /// What became of the items of one signal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
@@ -23,12 +25,16 @@ pub struct Account {
     /// Items that were rejected, by the name of the reason.
     #[serde(default)]
     pub rejected: BTreeMap<String, u64>,
+    /// Of the stored items, those that sampling dropped later, by the name of the policy.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dropped: BTreeMap<String, u64>,
 }
 
 impl Account {
-    /// Whether every received item is accounted for.
+    /// Whether every received item is accounted for, and no more was dropped than stored.
     pub fn is_balanced(&self) -> bool {
         self.received == self.stored + self.deduplicated + self.rejected.values().sum::<u64>()
+            && self.dropped.values().sum::<u64>() <= self.stored
     }
 }
 
@@ -73,6 +79,12 @@ impl Ledger {
         let account = self.account_mut(signal);
         account.received += items;
         account.deduplicated += items;
+    }
+
+    /// Says what sampling dropped of the stored spans.
+    pub(crate) fn set_dropped(&mut self, decisions: &Decisions) {
+        let of = |(policy, dropped): (&String, &Dropped)| (policy.clone(), dropped.spans);
+        self.traces.dropped = decisions.dropped.iter().map(of).collect();
     }
 
     fn account_mut(&mut self, signal: Signal) -> &mut Account {

@@ -13,10 +13,12 @@ pub mod error;
 pub mod flush;
 pub mod fsck;
 pub mod ledger;
+pub mod links;
 pub mod manifest;
 pub mod memtable;
 pub mod patterns;
 pub mod retain;
+pub mod sample;
 pub mod scrub;
 pub mod set_aside;
 pub mod snapshot;
@@ -24,11 +26,13 @@ pub mod wal;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, OsDisk, SimDisk};
-pub use engine::{Durability, Observer, Status, Store, StoreConfig, Write, WriteError, Written};
+pub use engine::{Durability, Observer, Parts, Status, Store, StoreConfig, Write, WriteError, Written};
 pub use error::Error;
 pub use ledger::{Account, Ledger};
+pub use links::{KindCount, LinkCount, LinkExample, LinkQuery, LinkReport, StateCount};
 pub use memtable::SeriesEntry;
 pub use patterns::{Pattern, PatternLevel, PatternQuery};
+pub use sample::{Decisions, Dropped, Pin, Sampling};
 pub use snapshot::log_scan::{
     BodyWant, FieldValue, FieldWant, LogFields, LogScan, LogVisitor, More, ScannedLogs, Verdict,
 };

@@ -13,6 +13,7 @@ use crate::dedup::HashFile;
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::ledger::Ledger;
+use crate::sample::Decisions;
 
 /// The version of the format.
 pub const VERSION: u32 = 2;
@@ -60,6 +61,9 @@ pub struct Manifest {
     pub hash_files: Vec<HashFile>,
     /// The blocks.
     pub blocks: Vec<BlockMeta>,
+    /// What sampling dropped and what is held.
+    #[serde(default)]
+    pub decisions: Decisions,
 }
 
 impl Manifest {
@@ -74,6 +78,7 @@ impl Manifest {
             floor,
             hash_files: Vec::new(),
             blocks: Vec::new(),
+            decisions: Decisions::default(),
         }
     }
 

@@ -8,6 +8,7 @@
 mod by_trace;
 pub(crate) mod columns;
 mod growing;
+mod links;
 mod log_scan;
 pub(crate) mod patterns;
 pub(crate) mod read;

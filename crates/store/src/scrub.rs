@@ -102,6 +102,7 @@ mod tests {
             min_time: 0,
             max_time: 0,
             received_at: 0,
+            sampled_at: 0,
             rows: RowCounts::default(),
             files: Vec::new(),
             checksums_crc: 0,

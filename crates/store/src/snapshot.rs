@@ -16,10 +16,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use throughline_model::link::LinkState;
-use throughline_model::record::{Exemplar, LogRecord, Point, Series, Span, TraceSummary};
+use throughline_model::record::{Exemplar, LogRecord, Point, Sampling, Series, Span, TraceSummary};
 use throughline_model::{PatternId, Signal, TraceId};
 
 use crate::block::Block;
+use crate::block::read::Kept;
 use crate::error::Error;
 use crate::memtable::MemtableView;
 use crate::patterns::{Pattern, PatternList, PatternQuery};
@@ -28,7 +29,7 @@ use summary::TraceParts;
 pub(crate) use rows::{exemplar_row, json_map, log_row, series_record, span_part, span_row};
 
 /// How long after its last reference a trace may still arrive: the SDKs' batch delay and one retry.
-const PENDING_NS: i64 = 30_000_000_000;
+pub(crate) const PENDING_NS: i64 = 30_000_000_000;
 
 /// A span of time, nanoseconds since the epoch: start inclusive, end exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,10 +170,10 @@ pub struct ServiceSummary {
 /// An immutable view of the store.
 #[derive(Clone)]
 pub struct Snapshot {
-    memtables: Vec<MemtableView>,
-    blocks: Arc<Vec<Arc<Block>>>,
+    pub(crate) memtables: Vec<MemtableView>,
+    pub(crate) blocks: Arc<Vec<Arc<Block>>>,
     /// Parts that could not be opened: every answer may lack something of them.
-    missing: Arc<Vec<String>>,
+    pub(crate) missing: Arc<Vec<String>>,
     taken_at: i64,
 }
 
@@ -418,10 +419,18 @@ impl Snapshot {
         if self.memtables.iter().any(|memtable| memtable.has_spans(id)) {
             return Ok(LinkState::Resolved);
         }
+        let mut dropped = None;
         for block in self.blocks.iter() {
-            if block.has_spans(id)? {
-                return Ok(LinkState::Resolved);
+            match block.kept(id)? {
+                Kept::Spans => return Ok(LinkState::Resolved),
+                Kept::Tombstone(Sampling::Dropped { policy, at, .. }) => {
+                    dropped = Some(LinkState::Dropped { policy, at });
+                }
+                Kept::Tombstone(_) | Kept::References => {}
             }
+        }
+        if let Some(dropped) = dropped {
+            return Ok(dropped);
         }
         let data = self.trace(id, Want { spans: false, logs: true, exemplars: true })?;
         let last = data.logs.iter().map(|log| log.time).chain(data.exemplars.iter().map(|e| e.time)).max();

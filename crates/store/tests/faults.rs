@@ -283,7 +283,7 @@ fn a_start_removes_nothing_that_an_older_manifest_names_before_its_own_is_durabl
             ended = !rig.disk.is_off();
             rig.disk.end_process();
             rig.disk.cut_power_after(start_operations);
-            let Rig { disk, clock, engine, config } = rig;
+            let Rig { disk, clock, engine, config, .. } = rig;
             drop(engine);
             drop(Rig::open(config.clone(), disk.clone(), clock.clone()));
             disk.crash(operations * 7 + start_operations);

@@ -10,8 +10,8 @@ use throughline_model::protobuf::{put_bytes, put_fixed64, put_number};
 use throughline_model::{Signal, TraceId};
 use throughline_store::engine::Engine;
 use throughline_store::{
-    Clock, Error, LogQuery, ManualClock, SeriesQuery, SimDisk, Snapshot, StoreConfig, TimeRange, Want, Write,
-    WriteError, Written,
+    Clock, Error, LogQuery, ManualClock, Parts, Sampling, SeriesQuery, SimDisk, Snapshot, StoreConfig,
+    TimeRange, Want, Write, WriteError, Written,
 };
 use throughline_wire::{Compression, DecodeContext, Encoding};
 
@@ -155,6 +155,7 @@ pub struct Rig {
     pub clock: Arc<ManualClock>,
     pub engine: Engine,
     pub config: StoreConfig,
+    pub sampling: Option<Sampling>,
 }
 
 impl Rig {
@@ -163,15 +164,26 @@ impl Rig {
     }
 
     pub fn open(config: StoreConfig, disk: SimDisk, clock: Arc<ManualClock>) -> Result<Rig, Error> {
-        let engine = Engine::open(config.clone(), Arc::new(disk.clone()), clock.clone())?;
-        Ok(Rig { disk, clock, engine, config })
+        Rig::open_sampled(config, disk, clock, None)
+    }
+
+    /// With something that decides which traces stay.
+    pub fn open_sampled(
+        config: StoreConfig,
+        disk: SimDisk,
+        clock: Arc<ManualClock>,
+        sampling: Option<Sampling>,
+    ) -> Result<Rig, Error> {
+        let parts = Parts { sampling: sampling.clone(), ..Parts::default() };
+        let engine = Engine::open_with(config.clone(), Arc::new(disk.clone()), clock.clone(), parts)?;
+        Ok(Rig { disk, clock, engine, config, sampling })
     }
 
     /// Opens the same folder again, after a crash or a close.
     pub fn reopen(self) -> Rig {
-        let Rig { disk, clock, engine, config } = self;
+        let Rig { disk, clock, engine, config, sampling } = self;
         drop(engine);
-        Rig::open(config, disk, clock).expect("the store opens again")
+        Rig::open_sampled(config, disk, clock, sampling).expect("the store opens again")
     }
 
     /// Cuts the power and opens again.

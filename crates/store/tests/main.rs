@@ -9,5 +9,6 @@ mod observe;
 mod patterns;
 mod power_cut;
 mod retries;
+mod sampling;
 mod scrub;
 mod threads;

@@ -52,7 +52,7 @@ impl Watcher {
 fn open(disk: &SimDisk, clock: &Arc<ManualClock>, watcher: &Arc<Watcher>) -> Rig {
     let engine = Engine::open_observed(config(), Arc::new(disk.clone()), clock.clone(), watcher.clone())
         .expect("opens");
-    Rig { disk: disk.clone(), clock: clock.clone(), engine, config: config() }
+    Rig { disk: disk.clone(), clock: clock.clone(), engine, config: config(), sampling: None }
 }
 
 #[test]

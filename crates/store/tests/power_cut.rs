@@ -3,7 +3,8 @@
 //! A run is a few lives of one store. In each life requests, commits, flushes, merges and reads follow one another
 //! until the power goes in the middle of some operation of the disk, which may as well be one of the next recovery. In
 //! every other run some lives end with the process alone: the next one finds everything that was written, also what a
-//! later power cut takes back.
+//! later power cut takes back. In every third run sampling drops half of the traces: each span is there or its trace says that
+//! it was dropped, and the books of both balance.
 //! `THROUGHLINE_POWER_CUTS` says how many seeds to try; a failure names its seed.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,9 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use throughline_model::Signal;
-use throughline_store::{Durability, ManualClock, SimDisk, Written};
+use throughline_model::link::LinkState;
+use throughline_sampling::{Kind, Policy};
+use throughline_store::{Durability, ManualClock, Sampling, SimDisk, Written};
 
-use crate::harness::{Answer, DIR, NOW, Random, Request, Rig, config, stored};
+use crate::harness::{Answer, DIR, NOW, Random, Request, Rig, config, stored, trace_of};
 
 /// What the sender knows.
 #[derive(Default)]
@@ -91,14 +94,27 @@ fn check(seed: u64, rig: &Rig, journal: &Journal) {
         assert_eq!(*times, 1, "seed {seed}: {item:?} is there {times} times");
         assert!(journal.sent.contains(item), "seed {seed}: {item:?} was never sent");
     }
+    let snapshot = rig.engine.snapshot();
     for item in &journal.acknowledged {
-        assert!(found.contains_key(item), "seed {seed}: {item:?} was acknowledged and is lost");
+        // A span may have been dropped by sampling, and then its trace says so.
+        let is_dropped = || {
+            let state = snapshot.link_state(trace_of(item.1)).expect("a state");
+            item.0 == Signal::Traces && rig.sampling.is_some() && matches!(state, LinkState::Dropped { .. })
+        };
+        assert!(
+            found.contains_key(item) || is_dropped(),
+            "seed {seed}: {item:?} was acknowledged and is lost"
+        );
     }
+    drop(snapshot);
     let ledger = rig.engine.ledger();
     assert!(ledger.is_balanced(), "seed {seed}: {ledger:?}");
+    let dropped = rig.engine.decisions().dropped_spans();
+    assert!(dropped == 0 || rig.sampling.is_some(), "seed {seed}: {dropped} spans are dropped");
     for signal in Signal::ALL {
         let items = found.keys().filter(|(of, _)| *of == signal).count() as u64;
-        assert_eq!(ledger.account(signal).stored, items, "seed {seed}: the ledger's {signal:?}");
+        let dropped = if signal == Signal::Traces { dropped } else { 0 };
+        assert_eq!(ledger.account(signal).stored, items + dropped, "seed {seed}: the ledger's {signal:?}");
         assert_eq!(rig.engine.snapshot().stored_rows(signal), items, "seed {seed}: rows of {signal:?}");
     }
     let status = rig.engine.status();
@@ -118,7 +134,16 @@ enum Ends {
     Mixed,
 }
 
+/// Drops half of all traces soon: in every third run, so that most runs are what they have always been.
+fn sampling(seed: u64) -> Option<Sampling> {
+    let hash_salt = seed.to_string();
+    let kind = Kind::Probabilistic { hash_salt, sampling_percentage: 50.0 };
+    let half = Policy { name: "half".to_owned(), kind };
+    (seed % 3 == 2).then(|| Sampling::new(vec![half], Duration::from_secs(3)).expect("a policy"))
+}
+
 fn run(seed: u64, disk: &SimDisk, ends: Ends) {
+    let sampling = sampling(seed);
     let mut random = Random(seed);
     // Of its own, so that a run of power cuts alone is the same for the same seed as ever.
     let mut of_ends = Random(!seed);
@@ -145,7 +170,7 @@ fn run(seed: u64, disk: &SimDisk, ends: Ends) {
             let name_sync = disk.name_syncs() + random.below(30);
             disk.fail_name_sync_at(name_sync..=name_sync + random.below(3));
         }
-        let opened = Rig::open(config.clone(), disk.clone(), clock.clone());
+        let opened = Rig::open_sampled(config.clone(), disk.clone(), clock.clone(), sampling.clone());
         if let Ok(rig) = &opened {
             live(rig, &mut journal, &mut random);
         } else {
@@ -159,7 +184,8 @@ fn run(seed: u64, disk: &SimDisk, ends: Ends) {
         }
         clock.advance(Duration::from_millis(random.below(3_000)));
     }
-    let rig = Rig::open(config, disk, clock).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    let rig = Rig::open_sampled(config, disk, clock, sampling)
+        .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     check(seed, &rig, &journal);
     // Everything that has no answer yet is sent until it has one, and is there once.
     for request in std::mem::take(&mut journal.to_retry) {

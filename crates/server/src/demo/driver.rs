@@ -10,6 +10,7 @@ use super::keys::{HOT_PARTITION, partition_name};
 use super::load::{HOT, QUIET, Report};
 use super::place::{self, Ports};
 use super::process::{Event, Output, Process};
+use super::sampled::{self, Outcome, Sampling};
 use super::service::{LISTENING, Name};
 use super::watch::Watch;
 use super::{Args, show, time};
@@ -31,6 +32,10 @@ const WALK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the walk may take to resolve.
 const WALK_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// How long sampling may take to drop something, once the walk is done, and how often it is looked.
+const SAMPLING_TIMEOUT: Duration = Duration::from_secs(90);
+const SAMPLING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// After the walk, hot spells come and go: a spike stands out only where most of the time is quiet.
 const QUIET_SPELL: Duration = Duration::from_secs(150);
@@ -76,13 +81,16 @@ impl Driver {
         let ports = Ports::choose(args.free_ports)?;
         let folder = place::data_folder(args.data_dir)?;
         let watch = Watch::new(ports);
-        self.start_server(&folder, ports, &watch)?;
+        self.start_server(&folder, ports, &watch, args.sampling)?;
         self.start_services(ports)?;
         self.wait(Duration::from_secs(args.quiet_seconds), "quiet")?;
         if self.stopped {
             return Ok(ExitCode::SUCCESS);
         }
-        let resolved = self.watch_spike(&watch)?;
+        let mut resolved = self.watch_spike(&watch)?;
+        if args.sampling.is_some() && !self.stopped {
+            resolved &= self.watch_sampling(ports)?;
+        }
         if args.once {
             show::print(&show::epilogue(&folder));
             return Ok(if resolved { ExitCode::SUCCESS } else { ExitCode::FAILURE });
@@ -99,10 +107,19 @@ impl Driver {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn start_server(&mut self, folder: &std::path::Path, ports: Ports, watch: &Watch) -> anyhow::Result<()> {
+    fn start_server(
+        &mut self,
+        folder: &std::path::Path,
+        ports: Ports,
+        watch: &Watch,
+        sampling: Option<Sampling>,
+    ) -> anyhow::Result<()> {
         let (log_path, log) = place::log_file(folder)?;
         show::print(&show::opening(ports, folder));
-        let arguments = ports.serve_arguments(folder);
+        let mut arguments = ports.serve_arguments(folder);
+        if sampling.is_some() {
+            arguments.extend(["--config".to_owned(), sampled::write_config(folder)?.display().to_string()]);
+        }
         let output = Output::Log(log, self.sender.clone());
         let server = Process::start("the server", &arguments, output)?;
         show::print(&format!("  {:<10} process {}, log in {}", "server", server.id(), log_path.display()));
@@ -189,6 +206,19 @@ impl Driver {
             eprintln!("the walk did not resolve within {took} s; what is missing is the {missing}");
         }
         Ok(sight.missing.is_none())
+    }
+
+    /// Waits until sampling has dropped something, and prints what came of it.
+    fn watch_sampling(&mut self, ports: Ports) -> anyhow::Result<bool> {
+        let until = time::now() + SAMPLING_TIMEOUT;
+        loop {
+            self.take_events(SAMPLING_INTERVAL)?;
+            let outcome = Outcome::ask(ports)?;
+            if outcome.has_decisions() || time::now() >= until || self.stopped {
+                show::print(&outcome.show());
+                return Ok(outcome.holds());
+            }
+        }
     }
 
     /// Tells the load to make the partition hot or quiet.

@@ -12,6 +12,8 @@ use super::traces::{self, TraceEntry};
 use super::{BLOCKS_FOLDER, BlockMeta, FileMeta, RowCounts};
 use crate::disk::Disk;
 use crate::error::Error;
+use crate::links::count::LinkCounter;
+use crate::links::table::FILE_NAME as LINKS_FILE;
 use crate::patterns::table::{FILE_NAME as PATTERNS_FILE, PatternTable};
 
 /// A trace with more spans gets a table of its span ids; in a smaller one they are compared one by one.
@@ -23,6 +25,7 @@ pub(crate) struct BlockBuilder<'a> {
     pub(crate) folder: PathBuf,
     pub(crate) traces: Vec<TraceEntry>,
     pub(crate) index: IndexWriter,
+    pub(crate) links: LinkCounter,
     pub(crate) sums: Vec<FileSums>,
     pub(crate) meta: BlockMeta,
 }
@@ -70,6 +73,7 @@ impl<'a> BlockBuilder<'a> {
             min_time: i64::MAX,
             max_time: i64::MIN,
             received_at: 0,
+            sampled_at: 0,
             rows: RowCounts::default(),
             files: Vec::new(),
             checksums_crc: 0,
@@ -79,6 +83,7 @@ impl<'a> BlockBuilder<'a> {
             folder,
             traces: Vec::new(),
             index: IndexWriter::default(),
+            links: LinkCounter::default(),
             sums: Vec::new(),
             meta,
         })
@@ -95,9 +100,23 @@ impl<'a> BlockBuilder<'a> {
         if self.meta.rows.logs == 0 {
             return Ok(());
         }
-        let mut file = FileWriter::create(self.disk, &self.folder, PATTERNS_FILE)?;
-        let path = self.folder.join(PATTERNS_FILE);
-        std::io::Write::write_all(&mut file, &table.encode()?).map_err(Error::io("write", &path))?;
+        self.write_file(PATTERNS_FILE, &table.encode()?)
+    }
+
+    /// Writes what its references are, if there is anything that refers.
+    fn write_links(&mut self, texts: &Texts) -> Result<(), Error> {
+        let rows = &self.meta.rows;
+        if rows.spans + rows.logs + rows.exemplars == 0 {
+            return Ok(());
+        }
+        let table = std::mem::take(&mut self.links).finish(&self.traces, texts);
+        self.write_file(LINKS_FILE, &table.encode()?)
+    }
+
+    fn write_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let mut file = FileWriter::create(self.disk, &self.folder, name)?;
+        let path = self.folder.join(name);
+        std::io::Write::write_all(&mut file, bytes).map_err(Error::io("write", &path))?;
         self.sums.push(file.finish()?);
         Ok(())
     }
@@ -107,10 +126,9 @@ impl<'a> BlockBuilder<'a> {
         self.meta.rows.traces = self.traces.len() as u64;
         let table = traces::table(&self)?;
         self.sums.push(traces::write(table, &self.traces, texts, &mut self.index)?);
-        let mut index = FileWriter::create(self.disk, &self.folder, "index")?;
-        let path = self.folder.join("index");
-        std::io::Write::write_all(&mut index, &self.index.finish()?).map_err(Error::io("write", &path))?;
-        self.sums.push(index.finish()?);
+        self.write_links(texts)?;
+        let index = std::mem::take(&mut self.index).finish()?;
+        self.write_file("index", &index)?;
         let (bytes, crc) = checksums::encode(&self.sums);
         let path = self.folder.join(checksums::FILE_NAME);
         self.disk.write_new(&path, &bytes).map_err(Error::io("write", &path))?;

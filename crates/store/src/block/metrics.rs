@@ -35,6 +35,17 @@ pub(crate) struct MetricsWriter {
     run_of: Option<Arc<SeriesEntry>>,
     n_series: u32,
     n_points: u64,
+    /// Where the series of another service begin, by row.
+    services: Vec<(u32, Arc<str>)>,
+}
+
+/// What was written.
+pub(crate) struct WrittenMetrics {
+    pub(crate) sums: [FileSums; 2],
+    /// The first series of each run of series of one service.
+    pub(crate) services: Vec<(u32, Arc<str>)>,
+    pub(crate) n_series: u32,
+    pub(crate) n_points: u64,
 }
 
 /// The order of series within a block.
@@ -57,6 +68,7 @@ impl MetricsWriter {
             run_of: None,
             n_series: 0,
             n_points: 0,
+            services: Vec::new(),
         })
     }
 
@@ -73,6 +85,9 @@ impl MetricsWriter {
             self.run_first = self.n_series;
             self.run_of = Some(series.clone());
             self.run.begin(series.kind);
+        }
+        if self.services.last().is_none_or(|(_, last)| *last != series.service) {
+            self.services.push((self.n_series, series.service.clone()));
         }
         fill(&mut self.run);
         self.n_points += self.run.end_series() as u64;
@@ -107,8 +122,8 @@ impl MetricsWriter {
         self.samples.write(&run_rows(&pending)?)
     }
 
-    /// Ends both files; returns their sums, the number of series and the number of points.
-    pub(crate) fn finish(mut self) -> Result<([FileSums; 2], u32, u64), Error> {
+    /// Ends both files.
+    pub(crate) fn finish(mut self) -> Result<WrittenMetrics, Error> {
         self.end_run()?;
         if !self.pending_runs.is_empty() {
             self.write_runs()?;
@@ -116,7 +131,9 @@ impl MetricsWriter {
         if !self.pending_series.is_empty() {
             self.write_series()?;
         }
-        Ok(([self.series.finish()?, self.samples.finish()?], self.n_series, self.n_points))
+        let sums = [self.series.finish()?, self.samples.finish()?];
+        let MetricsWriter { services, n_series, n_points, .. } = self;
+        Ok(WrittenMetrics { sums, services, n_series, n_points })
     }
 }
 

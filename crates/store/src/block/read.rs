@@ -3,6 +3,7 @@
 mod columns;
 mod footers;
 mod layout;
+mod links;
 mod log_bodies;
 mod log_scan;
 mod log_search;
@@ -12,6 +13,7 @@ mod pages;
 mod patterns;
 mod picked;
 mod plausible;
+mod routes;
 mod search;
 mod services;
 mod span_counts;
@@ -27,22 +29,26 @@ use std::sync::{Arc, OnceLock};
 
 use arrow_array::RecordBatch;
 use throughline_model::{Signal, TraceId};
+use throughline_sampling::Routes;
 
 use super::checksums::{self, CheckedFile, FileSums};
 use super::index::IndexReader;
 use super::{BlockMeta, Table};
 use crate::disk::Disk;
 use crate::error::Error;
+use crate::links::table::FILE_NAME as LINKS_FILE;
 use crate::patterns::table::FILE_NAME as PATTERNS_FILE;
 use patterns::Aliases;
 
 pub(crate) use columns::Columns;
 pub use footers::Footers;
 use layout::Layout;
+pub(crate) use links::Kept;
 pub use log_search::text_in_pattern;
 pub(crate) use picked::picked_of;
 pub(crate) use span_scan::BlockSpans;
 pub(crate) use table::TableReader;
+pub(crate) use trace::span_of;
 
 /// An open block.
 pub struct Block {
@@ -51,6 +57,8 @@ pub struct Block {
     files: Vec<(Table, CheckedFile)>,
     /// None in a block from before there were patterns, or without log records.
     patterns: Option<CheckedFile>,
+    /// None in a block from before references were counted, or without anything that refers.
+    links: Option<CheckedFile>,
     /// The pattern of each shape that joined one.
     aliases: OnceLock<Aliases>,
     /// Where the decoded footers of the tables are kept.
@@ -58,6 +66,8 @@ pub struct Block {
     /// Where the column chunks of each table lie; nothing where only the library can read the table.
     layouts: [OnceLock<Option<Layout>>; Table::ALL.len()],
     listing: OnceLock<services::Listing>,
+    /// How long the traces of each route last, once sampling has asked.
+    routes: OnceLock<Arc<Routes>>,
 }
 
 impl Block {
@@ -79,11 +89,13 @@ impl Block {
         let files = files.collect::<Result<Vec<_>, Error>>()?;
         let has_patterns = sums.iter().any(|sums| sums.name == PATTERNS_FILE);
         let patterns = if has_patterns { Some(open(PATTERNS_FILE)?) } else { None };
+        let has_links = sums.iter().any(|sums| sums.name == LINKS_FILE);
+        let links = if has_links { Some(open(LINKS_FILE)?) } else { None };
         let layouts = std::array::from_fn(|_| OnceLock::new());
         let footers = Footers::new(Footers::BYTES_MAX);
         let aliases = OnceLock::new();
-        let block =
-            Block { meta, index, files, patterns, aliases, footers, layouts, listing: OnceLock::new() };
+        let (listing, routes) = (OnceLock::new(), OnceLock::new());
+        let block = Block { meta, index, files, patterns, links, aliases, footers, layouts, listing, routes };
         // Now, so that no look-up waits for it.
         Table::ALL.iter().for_each(|table| _ = block.layout(*table));
         _ = block.aliases();
@@ -194,12 +206,9 @@ impl Block {
         Ok(ids)
     }
 
-    /// Whether spans of the trace are in the block.
-    pub(crate) fn has_spans(&self, id: TraceId) -> Result<bool, Error> {
-        match self.trace_row(id)? {
-            Some(row) => Ok(self.index.postings(row)?.span_count > 0),
-            None => Ok(false),
-        }
+    /// Whether anything of the trace may be in the block; `false` is certain, and costs no read.
+    pub(crate) fn may_have(&self, id: TraceId) -> bool {
+        self.index.may_contain(id.fingerprint())
     }
 }
 

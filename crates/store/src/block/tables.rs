@@ -242,6 +242,10 @@ pub(crate) fn traces_schema() -> SchemaRef {
         ("culprit_name", DataType::Utf8, false),
         ("culprit_self_ns", DataType::Int64, false),
         ("state", DataType::Utf8, false),
+        ("policy", DataType::Utf8, true),
+        ("decided_at", time_type(), true),
+        ("adjusted_count", DataType::Float64, true),
+        ("dropped_spans", DataType::UInt32, true),
     ])))
 }
 

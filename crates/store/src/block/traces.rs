@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{FixedSizeBinaryBuilder, ListBuilder, StringBuilder};
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, TimestampNanosecondArray, UInt32Array};
+use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, TimestampNanosecondArray, UInt32Array};
 use throughline_model::TraceId;
 use throughline_model::trace::{Analyser, Analysis, SpanTiming};
 
@@ -12,6 +12,42 @@ use super::index::{IndexWriter, TracePostings};
 use super::tables::{TRACE_GROUP_ROWS, Table, TableWriter, traces_schema};
 use super::texts::{NO_TEXT, TextId, Texts};
 use crate::error::Error;
+
+/// What sampling decided about a trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) enum Fate {
+    /// Nothing so far.
+    #[default]
+    Undecided,
+    /// It stays, at a time, and stands for so many.
+    Kept { policy: TextId, at: i64, adjusted: Option<f64> },
+    /// So many spans of it were dropped at a time.
+    Dropped { policy: TextId, at: i64, spans: u32 },
+}
+
+impl Fate {
+    fn policy(&self) -> Option<TextId> {
+        match self {
+            Fate::Undecided => None,
+            Fate::Kept { policy, .. } | Fate::Dropped { policy, .. } => Some(*policy),
+        }
+    }
+
+    fn at(&self) -> Option<i64> {
+        match self {
+            Fate::Undecided => None,
+            Fate::Kept { at, .. } | Fate::Dropped { at, .. } => Some(*at),
+        }
+    }
+
+    pub(crate) fn is_dropped(&self) -> bool {
+        matches!(self, Fate::Dropped { .. })
+    }
+
+    fn state(&self) -> &'static str {
+        if self.is_dropped() { "dropped" } else { "kept" }
+    }
+}
 
 /// What is known of one trace while its block is written.
 #[derive(Clone, Debug)]
@@ -29,10 +65,30 @@ pub(crate) struct TraceEntry {
     pub(crate) culprit_service: TextId,
     pub(crate) culprit_name: TextId,
     pub(crate) culprit_self_ns: i64,
+    pub(crate) fate: Fate,
     pub(crate) postings: TracePostings,
 }
 
 impl TraceEntry {
+    /// Makes one tombstone of this one and one from before: it tells of the larger part of the trace, and of the first time.
+    pub(crate) fn unite(&mut self, before: Option<Box<TraceEntry>>) {
+        let Some(before) = before else { return };
+        let (Fate::Dropped { spans, .. }, Fate::Dropped { policy, at, spans: had }) =
+            (self.fate, before.fate)
+        else {
+            return;
+        };
+        let fate = Fate::Dropped { policy, at, spans: spans.saturating_add(had) };
+        if had >= spans {
+            let counts = (self.error_log_count, std::mem::take(&mut self.postings));
+            let error_count = self.error_count + before.error_count;
+            *self = *before;
+            (self.error_log_count, self.postings) = counts;
+            self.error_count = error_count;
+        }
+        self.fate = fate;
+    }
+
     /// A trace of which only references are known so far, the first of them at this time.
     pub(crate) fn referred(id: TraceId, time: i64) -> TraceEntry {
         TraceEntry {
@@ -48,6 +104,7 @@ impl TraceEntry {
             culprit_service: NO_TEXT,
             culprit_name: NO_TEXT,
             culprit_self_ns: 0,
+            fate: Fate::Undecided,
             postings: TracePostings::default(),
         }
     }
@@ -152,8 +209,20 @@ fn rows(entries: &[TraceEntry], first_row: usize, texts: &Texts) -> Result<Recor
         services.append(true);
     }
     let starts: Vec<i64> = entries.iter().map(|entry| entry.start).collect();
-    let mut states = StringBuilder::new();
-    entries.iter().for_each(|_| states.append_value("kept"));
+    let (mut states, mut policies) = (StringBuilder::new(), StringBuilder::new());
+    for entry in entries {
+        states.append_value(entry.fate.state());
+        policies.append_option(entry.fate.policy().map(|policy| texts.get(policy)));
+    }
+    let decided: TimestampNanosecondArray = entries.iter().map(|entry| entry.fate.at()).collect();
+    let adjusted = |entry: &TraceEntry| match entry.fate {
+        Fate::Kept { adjusted, .. } => adjusted,
+        Fate::Undecided | Fate::Dropped { .. } => None,
+    };
+    let dropped = |entry: &TraceEntry| match entry.fate {
+        Fate::Dropped { spans, .. } => Some(spans),
+        Fate::Undecided | Fate::Kept { .. } => None,
+    };
     let columns: Vec<ArrayRef> = vec![
         Arc::new((first_row as u32..(first_row + entries.len()) as u32).collect::<UInt32Array>()),
         Arc::new(ids.finish()),
@@ -173,6 +242,10 @@ fn rows(entries: &[TraceEntry], first_row: usize, texts: &Texts) -> Result<Recor
         text(|entry| entry.culprit_name),
         Arc::new(entries.iter().map(|entry| entry.culprit_self_ns).collect::<Int64Array>()),
         Arc::new(states.finish()),
+        Arc::new(policies.finish()),
+        Arc::new(decided.with_timezone("UTC")),
+        Arc::new(entries.iter().map(adjusted).collect::<Float64Array>()),
+        Arc::new(entries.iter().map(dropped).collect::<UInt32Array>()),
     ];
     RecordBatch::try_new(traces_schema(), columns).map_err(arrow_error)
 }

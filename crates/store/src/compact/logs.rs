@@ -266,6 +266,7 @@ impl Output<'_> {
         let rows = RecordBatch::try_new(self.schema.clone(), columns).map_err(arrow_error)?;
         self.add_tokens(&rows);
         self.counts.add(&rows, |service, masked| self.known.learned(service, masked));
+        builder.links.add_logs(&rows, &builder.traces);
         self.table.write(&rows)?;
         self.n_rows += rows.num_rows();
         if self.n_rows.is_multiple_of(LOG_GROUP_ROWS) {
@@ -324,7 +325,9 @@ impl Output<'_> {
             let (old_trace, old_span) = (number(source.trace_rows), number(source.span_rows));
             let trace = old_trace.and_then(|old| self.map.trace(input, old));
             let ids = source.span_ids.filter(|ids| !ids.is_null(*row));
-            let id = ids.and_then(|ids| SpanId::from_slice(ids.value(*row)));
+            let dropped = old_trace.zip(old_span);
+            let dropped = dropped.and_then(|(trace, span)| self.map.dropped_span(input, trace, span));
+            let id = ids.and_then(|ids| SpanId::from_slice(ids.value(*row))).or(dropped);
             let span = match (old_trace, old_span, trace, id) {
                 (Some(old_trace), Some(old_span), ..) => self.map.span(input, old_trace, old_span),
                 (_, None, Some(trace), Some(id)) => self.rows.span(trace, id),

@@ -9,7 +9,7 @@ use std::vec::IntoIter;
 
 use super::traces::RowMap;
 use crate::block::build::BlockBuilder;
-use crate::block::metrics::{ExemplarEntry, MetricsWriter, series_order, write_exemplars};
+use crate::block::metrics::{ExemplarEntry, MetricsWriter, WrittenMetrics, series_order, write_exemplars};
 use crate::block::read::Columns;
 use crate::block::samples::{DecodedRun, RunBuilder};
 use crate::block::{Block, Table};
@@ -133,7 +133,7 @@ pub(super) fn write(
             }
         }
     }
-    let (sums, n_series, n_points) = writer.finish()?;
+    let WrittenMetrics { sums, services, n_series, n_points } = writer.finish()?;
     builder.sums.extend(sums);
     builder.meta.rows.series = u64::from(n_series);
     builder.meta.rows.points = n_points;
@@ -150,6 +150,7 @@ pub(super) fn write(
             entry.postings.exemplars.push(row as u32);
         }
     }
+    builder.links.add_exemplars(&exemplars, &services, &builder.traces);
     let sums = write_exemplars(builder, &exemplars)?;
     builder.sums.push(sums);
     builder.meta.rows.exemplars = exemplars.len() as u64;

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use ahash::AHashMap as HashMap;
 use arrow_array::builder::{FixedSizeBinaryBuilder, UInt32Builder};
 use arrow_array::types::UInt32Type;
-use arrow_array::{Array, ArrayRef, FixedSizeBinaryArray, RecordBatch, UInt32Array, new_null_array};
+use arrow_array::{
+    Array, ArrayRef, FixedSizeBinaryArray, Float64Array, RecordBatch, UInt32Array, new_null_array,
+};
 use arrow_schema::{DataType, Field, SchemaRef};
 
 use super::traces::SpanFrom;
@@ -24,6 +26,7 @@ use crate::block::texts::{Run, gather_texts};
 use crate::block::traces::arrow_error;
 use crate::error::Error;
 use crate::flush::id_column;
+use crate::links::count::LinkCounter;
 use crate::snapshot::json_map;
 
 /// Decoded row groups that are kept of each input.
@@ -220,7 +223,11 @@ struct Output<'a> {
     schema: SchemaRef,
     table: TableWriter,
     span_ids: Vec<[u8; 8]>,
+    weights: &'a Weights,
 }
+
+/// By the row of the trace, how many spans a weighted one stands for; none where that is not known.
+type Weights = HashMap<u32, Option<f64>>;
 
 impl Output<'_> {
     /// The input and row group whose rows these begin with, if all of them follow and nothing about them is new but the
@@ -236,7 +243,7 @@ impl Output<'_> {
         let places = self.places.get(number)?.as_ref()?;
         let n_rows = (input.table.first_row(group + 1) - u64::from(first.row)) as usize;
         let is_next = |(span, row): (&SpanFrom, u32)| {
-            span.input == first.input && span.row == row && span.parent.is_none()
+            span.input == first.input && span.row == row && span.parent.is_none() && !span.is_weighted
         };
         let are_next = order.get(..n_rows)?.iter().zip(first.row..).all(is_next);
         let chunks = input.table.group(group).columns();
@@ -247,12 +254,22 @@ impl Output<'_> {
     }
 
     /// Copies a row group; only the rows of traces are written anew.
-    fn copy(&mut self, number: usize, group: usize, part: &[SpanFrom]) -> Result<(), Error> {
+    fn copy(
+        &mut self,
+        (number, group): (usize, usize),
+        part: &[SpanFrom],
+        links: &mut LinkCounter,
+    ) -> Result<(), Error> {
         let (Some(input), Some(Some(places))) = (self.inputs.get(number), self.places.get(number)) else {
             return Ok(());
         };
-        for rows in input.table.read_group(group, None, Some(&["span_id"]))? {
+        let mut names = vec!["span_id"];
+        if !input.table.is_null(group, "links") {
+            names.extend(["links", "service", "start_time"]);
+        }
+        for rows in input.table.read_group(group, None, Some(&names))? {
             self.span_ids.extend(id_column(&rows, "span_id"));
+            links.add_spans(&rows);
         }
         let chunks = input.table.group(group).columns();
         let columns = self.schema.fields().iter().zip(places).map(|(field, place)| {
@@ -270,11 +287,12 @@ impl Output<'_> {
     }
 
     /// Writes rows as one row group.
-    fn write(&mut self, part: &[SpanFrom]) -> Result<(), Error> {
+    fn write(&mut self, part: &[SpanFrom], links: &mut LinkCounter) -> Result<(), Error> {
         if part.is_empty() {
             return Ok(());
         }
-        let rows = gather(part, &mut self.inputs, self.fields, &self.schema)?;
+        let rows = gather(part, &mut self.inputs, self.fields, &self.schema, self.weights)?;
+        links.add_spans(&rows);
         self.span_ids.extend(id_column(&rows, "span_id"));
         self.table.write_group(&rows)
     }
@@ -286,6 +304,7 @@ pub(super) fn write(
     builder: &mut BlockBuilder<'_>,
     blocks: &[Arc<Block>],
     order: &[SpanFrom],
+    weights: &Weights,
 ) -> Result<Vec<[u8; 8]>, Error> {
     let tables: Vec<Arc<TableReader>> =
         blocks.iter().map(|block| block.table(Table::Spans)).collect::<Result<_, _>>()?;
@@ -302,32 +321,34 @@ pub(super) fn write(
         table: TableWriter::create(builder.disk, &builder.folder, Table::Spans, level, schema.clone())?,
         schema: with_dictionaries(&schema),
         span_ids: Vec::with_capacity(order.len()),
+        weights,
     };
     let part = |range: std::ops::Range<usize>| order.get(range).unwrap_or_default();
+    let links = &mut builder.links;
     let (mut from, mut at) = (0, 0);
     while at < order.len() {
         match output.whole_group(part(at..order.len())) {
             Some((input, group, n_rows)) if at == from || at - from >= COPY_AFTER_ROWS => {
-                output.write(part(from..at))?;
-                output.copy(input, group, part(at..at + n_rows))?;
+                output.write(part(from..at), links)?;
+                output.copy((input, group), part(at..at + n_rows), links)?;
                 at += n_rows;
                 from = at;
             }
             Some((.., n_rows)) => {
-                output.write(part(from..at + n_rows))?;
+                output.write(part(from..at + n_rows), links)?;
                 at += n_rows;
                 from = at;
             }
             None => {
                 at += 1;
                 if at - from == SPAN_GROUP_ROWS {
-                    output.write(part(from..at))?;
+                    output.write(part(from..at), links)?;
                     from = at;
                 }
             }
         }
     }
-    output.write(part(from..at))?;
+    output.write(part(from..at), links)?;
     builder.sums.push(output.table.finish()?);
     builder.meta.rows.spans = order.len() as u64;
     Ok(output.span_ids)
@@ -338,6 +359,7 @@ fn gather(
     inputs: &mut [Input<'_>],
     fields: &[Field],
     schema: &SchemaRef,
+    weights: &Weights,
 ) -> Result<RecordBatch, Error> {
     let mut batches: Vec<RecordBatch> = Vec::new();
     let mut known: HashMap<(u32, usize), usize> = HashMap::new();
@@ -364,10 +386,27 @@ fn gather(
             "parent_row" => parent_rows.clone(),
             "parent_span_id" => parent_ids.clone(),
             "attributes" => gather.residual(fields)?,
+            "adjusted_count" if part.iter().any(|span| span.is_weighted) => {
+                let counts = gather.column("adjusted_count", field.data_type())?;
+                weighted(part, &counts, weights)
+            }
             name => gather.column(name, field.data_type())?,
         });
     }
     RecordBatch::try_new(schema.clone(), columns).map_err(arrow_error)
+}
+
+/// How many spans each stands for: as many as before, times what its trace stands for.
+fn weighted(part: &[SpanFrom], counts: &ArrayRef, weights: &Weights) -> ArrayRef {
+    let counts: Option<&Float64Array> = counts.as_any().downcast_ref();
+    let count = |(at, span): (usize, &SpanFrom)| {
+        let own = counts.filter(|counts| counts.is_valid(at)).map(|counts| counts.value(at));
+        match weights.get(&span.trace_row).filter(|_| span.is_weighted) {
+            Some(weight) => weight.map(|weight| weight * own.unwrap_or(1.0)),
+            None => own,
+        }
+    };
+    Arc::new(part.iter().enumerate().map(count).collect::<Float64Array>())
 }
 
 /// A trace that came together from several inputs has new parents; the others keep theirs.

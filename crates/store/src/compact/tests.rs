@@ -75,6 +75,7 @@ fn meta(id: u64, level: u32, partition: i64, megabytes: u64, received_at: i64) -
         min_time: 0,
         max_time: 0,
         received_at,
+        sampled_at: 0,
         rows: RowCounts::default(),
         files: vec![crate::block::FileMeta { name: "spans.parquet".into(), bytes: megabytes << 20 }],
         checksums_crc: 0,
@@ -82,7 +83,8 @@ fn meta(id: u64, level: u32, partition: i64, megabytes: u64, received_at: i64) -
 }
 
 fn check(blocks: &[BlockMeta], expected: Option<(&[u64], u32)>) {
-    let policy = CompactPolicy { fan_in: 3, block_bytes_max: 100 << 20, settle_ns: 1_000 };
+    let policy =
+        CompactPolicy { fan_in: 3, block_bytes_max: 100 << 20, settle_ns: 1_000, sample_after_ns: None };
     let found = choose(blocks, 10_000, &policy);
     assert_eq!(found, expected.map(|(inputs, level)| Choice { inputs: inputs.to_vec(), level }));
 }

@@ -4,17 +4,20 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use ahash::AHashMap as HashMap;
+use ahash::{AHashMap as HashMap, AHashSet as HashSet};
 use arrow_array::types::{Int64Type, UInt32Type};
+use arrow_array::{Array, Float64Array, TimestampNanosecondArray, UInt32Array};
 use throughline_model::trace::SpanTiming;
 use throughline_model::{SpanId, TraceId};
 
 use crate::block::build::order_traces;
 use crate::block::read::Columns;
-use crate::block::texts::{TextId, Texts, mapped};
-use crate::block::traces::{SpanFacts, Summariser, TraceEntry};
+use crate::block::texts::{NO_TEXT, TextId, Texts, mapped};
+use crate::block::traces::{Fate, SpanFacts, Summariser, TraceEntry};
 use crate::block::{Block, Table};
 use crate::error::Error;
+use crate::flush::id_column;
+use crate::sample::{Decider, Gathered};
 
 /// A span of the output: the input and row that it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub(super) struct SpanFrom {
     /// The parent's row within the trace, where the trace's spans come from several inputs; in a trace that is whole
     /// in one input, what that input says holds.
     pub(super) parent: Option<Option<u32>>,
+    /// Its trace was chosen by chance: it stands for more than before.
+    pub(super) is_weighted: bool,
 }
 
 /// Where rows of the inputs went.
@@ -35,9 +40,45 @@ pub(super) struct RowMap {
     first_spans: Vec<Vec<u32>>,
     /// Spans of traces that came together from several inputs: input and row there, to the row within the trace.
     moved: HashMap<(u32, u32), u32>,
+    /// For each input, the ids of its spans, where log records refer to spans that are dropped; else nothing.
+    dropped_ids: Vec<Vec<[u8; 8]>>,
+    /// Traces whose spans are dropped, by input and row there.
+    dropped: HashSet<(u32, u32)>,
 }
 
 impl RowMap {
+    /// The id of a span that was dropped, which an input names by its row within the trace.
+    pub(super) fn dropped_span(&self, input: usize, trace_row: u32, span_row: u32) -> Option<SpanId> {
+        if !self.dropped.contains(&(input as u32, trace_row)) {
+            return None;
+        }
+        let first = *self.first_spans.get(input)?.get(trace_row as usize)?;
+        self.dropped_ids.get(input)?.get(first.saturating_add(span_row) as usize).copied().map(SpanId)
+    }
+
+    /// Notes that the spans of a trace are dropped. Where log records refer to them their ids are read, all of an input's.
+    fn drop_spans(
+        &mut self,
+        inputs: &[Arc<Block>],
+        members: &[Member],
+        places: &[(TraceId, u32)],
+    ) -> Result<(), Error> {
+        for member in at(members, places) {
+            self.dropped.insert((member.input, member.row));
+            let ids = self.dropped_ids.get_mut(member.input as usize).filter(|ids| ids.is_empty());
+            let (Some(ids), Some(block)) = (ids, inputs.get(member.input as usize)) else { continue };
+            if member.has_logs {
+                let table = block.table(Table::Spans)?;
+                for group in 0..table.groups() {
+                    for rows in table.read_group(group, None, Some(&["span_id"]))? {
+                        ids.extend(id_column(&rows, "span_id"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The output's row of a trace of an input.
     pub(super) fn trace(&self, input: usize, row: u32) -> Option<u32> {
         self.traces.get(input)?.get(row as usize).copied()
@@ -46,6 +87,9 @@ impl RowMap {
     /// The row within its trace of a span that an input names by its row within the trace.
     pub(super) fn span(&self, input: usize, trace_row: u32, span_row: u32) -> Option<u32> {
         let first = *self.first_spans.get(input)?.get(trace_row as usize)?;
+        if self.dropped.contains(&(input as u32, trace_row)) {
+            return None;
+        }
         Some(self.moved.get(&(input as u32, first.saturating_add(span_row))).copied().unwrap_or(span_row))
     }
 }
@@ -55,6 +99,10 @@ pub(super) struct Merged {
     pub(super) entries: Vec<TraceEntry>,
     pub(super) spans: Vec<SpanFrom>,
     pub(super) rows: RowMap,
+    /// By the row of the trace, how many spans a weighted one of it stands for; none where that is not known.
+    pub(super) weights: HashMap<u32, Option<f64>>,
+    /// Something was decided that changes rows.
+    pub(super) is_changed: bool,
 }
 
 /// One trace of one input.
@@ -62,6 +110,8 @@ struct Member {
     input: u32,
     row: u32,
     entry: TraceEntry,
+    /// Log records of its input refer to it.
+    has_logs: bool,
 }
 
 /// Where the spans of a trace of the output come from.
@@ -83,9 +133,23 @@ struct Group {
     spans: Spans,
     /// Spans that were received twice: input and row there, and the row within the trace that stays.
     twins: Vec<((u32, u32), u32)>,
+    /// How many each of its spans stands for, where chance decided about it; none where that is not known.
+    weight: Option<Option<f64>>,
+    /// Inputs whose spans of it have that weight already.
+    weighed: Vec<u32>,
+    /// Its spans are dropped by this merge.
+    is_dropped: bool,
+    /// Exemplars that refer to it.
+    exemplars: u64,
+    /// What an earlier merge has left of it, where spans came after that.
+    tombstone: Option<Box<TraceEntry>>,
 }
 
-pub(super) fn merge(inputs: &[Arc<Block>], texts: &mut Texts) -> Result<Merged, Error> {
+pub(super) fn merge(
+    inputs: &[Arc<Block>],
+    texts: &mut Texts,
+    decider: Option<&mut Decider<'_>>,
+) -> Result<Merged, Error> {
     let mut members = Vec::with_capacity(inputs.iter().map(|block| block.meta().rows.traces as usize).sum());
     for (input, block) in inputs.iter().enumerate() {
         read_members(input as u32, block, texts, &mut members)?;
@@ -110,42 +174,106 @@ pub(super) fn merge(inputs: &[Arc<Block>], texts: &mut Texts) -> Result<Merged, 
     let mut starts: Vec<(i64, TraceId, u32)> =
         groups.iter().enumerate().map(|(at, group)| (group.entry.start, group.entry.id, at as u32)).collect();
     starts.sort_unstable();
-    let mut entries: Vec<TraceEntry> = Vec::with_capacity(groups.len());
-    let mut spans = Vec::with_capacity(inputs.iter().map(|block| block.meta().rows.spans as usize).sum());
+    if let Some(decider) = decider {
+        let of = |group: &Group| order.get(group.members.clone()).unwrap_or_default();
+        for (.., at) in &starts {
+            let Some(group) = groups.get_mut(*at as usize) else { continue };
+            decide(group, decider, texts)?;
+            if group.is_dropped {
+                rows.drop_spans(inputs, &members, of(group))?;
+            }
+        }
+    }
+    let mut merged = Merged {
+        entries: Vec::with_capacity(groups.len()),
+        spans: Vec::with_capacity(inputs.iter().map(|block| block.meta().rows.spans as usize).sum()),
+        rows,
+        weights: HashMap::new(),
+        is_changed: false,
+    };
     for (trace_row, (.., at)) in starts.into_iter().enumerate() {
         let Some(group) = groups.get_mut(at as usize) else { continue };
         let trace_row = trace_row as u32;
         for (_, place) in order.get(group.members.clone()).unwrap_or_default() {
             let Some(member) = members.get(*place as usize) else { continue };
-            let map = rows.traces.get_mut(member.input as usize);
+            let map = merged.rows.traces.get_mut(member.input as usize);
             if let Some(slot) = map.and_then(|map| map.get_mut(member.row as usize)) {
                 *slot = trace_row;
             }
         }
-        rows.moved.extend(group.twins.drain(..));
+        merged.place(group, trace_row);
+    }
+    order_traces(&mut merged.entries);
+    Ok(merged)
+}
+
+impl Merged {
+    /// Gives the spans of a trace their places.
+    fn place(&mut self, group: &mut Group, trace_row: u32) {
+        self.is_changed |= group.is_dropped || group.weight.is_some();
+        self.weights.extend(group.weight.map(|weight| (trace_row, weight)));
+        let is_weighted = group.weight.is_some();
+        self.rows.moved.extend(group.twins.drain(..));
         match &group.spans {
-            Spans::Whole { input, first, count } => spans.extend((0..*count).map(|at| SpanFrom {
+            Spans::Whole { input, first, count } => self.spans.extend((0..*count).map(|at| SpanFrom {
                 input: *input,
                 row: first + at,
                 trace_row,
                 parent: None,
+                is_weighted,
             })),
             Spans::Split(split) => {
                 let places = split.iter().zip(0..);
-                rows.moved.extend(places.map(|(span, in_trace)| ((span.input, span.row), in_trace)));
-                spans.extend(split.iter().map(|span| SpanFrom { trace_row, ..*span }));
+                self.rows.moved.extend(places.map(|(span, in_trace)| ((span.input, span.row), in_trace)));
+                let weighted = |span: &SpanFrom| is_weighted && !group.weighed.contains(&span.input);
+                let place = |span: &SpanFrom| SpanFrom { trace_row, is_weighted: weighted(span), ..*span };
+                self.spans.extend(split.iter().map(place));
             }
         }
-        entries.push(std::mem::replace(&mut group.entry, TraceEntry::referred(TraceId([0; 16]), 0)));
+        self.entries.push(std::mem::replace(&mut group.entry, TraceEntry::referred(TraceId([0; 16]), 0)));
     }
-    order_traces(&mut entries);
-    Ok(Merged { entries, spans, rows })
+}
+
+/// Decides about a trace.
+fn decide(group: &mut Group, decider: &mut Decider<'_>, texts: &mut Texts) -> Result<(), Error> {
+    if group.entry.postings.span_count == 0 || group.entry.fate != Fate::Undecided {
+        return Ok(());
+    }
+    let gathered = Gathered { entry: &group.entry, exemplars: group.exemplars };
+    let fate = match &group.spans {
+        Spans::Whole { input, first, count } => {
+            let (input, first) = (*input, *first);
+            decider.decide(&gathered, &mut (0..*count).map(|at| (input, first + at)), texts)?
+        }
+        Spans::Split(split) => {
+            decider.decide(&gathered, &mut split.iter().map(|span| (span.input, span.row)), texts)?
+        }
+    };
+    group.entry.fate = fate;
+    match fate {
+        Fate::Dropped { .. } => {
+            group.is_dropped = true;
+            group.entry.postings.span_count = 0;
+            group.entry.unite(group.tombstone.take());
+            group.spans = Spans::Split(Vec::new());
+            group.twins.clear();
+        }
+        Fate::Kept { adjusted, .. } if adjusted != Some(1.0) => group.weight = Some(adjusted),
+        Fate::Kept { .. } | Fate::Undecided => {}
+    }
+    Ok(())
 }
 
 /// The map of the inputs' rows, with nothing known but where each trace's spans start.
 fn row_map(inputs: &[Arc<Block>], members: &[Member]) -> RowMap {
     let zeros = || inputs.iter().map(|block| vec![0; block.meta().rows.traces as usize]).collect();
-    let mut rows = RowMap { traces: zeros(), first_spans: zeros(), moved: HashMap::new() };
+    let mut rows = RowMap {
+        traces: zeros(),
+        first_spans: zeros(),
+        moved: HashMap::new(),
+        dropped_ids: vec![Vec::new(); inputs.len()],
+        dropped: HashSet::new(),
+    };
     for member in members {
         let firsts = rows.first_spans.get_mut(member.input as usize);
         if let Some(slot) = firsts.and_then(|firsts| firsts.get_mut(member.row as usize)) {
@@ -169,12 +297,14 @@ fn read_members(input: u32, block: &Block, texts: &mut Texts, out: &mut Vec<Memb
             };
             let names =
                 ["root_service", "root_name", "culprit_service", "culprit_name"].map(&mut text_column);
+            let policies = text_column("policy");
             let services = columns.list_items("services");
             let service_ids = services.map(|(_, values)| texts.intern_rows(values)).unwrap_or_default();
             let count_of = |name: &str| columns.numbers::<UInt32Type>(name);
             let counts = ["error_count", "error_log_count", "orphan_count"].map(count_of);
             let longs = ["duration_ns", "culprit_self_ns"].map(|name| columns.numbers::<Int64Type>(name));
             let starts = columns.times("start_time");
+            let fates = Fates::new(&columns);
             for row in 0..batch.num_rows() {
                 let Some(id) = columns.trace_id("trace_id", row) else { continue };
                 let start = starts.map(|column| column.value(row)).unwrap_or_default();
@@ -195,12 +325,47 @@ fn read_members(input: u32, block: &Block, texts: &mut Texts, out: &mut Vec<Memb
                 [entry.error_count, entry.error_log_count, entry.orphan_count] =
                     counts.map(|column| column.map(|column| column.value(row)).unwrap_or_default());
                 entry.postings = postings.next().unwrap_or_default();
-                out.push(Member { input, row: number, entry });
+                entry.fate = fates.at(row, of(&policies));
+                let has_logs = !entry.postings.logs.is_empty();
+                out.push(Member { input, row: number, entry, has_logs });
                 number += 1;
             }
         }
     }
     Ok(())
+}
+
+/// The columns that say what sampling decided.
+struct Fates<'a> {
+    decided_at: Option<&'a TimestampNanosecondArray>,
+    adjusted: Option<&'a Float64Array>,
+    dropped: Option<&'a UInt32Array>,
+}
+
+impl<'a> Fates<'a> {
+    fn new(columns: &Columns<'a>) -> Fates<'a> {
+        Fates {
+            decided_at: columns.times("decided_at"),
+            adjusted: columns.numbers("adjusted_count"),
+            dropped: columns.numbers("dropped_spans"),
+        }
+    }
+
+    /// What sampling decided about the trace of a row; there is no policy where it did not. Only of dropped traces it says
+    /// how many spans they had.
+    fn at(&self, row: usize, policy: TextId) -> Fate {
+        if policy == NO_TEXT {
+            return Fate::Undecided;
+        }
+        let at = self.decided_at.map(|column| column.value(row)).unwrap_or_default();
+        match self.dropped.filter(|column| column.is_valid(row)) {
+            Some(dropped) => Fate::Dropped { policy, at, spans: dropped.value(row) },
+            None => {
+                let adjusted = self.adjusted.filter(|column| column.is_valid(row));
+                Fate::Kept { policy, at, adjusted: adjusted.map(|column| column.value(row)) }
+            }
+        }
+    }
 }
 
 /// The members at these places.
@@ -285,6 +450,9 @@ fn join(
 ) -> Group {
     let mut twins = Vec::new();
     let error_log_count = at(members, places).map(|member| member.entry.error_log_count).sum();
+    let exemplars = at(members, places).map(|member| member.entry.postings.exemplars.len() as u64).sum();
+    let tombstone = at(members, places).find(|member| member.entry.fate.is_dropped());
+    let tombstone = tombstone.filter(|_| places.len() > 1).map(|member| Box::new(member.entry.clone()));
     let (mut entry, spans) = if is_split(members, places) {
         let (entry, spans) = join_spans(members, places, split, summariser, &mut twins);
         (entry, Spans::Split(spans))
@@ -292,9 +460,38 @@ fn join(
         whole(members, places)
     };
     entry.error_log_count = error_log_count;
-    entry.postings.logs = Vec::new();
-    entry.postings.exemplars = Vec::new();
-    Group { entry, members: 0..0, spans, twins }
+    let mut group = Group {
+        entry,
+        members: 0..0,
+        spans,
+        twins,
+        weight: None,
+        weighed: Vec::new(),
+        is_dropped: false,
+        exemplars,
+        tombstone,
+    };
+    if group.entry.postings.span_count > 0 && group.entry.fate == Fate::Undecided {
+        follow(&mut group, members, places);
+    }
+    group.entry.postings.logs = Vec::new();
+    group.entry.postings.exemplars = Vec::new();
+    group
+}
+
+/// What was decided of a part of a trace that stays holds for the spans that came late.
+fn follow(group: &mut Group, members: &[Member], places: &[(TraceId, u32)]) {
+    let is_kept = |member: &&Member| {
+        matches!(member.entry.fate, Fate::Kept { .. }) && member.entry.postings.span_count > 0
+    };
+    let Some(kept) = at(members, places).find(is_kept) else { return };
+    group.entry.fate = kept.entry.fate;
+    if let Fate::Kept { adjusted, .. } = kept.entry.fate
+        && adjusted != Some(1.0)
+    {
+        group.weight = Some(adjusted);
+        group.weighed = at(members, places).filter(is_kept).map(|member| member.input).collect();
+    }
 }
 
 /// All spans are in one input, or there are none: its summary holds.
@@ -306,7 +503,11 @@ fn whole(members: &mut [Member], places: &[(TraceId, u32)]) -> (TraceEntry, Span
     let has_spans = |(_, place): &&(TraceId, u32)| {
         members.get(*place as usize).is_some_and(|member| member.entry.postings.span_count > 0)
     };
-    let base = places.iter().find(has_spans).map(|(_, place)| *place as usize);
+    let is_tombstone = |(_, place): &&(TraceId, u32)| {
+        members.get(*place as usize).is_some_and(|member| member.entry.fate.is_dropped())
+    };
+    let base = places.iter().find(has_spans).or_else(|| places.iter().find(is_tombstone));
+    let base = base.map(|(_, place)| *place as usize);
     let Some(base) = base.and_then(|place| members.get_mut(place)) else {
         referred.end = end;
         return (referred, Spans::Split(Vec::new()));
@@ -338,7 +539,7 @@ fn join_spans(
             Some(twin) => twins.push(((input, row), twin as u32)),
             None => {
                 facts.push(fact);
-                spans.push(SpanFrom { input, row, trace_row: 0, parent: Some(None) });
+                spans.push(SpanFrom { input, row, trace_row: 0, parent: Some(None), is_weighted: false });
             }
         }
     }

@@ -4,6 +4,7 @@
 //! snapshots see them in place of the memtable, then segments go. A power cut between any two leaves either the frames
 //! above the old floor, or the blocks below the new one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -15,6 +16,7 @@ use crate::block::{BLOCKS_FOLDER, Block, BlockMeta};
 use crate::dedup::{self, HashFile};
 use crate::error::Error;
 use crate::manifest::Floor;
+use crate::sample::{Decisions, Dropped};
 
 /// Ids that one flush or merge may use: one for each partition that it touches. What is left over is given back.
 const IDS_RESERVED: u64 = 4096;
@@ -36,6 +38,9 @@ pub struct Edit {
     pub replaces: Vec<u64>,
     /// The floor after the edit.
     pub floor: Floor,
+    /// What was decided and is held after the edit.
+    #[serde(default)]
+    pub decisions: Decisions,
 }
 
 impl Engine {
@@ -60,7 +65,7 @@ impl Engine {
         })?;
         let folders: Vec<String> = metas.iter().map(|meta| meta.name.clone()).collect();
         let hash_file = self
-            .write_edits(&metas, &[], &frozen.floor)
+            .write_edits(&metas, &[], &frozen.floor, &BTreeMap::new())
             .and_then(|()| self.write_hashes(&frozen))
             .inspect_err(|_| self.remove_folders(&folders))?;
         self.observer.settle(frozen.floor.lsn).inspect_err(|_| self.remove_folders(&folders))?;
@@ -143,8 +148,13 @@ impl Engine {
         metas: &[BlockMeta],
         replaces: &[u64],
         floor: &Floor,
+        dropped: &BTreeMap<String, Dropped>,
     ) -> Result<(), Error> {
-        let store_id = lock(&self.manifest).manifest.store_id;
+        let (store_id, mut decisions) = {
+            let state = lock(&self.manifest);
+            (state.manifest.store_id, state.manifest.decisions.clone())
+        };
+        decisions.add(dropped);
         let together_with: Vec<String> = metas.iter().map(|meta| meta.name.clone()).collect();
         for meta in metas {
             let edit = Edit {
@@ -153,6 +163,7 @@ impl Engine {
                 together_with: together_with.clone(),
                 replaces: replaces.to_vec(),
                 floor: floor.clone(),
+                decisions: decisions.clone(),
             };
             let folder = meta.folder(&self.config.dir);
             let path = folder.join(EDIT_FILE);

@@ -4,6 +4,7 @@
 //! replaced block leaves the manifest first, then the view of new snapshots, and its folder when the last snapshot that
 //! holds it is gone; if that never happens, the next start removes it as an orphan.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Engine, lock};
@@ -11,47 +12,107 @@ use crate::block::{self, Block, BlockMeta};
 use crate::compact::{self, Choice};
 use crate::error::Error;
 use crate::retain::{self, RetainPolicy};
+use crate::sample::{Decider, Dropped, Pin};
+use crate::snapshot::Snapshot;
+
+/// New blocks, and what was decided on the way.
+struct Merged {
+    metas: Vec<BlockMeta>,
+    blocks: Vec<Arc<Block>>,
+    decided: Decided,
+}
+
+/// What was decided about traces.
+#[derive(Default)]
+struct Decided {
+    dropped: BTreeMap<String, Dropped>,
+    /// What was pinned when it was decided, where something was: the decision holds only while that is so.
+    pins: Option<Vec<Pin>>,
+}
 
 impl Engine {
     /// Merges blocks where there is something to merge; false where there is not.
     pub fn compact_once(&self) -> Result<bool, Error> {
         let _compacting = lock(&self.compacting);
         let Some(choice) = self.choose_merge() else { return Ok(false) };
-        let visible = self.visible();
-        let mut inputs: Vec<Arc<Block>> =
-            visible.blocks.iter().filter(|block| choice.inputs.contains(&block.meta().id)).cloned().collect();
-        drop(visible);
+        let snapshot = self.snapshot();
+        let mut inputs: Vec<Arc<Block>> = snapshot
+            .blocks
+            .iter()
+            .filter(|block| choice.inputs.contains(&block.meta().id))
+            .cloned()
+            .collect();
         inputs.sort_by_key(|block| block.meta().id);
-        let merged = self.write_new_blocks(|next_block_id| {
-            compact::merge(self.disk.as_ref(), &self.config.dir, &inputs, &choice, next_block_id)
-        });
+        let merged = self.merge(&snapshot, &inputs, &choice);
+        drop(snapshot);
         if let Err(Error::Damaged { .. } | Error::Columns { .. }) = &merged {
             self.set_damaged_aside(&inputs);
         }
+        let first = inputs.first().map(|block| block.meta().id);
         drop(inputs);
-        let (metas, blocks) = merged?;
+        let Merged { metas, blocks, decided } = merged?;
+        if let (Some(id), true) = (first, metas.is_empty()) {
+            lock(&self.decided).insert(id, self.clock.now());
+            return Ok(true);
+        }
         let folders: Vec<String> = metas.iter().map(|meta| meta.name.clone()).collect();
         // The floors of the inputs go with their folders: the result repeats one that is no lower.
         let floor = lock(&self.manifest).manifest.floor.clone();
-        self.write_edits(&metas, &choice.inputs, &floor).inspect_err(|_| self.remove_folders(&folders))?;
-        self.replace_blocks(&choice.inputs, metas, blocks)?;
+        self.write_edits(&metas, &choice.inputs, &floor, &decided.dropped)
+            .inspect_err(|_| self.remove_folders(&folders))?;
+        if !self.replace_blocks(&choice.inputs, metas, blocks, &decided)? {
+            // Somebody pinned a trace meanwhile that may be one of those that were dropped: once more, with the pin.
+            self.remove_folders(&folders);
+            return Ok(true);
+        }
         self.counters.compacted();
         self.reap();
         Ok(true)
+    }
+
+    /// Merges, and decides where there is something that decides. The snapshot has all that is evidence.
+    fn merge(&self, snapshot: &Snapshot, inputs: &[Arc<Block>], choice: &Choice) -> Result<Merged, Error> {
+        let mut sampling = self.sampling.as_ref().map(lock);
+        let pins = lock(&self.manifest).manifest.decisions.pins.clone();
+        let mut decider = match sampling.as_deref_mut() {
+            Some(sampling) => Some(Decider::new(sampling, snapshot, inputs, &pins)?),
+            None => None,
+        };
+        let (metas, blocks) = self.write_new_blocks(|next_block_id| {
+            let (disk, dir) = (self.disk.as_ref(), &self.config.dir);
+            compact::merge_deciding(disk, dir, inputs, choice, next_block_id, decider.as_mut())
+        })?;
+        let mut decided = Decided::default();
+        let Some(decider) = decider else { return Ok(Merged { metas, blocks, decided }) };
+        if let Some(error) = decider.damage() {
+            let text = format!("traces stay because what refers to them cannot be read: {error}");
+            self.counters.note(self.clock.now(), text);
+        }
+        decided.dropped = decider.dropped().clone();
+        decided.pins = Some(pins);
+        Ok(Merged { metas, blocks, decided })
     }
 
     /// What to merge next, of the blocks that can be read, if there is room for the result.
     fn choose_merge(&self) -> Option<Choice> {
         let damaged = lock(&self.damaged).clone();
         let visible = self.visible();
-        let metas: Vec<BlockMeta> = visible
+        let mut metas: Vec<BlockMeta> = visible
             .blocks
             .iter()
             .map(|block| block.meta())
             .filter(|m| !damaged.contains(&m.id))
             .cloned()
             .collect();
-        let choice = compact::choose(&metas, self.clock.now(), &self.config.compaction)?;
+        let mut policy = self.config.compaction;
+        policy.sample_after_ns = self.sampling.as_ref().map(|sampling| lock(sampling).delay_ns());
+        {
+            let decided = lock(&self.decided);
+            for meta in &mut metas {
+                meta.sampled_at = decided.get(&meta.id).copied().unwrap_or(meta.sampled_at);
+            }
+        }
+        let choice = compact::choose(&metas, self.clock.now(), &policy)?;
         let bytes: u64 =
             metas.iter().filter(|m| choice.inputs.contains(&m.id)).map(BlockMeta::disk_bytes).sum();
         let has_room = self
@@ -92,7 +153,7 @@ impl Engine {
         if removed.is_empty() {
             return Ok(0);
         }
-        self.replace_blocks(&removed, Vec::new(), Vec::new())?;
+        self.replace_blocks(&removed, Vec::new(), Vec::new(), &Decided::default())?;
         self.counters.retired(removed.len());
         self.reap();
         Ok(removed.len())
@@ -120,13 +181,15 @@ impl Engine {
         }
     }
 
-    /// Edits blocks out of and into the manifest and the view of snapshots.
+    /// Edits blocks out of and into the manifest and the view of snapshots; false, and nothing has happened, where a pin
+    /// came between the decision and this.
     fn replace_blocks(
         &self,
         removed: &[u64],
         metas: Vec<BlockMeta>,
         blocks: Vec<Arc<Block>>,
-    ) -> Result<(), Error> {
+        decided: &Decided,
+    ) -> Result<bool, Error> {
         let folders = metas.iter().map(|meta| meta.name.clone()).collect();
         let names: Vec<String> = {
             let state = lock(&self.manifest);
@@ -137,16 +200,25 @@ impl Engine {
         let old: Vec<Arc<Block>> =
             visible.blocks.iter().filter(|block| removed.contains(&block.meta().id)).cloned().collect();
         drop(visible);
-        self.edit_manifest(
+        let is_edited = self.edit_manifest_if(
             |manifest| {
+                if decided.pins.as_ref().is_some_and(|pins| *pins != manifest.decisions.pins) {
+                    return false;
+                }
                 manifest.blocks.retain(|block| !removed.contains(&block.id));
                 manifest.blocks.extend(metas);
+                manifest.decisions.add(&decided.dropped);
+                true
             },
             folders,
             |_| self.show(|visible| visible.replaced(removed, blocks).without_blocks(&names)),
         )?;
+        if !is_edited {
+            return Ok(false);
+        }
         lock(&self.damaged).retain(|id| !removed.contains(id));
+        lock(&self.decided).retain(|id, _| !removed.contains(id));
         lock(&self.retired).extend(old);
-        Ok(())
+        Ok(true)
     }
 }

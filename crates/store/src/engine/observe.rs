@@ -5,9 +5,13 @@
 //! LSN up to which they counted beside their totals. The engine promises that a frame which a replay does not show any
 //! more was settled before ([`Observer::settle`]): nothing is missed, and what is shown twice has the same LSN.
 
+use std::sync::Arc;
+
 use throughline_model::Batch;
 
 use crate::error::Error;
+
+use crate::sample::Sampling;
 
 /// Somebody who watches what is stored. Exact retries and what is rejected are not shown.
 pub trait Observer: Send + Sync {
@@ -33,5 +37,19 @@ impl Observer for Unobserved {
 
     fn settle(&self, _: u64) -> Result<(), Error> {
         Ok(())
+    }
+}
+
+/// What a store is put together with.
+pub struct Parts {
+    /// What watches every frame.
+    pub observer: Arc<dyn Observer>,
+    /// What decides which traces stay; all of them do without.
+    pub sampling: Option<Sampling>,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Parts { observer: Arc::new(Unobserved), sampling: None }
     }
 }

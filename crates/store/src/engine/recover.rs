@@ -9,12 +9,12 @@
 
 mod replay;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
-use super::observe::{Observer, Unobserved};
+use super::observe::{Observer, Parts, Unobserved};
 use super::queue::Queue;
 use super::state::{Applied, Visible};
 use super::status::Counters;
@@ -46,6 +46,17 @@ impl Engine {
         clock: Arc<dyn Clock>,
         observer: Arc<dyn Observer>,
     ) -> Result<Engine, Error> {
+        Engine::open_with(config, disk, clock, Parts { observer, sampling: None })
+    }
+
+    /// As [`Engine::open`], with what watches it and what decides which traces stay.
+    pub fn open_with(
+        config: StoreConfig,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        parts: Parts,
+    ) -> Result<Engine, Error> {
+        let Parts { observer, sampling } = parts;
         let dir = config.dir.clone();
         disk.create_dir_all(&dir).map_err(Error::io("create", &dir))?;
         let lock = take_lock(disk.as_ref(), &config)?;
@@ -66,19 +77,7 @@ impl Engine {
             blocks: Arc::new(blocks),
             missing: Arc::new(missing),
         };
-        let start = wal::Start {
-            dir: dir.join(LOG_FOLDER),
-            salt: manifest.store_id,
-            segment_bytes: config.segment_bytes,
-            limits: config.limits,
-            torn: Vec::new(),
-            sealed: Vec::new(),
-            cursor: wal::Cursor {
-                next_lsn: manifest.floor.lsn,
-                previous_crc: 0,
-                total_items: manifest.floor.total_items,
-            },
-        };
+        let start = log_start(&config, &manifest);
         let log = Log { writer: wal::Writer::new(disk.clone(), start), dedup: dedup::Window::default() };
         let scrub = Mutex::new(Scrub::new(manifest.next_block_id, clock.now() as u64));
         let engine = Engine {
@@ -101,6 +100,8 @@ impl Engine {
             retired: Mutex::new(VecDeque::new()),
             damaged: Mutex::new(HashSet::new()),
             scrub,
+            sampling: sampling.map(Mutex::new),
+            decided: Mutex::new(HashMap::new()),
             counters,
         };
         engine.restore_hashes();
@@ -181,6 +182,23 @@ impl Engine {
                 }
             }
         }
+    }
+}
+
+/// The writing end of the log before the replay has found where it ends.
+fn log_start(config: &StoreConfig, manifest: &Manifest) -> wal::Start {
+    wal::Start {
+        dir: config.dir.join(LOG_FOLDER),
+        salt: manifest.store_id,
+        segment_bytes: config.segment_bytes,
+        limits: config.limits,
+        torn: Vec::new(),
+        sealed: Vec::new(),
+        cursor: wal::Cursor {
+            next_lsn: manifest.floor.lsn,
+            previous_crc: 0,
+            total_items: manifest.floor.total_items,
+        },
     }
 }
 

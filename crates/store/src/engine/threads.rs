@@ -7,12 +7,15 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::observe::{Observer, Unobserved};
+use throughline_model::TraceId;
+
+use super::observe::{Observer, Parts, Unobserved};
 use super::{Done, Durability, Engine, Status, StoreConfig, Write, lock};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::ledger::Ledger;
+use crate::sample::{Decisions, Pin};
 use crate::snapshot::Snapshot;
 
 /// How long the committer sleeps without requests; with [`Durability::Os`] also the time between syncs.
@@ -88,7 +91,17 @@ impl Store {
         clock: Arc<dyn Clock>,
         observer: Arc<dyn Observer>,
     ) -> Result<Store, Error> {
-        let engine = Arc::new(Engine::open_observed(config, disk, clock, observer)?);
+        Store::open_with(config, disk, clock, Parts { observer, ..Parts::default() })
+    }
+
+    /// As [`Store::open`], with what watches it and what decides which traces stay.
+    pub fn open_with(
+        config: StoreConfig,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        parts: Parts,
+    ) -> Result<Store, Error> {
+        let engine = Arc::new(Engine::open_with(config, disk, clock, parts)?);
         let stop = Arc::new(Stop::default());
         let shared = Shared { engine: engine.clone(), stop: stop.clone(), threads: Mutex::new(Vec::new()) };
         let bodies: [(&str, Body, i32); 3] = [
@@ -134,6 +147,21 @@ impl Store {
     /// The state of the store.
     pub fn status(&self) -> Status {
         self.shared.engine.status()
+    }
+
+    /// Pins a trace: it stays until it is unpinned.
+    pub fn pin(&self, trace_id: TraceId, note: &str) -> Result<Pin, Error> {
+        self.shared.engine.pin(trace_id, note)
+    }
+
+    /// Unpins a trace; false if it was not pinned.
+    pub fn unpin(&self, trace_id: TraceId) -> Result<bool, Error> {
+        self.shared.engine.unpin(trace_id)
+    }
+
+    /// What sampling dropped and what is held.
+    pub fn decisions(&self) -> Decisions {
+        self.shared.engine.decisions()
     }
 
     /// Puts a line among the notices of the status.

@@ -15,7 +15,7 @@ use throughline_model::batch::{
 use throughline_model::{SpanId, TraceId, attribute};
 
 use crate::block::build::{BlockBuilder, TraceRows};
-use crate::block::metrics::{ExemplarEntry, MetricsWriter, series_order, write_exemplars};
+use crate::block::metrics::{ExemplarEntry, MetricsWriter, WrittenMetrics, series_order, write_exemplars};
 use crate::block::samples::{NumberColumns, PointRef, RunBuilder};
 use crate::block::spans::RowRef;
 use crate::error::Error;
@@ -229,8 +229,9 @@ impl<'a> MetricSources<'a> {
                 entries.extend(self.exemplar(*batch, *row, series_row, trace_row));
             }
         }
-        let (sums, n_series, n_points) = writer.finish()?;
+        let WrittenMetrics { sums, services, n_series, n_points } = writer.finish()?;
         builder.sums.extend(sums);
+        builder.links.add_exemplars(&entries, &services, &builder.traces);
         let sums = write_exemplars(builder, &entries)?;
         builder.sums.push(sums);
         builder.meta.rows.series = u64::from(n_series);

@@ -4,7 +4,8 @@
 //! 2. An edit has happened for all its blocks or for none: where a folder of the set is there without its edit file, the
 //!    edit was interrupted.
 //! 3. Blocks that another one replaces are gone.
-//! 4. The floor is the highest of all edits; the log has the rest.
+//! 4. The floor is the highest of all edits; the log has the rest. What sampling had dropped and what was pinned is as of the
+//!    newest block.
 //!
 //! What cannot be had back: which blocks retention had removed while their folders were still there, and the hashes of
 //! the last 15 minutes below the floor.
@@ -49,6 +50,9 @@ pub(super) fn manifest(disk: &dyn Disk, dir: &Path) -> Result<Manifest, Error> {
         Some(floor) => manifest.floor = floor.clone(),
         None => start_of_log(disk, dir, &mut manifest)?,
     }
+    // Both only grow, but for pins: those of the newest block are the last that are known.
+    let newest = happened.iter().max_by_key(|edit| edit.block.id);
+    manifest.decisions = newest.map(|edit| edit.decisions.clone()).unwrap_or_default();
     let last_id = edits.iter().map(|edit| edit.block.id).chain(replaced).max().unwrap_or(0);
     manifest.next_block_id = last_id + 1;
     Ok(manifest)

@@ -48,6 +48,15 @@ impl ByTrace {
         of_traces.filter_map(|rows| rows.first().map(|(fingerprint, _)| *fingerprint))
     }
 
+    /// The fingerprint of each trace and its rows.
+    pub(super) fn traces(&self) -> impl Iterator<Item = (u64, impl Iterator<Item = usize>)> {
+        let of_traces = self.rows.chunk_by(|(a, _), (b, _)| a == b);
+        of_traces.filter_map(|rows| {
+            let (fingerprint, _) = rows.first()?;
+            Some((*fingerprint, rows.iter().map(|(_, row)| *row as usize)))
+        })
+    }
+
     /// The rows of one trace, by fingerprint; the caller compares the ids.
     #[inline]
     pub(super) fn rows_of(&self, fingerprint: u64) -> impl Iterator<Item = usize> {

@@ -29,7 +29,7 @@ pub struct MemtableView {
 }
 
 /// For each key of a dictionary column, whether its text is the wanted one; all where none is wanted.
-fn wanted_keys(rows: &RecordBatch, position: usize, wanted: Option<&str>) -> Vec<bool> {
+pub(super) fn wanted_keys(rows: &RecordBatch, position: usize, wanted: Option<&str>) -> Vec<bool> {
     let column = column_dictionary(rows, position);
     let values: Option<&StringArray> = column.values().as_any().downcast_ref();
     let is_wanted = |value: Option<&str>| wanted.is_none_or(|wanted| value == Some(wanted));
@@ -85,6 +85,7 @@ impl MemtableView {
         }
     }
 
+    /// Whether spans of the trace are here.
     pub(crate) fn has_spans(&self, id: TraceId) -> bool {
         let fingerprint = id.fingerprint();
         let spans = &self.contents.spans;

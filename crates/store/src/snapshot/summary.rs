@@ -7,7 +7,7 @@
 
 use ahash::AHashSet as HashSet;
 use throughline_model::TraceId;
-use throughline_model::record::TraceSummary;
+use throughline_model::record::{Sampling, TraceSummary};
 use throughline_model::trace::{Analyser, Analysis, SpanTiming};
 
 /// OTLP's `STATUS_CODE_ERROR`.
@@ -105,16 +105,23 @@ impl TraceParts {
             culprit_service: String::new(),
             culprit_name: String::new(),
             culprit_self_ns: 0,
+            sampling: Sampling::Undecided,
         })
     }
 }
 
-/// One summary of several: bounds and what spans say are those of one that has spans; what refers to the trace is added.
+/// What a part knows of spans: it has some, or is a tombstone of some.
+fn knows_spans(part: &TraceSummary) -> (bool, bool) {
+    (part.span_count > 0, matches!(part.sampling, Sampling::Dropped { .. }))
+}
+
+/// One summary of several: bounds and what spans say are those of one that has spans, or else of a tombstone; what refers to
+/// the trace is added.
 fn sum_of(parts: impl Iterator<Item = TraceSummary>) -> Option<TraceSummary> {
     parts.reduce(|a, b| {
-        let has_spans = a.span_count > 0 || b.span_count > 0;
-        let (mut sum, other) = if b.span_count > 0 { (b, a) } else { (a, b) };
-        if !has_spans {
+        let is_known = knows_spans(&a).max(knows_spans(&b)) > (false, false);
+        let (mut sum, other) = if knows_spans(&b) > knows_spans(&a) { (b, a) } else { (a, b) };
+        if !is_known {
             let end = |part: &TraceSummary| part.start_time.saturating_add(part.duration_ns);
             let last = end(&sum).max(end(&other));
             sum.start_time = sum.start_time.min(other.start_time);
@@ -137,6 +144,10 @@ fn describe(mut spans: Vec<SpanPart>, summary: &mut TraceSummary) {
     Analyser::default().analyse(&timings, &mut analysis);
     let end = |timing: &SpanTiming| timing.start.saturating_add(timing.duration);
     let end_time = timings.iter().map(end).max().unwrap_or_default();
+    if summary.span_count == 0 {
+        // A tombstone's spans have gone, and these have come since.
+        summary.sampling = Sampling::Undecided;
+    }
     summary.start_time = timings.iter().map(|timing| timing.start).min().unwrap_or_default();
     summary.duration_ns = end_time.saturating_sub(summary.start_time);
     summary.span_count = spans.len() as u32;

@@ -98,16 +98,18 @@ impl TableReader {
         group: usize,
         rows: Option<Range<usize>>,
     ) -> Result<Vec<RecordBatch>, Error> {
-        let is_null = |column: &ColumnChunkMetaData| {
-            let n_nulls = column.statistics().and_then(|statistics| statistics.null_count_opt());
-            n_nulls.is_some_and(|n_nulls| i64::try_from(n_nulls) == Ok(column.num_values()))
-        };
         let columns = self.group(group).columns().iter().enumerate();
         let in_use = columns.filter(|(_, column)| !is_null(column)).map(|(at, _)| at);
         let schema = self.metadata.metadata().file_metadata().schema_descr();
         let mask = Some(ProjectionMask::leaves(schema, in_use));
         let windows = self.windows(group, rows.is_some(), mask.as_ref())?;
         self.decode(windows, group, rows.map(|rows| vec![rows]), mask)
+    }
+
+    /// Whether it is known that a column of a row group has no value, or that there is no such column.
+    pub(crate) fn is_null(&self, group: usize, name: &str) -> bool {
+        let column = self.group(group).columns().iter().find(|column| column.column_descr().name() == name);
+        column.is_none_or(is_null)
     }
 
     /// The bytes that the decoded footer holds.
@@ -286,6 +288,11 @@ impl TableReader {
             })
             .collect()
     }
+}
+
+fn is_null(column: &ColumnChunkMetaData) -> bool {
+    let n_nulls = column.statistics().and_then(|statistics| statistics.null_count_opt());
+    n_nulls.is_some_and(|n_nulls| i64::try_from(n_nulls) == Ok(column.num_values()))
 }
 
 fn levels_of(

@@ -8,6 +8,7 @@ use throughline_model::record::{LogRecord, Span, TraceSummary};
 use throughline_model::trace::SpanTiming;
 use throughline_model::{PatternId, SpanId, TraceId};
 
+use super::links::sampling_at;
 use super::{Block, Columns};
 use crate::block::Table;
 use crate::error::Error;
@@ -219,6 +220,7 @@ fn summary_of(columns: &Columns<'_>, id: TraceId, row: usize) -> TraceSummary {
         culprit_service: columns.owned("culprit_service", row),
         culprit_name: columns.owned("culprit_name", row),
         culprit_self_ns: columns.i64("culprit_self_ns", row),
+        sampling: sampling_at(columns, row),
     }
 }
 
@@ -247,7 +249,7 @@ fn span_part_of(columns: &Columns<'_>, row: usize) -> Option<SpanPart> {
     Some(SpanPart { timing, kind, service: columns.owned("service", row), name: columns.owned("name", row) })
 }
 
-fn span_of(columns: &Columns<'_>, id: TraceId, row: usize) -> Option<Span> {
+pub(crate) fn span_of(columns: &Columns<'_>, id: TraceId, row: usize) -> Option<Span> {
     Some(Span {
         trace_id: id,
         span_id: columns.span_id("span_id", row)?,

@@ -1,0 +1,119 @@
+//! The references of a block, and what its trace table says of the traces that others refer to.
+
+use std::collections::BTreeSet;
+
+use throughline_model::link::UNSAMPLED;
+use throughline_model::record::Sampling;
+use throughline_model::{SpanId, TraceId};
+
+use super::{Block, Columns};
+use crate::block::Table;
+use crate::error::Error;
+use crate::links::table::LinkTable;
+
+/// A log record that names a span which its block does not have.
+pub(crate) struct SpanReference {
+    pub(crate) service: String,
+    pub(crate) time: i64,
+    pub(crate) span_id: SpanId,
+    pub(crate) is_unsampled: bool,
+}
+
+/// What a block has of a trace.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Kept {
+    /// Spans.
+    Spans,
+    /// A tombstone: its spans were dropped.
+    Tombstone(Sampling),
+    /// What refers to it, or nothing.
+    References,
+}
+
+impl Block {
+    /// The block's references; `None` in a block from before they were counted, and where there is nothing to count.
+    pub(crate) fn link_table(&self) -> Result<Option<LinkTable>, Error> {
+        let Some(file) = &self.links else { return Ok(None) };
+        let bytes = file.read(0, usize::try_from(file.bytes()).unwrap_or(usize::MAX))?;
+        LinkTable::decode(file.path(), &bytes).map(Some)
+    }
+
+    /// Whether it has rows that may refer to traces and that nobody has counted.
+    pub(crate) fn lacks_links(&self) -> bool {
+        let rows = &self.meta.rows;
+        self.links.is_none() && rows.spans + rows.logs + rows.exemplars > 0
+    }
+
+    /// What the block has of a trace.
+    pub(crate) fn kept(&self, id: TraceId) -> Result<Kept, Error> {
+        let Some(row) = self.trace_row(id)? else { return Ok(Kept::References) };
+        if self.index().postings(row)?.span_count > 0 {
+            return Ok(Kept::Spans);
+        }
+        Ok(match self.sampling_of(row)? {
+            dropped @ Sampling::Dropped { .. } => Kept::Tombstone(dropped),
+            _ => Kept::References,
+        })
+    }
+
+    /// Whether spans of the trace are in the block.
+    pub(crate) fn has_spans(&self, id: TraceId) -> Result<bool, Error> {
+        match self.trace_row(id)? {
+            Some(row) => Ok(self.index().postings(row)?.span_count > 0),
+            None => Ok(false),
+        }
+    }
+
+    /// What sampling decided about the trace of a row.
+    pub(crate) fn sampling_of(&self, row: u32) -> Result<Sampling, Error> {
+        let names = ["state", "policy", "decided_at", "adjusted_count", "dropped_spans"];
+        let batches = self.pick(Table::Traces, &[row], Some(&names))?;
+        Ok(batches.first().map(|batch| sampling_at(&Columns::new(batch), 0)).unwrap_or_default())
+    }
+
+    /// The ids of a trace's spans here.
+    pub(crate) fn span_ids_of(&self, id: TraceId) -> Result<Vec<SpanId>, Error> {
+        let Some(row) = self.trace_row(id)? else { return Ok(Vec::new()) };
+        let postings = self.index().postings(row)?;
+        let rows = postings.first_span..postings.first_span.saturating_add(postings.span_count);
+        let mut ids = Vec::with_capacity(rows.len());
+        for batch in self.pick_range(Table::Spans, rows, Some(&["span_id"]))? {
+            let columns = Columns::new(&batch);
+            ids.extend((0..batch.num_rows()).filter_map(|row| columns.span_id("span_id", row)));
+        }
+        Ok(ids)
+    }
+
+    /// The log records of the trace of a row that name spans which are not here.
+    pub(crate) fn open_spans_of(&self, trace_row: u32) -> Result<Vec<SpanReference>, Error> {
+        let rows: BTreeSet<u32> = self.index().postings(trace_row)?.logs.into_iter().collect();
+        let rows: Vec<u32> = rows.into_iter().collect();
+        let mut out = Vec::new();
+        let names = ["time", "service", "span_id", "trace_source"];
+        for batch in self.pick(Table::Logs, &rows, Some(&names))? {
+            let columns = Columns::new(&batch);
+            out.extend((0..batch.num_rows()).filter_map(|row| {
+                Some(SpanReference {
+                    service: columns.owned("service", row),
+                    time: columns.time("time", row),
+                    span_id: columns.span_id("span_id", row)?,
+                    is_unsampled: columns.u8("trace_source", row) & UNSAMPLED != 0,
+                })
+            }));
+        }
+        Ok(out)
+    }
+}
+
+/// What sampling decided, as a row of the trace table says.
+pub(super) fn sampling_at(columns: &Columns<'_>, row: usize) -> Sampling {
+    let Some(policy) = columns.text("policy", row) else { return Sampling::Undecided };
+    let (policy, at) = (policy.to_owned(), columns.time("decided_at", row));
+    match columns.text("state", row) {
+        Some("dropped") => {
+            let span_count = columns.u32("dropped_spans", row).unwrap_or_default();
+            Sampling::Dropped { policy, at, span_count }
+        }
+        _ => Sampling::Kept { policy, at, adjusted_count: columns.f64("adjusted_count", row) },
+    }
+}

@@ -1,0 +1,158 @@
+//! The references of a memtable, and the spans that answer them.
+
+use arrow_array::Array;
+use arrow_array::types::{UInt8Type, UInt32Type};
+use throughline_model::batch::{
+    column_binary, column_dictionary, column_fixed, column_number, column_text, column_time, exemplar, log,
+    span,
+};
+use throughline_model::link::{LinkKind, UNSAMPLED};
+use throughline_model::protobuf::{Field, Reader};
+use throughline_model::{SpanId, TraceId};
+
+use super::read::{MemtableView, wanted_keys};
+use super::{MetricMiniBatch, MiniBatch};
+use crate::links::{LinkQuery, MINUTE_NS, Reference, ReferredTo};
+use crate::sample::Mentions;
+use crate::snapshot::rows::{dictionary, hex};
+
+impl MemtableView {
+    /// Calls `visit` with every reference of the query's services and minutes.
+    pub(crate) fn references(&self, query: &LinkQuery, visit: &mut dyn FnMut(&Reference<'_>)) {
+        let may_match = |mini: &MiniBatch| {
+            let start = mini.min_time.div_euclid(MINUTE_NS).saturating_mul(MINUTE_NS);
+            query.range.overlaps(start, mini.max_time.saturating_add(MINUTE_NS))
+        };
+        for mini in self.contents().logs.iter().filter(|mini| may_match(mini)) {
+            log_references(mini, query, visit);
+        }
+        for mini in self.contents().spans.iter().filter(|mini| may_match(mini)) {
+            span_links(mini, query, visit);
+        }
+        for metrics in self.contents().metrics.iter().filter(|metrics| may_match(&metrics.exemplars)) {
+            self.exemplar_references(metrics, query, visit);
+        }
+    }
+
+    fn exemplar_references(
+        &self,
+        metrics: &MetricMiniBatch,
+        query: &LinkQuery,
+        visit: &mut dyn FnMut(&Reference<'_>),
+    ) {
+        let rows = &metrics.exemplars.rows;
+        let series = column_number::<UInt32Type>(rows, exemplar::SERIES).values();
+        let times = column_time(rows, exemplar::TIME).values();
+        let ids = column_fixed(rows, exemplar::TRACE_ID);
+        let originals = column_text(rows, exemplar::TRACE_ID_ORIGINAL);
+        for (row, (of, time)) in series.iter().zip(times).enumerate() {
+            let of = metrics.series.get(*of as usize).and_then(|of| self.contents().series.get(*of as usize));
+            let Some(series) = of.filter(|series| query.has_service(&series.service)) else { continue };
+            if !query.has_minute(time.div_euclid(MINUTE_NS)) {
+                continue;
+            }
+            let id = if ids.is_null(row) { None } else { TraceId::from_slice(ids.value(row)) };
+            let form = if originals.is_null(row) { "" } else { originals.value(row) };
+            let to = id.map_or(ReferredTo::Malformed(form), ReferredTo::Trace);
+            let kind = LinkKind::ExemplarTrace;
+            visit(&Reference { kind, service: &series.service, time: *time, to, is_unsampled: false });
+        }
+    }
+
+    /// What memory has of a trace.
+    pub(crate) fn mentions(&self, id: TraceId) -> Mentions {
+        let mut found = Mentions::default();
+        let fingerprint = id.fingerprint();
+        if !self.contents().seen.may_contain(fingerprint) {
+            return found;
+        }
+        found.has_spans = self.has_spans(id);
+        for mini in self.contents().logs.iter() {
+            let severities = column_number::<UInt8Type>(&mini.rows, log::SEVERITY_NUMBER).values();
+            let of_trace = mini.rows_of(fingerprint);
+            let errors = of_trace.filter(|row| severities.get(*row).is_some_and(|number| *number >= 17));
+            found.error_logs += errors.count() as u64;
+        }
+        for metrics in self.contents().metrics.iter() {
+            found.exemplars += metrics.exemplars.rows_of(fingerprint).count() as u64;
+        }
+        found
+    }
+
+    /// Calls `visit` with the fingerprint of each span's trace and the span's id.
+    pub(crate) fn each_span(
+        &self,
+        wanted: impl Fn(u64) -> Option<u32>,
+        mut visit: impl FnMut(u32, Option<SpanId>),
+    ) {
+        for mini in self.contents().spans.iter() {
+            let ids = column_fixed(&mini.rows, span::SPAN_ID);
+            for (fingerprint, rows) in mini.by_trace.traces() {
+                if let Some(found) = wanted(fingerprint) {
+                    rows.for_each(|row| visit(found, SpanId::from_slice(ids.value(row))));
+                }
+            }
+        }
+    }
+}
+
+fn log_references(mini: &MiniBatch, query: &LinkQuery, visit: &mut dyn FnMut(&Reference<'_>)) {
+    let rows = &mini.rows;
+    let (ids, span_ids) = (column_fixed(rows, log::TRACE_ID), column_fixed(rows, log::SPAN_ID));
+    let originals = column_text(rows, log::TRACE_ID_ORIGINAL);
+    let sources = column_number::<UInt8Type>(rows, log::TRACE_SOURCE).values();
+    let services = column_dictionary(rows, log::SERVICE);
+    let wanted = wanted_keys(rows, log::SERVICE, query.service.as_deref());
+    for (row, (time, source)) in column_time(rows, log::TIME).values().iter().zip(sources).enumerate() {
+        let is_wanted = services.key(row).and_then(|key| wanted.get(key).copied()).unwrap_or(false);
+        if !is_wanted || !query.has_minute(time.div_euclid(MINUTE_NS)) {
+            continue;
+        }
+        let id = if ids.is_null(row) { None } else { TraceId::from_slice(ids.value(row)) };
+        if id.is_none() && originals.is_null(row) {
+            continue;
+        }
+        let service = dictionary(rows, log::SERVICE, row);
+        let is_unsampled = source & UNSAMPLED != 0;
+        let mut refer = |kind, to| visit(&Reference { kind, service, time: *time, to, is_unsampled });
+        let Some(id) = id else {
+            refer(LinkKind::LogTrace, ReferredTo::Malformed(originals.value(row)));
+            continue;
+        };
+        refer(LinkKind::LogTrace, ReferredTo::Trace(id));
+        let span_id = if span_ids.is_null(row) { None } else { SpanId::from_slice(span_ids.value(row)) };
+        if let Some(span_id) = span_id {
+            refer(LinkKind::LogSpan, ReferredTo::Span(id, span_id));
+        }
+    }
+}
+
+fn span_links(mini: &MiniBatch, query: &LinkQuery, visit: &mut dyn FnMut(&Reference<'_>)) {
+    let rows = &mini.rows;
+    let links = column_binary(rows, span::LINKS);
+    if links.null_count() == links.len() {
+        return;
+    }
+    let times = column_time(rows, span::START_TIME).values();
+    for (row, time) in times.iter().enumerate().filter(|(row, _)| !links.is_null(*row)) {
+        let service = dictionary(rows, span::SERVICE, row);
+        if !query.has_service(service) || !query.has_minute(time.div_euclid(MINUTE_NS)) {
+            continue;
+        }
+        let mut reader = Reader::new(links.value(row));
+        while !reader.rest().is_empty() {
+            let Ok(message) = reader.delimited() else { break };
+            let mut fields = Reader::new(message);
+            let mut named: &[u8] = &[];
+            while let Ok(Some((number, field))) = fields.next_field() {
+                if let (1, Field::Bytes(id)) = (number, field) {
+                    named = id;
+                }
+            }
+            let form = hex(named);
+            let to = TraceId::from_slice(named).map_or(ReferredTo::Malformed(&form), ReferredTo::Trace);
+            let kind = LinkKind::SpanLinkTrace;
+            visit(&Reference { kind, service, time: *time, to, is_unsampled: false });
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! Sampling as retention: what stays, what goes, what is left of it, and when.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use throughline_model::link::{LinkKind, LinkState};
+use throughline_model::protobuf::{put_bytes, put_fixed64, put_number};
+use throughline_model::record::Sampling as Decision;
+use throughline_model::{Signal, SpanId, TraceId};
+use throughline_sampling::policy::{DEFAULT_HASH_SALT, Kind, Policy, Texts};
+use throughline_store::{
+    LinkQuery, ManualClock, Sampling, SimDisk, StoreConfig, TimeRange, TraceQuery, Want, Written,
+};
+
+use crate::harness::{NOW, Request, Rig, config};
+
+const SECOND: i64 = 1_000_000_000;
+const DELAY: Duration = Duration::from_secs(300);
+
+fn trace(n: u64) -> TraceId {
+    TraceId::from_low(n).expect("not zero")
+}
+
+fn text(value: &str) -> Vec<u8> {
+    let mut any = Vec::new();
+    put_bytes(&mut any, 1, value.as_bytes());
+    any
+}
+
+fn attribute(key: &str, value: &str) -> Vec<u8> {
+    let mut pair = Vec::new();
+    put_bytes(&mut pair, 1, key.as_bytes());
+    put_bytes(&mut pair, 2, &text(value));
+    pair
+}
+
+fn request(signal: Signal, items: &[Vec<u8>]) -> Request {
+    let (mut resource, mut scope, mut of_resource, mut body) = (vec![], vec![], vec![], vec![]);
+    put_bytes(&mut resource, 1, &attribute("service.name", "web"));
+    items.iter().for_each(|item| put_bytes(&mut scope, 2, item));
+    put_bytes(&mut of_resource, 1, &resource);
+    put_bytes(&mut of_resource, 2, &scope);
+    put_bytes(&mut body, 1, &of_resource);
+    Request { signal, body: Bytes::from(body), items: Vec::new() }
+}
+
+/// Two spans of a trace, a root and its child; the child has the status.
+fn spans(of: u64, start: i64, duration: i64, is_error: bool, route: &str) -> Vec<Vec<u8>> {
+    let span = |id: u64, parent: Option<u64>| {
+        let mut out = Vec::new();
+        put_bytes(&mut out, 1, &trace(of).0);
+        put_bytes(&mut out, 2, &(of * 10 + id).to_be_bytes());
+        if let Some(parent) = parent {
+            put_bytes(&mut out, 4, &(of * 10 + parent).to_be_bytes());
+        }
+        put_bytes(&mut out, 5, b"GET /");
+        put_fixed64(&mut out, 7, start as u64);
+        put_fixed64(&mut out, 8, (start + duration) as u64);
+        put_bytes(&mut out, 9, &attribute("http.route", route));
+        if parent.is_some() && is_error {
+            let mut status = Vec::new();
+            put_number(&mut status, 3, 2);
+            put_bytes(&mut out, 15, &status);
+        }
+        out
+    };
+    vec![span(1, None), span(2, Some(1))]
+}
+
+fn log(of: u64, time: i64, severity: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_fixed64(&mut out, 1, time as u64);
+    put_number(&mut out, 2, severity);
+    put_bytes(&mut out, 5, &text("a line of the test"));
+    put_bytes(&mut out, 9, &trace(of).0);
+    put_bytes(&mut out, 10, &(of * 10 + 2).to_be_bytes());
+    out
+}
+
+fn exemplar(of: u64, time: i64) -> Vec<u8> {
+    let (mut exemplar, mut point, mut points, mut out) = (vec![], vec![], vec![], vec![]);
+    put_fixed64(&mut exemplar, 2, time as u64);
+    put_fixed64(&mut exemplar, 3, 2f64.to_bits());
+    put_bytes(&mut exemplar, 4, &(of * 10 + 1).to_be_bytes());
+    put_bytes(&mut exemplar, 5, &trace(of).0);
+    put_fixed64(&mut point, 3, time as u64);
+    put_fixed64(&mut point, 4, 1f64.to_bits());
+    put_bytes(&mut point, 5, &exemplar);
+    put_bytes(&mut points, 1, &point);
+    put_bytes(&mut out, 1, b"test.gauge");
+    put_bytes(&mut out, 5, &points);
+    out
+}
+
+fn policy(name: &str, kind: Kind) -> Policy {
+    Policy { name: name.to_owned(), kind }
+}
+
+fn errors() -> Policy {
+    policy("errors", Kind::StatusCode { status_codes: vec![2] })
+}
+
+fn share(percentage: f64) -> Policy {
+    let hash_salt = DEFAULT_HASH_SALT.to_owned();
+    policy("rest", Kind::Probabilistic { hash_salt, sampling_percentage: percentage })
+}
+
+/// A store that samples, driven by hand.
+fn sampled(policies: &[Policy]) -> Rig {
+    let mut config = config();
+    config.compaction.fan_in = 2;
+    open(policies, config, SimDisk::new(1), Arc::new(ManualClock::at(NOW)))
+}
+
+fn open(policies: &[Policy], config: StoreConfig, disk: SimDisk, clock: Arc<ManualClock>) -> Rig {
+    let sampling = Sampling::new(policies.to_vec(), DELAY).expect("policies");
+    Rig::open_sampled(config, disk, clock, Some(sampling)).expect("a store")
+}
+
+fn put(rig: &Rig, signal: Signal, items: &[Vec<u8>]) {
+    assert_eq!(rig.store(&request(signal, items)), Ok(Written::Stored));
+}
+
+fn settle(rig: &Rig) {
+    while rig.engine.compact_once().expect("a merge") {}
+}
+
+/// Lets the delay pass and compacts.
+fn decide(rig: &Rig) {
+    rig.flush();
+    rig.clock.advance(DELAY + Duration::from_secs(61));
+    settle(rig);
+}
+
+fn state(rig: &Rig, of: u64) -> LinkState {
+    rig.engine.snapshot().link_state(trace(of)).expect("a state")
+}
+
+fn is_here(rig: &Rig, of: u64) -> bool {
+    state(rig, of) == LinkState::Resolved
+}
+
+#[test]
+fn a_dropped_trace_leaves_a_tombstone_and_its_logs() {
+    let rig = sampled(&[errors()]);
+    put(&rig, Signal::Traces, &spans(1, NOW, SECOND, false, "/a"));
+    put(&rig, Signal::Traces, &spans(2, NOW, SECOND, true, "/a"));
+    put(&rig, Signal::Logs, &[log(1, NOW, 9), log(2, NOW, 9)]);
+    rig.flush();
+    settle(&rig);
+    assert!(is_here(&rig, 1) && is_here(&rig, 2), "nothing is decided before the delay is over");
+    decide(&rig);
+    let LinkState::Dropped { policy, at } = state(&rig, 1) else { panic!("{:?}", state(&rig, 1)) };
+    assert_eq!(policy, "no-policy");
+    assert!(at > NOW + 300 * SECOND);
+    assert!(is_here(&rig, 2));
+    let snapshot = rig.engine.snapshot();
+    let data = snapshot.trace(trace(1), Want::ALL).expect("a trace");
+    assert!(data.spans.is_empty());
+    assert_eq!(data.logs.len(), 1);
+    assert_eq!(
+        data.logs[0].span_id,
+        Some(SpanId(12u64.to_be_bytes())),
+        "the span that was dropped is still named"
+    );
+    let summary = snapshot.trace_summary(trace(1)).expect("a summary").expect("a tombstone");
+    assert_eq!((summary.root_service.as_str(), summary.root_name.as_str()), ("web", "GET /"));
+    assert_eq!((summary.start_time, summary.duration_ns, summary.log_count), (NOW, SECOND, 1));
+    assert_eq!(summary.sampling, Decision::Dropped { policy, at, span_count: 2 });
+    let kept = snapshot.trace_summary(trace(2)).expect("a summary").expect("a trace");
+    assert!(
+        matches!(&kept.sampling, Decision::Kept { policy, adjusted_count: Some(1.0), .. } if policy == "errors")
+    );
+    let query = LinkQuery { range: TimeRange::ALL, service: None, examples: 5 };
+    let report = snapshot.links(&query).expect("a report");
+    for kind in [LinkKind::LogTrace, LinkKind::LogSpan] {
+        assert_eq!(
+            (report.count(kind, "resolved"), report.count(kind, "dropped")),
+            (1, 1),
+            "{:?}",
+            report.counts
+        );
+    }
+    let ledger = rig.engine.ledger();
+    assert!(ledger.is_balanced());
+    assert_eq!((ledger.traces.stored, ledger.traces.dropped.get("no-policy")), (4, Some(&2)));
+    assert_eq!(snapshot.stored_rows(Signal::Traces), 2);
+    drop(snapshot);
+    let decisions = rig.engine.decisions();
+    let rig = rig.reopen();
+    assert_eq!(rig.engine.decisions(), decisions);
+    assert!(matches!(state(&rig, 1), LinkState::Dropped { .. }) && is_here(&rig, 2));
+}
+
+#[test]
+fn what_refers_to_a_trace_keeps_it_wherever_it_lies() {
+    let rig = sampled(&[errors(), policy("error-logs", Kind::ErrorLog)]);
+    for of in 1..=6 {
+        put(&rig, Signal::Traces, &spans(of, NOW, SECOND, false, "/a"));
+    }
+    put(&rig, Signal::Logs, &[log(1, NOW, 17), log(6, NOW, 9)]);
+    put(&rig, Signal::Metrics, &[exemplar(2, NOW)]);
+    rig.engine.pin(trace(3), "for the report").expect("a pin");
+    rig.flush();
+    rig.clock.advance(DELAY + Duration::from_secs(61));
+    // Evidence that comes when the delay is over counts until the merge: in memory, and in a block that is not merged.
+    put(&rig, Signal::Logs, &[log(4, NOW + 400 * SECOND, 21)]);
+    put(&rig, Signal::Metrics, &[exemplar(5, NOW + 400 * SECOND)]);
+    settle(&rig);
+    for of in 1..=5 {
+        assert!(is_here(&rig, of), "{of}: {:?}", state(&rig, of));
+    }
+    assert!(matches!(state(&rig, 6), LinkState::Dropped { .. }), "{:?}", state(&rig, 6));
+    let policy_of = |of| {
+        let summary = rig.engine.snapshot().trace_summary(trace(of)).expect("a summary").expect("a trace");
+        match summary.sampling {
+            Decision::Kept { policy, .. } => policy,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!([1, 2, 3].map(policy_of), ["error-logs", "exemplar", "pin"]);
+}
+
+#[test]
+fn late_spans_follow_and_late_evidence_rescues_them() {
+    let rig = sampled(&[errors()]);
+    put(&rig, Signal::Traces, &spans(1, NOW, SECOND, false, "/a")[..1]);
+    put(&rig, Signal::Traces, &spans(2, NOW, SECOND, false, "/a")[..1]);
+    decide(&rig);
+    assert!(matches!(state(&rig, 1), LinkState::Dropped { .. }));
+    put(&rig, Signal::Traces, &spans(1, NOW, SECOND, false, "/a")[1..]);
+    put(&rig, Signal::Traces, &spans(2, NOW, SECOND, true, "/a")[1..]);
+    assert!(is_here(&rig, 1) && is_here(&rig, 2), "what is stored is visible");
+    decide(&rig);
+    let summary = |of| rig.engine.snapshot().trace_summary(trace(of)).expect("read").expect("a summary");
+    assert!(matches!(summary(1).sampling, Decision::Dropped { span_count: 2, .. }), "{:?}", summary(1));
+    assert!(is_here(&rig, 2), "the error that came late stays");
+    assert_eq!(rig.engine.decisions().dropped_spans(), 3);
+}
+
+#[test]
+fn chance_says_how_many_traces_one_stands_for() {
+    let rig = sampled(&[errors(), share(25.0)]);
+    for of in 1..=400 {
+        put(&rig, Signal::Traces, &spans(of * 7_919, NOW + of as i64, SECOND, of % 10 == 0, "/a"));
+        if of % 100 == 0 {
+            rig.flush();
+        }
+    }
+    decide(&rig);
+    let snapshot = rig.engine.snapshot();
+    let everything = TraceQuery {
+        range: TimeRange::ALL,
+        service: None,
+        operation: None,
+        min_duration_ns: None,
+        max_duration_ns: None,
+        error: None,
+        limit: 1_000,
+    };
+    let found = snapshot.search_traces(&everything).expect("traces").items;
+    assert!((100..170).contains(&found.len()), "{}", found.len());
+    let mut weight = 0.0;
+    for summary in &found {
+        let Decision::Kept { adjusted_count: Some(count), .. } = summary.sampling else {
+            panic!("{:?}", summary.sampling)
+        };
+        assert_eq!(count, if summary.error_count > 0 { 1.0 } else { 4.0 });
+        weight += count;
+        for span in snapshot.trace(summary.trace_id, Want::SPANS).expect("a trace").spans {
+            assert_eq!(span.adjusted_count.unwrap_or(1.0), count);
+        }
+    }
+    assert!((300.0..500.0).contains(&weight), "{weight}");
+    let kept: Vec<TraceId> = found.iter().map(|summary| summary.trace_id).collect();
+    drop(snapshot);
+    // Nothing is decided twice: what stays is as it was after another merge.
+    put(&rig, Signal::Traces, &spans(3, NOW + 1_000, SECOND, true, "/a"));
+    decide(&rig);
+    let snapshot = rig.engine.snapshot();
+    for id in kept {
+        let spans = snapshot.trace(id, Want::SPANS).expect("a trace").spans;
+        assert_eq!(spans.len(), 2);
+        assert!(spans.iter().all(|span| matches!(span.adjusted_count, None | Some(4.0))));
+    }
+}
+
+#[test]
+fn policies_see_attributes_of_spans() {
+    let key = "http.route".to_owned();
+    let kind =
+        Kind::StringAttribute { key, values: Texts::Exact(vec!["/b".to_owned()]), invert_match: false };
+    let rig = sampled(&[policy("route-b", kind)]);
+    for of in 1..=40 {
+        put(
+            &rig,
+            Signal::Traces,
+            &spans(of, NOW + of as i64, SECOND, false, if of % 8 == 0 { "/b" } else { "/a" }),
+        );
+    }
+    decide(&rig);
+    for of in 1..=40 {
+        assert_eq!(is_here(&rig, of), of % 8 == 0, "{of}");
+    }
+}
+
+#[test]
+fn what_is_slow_for_its_route_stays() {
+    let slow = Kind::SlowForRoute { quantile: 0.95, min_traces: 20 };
+    let rig = sampled(&[policy("slow", slow)]);
+    for of in 1..=100 {
+        let duration = if of == 50 { 5 * SECOND } else { SECOND / 100 };
+        put(&rig, Signal::Traces, &spans(of, NOW + of as i64, duration, false, "/a"));
+    }
+    decide(&rig);
+    let here: Vec<u64> = (1..=100).filter(|of| is_here(&rig, *of)).collect();
+    assert_eq!(here, [50]);
+}
+
+#[test]
+fn a_block_is_looked_at_once_and_a_pin_can_be_taken_back() {
+    let rig = sampled(&[errors()]);
+    put(&rig, Signal::Traces, &spans(1, NOW, SECOND, true, "/a"));
+    put(&rig, Signal::Traces, &spans(2, NOW, SECOND, false, "/a"));
+    rig.engine.pin(trace(2), "").expect("a pin");
+    decide(&rig);
+    assert!(!rig.engine.compact_once().expect("nothing to do"));
+    assert!(is_here(&rig, 2));
+    assert_eq!(rig.engine.decisions().pins.len(), 1);
+    assert!(rig.engine.unpin(trace(2)).expect("unpinned"));
+    assert!(!rig.engine.unpin(trace(2)).expect("it is not pinned"));
+    assert_eq!(rig.engine.decisions().pins, Vec::new());
+}
+
+#[test]
+fn without_sampling_nothing_goes() {
+    let rig = Rig::new(config());
+    put(&rig, Signal::Traces, &spans(1, NOW, SECOND, false, "/a"));
+    decide(&rig);
+    assert!(is_here(&rig, 1));
+    assert_eq!(rig.engine.decisions().dropped_spans(), 0);
+}
