@@ -233,6 +233,24 @@ fn a_request_has_a_limit_of_entries() {
     assert_eq!((decoded.rejected[0].reason, decoded.rejected[0].count), (RejectReason::TooManyItems, 2));
 }
 
+/// As many streams as entries, each with labels of its own, as of a label with a request's id; one in ten is no labels at all. Were
+/// the time to grow with the square of the streams, this would take minutes.
+#[test]
+fn labels_that_are_all_distinct_are_read() {
+    const COUNT: usize = 200_000;
+    let one = |n: usize| match n % 10 {
+        9 => stream(&format!("{{request={n}}}"), vec![entry(NOW, b"broken", &[])]),
+        _ => stream(&format!("{{app=\"x\", request=\"{n:x}\"}}"), vec![entry(NOW, b"a\0b", &[])]),
+    };
+    let body = PushRequest { streams: (0..COUNT).map(one).collect() }.encode_to_vec();
+    let mut context = context();
+    context.limits.items_per_request = COUNT;
+    let decoded = decode(Signal::Logs, Encoding::LokiProtobuf, &body, &context).expect("decodes");
+    assert_eq!(logs(&decoded).rows.num_rows(), COUNT - COUNT / 10);
+    assert_eq!(decoded.rejected.iter().map(|r| r.count).sum::<u64>(), COUNT as u64 / 10);
+    assert!(summary(&decoded.rejected).len() < 10_000, "what is wrong is summed up");
+}
+
 #[test]
 fn compressions_of_pushes_are_undone_and_bounded() {
     use std::io::Write as _;
