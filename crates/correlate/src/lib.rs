@@ -6,6 +6,7 @@
 //! - [`trace_view`]: one trace as a tree, with its logs and exemplars where they belong;
 //! - [`walk`]: from a latency spike to its log lines and its likely cause;
 //! - [`compare`]: what one set of traces has in common that another lacks;
+//! - [`investigate`]: from a moment at which something was wrong to who is likely to be the cause, over all signals;
 //! - [`distribution`], [`spike`], [`contrast`], [`mechanism`], [`cause`]: the parts of the walk, each pure;
 //! - [`doctor`]: rules that say what is wrong with the telemetry itself, why, and what to do;
 //! - [`exemplar`]: of an expression's series the exemplars that show a quantile or the start of a spike;
@@ -20,6 +21,7 @@ pub mod contrast;
 pub mod distribution;
 pub mod doctor;
 pub mod exemplar;
+pub mod investigate;
 pub mod mechanism;
 pub mod missing;
 pub mod reconcile;

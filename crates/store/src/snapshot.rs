@@ -20,6 +20,7 @@ use throughline_model::record::{Exemplar, LogRecord, Point, Sampling, Series, Sp
 use throughline_model::{PatternId, Signal, TraceId};
 
 use crate::block::Block;
+use crate::block::bodies::Splitter;
 use crate::block::read::Kept;
 use crate::error::Error;
 use crate::memtable::MemtableView;
@@ -412,6 +413,13 @@ impl Snapshot {
         let (items, reason) = list.finish(|id| learner?.text(id));
         partial.extend(reason);
         Ok(Found { items, partial })
+    }
+
+    /// The pattern of a service's line of text, as its records are counted by; `None` where there is nothing that knows patterns, or
+    /// no text.
+    pub fn line_pattern(&self, service: &str, body: &str) -> Option<PatternId> {
+        let learner = self.memtables.last()?.learner();
+        (!body.is_empty()).then(|| learner.learn(service, Splitter::default().split(body).0).id)
     }
 
     /// Whether the trace that something refers to is here and, if not, why.

@@ -1,0 +1,392 @@
+//! What is done otherwise: error lines that are new, and lines and calls that are missing, both for the same operation.
+//!
+//! 1. Of each operation that is called on both sides, the share of calls with a feature is compared ([`evidence_of_change`]). The
+//!    mix of operations may differ between the sides; it does not matter, because calls are compared with calls of their kind.
+//! 2. New: an error (or a warning, which counts half) that more calls have than before. Gone: something ordinary that calls had
+//!    before whenever they had something else (or at all), and have not any more. Only what was nearly always so, or is never so any
+//!    more, counts: what depends on what is asked for moves with the mix of requests.
+//! 3. Calls before that failed in a way that is not seen now are no model of how it should be, and are left out of it.
+//! 4. Origin, not symptom: a call that has something bad is explained as far as a call below it has something bad, too.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::read::{Example, Loose, Reading};
+use super::side::{NONE, Side, Span};
+use super::statistics::{Share, UNKNOWN_RATE, confidence, evidence_of_change};
+use super::vocabulary::{Feature, Vocabulary};
+
+/// What was so in this share of calls counts as always so.
+const ALWAYS: f64 = 0.9;
+/// A warning counts half of an error.
+const WARNING: f64 = 0.5;
+/// Errors that are at least half as frequent as before are habits.
+const HABIT: f64 = 0.5;
+/// Findings that are surer to be chance than this are not followed.
+const CONFIDENCE_MIN: f64 = 1e-6;
+/// Features of an operation that are compared with each other: pairs grow with the square.
+const PAIRED_MAX: usize = 40;
+/// Calls of an operation of which pairs of features are counted, so that a busy operation does not take all the time.
+const PAIRED_CALLS_MAX: usize = 4_000;
+
+/// Whether something came or went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It is new.
+    New,
+    /// It is gone.
+    Gone,
+}
+
+/// A difference in what calls of an operation do.
+#[derive(Clone, Debug)]
+pub(super) struct Rule {
+    pub(super) operation: u32,
+    pub(super) change: Change,
+    /// What went together with it: a call with this has that too. None: every call.
+    pub(super) given: Option<u32>,
+    pub(super) feature: u32,
+    pub(super) now: Share,
+    pub(super) before: Share,
+    /// By how much the share changed.
+    pub(super) effect: f64,
+    /// Nats until it is known at how much was looked, then a chance.
+    pub(super) confidence: f64,
+    /// Of the calls that show it, how much is not explained by a call below them.
+    pub(super) origin: f64,
+    /// The calls that show it.
+    pub(super) spans: Vec<u32>,
+}
+
+impl Rule {
+    pub(super) fn score(&self) -> f64 {
+        self.effect * self.confidence * self.origin
+    }
+}
+
+/// The calls of each operation.
+pub(super) fn calls(side: &Side) -> BTreeMap<u32, Vec<u32>> {
+    let mut calls: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for (at, span) in (0..).zip(&side.spans) {
+        calls.entry(span.operation).or_default().push(at);
+    }
+    calls
+}
+
+/// Finds the rules; `slow` says of each span of the window how surely and how much it is slow.
+pub(super) fn find(
+    now: &Reading,
+    before: &Reading,
+    slow: &HashMap<u32, f64>,
+    vocabulary: &Vocabulary,
+) -> Vec<Rule> {
+    let (calls_now, calls_before) = (calls(&now.side), calls(&before.side));
+    let sick = sick_spans(now, before, &calls_now, &calls_before, vocabulary);
+    let prior = error_prior(&before.side, &calls_before, vocabulary);
+    let mut rules = Vec::new();
+    let mut looks_gone = 0;
+    let may_miss_lines = !now.lines_cut && !before.lines_cut;
+    for (operation, spans) in &calls_now {
+        let all = calls_before.get(operation).map(Vec::as_slice).unwrap_or_default();
+        let healthy: Vec<u32> = all.iter().filter(|at| !sick.contains(*at)).copied().collect();
+        let pair = Pair { now: &now.side, before: &before.side, spans, all, healthy: &healthy, vocabulary };
+        pair.new_errors(*operation, prior, &mut rules);
+        looks_gone += pair.gone(*operation, may_miss_lines, &mut rules);
+    }
+    for rule in &mut rules {
+        let looks = if rule.change == Change::New { calls_now.len() } else { looks_gone };
+        rule.confidence = confidence(rule.confidence, looks);
+    }
+    rules.retain(|rule| rule.confidence > CONFIDENCE_MIN && rule.effect > 0.0);
+    set_origins(&mut rules, &now.side, slow);
+    rules
+}
+
+/// How often operations have errors at all.
+fn error_prior(side: &Side, calls: &BTreeMap<u32, Vec<u32>>, vocabulary: &Vocabulary) -> (f64, f64) {
+    let has_error = |spans: &&Vec<u32>| {
+        spans.iter().filter_map(|at| side.span(*at)).any(|span| errors_of(span, vocabulary).next().is_some())
+    };
+    let with = calls.values().filter(has_error).count();
+    let share = (with + 1) as f64 / (calls.len() + 2) as f64;
+    (share, 1.0 - share)
+}
+
+fn errors_of<'a>(span: &'a Span, vocabulary: &'a Vocabulary) -> impl Iterator<Item = u32> + 'a {
+    let is_error = |feature: &&u32| vocabulary.features.get(**feature).is_some_and(Feature::is_error);
+    span.features.iter().filter(is_error).copied()
+}
+
+/// Spans before that have an error which is not seen now, and those above them.
+fn sick_spans(
+    now: &Reading,
+    before: &Reading,
+    calls_now: &BTreeMap<u32, Vec<u32>>,
+    calls_before: &BTreeMap<u32, Vec<u32>>,
+    vocabulary: &Vocabulary,
+) -> HashSet<u32> {
+    let count = |side: &Side| {
+        let mut counts: HashMap<(u32, u32), usize> = HashMap::new();
+        for span in &side.spans {
+            for feature in errors_of(span, vocabulary) {
+                *counts.entry((span.operation, feature)).or_default() += 1;
+            }
+        }
+        counts
+    };
+    let (errors_now, errors_before) = (count(&now.side), count(&before.side));
+    let is_habit = |operation: u32, feature: u32| {
+        let key = (operation, feature);
+        let of = |calls: &BTreeMap<u32, Vec<u32>>| calls.get(&operation).map_or(0, Vec::len);
+        let rate_now = Share::new(errors_now.get(&key).copied().unwrap_or(0), of(calls_now)).rate();
+        let rate_before = Share::new(errors_before.get(&key).copied().unwrap_or(0), of(calls_before)).rate();
+        rate_now >= HABIT * rate_before && of(calls_now) > 0
+    };
+    let mut sick = HashSet::new();
+    for at in &before.side.deepest_first {
+        let Some(span) = before.side.span(*at) else { continue };
+        let is_sick = errors_of(span, vocabulary).any(|feature| !is_habit(span.operation, feature))
+            || before.side.children(*at).iter().any(|child| sick.contains(child));
+        if is_sick {
+            sick.insert(*at);
+        }
+    }
+    sick
+}
+
+/// The calls of one operation on both sides.
+struct Pair<'a> {
+    now: &'a Side,
+    before: &'a Side,
+    spans: &'a [u32],
+    all: &'a [u32],
+    healthy: &'a [u32],
+    vocabulary: &'a Vocabulary,
+}
+
+impl Pair<'_> {
+    /// How much a call counts: calls of one trace behave alike, so that it is traces that count.
+    fn weight(&self, before: &[u32]) -> f64 {
+        let traces = self.now.traces_of(self.spans) + self.before.traces_of(before);
+        traces as f64 / (self.spans.len() + before.len()).max(1) as f64
+    }
+
+    fn new_errors(&self, operation: u32, prior: (f64, f64), rules: &mut Vec<Rule>) {
+        let (counts_now, counts_before) = (counts(self.now, self.spans), counts(self.before, self.all));
+        let before = if self.healthy.is_empty() { self.all } else { self.healthy };
+        let weight = self.weight(before);
+        for (feature, hits) in &counts_now {
+            let Some(known) = self.vocabulary.features.get(*feature) else { continue };
+            if known.is_ordinary() {
+                continue;
+            }
+            let now = Share::new(*hits, self.spans.len());
+            let before = Share::new(counts_before.get(feature).copied().unwrap_or(0), self.all.len());
+            if now.rate() <= before.rate() {
+                continue;
+            }
+            let worth = if known.is_error() { 1.0 } else { WARNING };
+            rules.push(Rule {
+                operation,
+                change: Change::New,
+                given: None,
+                feature: *feature,
+                now,
+                before,
+                effect: (now.rate() - before.rate()) * worth,
+                confidence: evidence_of_change(now, before, weight, prior),
+                origin: 1.0,
+                spans: with_feature(self.now, self.spans, *feature, true),
+            });
+        }
+    }
+
+    /// What was always so and is not any more; returns at how many things it looked.
+    fn gone(&self, operation: u32, may_miss_lines: bool, rules: &mut Vec<Rule>) -> usize {
+        let counts_before = counts(self.before, self.healthy);
+        let counts_now = counts(self.now, self.spans);
+        let is_looked_at = |(feature, hits): &(&u32, &usize)| {
+            **hits >= 2
+                && self.vocabulary.features.get(**feature).is_some_and(|known| {
+                    known.is_ordinary() && (may_miss_lines || !matches!(known, Feature::Line(..)))
+                })
+        };
+        let mut ordinary: Vec<(u32, usize)> =
+            counts_before.iter().filter(is_looked_at).map(|(feature, hits)| (*feature, *hits)).collect();
+        ordinary.sort_unstable_by_key(|(feature, hits)| (std::cmp::Reverse(*hits), *feature));
+        ordinary.truncate(PAIRED_MAX);
+        let weight = self.weight(if self.healthy.is_empty() { self.all } else { self.healthy });
+        let pairs_before = Pairs::new(self.before, self.healthy);
+        let pairs_now = Pairs::new(self.now, self.spans);
+        let mut looks = 0;
+        for (feature, hits) in &ordinary {
+            let hits_now = counts_now.get(feature).copied().unwrap_or(0);
+            let mut best: Option<Rule> = None;
+            let mut looked = false;
+            let givens = std::iter::once(None).chain(ordinary.iter().map(|(given, _)| Some(*given)));
+            for given in givens.filter(|given| *given != Some(*feature)) {
+                let (now, before) = match given {
+                    None => (Share::new(hits_now, self.spans.len()), Share::new(*hits, self.healthy.len())),
+                    Some(given) => (pairs_now.share(given, *feature), pairs_before.share(given, *feature)),
+                };
+                // What depends on what is asked for is no rule, but that it never happens any more is one.
+                let is_rule = before.rate() >= ALWAYS || (given.is_none() && hits_now == 0);
+                if before.of < 2.0 || now.of == 0.0 || !is_rule {
+                    continue;
+                }
+                looked = true;
+                if now.rate() >= before.rate() {
+                    continue;
+                }
+                let nats = evidence_of_change(now, before, weight, UNKNOWN_RATE);
+                let effect = before.rate() - now.rate();
+                if best.as_ref().is_none_or(|best| nats * effect > best.confidence * best.effect) {
+                    let change = Change::Gone;
+                    let (feature, spans) = (*feature, Vec::new());
+                    best = Some(Rule {
+                        operation,
+                        change,
+                        given,
+                        feature,
+                        now,
+                        before,
+                        effect,
+                        confidence: nats,
+                        origin: 1.0,
+                        spans,
+                    });
+                }
+            }
+            looks += usize::from(looked);
+            if let Some(mut rule) = best {
+                let mut spans = with_feature(self.now, self.spans, rule.feature, false);
+                if let Some(given) = rule.given {
+                    spans = with_feature(self.now, &spans, given, true);
+                }
+                rule.spans = spans;
+                rules.push(rule);
+            }
+        }
+        looks
+    }
+}
+
+fn counts(side: &Side, spans: &[u32]) -> BTreeMap<u32, usize> {
+    let mut counts = BTreeMap::new();
+    for feature in spans.iter().filter_map(|at| side.span(*at)).flat_map(|span| &span.features) {
+        *counts.entry(*feature).or_default() += 1;
+    }
+    counts
+}
+
+fn with_feature(side: &Side, spans: &[u32], feature: u32, wanted: bool) -> Vec<u32> {
+    let has = |at: &&u32| {
+        side.span(**at).is_some_and(|span| span.features.binary_search(&feature).is_ok() == wanted)
+    };
+    spans.iter().filter(has).copied().collect()
+}
+
+/// The features of some calls, to count which go together.
+struct Pairs<'a> {
+    features: Vec<&'a [u32]>,
+}
+
+impl<'a> Pairs<'a> {
+    fn new(side: &'a Side, spans: &[u32]) -> Pairs<'a> {
+        let step = spans.len().div_ceil(PAIRED_CALLS_MAX).max(1);
+        let chosen = spans.iter().step_by(step).filter_map(|at| side.span(*at));
+        Pairs { features: chosen.map(|span| span.features.as_slice()).collect() }
+    }
+
+    /// Of the calls that have one, how many have the other.
+    fn share(&self, given: u32, feature: u32) -> Share {
+        let (mut hits, mut of) = (0, 0);
+        for features in &self.features {
+            if features.binary_search(&given).is_ok() {
+                of += 1;
+                hits += usize::from(features.binary_search(&feature).is_ok());
+            }
+        }
+        Share::new(hits, of)
+    }
+}
+
+/// Says of each rule how much of it no call below explains.
+fn set_origins(rules: &mut [Rule], side: &Side, slow: &HashMap<u32, f64>) {
+    let mut bad = vec![0.0f64; side.spans.len()];
+    for rule in &*rules {
+        let weight = rule.effect * rule.confidence;
+        for at in &rule.spans {
+            if let Some(bad) = bad.get_mut(*at as usize) {
+                *bad = bad.max(weight);
+            }
+        }
+    }
+    let mut below = vec![0.0f64; side.spans.len()];
+    for at in &side.deepest_first {
+        let Some(span) = side.span(*at).filter(|span| span.parent != NONE) else { continue };
+        let own = [bad.get(*at as usize), below.get(*at as usize), slow.get(at)];
+        let own = own.into_iter().flatten().copied().fold(0.0, f64::max);
+        if let Some(above) = below.get_mut(span.parent as usize) {
+            *above = above.max(own);
+        }
+    }
+    for rule in rules {
+        let explained: f64 = rule
+            .spans
+            .iter()
+            .filter_map(|at| below.get(*at as usize))
+            .map(|below| below.clamp(0.0, 1.0))
+            .sum();
+        rule.origin = if rule.spans.is_empty() { 0.0 } else { 1.0 - explained / rule.spans.len() as f64 };
+    }
+}
+
+/// A kind of error line outside of spans that is more frequent than before.
+#[derive(Clone, Debug)]
+pub(super) struct LooseRule {
+    pub(super) service: u32,
+    pub(super) feature: u32,
+    pub(super) lines: usize,
+    /// In how many pieces of the window there was one.
+    pub(super) now: Share,
+    pub(super) before: Share,
+    pub(super) confidence: f64,
+    pub(super) example: Example,
+}
+
+impl LooseRule {
+    pub(super) fn score(&self) -> f64 {
+        // Nothing says what such a line belongs to, so that it counts as a warning does.
+        (self.now.rate() - self.before.rate()).max(0.0) * self.confidence * WARNING
+    }
+}
+
+/// Error lines outside of spans: windows are cut into pieces, and those with such a line are counted.
+pub(super) fn loose(now: &Reading, before: &Reading, vocabulary: &Vocabulary) -> Vec<LooseRule> {
+    let known: HashMap<(u32, u32), usize> =
+        before.loose.iter().map(|loose| ((loose.service, loose.feature), loose.pieces.len())).collect();
+    let looks = now.loose.len();
+    let rule = |loose: &Loose| {
+        let hits = known.get(&(loose.service, loose.feature)).copied().unwrap_or(0);
+        let share_now = Share::new(loose.pieces.len().min(now.pieces), now.pieces);
+        let share_before = Share::new(hits.min(before.pieces), before.pieces);
+        LooseRule {
+            service: loose.service,
+            feature: loose.feature,
+            lines: loose.lines,
+            now: share_now,
+            before: share_before,
+            confidence: confidence(evidence_of_change(share_now, share_before, 1.0, UNKNOWN_RATE), looks),
+            example: loose.example.clone(),
+        }
+    };
+    let mut rules: Vec<LooseRule> = now
+        .loose
+        .iter()
+        .filter(|loose| vocabulary.features.get(loose.feature).is_some_and(Feature::is_error))
+        .map(rule)
+        .filter(|rule| rule.now.rate() > rule.before.rate())
+        .collect();
+    rules.sort_by(|a, b| b.score().total_cmp(&a.score()).then(a.feature.cmp(&b.feature)));
+    rules
+}
