@@ -56,6 +56,11 @@ impl Failure {
         Failure::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message)
     }
 
+    /// A query took longer than it may, and says so itself.
+    pub(crate) fn too_slow(message: impl Into<String>) -> Failure {
+        Failure::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message)
+    }
+
     /// The store could not be read.
     pub fn store(error: &throughline_store::Error) -> Failure {
         Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "store", error.to_string())

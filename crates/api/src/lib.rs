@@ -1,4 +1,4 @@
-//! The HTTP APIs, native, Prometheus's and Loki's: the only place that knows query JSON.
+//! The HTTP APIs, native, Prometheus's, Loki's, Tempo's and Jaeger's: the only place that knows query JSON.
 //!
 //! [`native`] builds the router from a store and what `server` tells of the process. A request becomes typed
 //! parameters ([`params`]), a question to a snapshot on a blocking thread ([`blocking`]), and JSON. What cannot be
@@ -11,19 +11,25 @@
 
 mod asked;
 pub mod blocking;
+mod compare;
 mod doctor;
 pub mod failure;
+mod grpc;
 mod health;
+pub mod jaeger;
 mod links;
 pub mod listener;
 pub mod loki;
 pub mod metrics;
 mod native;
+mod otlp_json;
 pub mod params;
 mod patterns;
 mod pins;
 pub mod prometheus;
 pub mod states;
+pub mod tempo;
+mod traces;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,6 +43,7 @@ use crate::blocking::Blocking;
 pub use crate::loki::LokiContext;
 use crate::metrics::Family;
 pub use crate::prometheus::PrometheusContext;
+pub use crate::traces::TracesContext;
 
 /// Where the native API lies.
 pub const PREFIX: &str = "/api/throughline/v1";
@@ -97,6 +104,11 @@ pub const ROUTES: &[(&str, &str, &str)] = &[
         "service start end",
         "requests and errors of a service by metric, by span and by log record, minute by minute, and where differences come from",
     ),
+    (
+        "/api/throughline/v1/compare",
+        "query service operation min_duration max_duration status baseline baseline_start baseline_end start end limit",
+        "what the traces of a TraceQL query or of these conditions have in common that a baseline lacks",
+    ),
     ("/api/throughline/v1/status", "", "the store, the receivers, the process"),
     ("/livez", "", "whether the process runs"),
     ("/readyz", "", "whether it can write and read; 503 with reasons where not"),
@@ -118,6 +130,8 @@ pub struct Context {
     pub prometheus: PrometheusContext,
     /// What Loki's API stands on.
     pub loki: LokiContext,
+    /// What Tempo's and Jaeger's APIs stand on.
+    pub traces: TracesContext,
     /// Facts of the process for `status`: version, addresses, data folder.
     pub process: Arc<Json>,
 }
@@ -133,6 +147,7 @@ struct Api {
     context: Context,
     blocking: Blocking,
     link_gauges: links::Gauges,
+    traces: traces::Traces,
 }
 
 /// What answers while the store is opened: the process is alive and not ready.
@@ -148,7 +163,8 @@ pub fn native(context: Context) -> Router {
     let blocking = Blocking::new();
     let prometheus = prometheus::Prometheus::new(&context, blocking.clone());
     let loki = loki::Loki::new(&context, blocking.clone());
-    let api = Api { context, blocking, link_gauges: links::Gauges::default() };
+    let traces = traces::Traces::new(&context, blocking.clone());
+    let api = Api { context, blocking, link_gauges: links::Gauges::default(), traces: traces.clone() };
     let queries = Router::new()
         .route("/traces/{id}", get(native::trace))
         .route("/traces/{id}/logs", get(native::trace_logs))
@@ -164,6 +180,7 @@ pub fn native(context: Context) -> Router {
         .route("/walk", get(native::walk))
         .route("/doctor", get(doctor::doctor))
         .route("/reconcile", get(doctor::reconcile))
+        .route("/compare", get(compare::compare))
         .route("/status", get(health::status));
     Router::new()
         .nest(PREFIX, queries)
@@ -172,6 +189,8 @@ pub fn native(context: Context) -> Router {
         .route("/metrics", get(health::metrics))
         .fallback(failure::no_such_route)
         .with_state(api)
+        .merge(tempo::routes(traces.clone()))
+        .merge(jaeger::routes(traces, prometheus.clone()))
         .merge(prometheus::routes(prometheus))
         .merge(loki::routes(loki))
 }

@@ -1,21 +1,29 @@
 //! Accepting the API's connections: no more than there is room for, none that dawdles, and from before the store is open.
 //!
+//! They speak HTTP/1.1, and HTTP/2 with prior knowledge, which gRPC needs. A connection is idle while no request is under way and
+//! no answer is being sent; one that has been for [`IDLE_TIMEOUT`] is closed, whatever it speaks.
+//!
 //! What answers may change while connections are open: [`crate::starting`] while the log is replayed, then
 //! [`crate::native`].
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use hyper::body::Incoming;
+use axum::body::{Body, Bytes};
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 
 /// Connections at once: many times the queries that run at once, and half of the descriptors that a process has by
 /// default. More wait in the system's queue until one of these ends.
@@ -23,7 +31,16 @@ pub const CONNECTIONS_MAX: u32 = 512;
 
 /// A connection whose next request has not come with all of its headers by then is closed: slow ones and idle ones alike,
 /// so that a place becomes free.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// HTTP/2 requests at once on one connection: more than run at once anyway.
+const STREAMS_MAX: u32 = 64;
+
+/// Headers of one HTTP/2 request.
+const HEADER_BYTES_MAX: u32 = 64 << 10;
+
+/// How long a connection that is told to close for idleness has for its farewell.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// The read buffer of a connection, which also bounds its headers.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
@@ -33,12 +50,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `stop` completes, then ends when the requests under way are answered.
 pub async fn serve(listener: TcpListener, router: watch::Receiver<Router>, stop: impl Future<Output = ()>) {
-    serve_within(CONNECTIONS_MAX, HEADER_TIMEOUT, listener, router, stop).await;
+    serve_within(CONNECTIONS_MAX, IDLE_TIMEOUT, listener, router, stop).await;
 }
 
 async fn serve_within(
     connections_max: u32,
-    header_timeout: Duration,
+    idle_timeout: Duration,
     listener: TcpListener,
     router: watch::Receiver<Router>,
     stop: impl Future<Output = ()>,
@@ -55,7 +72,7 @@ async fn serve_within(
         tokio::select! {
             accepted = accepted => match accepted {
                 Some((stream, place)) => {
-                    let connection = serve_connection(stream, router.clone(), stopping.clone(), header_timeout, place);
+                    let connection = serve_connection(stream, router.clone(), stopping.clone(), idle_timeout, place);
                     tokio::spawn(connection);
                 }
                 None => tokio::time::sleep(ACCEPT_PAUSE).await,
@@ -73,25 +90,120 @@ async fn serve_connection(
     stream: TcpStream,
     router: watch::Receiver<Router>,
     mut stopping: watch::Receiver<bool>,
-    header_timeout: Duration,
+    idle_timeout: Duration,
     _place: OwnedSemaphorePermit,
 ) {
     // Answers are waited for. If the option cannot be set they are only later.
     _ = stream.set_nodelay(true);
+    let activity = Activity::new();
+    let under_way = Arc::clone(&activity);
     let answer = service_fn(move |request: hyper::Request<Incoming>| {
         let service = TowerToHyperService::new(router.borrow().clone());
-        async move { Ok::<_, Infallible>(service.call(request).await.unwrap_or_else(|never| match never {})) }
+        let active = Active::begin(&under_way);
+        async move {
+            let response = service.call(request).await.unwrap_or_else(|never| match never {});
+            Ok::<_, Infallible>(response.map(|body| Watched { body, _active: active }))
+        }
     });
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(BUFFER_BYTES_MAX);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), answer).with_upgrades());
-    tokio::select! {
-        // Errors are the client's: broken HTTP, a reset, slowness. They end this connection and nothing else.
-        _ = connection.as_mut() => return,
-        _ = stopping.wait_for(|stopping| *stopping) => {}
+    let mut builder = Builder::new(TokioExecutor::new());
+    // Slow headers are idleness: a request is under way once they are there.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(BUFFER_BYTES_MAX);
+    let mut http2 = builder.http2();
+    http2.timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX).max_header_list_size(HEADER_BYTES_MAX);
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), answer));
+    loop {
+        tokio::select! {
+            // Errors are the client's: broken HTTP, a reset. They end this connection and nothing else.
+            _ = connection.as_mut() => return,
+            () = set(&mut stopping) => break,
+            () = tokio::time::sleep_until(activity.next_look(idle_timeout)) => {
+                if activity.is_idle_for(idle_timeout) {
+                    connection.as_mut().graceful_shutdown();
+                    // Whether it ended in time or not, it ends.
+                    _ = tokio::time::timeout(FAREWELL, connection).await;
+                    return;
+                }
+            }
+        }
     }
     connection.as_mut().graceful_shutdown();
     _ = connection.await;
+}
+
+/// Completes when the flag is set, or nobody can set it any more.
+async fn set(flag: &mut watch::Receiver<bool>) {
+    _ = flag.wait_for(|set| *set).await;
+}
+
+/// What a connection is doing.
+struct Activity {
+    /// Requests under way, and since when there has been none.
+    state: Mutex<(usize, Instant)>,
+}
+
+impl Activity {
+    fn new() -> Arc<Activity> {
+        Arc::new(Activity { state: Mutex::new((0, Instant::now())) })
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, (usize, Instant)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When the connection may have been idle for so long.
+    fn next_look(&self, timeout: Duration) -> Instant {
+        let (under_way, since) = *self.state();
+        if under_way > 0 { Instant::now() + timeout } else { since + timeout }
+    }
+
+    fn is_idle_for(&self, timeout: Duration) -> bool {
+        let (under_way, since) = *self.state();
+        under_way == 0 && since + timeout <= Instant::now()
+    }
+}
+
+/// One request that is under way, until its answer is sent or given up.
+struct Active(Arc<Activity>);
+
+impl Active {
+    fn begin(activity: &Arc<Activity>) -> Active {
+        activity.state().0 += 1;
+        Active(Arc::clone(activity))
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.0 = state.0.saturating_sub(1);
+        state.1 = Instant::now();
+    }
+}
+
+/// The body of an answer, which keeps its connection busy.
+struct Watched {
+    body: Body,
+    _active: Active,
+}
+
+impl hyper::body::Body for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 #[cfg(test)]

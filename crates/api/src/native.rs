@@ -43,7 +43,7 @@ impl Api {
         self.context.clock.now()
     }
 
-    fn params(&self, Query(pairs): Pairs, known: &[&str]) -> Result<Params, Failure> {
+    pub(crate) fn params(&self, Query(pairs): Pairs, known: &[&str]) -> Result<Params, Failure> {
         Params::new(pairs, known, self.context.clock.now())
     }
 
@@ -76,7 +76,7 @@ impl Api {
     }
 }
 
-fn json(written: Result<Vec<u8>, Failure>) -> Answer {
+pub(crate) fn json(written: Result<Vec<u8>, Failure>) -> Answer {
     Ok(([(header::CONTENT_TYPE, "application/json")], written?).into_response())
 }
 

@@ -89,6 +89,17 @@ impl Params {
         checked_range(start.unwrap_or(i64::MIN), end.unwrap_or(i64::MAX))
     }
 
+    /// Another window, of two parameters that stand together; none where neither does.
+    pub fn other_range(&self, start: &str, end: &str) -> Result<Option<TimeRange>, Failure> {
+        let time = |name: &str| self.text(name).map(|text| self.time(name, text)).transpose();
+        match (time(start)?, time(end)?) {
+            (None, None) => Ok(None),
+            (Some(from), Some(until)) if from < until => Ok(Some(TimeRange { start: from, end: until })),
+            (Some(_), Some(_)) => Err(Failure::parameter(start, format!("{start} is not before {end}"))),
+            _ => Err(Failure::parameter(start, format!("{start} and {end} stand together; give both"))),
+        }
+    }
+
     fn time(&self, name: &str, text: &str) -> Result<i64, Failure> {
         parse_time(text, self.now).ok_or_else(|| {
             let message = format!(

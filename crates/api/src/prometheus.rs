@@ -112,6 +112,18 @@ impl Prometheus {
         self.ask_within(None, question).await
     }
 
+    /// As [`Prometheus::ask`], for another API. What is incomplete is not said.
+    pub(crate) async fn ask_for<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&MetricSource, &Budget) -> Result<T, crate::traces::Refusal> + Send + 'static,
+    ) -> Result<T, crate::traces::Refusal> {
+        let ask = move |source: &MetricSource, budget: &Budget| Ok(question(source, budget));
+        match self.ask(ask).await {
+            Ok((answer, _)) => answer,
+            Err(refusal) => Err(crate::traces::Refusal::new(refusal.status(), refusal.message())),
+        }
+    }
+
     async fn ask_within<T: Send + 'static>(
         &self,
         timeout_ms: Option<i64>,

@@ -5,3 +5,4 @@ mod prometheus;
 mod served;
 mod surface;
 mod telemetry;
+mod traces;

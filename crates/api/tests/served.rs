@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use throughline_api::states::{NoStates, StateSource};
-use throughline_api::{Context, LokiContext, PREFIX, PrometheusContext};
+use throughline_api::{Context, LokiContext, PREFIX, PrometheusContext, TracesContext};
 use throughline_exec::Limits;
 use throughline_model::Signal;
 use throughline_promql::Engine;
@@ -18,6 +18,9 @@ use throughline_wire::{Compression, DecodeContext, DecodeLimits, Encoding};
 
 /// The time at which everything is asked.
 pub const NOW: i64 = 1_790_000_100_000_000_000;
+
+/// What an answer may have: a trace of 100,000 spans has some 60 MB.
+pub const BODY_BYTES_MAX: u64 = 1 << 30;
 
 /// A served API over a simulated disk at a fixed time.
 pub struct Served {
@@ -65,12 +68,14 @@ impl Served {
                 limits: Limits::NONE,
                 timeout: std::time::Duration::from_secs(10),
             },
+            traces: TracesContext { limits: Limits::NONE, timeout: std::time::Duration::from_secs(10) },
             process: Arc::new(json!({"version": "test"})),
         });
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("runtime");
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("bound");
         let base = format!("http://{}", listener.local_addr().expect("address"));
-        runtime.spawn(async move { axum::serve(listener, router).await });
+        let (_, router) = tokio::sync::watch::channel(router);
+        runtime.spawn(throughline_api::listener::serve(listener, router, std::future::pending()));
         Served { base, store, draining, _runtime: runtime }
     }
 
@@ -84,7 +89,10 @@ impl Served {
         let request = agent.get(format!("{}{path}", self.base));
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let mut response = request.call().expect("answered");
-        (response.status().as_u16(), response.body_mut().read_to_string().expect("text"))
+        (
+            response.status().as_u16(),
+            response.body_mut().with_config().limit(BODY_BYTES_MAX).read_to_string().expect("text"),
+        )
     }
 
     pub fn get(&self, path: &str) -> (u16, Value) {

@@ -73,6 +73,7 @@ fn question(route: &str) -> String {
         "/traces/{id}/logs" => format!("{PREFIX}/traces/{id}/logs"),
         "/series" => format!("{PREFIX}/series?quantile=0.99&{window}"),
         "/traces" | "/logs" | "/exemplars" | "/walk" => format!("{route}?{window}"),
+        "/compare" => format!("{route}?service=task-svc&{window}"),
         _ => route.to_owned(),
     }
 }

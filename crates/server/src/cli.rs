@@ -235,6 +235,8 @@ pub enum QueryCommand {
     Walk(WalkArgs),
     /// Requests and errors of a service by metric, span and log record, and where the differences come from
     Reconcile(ReconcileArgs),
+    /// What some traces have in common that others lack: attributes, resources, operations, log patterns
+    Compare(CompareArgs),
     /// The state of the server
     Status(Common),
 }
@@ -461,6 +463,45 @@ pub struct WalkArgs {
     /// Which quantile [default: 0.99]
     #[arg(long)]
     pub quantile: Option<f64>,
+    #[command(flatten)]
+    pub window: Window,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `compare`.
+#[derive(Args, Debug)]
+pub struct CompareArgs {
+    /// The traces, as a TraceQL query ('{ status = error }')
+    #[arg(conflicts_with_all = ["service", "operation", "min_duration", "max_duration", "status"])]
+    pub query: Option<String>,
+    /// Or: traces with a span of this service
+    #[arg(long)]
+    pub service: Option<String>,
+    /// And of this name
+    #[arg(long)]
+    pub operation: Option<String>,
+    /// That lasted at least so long (500ms)
+    #[arg(long)]
+    pub min_duration: Option<String>,
+    /// That lasted at most so long
+    #[arg(long)]
+    pub max_duration: Option<String>,
+    /// error or ok
+    #[arg(long)]
+    pub status: Option<String>,
+    /// What to compare with, as a TraceQL query [default: the other traces of the service and operation, or of the same roots]
+    #[arg(long, value_name = "QUERY")]
+    pub baseline: Option<String>,
+    /// From when to take the baseline, in the forms of --start [default: the same window]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, requires = "baseline_end")]
+    pub baseline_start: Option<String>,
+    /// Until when
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, requires = "baseline_start")]
+    pub baseline_end: Option<String>,
+    /// At most so many traces of each
+    #[arg(long)]
+    pub limit: Option<usize>,
     #[command(flatten)]
     pub window: Window,
     #[command(flatten)]

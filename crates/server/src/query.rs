@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value as Json;
+use throughline_correlate::compare::Ranked;
+use throughline_correlate::contrast::TraitKind;
 use throughline_correlate::reconcile::Reconciliation;
 use throughline_correlate::spike::Curve;
 use throughline_correlate::trace_view::TraceView;
@@ -17,8 +19,8 @@ use throughline_model::record::{Exemplar, LogRecord, Series, TraceSummary};
 use throughline_store::{Pattern, ServiceSummary};
 
 use crate::cli::{
-    Common, ExemplarsArgs, LogsArgs, PatternsArgs, QuantileArgs, QueryCommand, ReconcileArgs, SeriesArgs,
-    ServicesArgs, TraceArgs, TracesArgs, WalkArgs, Window,
+    Common, CompareArgs, ExemplarsArgs, LogsArgs, PatternsArgs, QuantileArgs, QueryCommand, ReconcileArgs,
+    SeriesArgs, ServicesArgs, TraceArgs, TracesArgs, WalkArgs, Window,
 };
 use crate::client::{Answer, Client, Parameter, segment};
 use crate::render::table::Table;
@@ -44,6 +46,7 @@ pub fn run(command: QueryCommand) -> Result<ExitCode> {
         QueryCommand::Ledger(common) => ledger(&common),
         QueryCommand::Walk(args) => walk(args),
         QueryCommand::Reconcile(args) => reconcile(args),
+        QueryCommand::Compare(args) => compare(args),
         QueryCommand::Status(common) => status(&common),
     }
 }
@@ -434,6 +437,54 @@ fn reconcile(args: ReconcileArgs) -> Result<ExitCode> {
         let books: Reconciliation = serde_json::from_value(json.clone()).context("understand the books")?;
         out(&render::reconcile::render(&books, style));
         Ok(books.balanced)
+    })
+}
+
+fn compare(args: CompareArgs) -> Result<ExitCode> {
+    let [start, end] = window(args.window);
+    let parameters = [
+        ("query", args.query),
+        ("service", args.service),
+        ("operation", args.operation),
+        ("min_duration", args.min_duration),
+        ("max_duration", args.max_duration),
+        ("status", args.status),
+        ("baseline", args.baseline),
+        ("baseline_start", args.baseline_start),
+        ("baseline_end", args.baseline_end),
+        ("limit", args.limit.map(|limit| limit.to_string())),
+        start,
+        end,
+    ];
+    ask(&args.common, "/compare", &parameters, |json, style| {
+        let found: Vec<Ranked> = list(json, "differences")?;
+        let side = |name: &str| {
+            let count = json.pointer(&format!("/{name}/traces")).and_then(Json::as_u64).unwrap_or(0);
+            let query = json.pointer(&format!("/{name}/query")).and_then(Json::as_str).unwrap_or_default();
+            format!("{name:<9} {count:>4} traces  {}\n", style.dim(&render::style::clean(query)))
+        };
+        out(&(side("selection") + &side("baseline")));
+        let mut table =
+            Table::new(&[">selection", ">baseline", ">confidence", "kind", "service"]).ending("what");
+        for ranked in &found {
+            let percent =
+                |count: usize, total: usize| format!("{:.0} %", 100.0 * count as f64 / total.max(1) as f64);
+            let what = match ranked.what.key.as_str() {
+                "" => ranked.what.value.clone(),
+                key if ranked.what.kind == TraitKind::Log => format!("{} [{key}]", ranked.what.value),
+                key => format!("{key} = {}", ranked.what.value),
+            };
+            table.row([
+                percent(ranked.selection, ranked.selection_total),
+                percent(ranked.baseline, ranked.baseline_total),
+                format!("{:.4}", ranked.confidence),
+                format!("{:?}", ranked.what.kind).to_lowercase(),
+                ranked.what.service.clone(),
+                what,
+            ]);
+        }
+        let nothing = "nothing tells them apart with confidence; more traces (--limit) or a longer window (--start) may";
+        show_table(&table, found.len(), nothing, json, style)
     })
 }
 

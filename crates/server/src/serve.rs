@@ -310,6 +310,7 @@ fn context(
         draining: Arc::clone(draining),
         prometheus: settings::prometheus(config, opened.clock),
         loki: settings::loki(config),
+        traces: settings::traces(config),
         process: Arc::new(json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),

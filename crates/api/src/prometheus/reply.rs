@@ -66,6 +66,11 @@ impl Refusal {
         }
     }
 
+    /// The status.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// The sentence.
     pub(super) fn message(&self) -> &str {
         &self.message

@@ -43,7 +43,10 @@ fn errors_say_where_and_what() {
         (r#"sum(1, rate({a="b"}[1m]))"#, "unsupported parameter for operation sum(1,"),
         (r#"sort by (a) (rate({a="b"}[1m]))"#, "sort and sort_desc doesn't allow grouping by"),
         (r#"rate({a="b"}[1m]) bool > 1"#, "unexpected bool"),
-        (r#"1 or vector(1)"#, "unexpected literal for left leg of logical/set binary operation (or): 1.000000"),
+        (
+            r#"1 or vector(1)"#,
+            "unexpected literal for left leg of logical/set binary operation (or): 1.000000",
+        ),
         (r#"{a="b"} + 1"#, "unexpected type for left leg of binary operation (+)"),
         (r#"sum({a="b"})"#, "expected an aggregation of log lines, got log lines"),
         (r#"label_replace(vector(1), "a", "b", "c", "(")"#, "invalid regex in label_replace"),

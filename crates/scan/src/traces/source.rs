@@ -44,7 +44,7 @@ impl StoredTraces {
         partial
     }
 
-    fn note(&self, partial: impl IntoIterator<Item = String>) {
+    pub(super) fn note(&self, partial: impl IntoIterator<Item = String>) {
         self.partial.lock().unwrap_or_else(PoisonError::into_inner).extend(partial);
     }
 }

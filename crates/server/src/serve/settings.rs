@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use throughline_api::states::NoStates;
-use throughline_api::{LokiContext, PrometheusContext};
+use throughline_api::{LokiContext, PrometheusContext, TracesContext};
 use throughline_exec::Limits;
 use throughline_promql::Engine;
 use throughline_receive::{Listen, ReceiveConfig};
@@ -78,6 +78,19 @@ pub fn loki(config: &Config) -> LokiContext {
     LokiContext {
         labels: Arc::new(config.query.log_labels.clone()),
         engine: throughline_logql::Engine,
+        limits: Limits {
+            samples: config.query.samples_max,
+            series: config.query.series_max,
+            bytes: config.query.memory_bytes_max,
+            ..Limits::NONE
+        },
+        timeout: config.query.timeout,
+    }
+}
+
+/// The settings of Tempo's and Jaeger's APIs.
+pub fn traces(config: &Config) -> TracesContext {
+    TracesContext {
         limits: Limits {
             samples: config.query.samples_max,
             series: config.query.series_max,

@@ -1,0 +1,83 @@
+//! `jaeger.api_v3.QueryService`: version 3 of the API over gRPC.
+
+use axum::body::Bytes;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use throughline_wire::jaeger::query::{
+    TraceQuery, encode_dependencies, encode_operations, encode_services, encode_summaries, texts, times,
+};
+use throughline_wire::otlp::traces_data;
+
+use super::Jaeger;
+use super::listing::{calls, operation_kinds, service_names};
+use super::v3::{reported_kind, search_of, summaries_of};
+use crate::grpc::{self, Code, Status};
+use crate::traces::params::trace_id;
+use crate::traces::{ReadTrace, Refusal};
+
+/// Spans of one message of a trace: about a megabyte of ordinary spans.
+const SPANS_PER_MESSAGE: usize = 2_000;
+
+/// Answers one call.
+pub(super) async fn call(
+    State(jaeger): State<Jaeger>,
+    Path(method): Path<String>,
+    request: Request,
+) -> Response {
+    let message = match grpc::message(request).await {
+        Ok(message) => message,
+        Err(refused) => return refused,
+    };
+    match answer(&jaeger, &method, &message).await {
+        Ok(messages) => grpc::answer(messages),
+        Err(status) => status.into_response(),
+    }
+}
+
+async fn answer(jaeger: &Jaeger, method: &str, message: &Bytes) -> Result<Vec<Vec<u8>>, Status> {
+    match method {
+        "GetServices" => Ok(vec![encode_services(&service_names(jaeger).await?)]),
+        "GetOperations" => {
+            let [service, kind] = texts(message, [1, 2])?;
+            if service.is_empty() {
+                return Err(Status::new(Code::InvalidArgument, "service is required"));
+            }
+            let mut operations = operation_kinds(jaeger, &service).await?;
+            operations.retain(|(_, of)| kind.is_empty() || kind == *of);
+            operations.iter_mut().for_each(|(_, of)| *of = reported_kind(of));
+            Ok(vec![encode_operations(&operations)])
+        }
+        "GetTrace" => {
+            let [id] = texts(message, [1])?;
+            let write = |trace: ReadTrace| cut(&trace.spans);
+            Ok(jaeger.traces.read(trace_id(&id)?, write).await?)
+        }
+        "FindTraces" => {
+            let (traces, left_out) = search_of(TraceQuery::decode(message)?)?.spans(jaeger).await?;
+            if !left_out.is_empty() {
+                let text = format!("{} traces do not fit into one answer; narrow the query", left_out.len());
+                return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text).into());
+            }
+            Ok(traces.iter().flat_map(|(_, spans)| cut(spans)).collect())
+        }
+        "FindTraceSummaries" => {
+            let found = search_of(TraceQuery::decode(message)?)?.run(jaeger).await?;
+            Ok(vec![encode_summaries(&summaries_of(jaeger, found).await?)])
+        }
+        "GetDependencies" => {
+            let [start, end] = times(message, [1, 2])?;
+            let (Some(start), Some(end)) = (start, end) else {
+                return Err(Status::new(Code::InvalidArgument, "start_time and end_time are required"));
+            };
+            let lookback_ms = end.saturating_sub(start).div_euclid(1_000_000);
+            Ok(vec![encode_dependencies(&calls(jaeger, end.div_euclid(1_000_000), lookback_ms).await?)])
+        }
+        other => Err(Status::new(Code::Unimplemented, format!("no such method: {other:?}"))),
+    }
+}
+
+/// The messages of a trace: some spans each.
+fn cut(spans: &[throughline_model::record::Span]) -> Vec<Vec<u8>> {
+    spans.chunks(SPANS_PER_MESSAGE).map(traces_data::encode).collect()
+}

@@ -1,0 +1,39 @@
+//! TraceQL's values as stored spans have values: JSON that writers of `AnyValue` read.
+
+use serde_json::Value as Json;
+use throughline_model::attribute;
+use throughline_traceql::Value;
+use throughline_wire::tempo::Attributes;
+
+/// A value: durations and what is a word in a query are texts.
+pub(crate) fn json_of(value: &Value) -> Json {
+    match value {
+        Value::Text(text) => Json::from(text.as_str()),
+        Value::Int(number) => Json::from(*number),
+        Value::Float(number) => attribute::Value::Double(*number).to_json(),
+        Value::Bool(is) => Json::from(*is),
+        Value::Duration(ns) => Json::from(throughline_template::time::duration(*ns)),
+        Value::Status(status) => Json::from(status.name()),
+        Value::Kind(kind) => Json::from(kind.name()),
+        Value::List(values) => values.iter().map(json_of).collect(),
+    }
+}
+
+/// Names and values.
+pub(crate) fn attributes_of(pairs: &[(String, Value)]) -> Attributes {
+    pairs.iter().map(|(name, value)| (name.clone(), json_of(value))).collect()
+}
+
+/// The name of a value's type in listings of values, and the value as text.
+pub(crate) fn typed_text(value: &Value) -> Option<(&'static str, String)> {
+    Some(match value {
+        Value::Text(text) => ("string", text.clone()),
+        Value::Int(number) => ("int", number.to_string()),
+        Value::Float(number) => ("float", number.to_string()),
+        Value::Bool(is) => ("bool", is.to_string()),
+        Value::Duration(ns) => ("duration", throughline_template::time::duration(*ns)),
+        Value::Status(status) => ("keyword", status.name().to_owned()),
+        Value::Kind(kind) => ("keyword", kind.name().to_owned()),
+        Value::List(_) => return None,
+    })
+}
