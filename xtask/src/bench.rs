@@ -4,6 +4,7 @@
 //! sender is a process of its own, and nothing else should run on the machine.
 
 mod corpus;
+mod incidents;
 mod ingest;
 mod logs;
 mod lookup;
@@ -36,6 +37,8 @@ pub enum Bench {
     Logs(logs::LogsArguments),
     /// Samples in by remote write: CPU, memory, bytes on disk, at several numbers of series; then forty queries
     Metrics(metrics::MetricsArguments),
+    /// Real incidents through the receiver, and whether the investigation names the service that caused them
+    Incidents(incidents::IncidentArguments),
 }
 
 /// What both have.
@@ -83,6 +86,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Lookup(arguments) => (lookup::run(arguments)?, arguments.common()),
         Bench::Logs(arguments) => (logs::run(arguments)?, arguments.common()),
         Bench::Metrics(arguments) => (metrics::run(arguments)?, arguments.common()),
+        Bench::Incidents(arguments) => return incidents::run(arguments),
     };
     println!("durability of Throughline: {}", common.durability);
     table::print(&figures);

@@ -16,6 +16,7 @@ mod doctor;
 pub mod failure;
 mod grpc;
 mod health;
+mod investigate;
 pub mod jaeger;
 mod links;
 pub mod listener;
@@ -35,7 +36,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde_json::Value as Json;
 use throughline_store::{Clock, Store};
 
@@ -109,6 +110,11 @@ pub const ROUTES: &[(&str, &str, &str)] = &[
         "query service operation min_duration max_duration status baseline baseline_start baseline_end start end limit",
         "what the traces of a TraceQL query or of these conditions have in common that a baseline lacks",
     ),
+    (
+        "/api/throughline/v1/investigate",
+        "POST: focus window baseline service suspects format",
+        "from an alert, an expression, a trace, a log line or a window to who is likely to be the cause, with the evidence",
+    ),
     ("/api/throughline/v1/status", "", "the store, the receivers, the process"),
     ("/livez", "", "whether the process runs"),
     ("/readyz", "", "whether it can write and read; 503 with reasons where not"),
@@ -181,6 +187,7 @@ pub fn native(context: Context) -> Router {
         .route("/doctor", get(doctor::doctor))
         .route("/reconcile", get(doctor::reconcile))
         .route("/compare", get(compare::compare))
+        .route("/investigate", post(investigate::investigate))
         .route("/status", get(health::status));
     Router::new()
         .nest(PREFIX, queries)

@@ -100,6 +100,18 @@ impl Served {
         (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{path}: {text}")))
     }
 
+    pub fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let (status, text) = self.post_text(path, &body.to_string());
+        (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{path}: {text}")))
+    }
+
+    pub fn post_text(&self, path: &str, body: &str) -> (u16, String) {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build();
+        let request = ureq::Agent::from(config).post(format!("{}{path}", self.base));
+        let mut response = request.header("content-type", "application/json").send(body).expect("answered");
+        (response.status().as_u16(), response.body_mut().read_to_string().expect("text"))
+    }
+
     pub fn ask(&self, question: &str) -> (u16, Value) {
         self.get(&format!("{PREFIX}/{question}"))
     }

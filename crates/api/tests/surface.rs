@@ -78,11 +78,27 @@ fn question(route: &str) -> String {
     }
 }
 
+/// The body of a question that is posted.
+fn posted(route: &str) -> Value {
+    match route.strip_prefix(PREFIX).unwrap_or(route) {
+        "/investigate" => {
+            json!({"window": {"start": "-10m", "end": "now"}, "baseline": {"start": "-2h", "end": "-1h"}})
+        }
+        _ => json!({}),
+    }
+}
+
 #[test]
 fn the_surface_is_as_the_golden_file_has_it() {
     let served = Served::new(fill);
     let mut surface = String::new();
     for (route, parameters, what) in ROUTES {
+        if let Some(members) = parameters.strip_prefix("POST: ") {
+            _ = writeln!(surface, "POST {route} {{{}}}\n  {what}", members.replace(' ', ", "));
+            let (status, body) = served.post(route, &posted(route));
+            surface += &described(status, &body);
+            continue;
+        }
         let separator = if parameters.is_empty() { "" } else { "?" };
         _ = writeln!(surface, "GET {route}{separator}{}\n  {what}", parameters.replace(' ', "&"));
         if *route == "/metrics" {
@@ -200,4 +216,34 @@ fn a_draining_process_is_alive_and_not_ready() {
     let (status, body) = served.get("/readyz");
     assert_eq!((status, &body["write"]["ready"], &body["read"]["ready"]), (503, &json!(false), &json!(true)));
     assert_eq!(served.get("/livez").0, 200);
+}
+
+#[test]
+fn an_investigation_is_asked_with_any_focus() {
+    let served = Served::new(fill);
+    let ask = |body: Value| served.post(&format!("{PREFIX}/investigate"), &body);
+    let (status, case) = ask(json!({}));
+    assert_eq!((status, &case["baseline_chosen"]), (200, &json!(true)), "{case}");
+    let (status, case) = ask(json!({"focus": format!("trace:{}", telemetry::SLOW_TRACE)}));
+    assert_eq!((status, &case["focus"]["kind"]), (200, &json!("trace")), "{case}");
+    let (status, case) = ask(json!({"focus": format!("log:{}", telemetry::SLOW_TRACE)}));
+    assert_eq!((status, &case["focus"]["kind"]), (200, &json!("line")), "{case}");
+    let (status, case) = ask(json!({"focus": "vector(1)", "window": {"start": "-10m", "end": "now"}}));
+    assert_eq!((status, &case["focus"]["kind"]), (200, &json!("query")), "{case}");
+    for (body, parameter) in [
+        (json!({"focus": "rate("}), "focus"),
+        (json!({"focus": "alert:NeverFired"}), "window"),
+        (json!({"window": {"start": "now", "end": "-1h"}}), "window"),
+        (json!({"suspects": 0}), "suspects"),
+        (json!({"windows": 1}), "body"),
+    ] {
+        let (status, failure) = ask(body);
+        assert_eq!((status, &failure["parameter"]), (400, &json!(parameter)), "{failure}");
+    }
+    assert_eq!(ask(json!({"focus": "trace:00000000000000000000000000000bad"})).0, 404);
+    let path = format!("{PREFIX}/investigate");
+    let (status, short) = served.post_text(&path, r#"{"format": "short"}"#);
+    assert!(status == 200 && short.starts_with("focus:") && short.len() < 2_048, "{short}");
+    let (status, report) = served.post_text(&path, r#"{"format": "markdown"}"#);
+    assert!(status == 200 && report.starts_with("# Investigation"), "{report}");
 }

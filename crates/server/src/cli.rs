@@ -237,6 +237,8 @@ pub enum QueryCommand {
     Reconcile(ReconcileArgs),
     /// What some traces have in common that others lack: attributes, resources, operations, log patterns
     Compare(CompareArgs),
+    /// From an alert, an expression, a trace, a log line or a window to who is likely to be the cause
+    Investigate(InvestigateArgs),
     /// The state of the server
     Status(Common),
 }
@@ -506,6 +508,48 @@ pub struct CompareArgs {
     pub window: Window,
     #[command(flatten)]
     pub common: Common,
+}
+
+/// `investigate`.
+#[derive(Args, Debug)]
+pub struct InvestigateArgs {
+    /// alert:NAME, trace:ID, exemplar:ID, log:SERVICE@TIME, log:ID (a trace's line), a PromQL expression, or nothing for a window
+    pub focus: Option<String>,
+    #[command(flatten)]
+    pub window: Window,
+    /// When nothing was wrong, from [default: the time before the window]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, requires = "baseline_end")]
+    pub baseline_start: Option<String>,
+    /// Until
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, requires = "baseline_start")]
+    pub baseline_end: Option<String>,
+    /// Only traces that come by this service
+    #[arg(long)]
+    pub service: Option<String>,
+    /// How many suspects to name [default: 5]
+    #[arg(long, value_name = "N")]
+    pub suspects: Option<usize>,
+    /// How the case is written
+    #[arg(long, value_enum, default_value = "text", conflicts_with = "json")]
+    pub format: CaseFormat,
+    /// The same as --format short: fewer than two kilobytes
+    #[arg(long, conflicts_with_all = ["format", "json"])]
+    pub short: bool,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `--format` of `investigate`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CaseFormat {
+    /// For the terminal.
+    Text,
+    /// As the server gives it.
+    Json,
+    /// A report for an incident record.
+    Markdown,
+    /// Fewer than two kilobytes.
+    Short,
 }
 
 #[cfg(test)]

@@ -121,6 +121,34 @@ impl Client {
         Answer::of(status, json)
     }
 
+    /// Asks with a body in JSON below the native API's prefix; the answer as text, whatever its type.
+    pub fn post(&self, path: &str, body: &Json) -> Result<String> {
+        let url = format!("{}{}{path}", self.base, throughline_api::PREFIX);
+        let base = &self.base;
+        let hint = || {
+            format!(
+                "ask {base}: is throughline serve running? --server or {SERVER_VARIABLE} name another address"
+            )
+        };
+        let request = self.agent.post(&url).header("content-type", "application/json");
+        let mut response = request.send(body.to_string()).with_context(hint)?;
+        let status = response.status().as_u16();
+        let answer = response
+            .body_mut()
+            .with_config()
+            .limit(ANSWER_BYTES_MAX)
+            .read_to_string()
+            .context("read the answer")?;
+        if status == 200 {
+            return Ok(answer);
+        }
+        let json: Json = serde_json::from_str(&answer).unwrap_or_default();
+        bail!(
+            "{}",
+            json.get("message").and_then(Json::as_str).unwrap_or("the server refused without a reason")
+        )
+    }
+
     /// Asks for something that is always there.
     pub fn get_as<T: DeserializeOwned>(&self, path: &str, parameters: &[Parameter<'_>]) -> Result<T> {
         match self.get(path, parameters)? {

@@ -11,6 +11,7 @@ mod demo;
 mod doctor;
 mod fsck;
 mod grafana;
+mod investigate;
 mod process;
 mod query;
 mod render;

@@ -47,6 +47,7 @@ pub fn run(command: QueryCommand) -> Result<ExitCode> {
         QueryCommand::Walk(args) => walk(args),
         QueryCommand::Reconcile(args) => reconcile(args),
         QueryCommand::Compare(args) => compare(args),
+        QueryCommand::Investigate(args) => crate::investigate::run(args),
         QueryCommand::Status(common) => status(&common),
     }
 }

@@ -1,6 +1,7 @@
 //! Answers as the terminal shows them. Pure: values in, text out; [`style::Style`] says whether there are colours
 //! and how wide a line may be.
 
+pub mod case;
 pub mod doctor;
 pub mod log_lines;
 pub mod reconcile;

@@ -158,6 +158,10 @@ fn check_everything(server: &Server) {
         0,
         &["1. Spike", id, "db:query in task-svc", "6. Likely cause", "RetryAttempts=3", "it retried 3 times"],
     );
+    let focus = format!("trace:{id}");
+    server.check(&["investigate", &focus, "--short"], 0, &["focus: trace ", id, "window:", "not checked:"]);
+    server.check(&["investigate", "--format", "markdown"], 0, &["# Investigation", "## Not checked"]);
+    server.check(&["investigate", "rate("], 2, &["is not PromQL"]);
     for command in [
         vec!["trace", id],
         vec!["traces"],
