@@ -18,6 +18,8 @@ use crate::contrast::text_of;
 
 /// Series of utilisations that are read.
 pub const SERIES_MAX: usize = 20_000;
+/// Points of all of them that are read of one window: about 50 MB while they are compared.
+const POINTS_MAX: usize = 1_000_000;
 /// Nothing is fuller than this, so that there is always a little left to divide by.
 const FULL: f64 = 0.999;
 /// OTLP's flag of a point without a value.
@@ -116,6 +118,7 @@ type Key = (String, Option<String>, String, &'static str, Vec<u8>);
 pub(super) struct Utilisations {
     pub(super) full: Vec<Full>,
     pub(super) series: usize,
+    points: usize,
     pub(super) partial: Vec<String>,
 }
 
@@ -127,6 +130,7 @@ pub(super) fn find(snapshot: &Snapshot, now: TimeRange, before: TimeRange) -> Re
     let mut times: BTreeMap<Key, BTreeMap<i64, f64>> = BTreeMap::new();
     for range in [before, now] {
         let length = range.end.saturating_sub(range.start);
+        found.points = 0;
         read(
             snapshot,
             TimeRange { start: range.start, end: range.end.saturating_add(length.max(REACH_NS)) },
@@ -194,6 +198,13 @@ fn read(
                     found.partial.dedup();
                     continue;
                 }
+                if found.points >= POINTS_MAX {
+                    found.partial.push(format!(
+                        "more than {POINTS_MAX} points of utilisations: the others were not read"
+                    ));
+                    return Ok(());
+                }
+                found.points += at.len();
                 let of_series = times.entry(key.clone()).or_default();
                 for point in at.clone() {
                     let (Some(time), Some(value)) = (columns.times.get(point), columns.values.get(point))
