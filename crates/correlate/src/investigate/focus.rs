@@ -154,9 +154,9 @@ pub fn shift(
         if best.as_ref().is_none_or(|(known, _)| factor > *known) {
             shift.labels = series.labels.to_string();
             let named =
-                |name: &&str| series.labels.iter().find(|(label, value)| label == name && !value.is_empty());
+                |name: &str| series.labels.iter().find(|(label, value)| *label == name && !value.is_empty());
             shift.service =
-                SERVICE_LABELS.iter().find_map(|name| named(&name)).map(|(_, value)| service_in(value));
+                SERVICE_LABELS.iter().find_map(|name| named(name)).map(|(_, value)| service_in(value));
             best = Some((factor, shift));
         }
     }
