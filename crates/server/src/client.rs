@@ -122,7 +122,7 @@ impl Client {
     }
 
     /// Asks with a body in JSON below the native API's prefix; the answer as text, whatever its type.
-    pub fn post(&self, path: &str, body: &Json) -> Result<String> {
+    pub fn post_json(&self, path: &str, body: &Json) -> Result<String> {
         let url = format!("{}{}{path}", self.base, throughline_api::PREFIX);
         let base = &self.base;
         let hint = || {

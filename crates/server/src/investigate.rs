@@ -22,7 +22,7 @@ pub fn run(args: InvestigateArgs) -> Result<ExitCode> {
         (false, false) => args.format,
     };
     let client = Client::new(args.common.server.as_deref());
-    let answer = client.post("/investigate", &question(args, format)?)?;
+    let answer = client.post_json("/investigate", &question(args, format)?)?;
     let (text, found) = match format {
         CaseFormat::Markdown | CaseFormat::Short => (answer, true),
         CaseFormat::Json => {
