@@ -16,7 +16,7 @@ use super::statistics::{Share, UNKNOWN_RATE, confidence, evidence_of_change};
 use super::vocabulary::{Feature, Vocabulary};
 
 /// What was so in this share of calls counts as always so.
-const ALWAYS: f64 = 0.9;
+const ALWAYS: f64 = 0.95;
 /// A warning counts half of an error.
 const WARNING: f64 = 0.5;
 /// Errors that are at least half as frequent as before are habits.

@@ -242,8 +242,17 @@ fn compare(points: BTreeMap<Key, Points>, found: &mut Utilisations) {
     // How much utilisations move by themselves, by what is used.
     let mut moves: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
     let mut both: Vec<(Key, f64, f64)> = Vec::new();
+    // An instance that the baseline does not have is compared with those that did its work then.
+    let mut of_service: BTreeMap<(String, String), Vec<f64>> = BTreeMap::new();
+    for ((service, _, metric, ..), points) in &points {
+        of_service.entry((service.clone(), metric.clone())).or_default().extend(&points.before);
+    }
     for ((service, instance, metric, resource, attributes), points) in points {
-        let (now, before) = (Sorted::new(points.now), Sorted::new(points.before));
+        let (now, mut before) = (Sorted::new(points.now), Sorted::new(points.before));
+        if before.len() == 0 {
+            let others = of_service.get(&(service.clone(), metric.clone()));
+            before = Sorted::new(others.cloned().unwrap_or_default());
+        }
         let Some(usual) = before.median() else { continue };
         moves.entry(resource).or_default().extend(before.values().iter().map(|value| value - usual));
         // The upper quartile: high for a good part of the window, and not for a moment of a long one.
@@ -349,5 +358,21 @@ mod tests {
         let score = |name: &str| found.full.iter().find(|full| full.service == name).map_or(0.0, Full::score);
         assert!(score("a") > 0.85, "{}", score("a"));
         assert!(score("b") < 0.05 && score("c") < 0.25 && score("d") == 0.0);
+    }
+
+    #[test]
+    fn a_new_instance_is_compared_with_those_before_it() {
+        let key = |instance: &str| {
+            let metric = "cpu.utilization".to_owned();
+            ("a".to_owned(), Some(instance.to_owned()), metric, "cpu", Vec::new())
+        };
+        let quiet: Vec<f64> = (0..60).map(|n| 0.1 + f64::from(n % 7) * 0.01).collect();
+        let old = Points { now: Vec::new(), before: quiet };
+        let new = Points { now: vec![0.97], before: Vec::new() };
+        let mut found = Utilisations::default();
+        compare([(key("a-1"), old), (key("a-2"), new)].into_iter().collect(), &mut found);
+        let full = found.full.first().expect("it is full");
+        assert_eq!((full.instance.as_deref(), full.before), (Some("a-2"), 0.13));
+        assert!(full.score() > 0.85, "{}", full.score());
     }
 }
