@@ -105,9 +105,6 @@ pub struct Decisions {
     /// Traces that stay until they are unpinned.
     #[serde(default)]
     pub pins: Vec<Pin>,
-    /// Every row that was younger than this was still there when retention removed the last block.
-    #[serde(default)]
-    pub expired_before: Option<i64>,
 }
 
 impl Decisions {
@@ -171,8 +168,9 @@ impl<'a> Decider<'a> {
         if needs.routes {
             let from = min_time.saturating_sub(ROUTES_BEFORE_NS);
             let is_near = |block: &&Arc<Block>| block.max_time() >= from && block.min_time() <= max_time;
-            for block in snapshot.blocks.iter().filter(is_near) {
-                routes.merge(block.routes()?.as_ref());
+            // A block that cannot be read is not among the inputs, or the merge fails on it: the others are a baseline.
+            for of_block in snapshot.blocks.iter().filter(is_near).filter_map(|block| block.routes().ok()) {
+                routes.merge(&of_block);
             }
         }
         let firing = if needs.alerts { alerts::firing(snapshot, min_time, max_time)? } else { Vec::new() };

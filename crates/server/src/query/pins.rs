@@ -18,7 +18,7 @@ pub fn pin(args: PinArgs) -> Result<ExitCode> {
     let answer = Client::new(args.common.server.as_deref()).post("/pins", &parameters)?;
     show_answer(&args.common, answer, |json, _| {
         let id = json.pointer("/pin/trace_id").and_then(Json::as_str).unwrap_or_default();
-        out(&format!("trace {id} stays until it is unpinned\n"));
+        out(&format!("trace {id} stays until it is unpinned or passes its retention\n"));
         Ok(true)
     })
 }
