@@ -14,6 +14,7 @@ mod queries;
 pub mod samples;
 pub mod server;
 mod table;
+mod traces;
 
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,8 @@ pub enum Bench {
     Lookup(lookup::LookupArguments),
     /// Questions about log records: needles, counts, patterns, labels, through Loki's API
     Logs(logs::LogsArguments),
+    /// Questions about traces: by id, in TraceQL, tag values
+    Traces(traces::TracesArguments),
     /// Samples in by remote write: CPU, memory, bytes on disk, at several numbers of series; then forty queries
     Metrics(metrics::MetricsArguments),
     /// Real incidents through the receiver, and whether the investigation names the service that caused them
@@ -85,6 +88,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Ingest(arguments) => (ingest::run(arguments)?, arguments.common()),
         Bench::Lookup(arguments) => (lookup::run(arguments)?, arguments.common()),
         Bench::Logs(arguments) => (logs::run(arguments)?, arguments.common()),
+        Bench::Traces(arguments) => (traces::run(arguments)?, arguments.common()),
         Bench::Metrics(arguments) => (metrics::run(arguments)?, arguments.common()),
         Bench::Incidents(arguments) => return incidents::run(arguments),
     };

@@ -28,6 +28,7 @@ pub mod params;
 mod patterns;
 mod pins;
 pub mod prometheus;
+mod search;
 pub mod states;
 pub mod tempo;
 mod traces;
@@ -61,6 +62,11 @@ pub const ROUTES: &[(&str, &str, &str)] = &[
         "/api/throughline/v1/traces",
         "service operation min_duration max_duration status start end limit",
         "traces with a span that meets every condition, newest first",
+    ),
+    (
+        "/api/throughline/v1/search",
+        "query limit spans step exemplars start end",
+        "TraceQL: traces with the spans that a query finds, newest first, or the series that it makes",
     ),
     (
         "/api/throughline/v1/logs",
@@ -175,6 +181,7 @@ pub fn native(context: Context) -> Router {
         .route("/traces/{id}", get(native::trace))
         .route("/traces/{id}/logs", get(native::trace_logs))
         .route("/traces", get(native::traces))
+        .route("/search", get(search::search))
         .route("/logs", get(native::logs))
         .route("/exemplars", get(native::exemplars))
         .route("/series", get(native::series))

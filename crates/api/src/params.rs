@@ -69,6 +69,11 @@ impl Params {
         Ok(limit)
     }
 
+    /// A whole number that is not below zero.
+    pub fn count(&self, name: &str) -> Result<Option<usize>, Failure> {
+        self.parse(name, "a whole number")
+    }
+
     /// `start` and `end`; where they are absent, the last `default_ns` until now.
     pub fn range(&self, default_ns: i64) -> Result<TimeRange, Failure> {
         let end = match self.text("end") {

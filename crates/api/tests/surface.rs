@@ -72,6 +72,9 @@ fn question(route: &str) -> String {
         "/traces/{id}" => format!("{PREFIX}/traces/{id}"),
         "/traces/{id}/logs" => format!("{PREFIX}/traces/{id}/logs"),
         "/series" => format!("{PREFIX}/series?quantile=0.99&{window}"),
+        "/search" => format!(
+            "{PREFIX}/search?query=%7B%20status%20%3D%20error%20%7D%20%7C%20count()%20%3E%200&{window}"
+        ),
         "/traces" | "/logs" | "/exemplars" | "/walk" => format!("{route}?{window}"),
         "/compare" => format!("{route}?service=task-svc&{window}"),
         _ => route.to_owned(),

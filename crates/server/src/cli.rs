@@ -211,6 +211,8 @@ pub enum QueryCommand {
     Trace(TraceArgs),
     /// Find traces by service, operation, duration and status
     Traces(TracesArgs),
+    /// Ask in TraceQL: the traces that a query finds, or the series that it makes
+    Search(SearchArgs),
     /// Find log records, or show those of a trace or span
     Logs(LogsArgs),
     /// Patterns of log lines, the most frequent first; with --new-since those that were never seen before
@@ -299,6 +301,26 @@ pub struct TracesArgs {
     /// At most so many traces
     #[arg(long)]
     pub limit: Option<usize>,
+    #[command(flatten)]
+    pub window: Window,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `search`.
+#[derive(Args, Debug)]
+pub struct SearchArgs {
+    /// TraceQL, such as '{ status = error && resource.service.name = \"cart\" }' or '{} | rate() by (name)'
+    pub query: String,
+    /// At most so many traces
+    #[arg(long)]
+    pub limit: Option<usize>,
+    /// At most so many spans of each set; 0 shows all [default: 3]
+    #[arg(long)]
+    pub spans: Option<usize>,
+    /// From one point of a series to the next (15s) [default: a 240th of the window]
+    #[arg(long, value_name = "DURATION")]
+    pub step: Option<String>,
     #[command(flatten)]
     pub window: Window,
     #[command(flatten)]

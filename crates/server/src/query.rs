@@ -2,6 +2,7 @@
 
 mod links;
 mod pins;
+mod search;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,7 @@ pub fn run(command: QueryCommand) -> Result<ExitCode> {
     match command {
         QueryCommand::Trace(args) => trace(&args),
         QueryCommand::Traces(args) => traces(args),
+        QueryCommand::Search(args) => search::run(args),
         QueryCommand::Logs(args) => logs(args),
         QueryCommand::Patterns(args) => patterns(args),
         QueryCommand::Exemplars(args) => exemplars(args),

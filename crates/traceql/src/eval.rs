@@ -12,6 +12,7 @@ mod metrics;
 mod pipeline;
 mod plan;
 mod search;
+mod torn;
 mod tree;
 
 use throughline_exec::{Budget, ExecError};
@@ -49,7 +50,16 @@ pub struct SearchParams {
     pub spans_per_set: usize,
 }
 
+/// How far from the window a part of a trace may lie whose other parts are looked for: spans of a trace come within seconds.
+const PART_REACH_NS: i64 = 10_000_000_000;
+
 impl SearchParams {
+    /// Whether other parts of a trace may lie in the window, of which this one has no more than a part.
+    pub(crate) fn is_near(&self, head: &TraceHead) -> bool {
+        head.start_ns < self.end_ns.saturating_add(PART_REACH_NS)
+            && self.start_ns.saturating_sub(PART_REACH_NS) <= head.end_ns
+    }
+
     /// Whether a trace overlaps with the window.
     pub(crate) fn overlaps(&self, head: &TraceHead) -> bool {
         head.start_ns < self.end_ns && self.start_ns <= head.end_ns

@@ -9,6 +9,7 @@ use super::fields::Rows;
 use super::filter::Mask;
 use super::pipeline::{Spanset, TraceRows};
 use super::plan::Plan;
+use super::torn::{self, Torn};
 use super::{EvalError, SearchParams};
 use crate::answer::{FoundSpan, FoundSpanset, FoundTrace, SearchAnswer, ServiceStats};
 use crate::ast::{Intrinsic, Pipeline, SpanStatus};
@@ -52,7 +53,7 @@ pub(super) fn search(
         budget,
         starts: HashMap::new(),
         too_old: None,
-        asked: HashSet::new(),
+        torn: Torn::default(),
         failed: None,
     };
     let read = source.scan(&request, budget, &mut finder);
@@ -60,6 +61,7 @@ pub(super) fn search(
         return Err(error);
     }
     read?;
+    finder.finish()?;
     let mut traces = Vec::new();
     for (_, id) in finder.newest() {
         budget.check()?;
@@ -88,8 +90,7 @@ struct Finder<'q> {
     starts: HashMap<TraceId, i64>,
     /// Once there are enough: traces that started then or before are too old.
     too_old: Option<i64>,
-    /// Traces that were asked for by their ids.
-    asked: HashSet<TraceId>,
+    torn: Torn,
     failed: Option<EvalError>,
 }
 
@@ -110,47 +111,45 @@ impl Finder<'_> {
     fn look(&mut self, batch: &dyn SpanBatch) -> Result<(), EvalError> {
         let rows = Rows::new(batch, &self.plan.fields);
         let masks = masks(self.plan, &rows)?;
-        let is_wanted = |run: &TraceRun| {
-            let span = run.start as usize..run.end as usize;
-            self.of_trace
-                || masks
-                    .iter()
-                    .any(|mask| mask.get(span.clone()).is_some_and(|of_run| of_run.contains(&true)))
-        };
         if !self.of_trace && !masks.iter().any(|mask| mask.contains(&true)) {
             return Ok(());
         }
-        let runs: Vec<TraceRun> = rows.runs()?.iter().filter(|run| is_wanted(run)).copied().collect();
-        let mut heads: Vec<(TraceHead, TraceRun)> = batch.heads(&runs)?.into_iter().zip(runs).collect();
-        heads.sort_by_key(|(head, _)| std::cmp::Reverse(head.start_ns));
-        for (head, run) in &heads {
-            if self.asked.contains(&head.id) {
-                continue;
-            }
+        let all = rows.runs()?.iter().map(|run| (*run, torn::fulfilled(&masks, run)));
+        let runs: Vec<(TraceRun, u64)> = all.filter(|(_, bits)| self.of_trace || *bits != 0).collect();
+        let heads = batch.heads(&runs.iter().map(|(run, _)| *run).collect::<Vec<TraceRun>>())?;
+        let mut runs: Vec<(TraceHead, (TraceRun, u64))> = heads.into_iter().zip(runs).collect();
+        runs.sort_by_key(|(head, _)| std::cmp::Reverse(head.start_ns));
+        for (head, (run, bits)) in &runs {
             if self.too_old.is_some_and(|time| head.start_ns <= time) {
                 break;
             }
             let overlaps = self.params.overlaps(head);
-            if !overlaps && batch.is_whole(run, head.id)? {
-                continue;
-            }
-            let found = if self.any_span && overlaps {
-                Some(head.start_ns)
-            } else if batch.is_whole(run, head.id)? {
-                let of_run = |leaf: usize| {
-                    let mask =
-                        masks.get(leaf).and_then(|mask| mask.get(run.start as usize..run.end as usize));
-                    mask.is_some_and(|mask| mask.contains(&true))
-                };
-                let trace = TraceRows { rows: &rows, masks: &masks, run: *run };
-                let is_found = self.plan.may_match(&of_run) && !trace.evaluate(self.plan)?.is_empty();
-                is_found.then_some(head.start_ns)
+            let is_found = if self.any_span && overlaps {
+                true
+            } else if self.any_span && !self.params.is_near(head) {
+                false
+            } else if !batch.is_whole(run, head.id)? {
+                self.torn.add(head, *bits, self.budget)?;
+                false
             } else {
-                self.asked.insert(head.id);
-                self.ask(head.id)?
+                let trace = TraceRows { rows: &rows, masks: &masks, run: *run };
+                overlaps && torn::may_match(self.plan, *bits) && !trace.evaluate(self.plan)?.is_empty()
             };
-            if let Some(start_ns) = found {
-                self.add(head.id, start_ns);
+            if is_found {
+                self.add(head.id, head.start_ns);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the traces that lie in several places, as long as they may be among the newest.
+    fn finish(&mut self) -> Result<(), EvalError> {
+        for (id, start_ns) in std::mem::take(&mut self.torn).candidates(self.plan, self.of_trace) {
+            if self.too_old.is_some_and(|time| start_ns <= time) {
+                break;
+            }
+            if let Some(start_ns) = self.ask(id)? {
+                self.add(id, start_ns);
             }
         }
         Ok(())

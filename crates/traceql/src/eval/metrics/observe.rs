@@ -1,7 +1,5 @@
 //! The spans of a pipeline, batch by batch, and the series that functions make of them.
 
-use std::collections::HashSet;
-
 use throughline_exec::ExecError;
 use throughline_model::TraceId;
 
@@ -17,6 +15,7 @@ use crate::eval::fields::{FieldRef, Rows};
 use crate::eval::pipeline::TraceRows;
 use crate::eval::plan::Plan;
 use crate::eval::search::masks;
+use crate::eval::torn::{self, Torn};
 use crate::source::{Demand, FieldTest, SpanBatch, SpanField, SpanRequest, SpanSink, TraceRun, WindowOf};
 use crate::value::Value;
 
@@ -59,14 +58,18 @@ pub(super) fn spans(
         any_span,
         of_trace: plan.fields.any(|field| field.is_of_tree() || field.is_of_trace()),
         observer,
-        asked: HashSet::new(),
+        torn: Torn::default(),
         failed: None,
     };
     let read = context.source.scan(&request, context.budget, &mut walker);
     if let Some(error) = walker.failed.take() {
         return Err(error);
     }
-    Ok(read?)
+    read?;
+    for (id, _) in std::mem::take(&mut walker.torn).candidates(plan, walker.of_trace) {
+        walker.ask(id)?;
+    }
+    Ok(())
 }
 
 struct Walker<'w> {
@@ -75,8 +78,7 @@ struct Walker<'w> {
     any_span: bool,
     of_trace: bool,
     observer: &'w mut dyn Observer,
-    /// Traces that were asked for by their ids.
-    asked: HashSet<TraceId>,
+    torn: Torn,
     failed: Option<EvalError>,
 }
 
@@ -102,35 +104,19 @@ impl Walker<'_> {
             let chosen: Vec<u32> = (0..rows.len() as u32).filter(is_chosen).collect();
             return self.take(&rows, chosen);
         }
-        let is_wanted = |run: &TraceRun| {
-            let span = run.start as usize..run.end as usize;
-            self.of_trace
-                || masks
-                    .iter()
-                    .any(|mask| mask.get(span.clone()).is_some_and(|of_run| of_run.contains(&true)))
-        };
-        let runs: Vec<TraceRun> = rows.runs()?.iter().filter(|run| is_wanted(run)).copied().collect();
+        let all = rows.runs()?.iter().map(|run| (*run, torn::fulfilled(&masks, run)));
+        let runs: Vec<(TraceRun, u64)> = all.filter(|(_, bits)| self.of_trace || *bits != 0).collect();
         if runs.is_empty() {
             return Ok(());
         }
+        let heads = batch.heads(&runs.iter().map(|(run, _)| *run).collect::<Vec<TraceRun>>())?;
         let mut chosen = Vec::new();
-        for (head, run) in batch.heads(&runs)?.into_iter().zip(&runs) {
-            if self.asked.contains(&head.id) {
-                continue;
-            }
-            if batch.is_whole(run, head.id)? {
-                let of_run = |leaf: usize| {
-                    let mask =
-                        masks.get(leaf).and_then(|mask| mask.get(run.start as usize..run.end as usize));
-                    mask.is_some_and(|mask| mask.contains(&true))
-                };
-                if self.plan.may_match(&of_run) {
-                    let trace = TraceRows { rows: &rows, masks: &masks, run: *run };
-                    chosen.extend(trace.evaluate(self.plan)?.into_iter().flat_map(|set| set.rows));
-                }
-            } else {
-                self.asked.insert(head.id);
-                self.ask(head.id)?;
+        for (head, (run, bits)) in heads.into_iter().zip(&runs) {
+            if !batch.is_whole(run, head.id)? {
+                self.torn.add(&head, *bits, self.context.budget)?;
+            } else if torn::may_match(self.plan, *bits) {
+                let trace = TraceRows { rows: &rows, masks: &masks, run: *run };
+                chosen.extend(trace.evaluate(self.plan)?.into_iter().flat_map(|set| set.rows));
             }
         }
         self.take(&rows, chosen)
