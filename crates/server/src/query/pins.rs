@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use throughline_correlate::units::{duration, rfc3339};
 use throughline_model::record::TraceSummary;
 
-use super::{ask, list as items, out, show_answer, show_table, text};
+use super::{ask, list as items, out, show_answer, text};
 use crate::cli::{Common, PinArgs, UnpinArgs};
 use crate::client::Client;
 use crate::render::table::Table;
@@ -58,6 +58,7 @@ pub fn list(common: &Common) -> Result<ExitCode> {
                 text(pin, "note").to_owned(),
             ]);
         }
-        show_table(&table, pins.len(), "no trace is pinned", json, style)
+        out(&if pins.is_empty() { "no trace is pinned\n".to_owned() } else { table.render(style) });
+        Ok(!pins.is_empty())
     })
 }
