@@ -31,6 +31,8 @@ pub enum Command {
     /// Files from which Grafana provisions itself: data sources wired to each other, and a dashboard
     #[command(subcommand)]
     Grafana(GrafanaCommand),
+    /// Speak the Model Context Protocol over standard input and output: the server's answers as tools
+    Mcp(McpArgs),
     /// Check the files of a data folder that no server uses
     Fsck(FsckArgs),
     /// Start a server and a small workload that gets into trouble, and explain the trouble
@@ -189,6 +191,14 @@ pub struct ProvisionArgs {
     /// Where Grafana sees that folder, if it runs elsewhere (/etc/grafana/provisioning)
     #[arg(long, value_name = "FOLDER")]
     pub seen_at: Option<PathBuf>,
+}
+
+/// `mcp`.
+#[derive(Args, Debug)]
+pub struct McpArgs {
+    /// The server [default: $THROUGHLINE_SERVER, else http://127.0.0.1:4319]
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
 }
 
 /// `fsck`.

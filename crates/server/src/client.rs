@@ -82,6 +82,13 @@ impl Client {
         self.answer(&url, self.agent.post(&url).send_empty())
     }
 
+    /// Posts JSON to any path.
+    pub fn post_at(&self, path: &str, body: &Json) -> Result<Answer> {
+        let url = format!("{}{path}", self.base);
+        let request = self.agent.post(&url).header("content-type", "application/json");
+        self.answer(&url, request.send(body.to_string()))
+    }
+
     /// Takes something away at a path below the native API's prefix.
     pub fn delete(&self, path: &str, parameters: &[Parameter<'_>]) -> Result<Answer> {
         let url = self.url(&format!("{}{path}", throughline_api::PREFIX), parameters);

@@ -12,6 +12,7 @@ mod doctor;
 mod fsck;
 mod grafana;
 mod investigate;
+mod mcp;
 mod process;
 mod query;
 mod render;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Query(command) => query::run(command),
         Command::Doctor(args) => doctor::run(args),
         Command::Grafana(command) => grafana::run(&command),
+        Command::Mcp(args) => mcp::run(&args),
         Command::Fsck(args) => fsck::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::DemoService(args) => demo::run_service(args),

@@ -38,6 +38,7 @@ use tokio::task::JoinHandle;
 
 use crate::cli::{DurabilityArg, ServeArgs};
 use crate::config::{self, Config, Durability, Problem};
+use crate::mcp;
 use crate::process;
 use rules::RuleEngine;
 
@@ -204,7 +205,8 @@ async fn serve(config: &Config, opened: &Opened<'_>, api: Api, until_stdin_close
     let states =
         scraping::States { scraper: scraper.observer(), rules: rules.as_ref().map(RuleEngine::states) };
     context.prometheus.states = Arc::new(states);
-    let mut router = writer::mount(throughline_api::native(context), &receiver.push_writer());
+    let router = mcp::mount(throughline_api::native(context), addresses.api);
+    let mut router = writer::mount(router, &receiver.push_writer());
     if let Some(rules) = &rules {
         router = reload::install(router, rules.reloader())?;
     }

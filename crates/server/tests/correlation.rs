@@ -10,5 +10,7 @@ mod process;
 
 #[path = "correlation/doctor.rs"]
 mod doctor;
+#[path = "correlation/mcp.rs"]
+mod mcp;
 #[path = "correlation/python.rs"]
 mod python;
