@@ -10,6 +10,8 @@ mod process;
 
 #[path = "correlation/doctor.rs"]
 mod doctor;
+#[path = "correlation/grafana.rs"]
+mod grafana;
 #[path = "correlation/mcp.rs"]
 mod mcp;
 #[path = "correlation/python.rs"]
