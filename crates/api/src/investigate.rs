@@ -251,8 +251,9 @@ mod tests {
         assert_eq!(of("up"), FocusText::Query("up"));
         let id = "5b8efff798038103d269b633813fc60c";
         assert!(matches!(of(id), FocusText::Trace(_)));
-        assert!(matches!(of(&format!("exemplar:{id}")), FocusText::Trace(_)));
-        assert!(matches!(of(&format!("log:{id}")), FocusText::LineOfTrace(_)));
+        let (exemplar, log) = (format!("exemplar:{id}"), format!("log:{id}"));
+        assert!(matches!(of(&exemplar), FocusText::Trace(_)));
+        assert!(matches!(of(&log), FocusText::LineOfTrace(_)));
         assert_eq!(of("log:cart@-5m"), FocusText::Line("cart", "-5m"));
         assert!(focus_of("trace:what").is_err());
     }

@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(
             text,
             "trace 0000000000000000000000000000c0de was dropped by the sampling policy rest at \
-             2026-11-20T13:45:05Z; it had 7 spans with 0 errors and lasted 1.50 ms from 2026-11-20T13:38:25Z, its root \
+             2026-11-20T13:45:05Z; it had 7 spans with 0 errors and lasted 1.5 ms from 2026-11-20T13:38:25Z, its root \
              was web GET /; 2 log records of it are here"
         );
     }

@@ -66,6 +66,7 @@ fn ottl(text: &str, context: Context) -> Vec<Condition> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table, one entry or more a policy")]
 fn every_policy_looks_at_what_its_name_says() {
     let spans = [
         span(json!({"n": 5, "s": "abc", "b": true, "empty": ""}), json!({"env": "prod", "none": ""})),

@@ -63,7 +63,8 @@ pub fn read(own: &mut Section<'_>) -> Option<Sampling> {
     let found = match node.value.scalar() {
         Some(text) => match text.as_str() {
             "production" => Some((production(PRODUCTION_PERCENT), Sampling::DELAY)),
-            "off" => None,
+            // YAML reads `off` as a truth value.
+            "off" | "false" => None,
             other => {
                 let message = format!("{other:?} is not production or off; or write a map with policies");
                 own.refuse("sampling", Some(line), message);

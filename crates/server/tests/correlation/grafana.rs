@@ -130,11 +130,17 @@ fn provisioned(name: &str) -> (Server, Grafana) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let grafana = Grafana::read(&folder);
     let metrics = grafana.url("throughline-metrics");
-    wait_for("requests between the services, counted", || {
-        let query = [("query", "traces_service_graph_request_total{client=\"front\",server=\"back\"} >= 10")];
-        let answer = post(&format!("{metrics}/api/v1/query"), &query);
-        answer["data"]["result"].as_array().is_some_and(|result| !result.is_empty())
-    });
+    let counted = |query: &str| {
+        wait_for(query, || {
+            let answer = post(&format!("{metrics}/api/v1/query"), &[("query", query)]);
+            answer["data"]["result"].as_array().is_some_and(|result| !result.is_empty())
+        });
+    };
+    counted("traces_service_graph_request_total{client=\"front\",server=\"back\"} >= 10");
+    // A rate takes two points.
+    send(&server);
+    counted("rate(traces_spanmetrics_calls_total{service=\"back\"}[1m]) > 0");
+    counted("rate(traces_service_graph_request_total{client=\"front\"}[1m]) > 0");
     (server, grafana)
 }
 
