@@ -460,7 +460,7 @@ throughline:
         let map = map.expect("sampling");
         assert!(map.contains("sampling_percentage: 1.5") && map.contains("delay_ns: 10000000000"), "{map}");
         assert_eq!(of("throughline: {sampling: off}"), None);
-        assert_eq!(of(""), None);
+        assert_eq!(of("throughline: {durability: fsync}"), None);
     }
 
     #[test]

@@ -132,7 +132,9 @@ fn provisioned(name: &str) -> (Server, Grafana) {
     let metrics = grafana.url("throughline-metrics");
     let counted = |query: &str| {
         wait_for(query, || {
-            let answer = post(&format!("{metrics}/api/v1/query"), &[("query", query)]);
+            // The panels ask for whole seconds.
+            let time = (now_ns() / 1_000_000_000).to_string();
+            let answer = post(&format!("{metrics}/api/v1/query"), &[("query", query), ("time", &time)]);
             answer["data"]["result"].as_array().is_some_and(|result| !result.is_empty())
         });
     };
