@@ -4,9 +4,9 @@
 //! request a line) each is sent together with its baseline; then `POST /investigate` is asked with the window and the
 //! baseline, and the answer compared with what is known. Nothing of what is known is told to the server.
 //!
-//! With `--cross-validate` the same is asked of data that was not looked at when the methods were made: of each half of the traces,
-//! against the baseline of another day, and without metrics. No constant of the investigation was fitted to these incidents, so
-//! that there is none to leave out; what could be too well adapted is the choice of methods, and it would show here.
+//! With `--cross-validate` the same is asked of other data of the same incidents: of each half of the traces, against the baseline of
+//! another day, and without metrics. That is no clean hold-out: the incidents that are handed out were looked at while the methods
+//! were made, and two constants (what counts as always, what is left of a full resource) were picked with them in view.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
