@@ -104,7 +104,7 @@ pub struct Row {
 /// Part of a difference.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Part {
-    /// The cause, a fixed word: `sampled_out_by_head`, `dropped`, `no_metric`, `outside_any_span`, ….
+    /// The cause, a fixed word: `sampled`, `sampled_out_by_head`, `dropped`, `no_metric`, `outside_any_span`, ….
     pub cause: String,
     /// How much of the difference.
     pub amount: f64,

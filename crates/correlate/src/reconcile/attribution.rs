@@ -99,8 +99,11 @@ fn requests_by_metric(total: &Row, rows: &[Row], metric: Counts) -> Difference {
 fn adjusted(total: &Row) -> Difference {
     let (adjusted, stored) = (total.adjusted.requests, total.spans.requests);
     let mut split = Splitter::new("requests", ("adjusted spans", adjusted), ("spans", stored));
-    split.part("sampled_out_by_head", adjusted - stored, |_| {
-        format!("the sampler says (tracestate ot=th) that {stored} spans stand for {adjusted:.0}")
+    split.part("sampled", adjusted - stored, |_| {
+        format!(
+            "{stored} spans stand for {adjusted:.0} by their adjusted counts: the sender's sampler (tracestate ot=th) or a policy of \
+             this store let the others go"
+        )
     });
     split.finish()
 }
@@ -220,7 +223,7 @@ mod tests {
         let total = row((100.0, 0.0), 100.0, (10.0, 0.0), (100.0, 0.0));
         let differences = differences(&total, std::slice::from_ref(&total), &causes(&[]));
         let [adjusted] = differences.as_slice() else { panic!("{differences:#?}") };
-        assert_eq!(parts(adjusted), [("sampled_out_by_head", 90.0)]);
+        assert_eq!(parts(adjusted), [("sampled", 90.0)]);
     }
 
     #[test]
