@@ -67,7 +67,9 @@ impl Parser {
         read: impl FnOnce(&mut Parser) -> Result<T, ConditionError>,
     ) -> Result<T, ConditionError> {
         if self.depth >= DEPTH_MAX {
-            return Err(self.error(format!("nested more than {DEPTH_MAX} deep")));
+            // At the token that goes deeper, which is taken.
+            let at = self.tokens.get(self.next.saturating_sub(1)).map_or(self.end, |token| token.at);
+            return Err(ConditionError { at, message: format!("nested more than {DEPTH_MAX} deep") });
         }
         self.depth += 1;
         let found = read(self);

@@ -108,7 +108,7 @@ fn what_cannot_be_read_is_refused_where_it_stands() {
         (r#"IsMatch(name, "(")"#, 15, "is no pattern"),
         (r#"name == "x"#, 9, "has no end"),
         ("(name == nil) == true", 15, "a condition stands where a value"),
-        (&deep, 34, "nested more than"),
+        (&deep, 33, "nested more than"),
     ];
     for (text, at, message) in cases {
         let error = Condition::parse(text, Context::Span).expect_err(text);
