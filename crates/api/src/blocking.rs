@@ -51,7 +51,7 @@ impl Blocking {
 
     /// Runs a look-up on this thread when a place is free. It takes about as long as it would wait for another thread on
     /// busy cores, twice; whatever else this thread has to do is handed to others meanwhile. There is no time limit: for
-    /// questions whose answer is bounded by one trace.
+    /// questions whose answer is bounded by one trace, or that end by themselves.
     pub async fn run_here<T: Send + 'static>(
         &self,
         query: impl FnOnce() -> Result<T, Failure> + Send + 'static,

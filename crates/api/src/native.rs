@@ -18,6 +18,7 @@ use throughline_store::{
 
 use crate::Api;
 use crate::asked;
+use crate::blocking::QUERY_TIMEOUT;
 use crate::failure::Failure;
 use crate::params::{self, Params};
 
@@ -56,12 +57,22 @@ impl Api {
         json(self.blocking.run(self.written(question)).await)
     }
 
-    /// As [`Api::ask`], for a question about one trace: it is answered sooner than another thread would begin.
+    /// As [`Api::ask`], for a question about one trace, or one that was counted before: it is answered sooner than another
+    /// thread would begin.
     pub(crate) async fn look_up<T: Serialize>(
         &self,
         question: impl FnOnce(&Snapshot) -> Result<T, Failure> + Send + 'static,
     ) -> Answer {
         json(self.blocking.run_here(self.written(question)).await)
+    }
+
+    /// As [`Api::look_up`], for a search that is mostly short, and ends by itself with what it found where it is not.
+    pub(crate) async fn search<T: Serialize>(
+        &self,
+        question: impl FnOnce(&Snapshot) -> Result<T, Failure> + Send + 'static,
+    ) -> Answer {
+        let clock = self.context.clock.clone();
+        self.look_up(move |snapshot| question(&snapshot.clone().ending_after(QUERY_TIMEOUT, clock))).await
     }
 
     fn written<T: Serialize>(
@@ -158,7 +169,7 @@ pub(crate) async fn traces(State(api): State<Api>, pairs: Pairs) -> Answer {
         error: params.status()?,
         limit: params.limit(TRACES.0, TRACES.1)?,
     };
-    api.ask(move |snapshot| {
+    api.search(move |snapshot| {
         let Found { items: traces, partial } = snapshot.search_traces(&query)?;
         Ok(TracesAnswer { range: query.range, limit: query.limit, traces, partial })
     })
@@ -223,7 +234,7 @@ pub(crate) async fn logs(State(api): State<Api>, pairs: Pairs) -> Answer {
         contains: params.owned("contains"),
         limit,
     };
-    api.ask(move |snapshot| {
+    api.search(move |snapshot| {
         let Found { items: logs, partial } = snapshot.search_logs(&query)?;
         Ok(LogsAnswer { range: query.range, limit: query.limit, logs, partial })
     })
@@ -336,7 +347,7 @@ struct ServicesAnswer {
 
 pub(crate) async fn services(State(api): State<Api>, pairs: Pairs) -> Answer {
     let range = api.params(pairs, &["start", "end"])?.range_or_all()?;
-    api.ask(move |snapshot| {
+    api.look_up(move |snapshot| {
         let Found { items: mut services, partial } = snapshot.services(range)?;
         // Series between two services, or of no service, name none.
         services.retain(|service| !service.service.is_empty());

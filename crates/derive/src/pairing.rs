@@ -1,12 +1,14 @@
 //! Sides of requests that wait for the other side: bounded, the oldest first.
 //!
-//! Slots are linked in the order of arrival, so that a side that is found leaves without a search, and the room that is
-//! taken is that of the sides that wait.
+//! Slots lie in the order of arrival: a side that comes is written behind the last one, one that is found leaves an empty place,
+//! and where half of the places are empty the others move together. Beside them is a table of four bytes for each, so that
+//! looking for a side that is not there, as for every second one, touches little memory.
 
-use std::collections::hash_map::Entry;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use ahash::AHashMap;
+use ahash::RandomState;
+use hashbrown::HashTable;
 
 /// What both sides of a request know: the trace, and the id of the client's span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,33 +67,34 @@ pub enum Other {
     Nowhere,
 }
 
-const NONE: u32 = u32::MAX;
+/// Places that stay empty behind the oldest side, at least: fewer are not worth moving the others for.
+const EMPTY_MIN: usize = 4_096;
 
 #[derive(Debug)]
 struct Slot {
     key: EdgeKey,
+    /// None once it has met the other.
     half: Option<Half>,
-    older: u32,
-    younger: u32,
 }
 
 /// The sides that wait.
 #[derive(Debug)]
 pub struct Pairing {
-    index: AHashMap<EdgeKey, u32>,
-    slots: Vec<Slot>,
-    free: Vec<u32>,
-    oldest: u32,
-    youngest: u32,
+    /// Where each lies, by the hash of its key: the number of its slot, which counts on and on.
+    index: HashTable<u32>,
+    hashes: RandomState,
+    slots: VecDeque<Slot>,
+    /// The number of the first slot.
+    first: u32,
     limit: usize,
 }
 
 impl Pairing {
     /// Room for so many.
     pub fn new(limit: usize) -> Pairing {
-        let limit = limit.min(NONE as usize - 1);
-        let (index, slots, free) = (AHashMap::new(), Vec::new(), Vec::new());
-        Pairing { index, slots, free, oldest: NONE, youngest: NONE, limit }
+        let limit = limit.min(u32::MAX as usize / 4);
+        let (index, slots) = (HashTable::new(), VecDeque::new());
+        Pairing { index, hashes: RandomState::new(), slots, first: 0, limit }
     }
 
     /// How many wait.
@@ -100,76 +103,86 @@ impl Pairing {
     }
 
     /// Takes the other side out.
+    #[inline]
     pub fn meet(&mut self, key: EdgeKey, is_client: bool) -> Other {
-        let Entry::Occupied(entry) = self.index.entry(key) else { return Other::Nowhere };
-        let slot = *entry.get();
-        let other = self.slots.get(slot as usize).and_then(|slot| slot.half.as_ref());
-        if other.is_some_and(|other| other.is_client == is_client) {
+        let (slots, first) = (&mut self.slots, self.first);
+        let slot_of = |number: u32| number.wrapping_sub(first) as usize;
+        let is_same = |number: &u32| slots.get(slot_of(*number)).is_some_and(|slot| slot.key == key);
+        let Ok(entry) = self.index.find_entry(self.hashes.hash_one(key), is_same) else {
+            return Other::Nowhere;
+        };
+        let Some(half) = slots.get_mut(slot_of(*entry.get())).map(|slot| &mut slot.half) else {
+            return Other::Nowhere;
+        };
+        if half.as_ref().is_some_and(|other| other.is_client == is_client) {
             return Other::Twice;
         }
         entry.remove();
-        self.unlink(slot).map_or(Other::Nowhere, |(_, half)| Other::Here(half))
+        half.take().map_or(Other::Nowhere, Other::Here)
     }
 
     /// Lets a side wait that met nobody; false if there is no room. `arrived_at` never goes back.
+    #[inline]
     pub fn wait(&mut self, key: EdgeKey, half: Half) -> bool {
         if self.index.len() >= self.limit {
             return false;
         }
-        let new = Slot { key, half: Some(half), older: self.youngest, younger: NONE };
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize] = new;
-                slot
-            }
-            None => {
-                self.slots.push(new);
-                self.slots.len() as u32 - 1
-            }
-        };
-        match self.slots.get_mut(self.youngest as usize) {
-            Some(youngest) => youngest.younger = slot,
-            None => self.oldest = slot,
+        if self.slots.len() >= 2 * self.index.len() + EMPTY_MIN {
+            self.close_gaps();
         }
-        self.youngest = slot;
-        self.index.insert(key, slot);
+        let number = self.first.wrapping_add(self.slots.len() as u32);
+        self.slots.push_back(Slot { key, half: Some(half) });
+        let (slots, first, hashes) = (&self.slots, self.first, &self.hashes);
+        let hash_of = |number: &u32| {
+            let slot = slots.get(number.wrapping_sub(first) as usize);
+            hashes.hash_one(slot.map(|slot| slot.key).unwrap_or(key))
+        };
+        self.index.insert_unique(hashes.hash_one(key), number, hash_of);
         true
+    }
+
+    /// Moves those that wait together: as many arrived since it was done last as are moved.
+    #[cold]
+    fn close_gaps(&mut self) {
+        self.slots.retain(|slot| slot.half.is_some());
+        self.index.clear();
+        let (hashes, first) = (&self.hashes, self.first);
+        for (slot, number) in self.slots.iter().zip(0u32..) {
+            let hash_of = |number: &u32| {
+                let of = self.slots.get(number.wrapping_sub(first) as usize).unwrap_or(slot);
+                hashes.hash_one(of.key)
+            };
+            self.index.insert_unique(hashes.hash_one(slot.key), first.wrapping_add(number), hash_of);
+        }
     }
 
     /// Takes the oldest out, if it came before this time.
     pub fn expired(&mut self, before: i64) -> Option<(EdgeKey, Half)> {
-        let oldest = self.slots.get(self.oldest as usize)?.half.as_ref()?;
+        while self.slots.front().is_some_and(|slot| slot.half.is_none()) {
+            self.leave();
+        }
+        let oldest = self.slots.front()?.half.as_ref()?;
         if oldest.arrived_at >= before {
             return None;
         }
-        let (key, half) = self.unlink(self.oldest)?;
-        self.index.remove(&key);
-        Some((key, half))
+        let (number, slot) = self.leave()?;
+        if let Ok(entry) = self.index.find_entry(self.hashes.hash_one(slot.key), |other| *other == number) {
+            entry.remove();
+        }
+        Some((slot.key, slot.half?))
     }
 
-    fn unlink(&mut self, at: u32) -> Option<(EdgeKey, Half)> {
-        let slot = self.slots.get_mut(at as usize)?;
-        let (key, half, older, younger) = (slot.key, slot.half.take()?, slot.older, slot.younger);
-        match self.slots.get_mut(older as usize) {
-            Some(slot) => slot.younger = younger,
-            None => self.oldest = younger,
-        }
-        match self.slots.get_mut(younger as usize) {
-            Some(slot) => slot.older = older,
-            None => self.youngest = older,
-        }
-        self.free.push(at);
-        Some((key, half))
+    /// The first slot goes, whatever it holds.
+    fn leave(&mut self) -> Option<(u32, Slot)> {
+        let slot = self.slots.pop_front()?;
+        let number = self.first;
+        self.first = self.first.wrapping_add(1);
+        Some((number, slot))
     }
 
     /// Those that wait, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (&EdgeKey, &Half)> {
-        let mut at = self.oldest;
-        std::iter::from_fn(move || {
-            let slot = self.slots.get(at as usize)?;
-            at = slot.younger;
-            Some((&slot.key, slot.half.as_ref()?))
-        })
+        self.slots.iter().filter_map(|slot| Some((&slot.key, slot.half.as_ref()?)))
     }
 
     /// The clock was set back: none arrived later than now.
@@ -228,10 +241,29 @@ mod tests {
         pairing.wait(key(4), half(true, 11));
         let order: Vec<u64> = pairing.iter().map(|(key, _)| key.span_id).collect();
         assert_eq!(order, [1, 2, 3, 5, 6, 7, 8, 4]);
+        pairing.close_gaps();
+        assert_eq!(pairing.iter().map(|(key, _)| key.span_id).collect::<Vec<_>>(), order);
         let mut expired = Vec::new();
         while let Some((key, _)) = pairing.expired(7) {
             expired.push(key.span_id);
         }
         assert_eq!((expired, pairing.waiting()), (vec![1, 2, 3, 5, 6], 3));
+    }
+
+    #[test]
+    fn places_are_bounded_by_those_that_wait() {
+        let mut pairing = Pairing::new(100_000);
+        pairing.wait(key(0), half(true, 0));
+        for n in 1..200_000 {
+            assert!(pairing.wait(key(n), half(true, n as i64)));
+            if n > 100 {
+                let other = Other::Here(half(true, n as i64 - 100));
+                assert_eq!(pairing.meet(key(n - 100), false), other);
+            }
+        }
+        assert_eq!(pairing.waiting(), 101);
+        assert!(pairing.slots.len() <= 2 * 101 + EMPTY_MIN, "{}", pairing.slots.len());
+        assert_eq!(pairing.expired(1), Some((key(0), half(true, 0))));
+        assert_eq!(pairing.iter().next().map(|(key, _)| key.span_id), Some(199_900));
     }
 }

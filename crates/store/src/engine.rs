@@ -46,6 +46,7 @@ use crate::manifest::Manifest;
 use crate::sample::Sampling;
 use crate::scrub::Scrub;
 use crate::snapshot::Snapshot;
+use crate::snapshot::services::SeriesMemo;
 use crate::wal;
 
 use queue::{Queue, Refused};
@@ -121,6 +122,8 @@ pub struct Engine {
     decided: Mutex<HashMap<u64, i64>>,
     /// The decoded footers of all blocks, under one limit.
     footers: Arc<Footers>,
+    /// The series that lists of blocks have, for all snapshots.
+    series: Arc<SeriesMemo>,
     observer: Arc<dyn Observer>,
     next_block_id: AtomicU64,
     /// What was replayed is not in blocks yet: it may be in the caches of the system alone, and a retry of it would be
@@ -153,6 +156,7 @@ impl Engine {
         let visible = self.visible();
         let memtables = visible.memtables.iter().map(|memtable| memtable.view()).collect();
         Snapshot::new(memtables, visible.blocks.clone(), visible.missing.clone(), self.clock.now())
+            .sharing(Arc::clone(&self.series))
     }
 
     /// The ledger of everything that is acknowledged.

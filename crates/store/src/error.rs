@@ -59,6 +59,12 @@ pub enum Error {
         /// How many there may be.
         limit: usize,
     },
+    /// A search took as long as it may.
+    #[error("the search ended after {seconds} s, before everything was looked at: ask for less time, a service or fewer results")]
+    TooLong {
+        /// How long it may take.
+        seconds: u64,
+    },
     /// The store is closed.
     #[error("the store is closed")]
     Closed,

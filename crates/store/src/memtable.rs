@@ -22,17 +22,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 
-use arrow_array::types::UInt8Type;
+use arrow_array::types::{Int64Type, UInt8Type};
 use arrow_array::{Array, BooleanArray, RecordBatch};
 use throughline_model::batch::{
     Batch, MetricBatch, column_binary, column_dictionary, column_fixed, column_number, column_text,
     column_time, exemplar, log, point, series, span,
 };
 use throughline_model::point::{MetricType, PointKind};
-use throughline_model::{Signal, label};
+use throughline_model::{Level, Signal, label};
 
 use crate::patterns::Learner;
 use crate::patterns::table::PatternTable;
+use crate::snapshot::services::half;
 
 use by_trace::ByTrace;
 use growing::Growing;
@@ -56,19 +57,64 @@ pub(crate) struct MiniBatch {
     counted: OnceLock<Vec<Counted>>,
     /// Of log records: their patterns, counted when somebody asks first.
     patterns: OnceLock<Arc<PatternTable>>,
+    extremes: Extremes,
+}
+
+/// What says that a mini-batch has nothing of what a search looks for.
+#[derive(Clone, Copy, Default)]
+struct Extremes {
+    /// Of spans: whether any of them is an error, and the longest.
+    has_error: bool,
+    longest_ns: i64,
+    /// Of log records: the greatest severity number.
+    severest: u8,
+}
+
+impl Extremes {
+    fn of_spans(rows: &RecordBatch) -> Extremes {
+        let status = column_number::<UInt8Type>(rows, span::STATUS_CODE).values();
+        let durations = column_number::<Int64Type>(rows, span::DURATION).values();
+        Extremes {
+            has_error: status.contains(&2),
+            longest_ns: durations.iter().copied().max().unwrap_or(i64::MIN),
+            severest: 0,
+        }
+    }
+
+    fn of_logs(rows: &RecordBatch) -> Extremes {
+        let severities = column_number::<UInt8Type>(rows, log::SEVERITY_NUMBER).values();
+        let levels = column_number::<UInt8Type>(rows, log::LEVEL).values();
+        let all = severities.iter().zip(levels);
+        let severest = all.map(|(number, level)| Level::from_code(*level).severity(*number)).max();
+        Extremes { severest: severest.unwrap_or_default(), ..Extremes::default() }
+    }
 }
 
 /// Mini-batches, and what a piece of them has of each service once somebody has asked.
 pub(crate) type Minis = Growing<MiniBatch, PieceCounts>;
 
 impl MiniBatch {
+    fn of(signal: Signal, rows: RecordBatch) -> MiniBatch {
+        match signal {
+            Signal::Logs => {
+                let extremes = Extremes::of_logs(&rows);
+                MiniBatch { extremes, ..MiniBatch::new(rows, Some(log::TRACE_ID), log::TIME) }
+            }
+            _ => {
+                let extremes = Extremes::of_spans(&rows);
+                MiniBatch { extremes, ..MiniBatch::new(rows, Some(span::TRACE_ID), span::START_TIME) }
+            }
+        }
+    }
+
     fn new(rows: RecordBatch, trace_id: Option<usize>, time: usize) -> MiniBatch {
         let by_trace = trace_id.map_or_else(ByTrace::none, |column| ByTrace::of(&rows, column));
         let times = column_time(&rows, time).values();
         let min_time = times.iter().copied().min().unwrap_or(i64::MAX);
         let max_time = times.iter().copied().max().unwrap_or(i64::MIN);
         let (counted, patterns) = (OnceLock::new(), OnceLock::new());
-        MiniBatch { rows, by_trace, min_time, max_time, counted, patterns }
+        let extremes = Extremes::default();
+        MiniBatch { rows, by_trace, min_time, max_time, counted, patterns, extremes }
     }
 
     /// The patterns of log records.
@@ -121,8 +167,18 @@ pub(crate) struct Shared {
     pub(crate) metrics: Growing<MetricMiniBatch>,
     /// Copied by the first series that is new after a view was taken.
     pub(crate) series: Arc<Vec<Arc<SeriesEntry>>>,
+    /// Copied likewise.
+    pub(crate) series_halves: Arc<SeriesHalves>,
     pub(crate) seen: Arc<Seen>,
     pub(crate) learner: Arc<Learner>,
+}
+
+/// The services of series and the first halves of their fingerprints, side by side: who counts them reads nothing else.
+#[derive(Clone, Default)]
+pub(crate) struct SeriesHalves {
+    pub(crate) services: Vec<Arc<str>>,
+    /// For each series its service, and its half.
+    pub(crate) halves: Vec<(u32, u64)>,
 }
 
 /// What only inserting needs.
@@ -131,6 +187,8 @@ struct Known {
     /// The fingerprints of the series, side by side.
     fingerprints: Vec<[u8; 16]>,
     series_by_fingerprint: HashMap<[u8; 16], u32>,
+    /// The numbers of the series' services.
+    services: HashMap<Arc<str>, u32>,
     /// Texts that many series share: services, resources, scopes and metric names.
     texts: HashMap<Arc<str>, ()>,
 }
@@ -231,11 +289,7 @@ impl Memtable {
     /// Appends a mini-batch of spans or logs, together with its neighbours where they are small and no larger than it, as a
     /// binary counter carries: each row is copied a logarithmic number of times. Returns the bytes added.
     fn push(&self, signal: Signal, rows: RecordBatch) -> usize {
-        let (trace_id, time) = match signal {
-            Signal::Logs => (log::TRACE_ID, log::TIME),
-            _ => (span::TRACE_ID, span::START_TIME),
-        };
-        let mut mini = MiniBatch::new(rows, Some(trace_id), time);
+        let mut mini = MiniBatch::of(signal, rows);
         self.note(&mini);
         let (mut n_replaced, mut replaced_bytes) = (0, 0);
         let from_end = |n: usize| self.read().list(signal).nth_from_end(n).cloned();
@@ -247,10 +301,12 @@ impl Memtable {
         {
             n_replaced += 1;
             replaced_bytes += before.bytes();
-            mini = MiniBatch::new(rows, Some(trace_id), time);
+            mini = MiniBatch::of(signal, rows);
         }
         let added = mini.bytes().saturating_sub(replaced_bytes);
         let mini = Arc::new(mini);
+        let piece = self.read().list(signal).last_piece().cloned();
+        services::count(signal, &mini, piece.as_deref());
         let mut shared = self.write();
         let list = shared.list_mut(signal);
         let replaced: Vec<_> = (0..n_replaced).filter_map(|_| list.pop()).collect();
@@ -303,6 +359,8 @@ impl Memtable {
         let mini = Arc::new(mini);
         let mut shared = self.write();
         if !new.is_empty() {
+            let halves = Arc::make_mut(&mut shared.series_halves);
+            new.iter().for_each(|entry| known.add_half(entry, halves));
             Arc::make_mut(&mut shared.series).append(&mut new);
         }
         shared.metrics.push(mini);
@@ -323,6 +381,19 @@ impl Shared {
 impl Known {
     fn number_of(&self, fingerprint: &[u8]) -> Option<u32> {
         self.series_by_fingerprint.get(fingerprint).copied()
+    }
+
+    fn add_half(&mut self, entry: &SeriesEntry, halves: &mut SeriesHalves) {
+        let number = match self.services.get(&entry.service) {
+            Some(number) => *number,
+            None => {
+                let number = halves.services.len() as u32;
+                self.services.insert(entry.service.clone(), number);
+                halves.services.push(entry.service.clone());
+                number
+            }
+        };
+        halves.halves.push((number, half(&entry.fingerprint)));
     }
 
     fn series_entry(&mut self, rows: &RecordBatch, row: usize) -> SeriesEntry {

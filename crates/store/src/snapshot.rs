@@ -7,12 +7,14 @@ pub mod log_scan;
 pub(crate) mod merge;
 pub mod parts;
 pub(crate) mod rows;
+pub(crate) mod services;
 pub mod span_counts;
 pub mod span_scan;
 pub(crate) mod summary;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use throughline_model::link::LinkState;
@@ -22,9 +24,11 @@ use throughline_model::{PatternId, Signal, TraceId};
 use crate::block::Block;
 use crate::block::bodies::Splitter;
 use crate::block::read::Kept;
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::memtable::MemtableView;
 use crate::patterns::{Pattern, PatternList, PatternQuery};
+use services::{SeriesMemo, Services};
 use summary::TraceParts;
 
 pub(crate) use rows::{exemplar_row, json_map, log_row, series_record, span_part, span_row};
@@ -176,6 +180,24 @@ pub struct Snapshot {
     /// Parts that could not be opened: every answer may lack something of them.
     pub(crate) missing: Arc<Vec<String>>,
     taken_at: i64,
+    series: Arc<SeriesMemo>,
+    until: Until,
+}
+
+/// When searches have to end; never, if nothing was said.
+#[derive(Clone, Default)]
+pub(crate) struct Until(Option<(Arc<dyn Clock>, Duration, Duration)>);
+
+impl Until {
+    /// An error when the time is over.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        match &self.0 {
+            Some((clock, end, limit)) if clock.monotonic() > *end => {
+                Err(Error::TooLong { seconds: limit.as_secs() })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Snapshot {
@@ -187,7 +209,22 @@ impl Snapshot {
         missing: Arc<Vec<String>>,
         taken_at: i64,
     ) -> Snapshot {
-        Snapshot { memtables, blocks, missing, taken_at }
+        let (series, until) = (Arc::default(), Until::default());
+        Snapshot { memtables, blocks, missing, taken_at, series, until }
+    }
+
+    /// The snapshot, whose searches for traces and log records end when so much time is over, with what they found until then and
+    /// a reason why it is not all.
+    pub fn ending_after(mut self, limit: Duration, clock: Arc<dyn Clock>) -> Snapshot {
+        let end = clock.monotonic().saturating_add(limit);
+        self.until = Until(Some((clock, end, limit)));
+        self
+    }
+
+    /// The snapshot, with what is remembered of the series of lists of blocks shared with other snapshots.
+    pub(crate) fn sharing(mut self, series: Arc<SeriesMemo>) -> Snapshot {
+        self.series = series;
+        self
     }
 
     /// When the snapshot was taken, nanoseconds since the epoch.
@@ -263,8 +300,11 @@ impl Snapshot {
             if hits.is_full_before(block.max_time()) {
                 break;
             }
-            if let Err(error) = block.search_traces(query, &mut hits) {
+            if let Err(error) = block.search_traces(query, &mut hits, &self.until) {
                 found.partial.push(error.to_string());
+            }
+            if self.until.check().is_err() {
+                break;
             }
         }
         let partial = &mut found.partial;
@@ -298,9 +338,12 @@ impl Snapshot {
             if !query.range.overlaps(block.min_time(), block.max_time()) {
                 continue;
             }
-            match block.search_logs(&query, &mut found.items) {
+            match block.search_logs(&query, &mut found.items, &self.until) {
                 Ok(()) => found.partial.extend(block.pattern_damage()),
                 Err(error) => found.partial.push(error.to_string()),
+            }
+            if self.until.check().is_err() {
+                break;
             }
             keep(&mut found.items, &mut query);
         }
@@ -375,12 +418,14 @@ impl Snapshot {
 
     /// The services that sent anything, sorted by name.
     pub fn services(&self, range: TimeRange) -> Result<Found<ServiceSummary>, Error> {
-        let mut services = merge::Services::default();
+        let blocks: Vec<&Arc<Block>> =
+            self.blocks.iter().filter(|b| range.overlaps(b.min_time(), b.max_time())).collect();
+        let mut services = Services::new(self.series.of(&blocks));
         let mut partial = self.missing.to_vec();
         for memtable in &self.memtables {
             memtable.services(range, &mut services);
         }
-        for block in self.blocks.iter().filter(|b| range.overlaps(b.min_time(), b.max_time())) {
+        for block in blocks {
             if let Err(error) = block.services(range, &mut services) {
                 partial.push(error.to_string());
             }

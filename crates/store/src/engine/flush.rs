@@ -63,6 +63,7 @@ impl Engine {
             let (memtable, options) = (&frozen.memtable, &self.config.blocks);
             crate::flush::write_blocks(disk, &self.config.dir, memtable, next_block_id, options)
         })?;
+        self.prepare_series(&[], &blocks);
         let folders: Vec<String> = metas.iter().map(|meta| meta.name.clone()).collect();
         let hash_file = self
             .write_edits(&metas, &[], &frozen.floor, &BTreeMap::new())
@@ -102,6 +103,11 @@ impl Engine {
         let Some(new) = applied.freeze() else { return false };
         self.show(|visible| visible.with_memtable(new));
         true
+    }
+
+    /// Finds out which series there will be, so that no question waits for it.
+    pub(super) fn prepare_series(&self, removed: &[u64], added: &[Arc<Block>]) {
+        self.series.prepare(&self.visible().replaced(removed, added.to_vec()).blocks);
     }
 
     fn oldest_frozen(&self) -> Option<Arc<Frozen>> {

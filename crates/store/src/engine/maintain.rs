@@ -55,6 +55,7 @@ impl Engine {
             lock(&self.decided).insert(id, self.clock.now());
             return Ok(true);
         }
+        self.prepare_series(&choice.inputs, &blocks);
         let folders: Vec<String> = metas.iter().map(|meta| meta.name.clone()).collect();
         // The floors of the inputs go with their folders: the result repeats one that is no lower.
         let floor = lock(&self.manifest).manifest.floor.clone();

@@ -96,6 +96,7 @@ impl Engine {
             showing: Mutex::new(()),
             visible: RwLock::new(Arc::new(visible)),
             footers,
+            series: Arc::default(),
             observer,
             retired: Mutex::new(VecDeque::new()),
             damaged: Mutex::new(HashSet::new()),

@@ -69,6 +69,11 @@ impl<T, M> Growing<T, M> {
         self.pieces.iter().map(|piece| &**piece)
     }
 
+    /// The piece that was filled last.
+    pub(crate) fn last_piece(&self) -> Option<&Arc<Piece<T, M>>> {
+        self.pieces.last()
+    }
+
     /// What comes after the pieces.
     pub(crate) fn open(&self) -> &[Arc<T>] {
         &self.open

@@ -36,10 +36,6 @@ pub(super) fn wanted_keys(rows: &RecordBatch, position: usize, wanted: Option<&s
     values.map(|values| values.iter().map(is_wanted).collect()).unwrap_or_default()
 }
 
-fn has_key(rows: &RecordBatch, position: usize, row: usize, wanted: &[bool]) -> bool {
-    column_dictionary(rows, position).key(row).and_then(|key| wanted.get(key).copied()).unwrap_or(false)
-}
-
 fn id_is(rows: &RecordBatch, position: usize, row: usize, id: TraceId) -> bool {
     column_fixed(rows, position).value(row) == id.0
 }
@@ -176,29 +172,36 @@ impl MemtableView {
     }
 
     pub(crate) fn search_traces(&self, query: &TraceQuery, hits: &mut TraceHits) {
+        let durations =
+            query.min_duration_ns.unwrap_or(i64::MIN)..=query.max_duration_ns.unwrap_or(i64::MAX);
         // What came last is mostly newest.
         for mini in self.contents.spans.iter().rev() {
-            let rows = &mini.rows;
-            if !query.range.overlaps(mini.min_time, mini.max_time) || hits.is_full_before(mini.max_time) {
+            let extremes = &mini.extremes;
+            if !query.range.overlaps(mini.min_time, mini.max_time)
+                || query.error == Some(true) && !extremes.has_error
+                || extremes.longest_ns < *durations.start()
+                || hits.is_full_before(mini.max_time)
+            {
                 continue;
             }
+            let rows = &mini.rows;
             let services = wanted_keys(rows, span::SERVICE, query.service.as_deref());
             if !services.contains(&true) {
                 continue;
             }
             let starts = column_time(rows, span::START_TIME).values();
-            let durations = column_number::<Int64Type>(rows, span::DURATION).values();
+            let spans = column_number::<Int64Type>(rows, span::DURATION).values();
             let status = column_number::<UInt8Type>(rows, span::STATUS_CODE).values();
-            let names = column_text(rows, span::NAME);
-            for (row, ((start, duration), status)) in starts.iter().zip(durations).zip(status).enumerate() {
-                let hit = query.range.contains(*start)
+            let of_service = column_dictionary(rows, span::SERVICE);
+            let (names, ids) = (column_text(rows, span::NAME), column_fixed(rows, span::TRACE_ID));
+            for (row, ((start, duration), status)) in starts.iter().zip(spans).zip(status).enumerate() {
+                let hit = query.error.is_none_or(|error| (*status == 2) == error)
+                    && durations.contains(duration)
+                    && query.range.contains(*start)
                     && !hits.is_too_old(*start)
-                    && query.min_duration_ns.is_none_or(|min| *duration >= min)
-                    && query.max_duration_ns.is_none_or(|max| *duration <= max)
-                    && query.error.is_none_or(|error| (*status == 2) == error)
-                    && has_key(rows, span::SERVICE, row, &services)
+                    && of_service.key(row).is_some_and(|key| services.get(key) == Some(&true))
                     && query.operation.as_deref().is_none_or(|operation| names.value(row) == operation);
-                if hit && let Some(id) = TraceId::from_slice(column_fixed(rows, span::TRACE_ID).value(row)) {
+                if hit && let Some(id) = TraceId::from_slice(ids.value(row)) {
                     hits.add(id, *start);
                 }
             }
@@ -213,7 +216,8 @@ impl MemtableView {
         for (number, mini) in minis.iter().enumerate().rev() {
             let is_old = newest.len() >= query.limit
                 && newest.peek().is_some_and(|Reverse((oldest, ..))| mini.max_time < *oldest);
-            if is_old || !query.range.overlaps(mini.min_time, mini.max_time) {
+            let is_mild = mini.extremes.severest < query.min_severity;
+            if is_old || is_mild || !query.range.overlaps(mini.min_time, mini.max_time) {
                 continue;
             }
             let rows = &mini.rows;
@@ -224,12 +228,13 @@ impl MemtableView {
             let times = column_time(rows, log::TIME).values();
             let severities = column_number::<UInt8Type>(rows, log::SEVERITY_NUMBER).values();
             let levels = column_number::<UInt8Type>(rows, log::LEVEL).values();
+            let of_service = column_dictionary(rows, log::SERVICE);
             let bodies = column_text(rows, log::BODY);
             let finder = query.contains.as_deref().map(memchr::memmem::Finder::new);
             for (row, ((time, severity), level)) in times.iter().zip(severities).zip(levels).enumerate() {
-                let hit = query.range.contains(*time)
-                    && Level::from_code(*level).severity(*severity) >= query.min_severity
-                    && has_key(rows, log::SERVICE, row, &services)
+                let hit = Level::from_code(*level).severity(*severity) >= query.min_severity
+                    && query.range.contains(*time)
+                    && of_service.key(row).is_some_and(|key| services.get(key) == Some(&true))
                     && finder.as_ref().is_none_or(|text| text.find(bodies.value(row).as_bytes()).is_some())
                     && query.pattern.is_none_or(|id| pattern_of(rows, row, self.learner()) == Some(id));
                 if hit {

@@ -4,18 +4,15 @@
 //! batched anew is seen once.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ahash::{AHashMap as HashMap, AHashSet as HashSet};
 use throughline_model::TraceId;
 use throughline_model::record::{Exemplar, LogRecord, Point, Series};
 
-use super::{ServiceSummary, TraceData, series_record};
+use super::{TraceData, series_record};
 use crate::memtable::SeriesEntry;
-
-/// At most so many operations are listed of one service; the rest is still counted in its spans.
-const OPERATIONS_MAX: usize = 1_000;
 
 /// Sorts the parts of a trace by time and drops duplicates.
 pub(crate) fn finish_trace(data: &mut TraceData) {
@@ -189,61 +186,5 @@ impl SeriesList {
     pub(crate) fn finish(self, limit: usize) -> (Vec<Series>, usize) {
         let cut = self.by_order.len().saturating_sub(limit);
         (self.by_order.values().take(limit).map(series_record).collect(), cut)
-    }
-}
-
-/// Services as they come together from memtables and blocks.
-#[derive(Default)]
-pub(crate) struct Services {
-    by_name: BTreeMap<String, Service>,
-}
-
-#[derive(Default)]
-struct Service {
-    summary: ServiceSummary,
-    operations: BTreeSet<String>,
-    /// Sorted runs one after the other: a series is in most parts that there are.
-    series: Vec<[u8; 16]>,
-}
-
-impl Services {
-    /// Changes what is known of a service.
-    pub(crate) fn with(&mut self, service: &str, change: impl FnOnce(&mut ServiceSummary)) {
-        change(&mut self.entry(service).summary);
-    }
-
-    /// Notes an operation of a service.
-    pub(crate) fn operation(&mut self, service: &str, name: &str) {
-        let operations = &mut self.entry(service).operations;
-        if operations.len() < OPERATIONS_MAX && !operations.contains(name) {
-            operations.insert(name.to_owned());
-        }
-    }
-
-    /// Notes series of a service, best in the order of their fingerprints.
-    pub(crate) fn series(&mut self, service: &str, fingerprints: &[[u8; 16]]) {
-        self.entry(service).series.extend(fingerprints);
-    }
-
-    fn entry(&mut self, service: &str) -> &mut Service {
-        if !self.by_name.contains_key(service) {
-            self.by_name.insert(service.to_owned(), Service::default());
-        }
-        self.by_name.get_mut(service).expect("inserted above")
-    }
-
-    pub(crate) fn finish(self) -> Vec<ServiceSummary> {
-        let finished = self.by_name.into_iter().map(|(name, mut service)| {
-            // Not `sort_unstable`: this one merges runs.
-            service.series.sort();
-            service.series.dedup();
-            ServiceSummary {
-                service: name,
-                series_count: service.series.len() as u64,
-                operations: service.operations.into_iter().collect(),
-                ..service.summary
-            }
-        });
-        finished.collect()
     }
 }

@@ -12,6 +12,7 @@ use parquet::basic::{Compression, Type as PhysicalType};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 
 use super::picked::{Chunk, Keys, column};
+use super::search::numbers;
 use super::values::Form;
 use super::whole::WholeColumn;
 use crate::block::checksums::{CheckedFile, Windows};
@@ -52,6 +53,12 @@ struct PagePlace {
     first_row: u32,
 }
 
+/// Columns whose least and greatest value in each row group are kept: what searches ask before they read.
+const BOUNDED: [&str; 6] = ["start_time", "duration_ns", "status_code", "time", "severity_number", "level"];
+
+/// The least and the greatest value in a row group, or more than that where it is not known.
+type Bounds = (i64, i64);
+
 /// Where everything lies in a table.
 #[derive(Debug)]
 pub(crate) struct Layout {
@@ -61,6 +68,8 @@ pub(crate) struct Layout {
     pages: Vec<PagePlace>,
     /// The first row of each row group, and the number of rows at the end.
     first_rows: Vec<u32>,
+    /// Columns by number, and their bounds in each row group.
+    bounds: Vec<(usize, Vec<Bounds>)>,
 }
 
 impl Layout {
@@ -92,8 +101,11 @@ impl Layout {
         });
         let columns = columns.collect::<Option<Vec<Column>>>()?;
         let n_places = columns.len() * metadata.num_row_groups();
-        let mut layout =
-            Layout { columns, places: Vec::with_capacity(n_places), pages: Vec::new(), first_rows: vec![0] };
+        let is_bounded = |(_, column): &(usize, &Column)| BOUNDED.contains(&column.field.name().as_str());
+        let bounded = columns.iter().enumerate().filter(is_bounded);
+        let bounds = bounded.map(|(at, _)| (at, Vec::with_capacity(metadata.num_row_groups()))).collect();
+        let (places, pages) = (Vec::with_capacity(n_places), Vec::new());
+        let mut layout = Layout { columns, places, pages, first_rows: vec![0], bounds };
         for (number, group) in metadata.row_groups().iter().enumerate() {
             layout.add_group(metadata, number, group)?;
         }
@@ -110,6 +122,10 @@ impl Layout {
     ) -> Option<()> {
         let before = self.first_rows.last().copied().unwrap_or_default();
         self.first_rows.push(before.checked_add(u32::try_from(group.num_rows()).ok()?)?);
+        for (at, bounds) in &mut self.bounds {
+            let statistics = group.columns().get(*at).and_then(ColumnChunkMetaData::statistics);
+            bounds.push(statistics.map_or((i64::MIN, i64::MAX), numbers));
+        }
         let index = metadata.page_index();
         for (at, chunk) in group.columns().iter().enumerate() {
             let (start, n_bytes) = chunk.byte_range();
@@ -142,6 +158,7 @@ impl Layout {
         self.places.capacity() * size_of::<Place>()
             + self.pages.capacity() * size_of::<PagePlace>()
             + self.first_rows.capacity() * size_of::<u32>()
+            + self.bounds.iter().map(|(_, bounds)| bounds.capacity() * size_of::<Bounds>()).sum::<usize>()
     }
 
     /// The number of rows.
@@ -164,12 +181,13 @@ impl Layout {
             .filter(|(_, column)| columns.is_none_or(|names| names.contains(&column.field.name().as_str())))
             .map(|(at, _)| at)
             .collect();
-        let group_of = |row: &u32| self.first_rows.partition_point(|first| first <= row).saturating_sub(1);
-        let mut out = Vec::new();
-        for of_group in rows.chunk_by(|a, b| group_of(a) == group_of(b)) {
-            let Some(group) = of_group.first().map(group_of) else { continue };
-            let Some(first) = self.first_rows.get(group) else { return Ok(None) };
-            let mut rows: Vec<u32> = of_group.iter().map(|row| row - first).collect();
+        let (mut out, mut left) = (Vec::new(), rows);
+        while let Some(group) = left.first().map(|row| self.group_of(*row)) {
+            let Some(of_group) = self.group_rows(group) else { return Ok(None) };
+            let n = left.partition_point(|row| *row < of_group.end);
+            let Some((rows, rest)) = left.split_at_checked(n.max(1)) else { return Ok(None) };
+            left = rest;
+            let mut rows: Vec<u32> = rows.iter().map(|row| row - of_group.start).collect();
             rows.dedup();
             match self.pick_of_group(file, group, &rows, &chosen)? {
                 Some(batch) => out.push(batch),
@@ -269,6 +287,23 @@ impl Layout {
             Chunk { parts: vec![(0, &*bytes)], codec: place.codec, plain_bytes: place.plain_bytes as usize };
         let whole = chunk.whole(column, n_rows.len()).filter(|whole| whole.len() == n_rows.len());
         Ok(whole.map(|whole| (Arc::clone(&column.field), Some(whole))))
+    }
+
+    /// The least and the greatest value of a column in a row group; all there is where they are not kept.
+    pub(super) fn bounds(&self, group: usize, name: &str) -> (i64, i64) {
+        let of = self.columns.iter().position(|column| column.field.name() == name);
+        let bounds = self.bounds.iter().find(|(at, _)| Some(*at) == of);
+        bounds.and_then(|(_, bounds)| bounds.get(group)).copied().unwrap_or((i64::MIN, i64::MAX))
+    }
+
+    /// Whether a column may have a value in a row group.
+    pub(super) fn has_values(&self, group: usize, name: &str) -> bool {
+        self.place(group, name).is_some_and(|place| !place.is_null)
+    }
+
+    /// The row group of a row of the table.
+    pub(super) fn group_of(&self, row: u32) -> usize {
+        self.first_rows.partition_point(|first| *first <= row).saturating_sub(1)
     }
 
     /// Whether there is a column of this name.

@@ -12,14 +12,14 @@ use memchr::memmem::Finder;
 use throughline_model::Level;
 use throughline_model::record::LogRecord;
 
-use super::search::{has_values, overlaps_number, overlaps_text};
-use super::{Block, Columns, TableReader};
+use super::search::Groups;
+use super::{Block, Columns};
 use crate::block::Table;
 use crate::block::bodies::PLACEHOLDER;
 use crate::block::index::tokens::TextTokens;
 use crate::block::tables::LOG_PAGE_ROWS;
 use crate::error::Error;
-use crate::snapshot::LogQuery;
+use crate::snapshot::{LogQuery, Until};
 use crate::snapshot::log_scan::Verdict;
 
 /// The text that is looked for, and what is known of the patterns met so far.
@@ -135,8 +135,9 @@ struct Page {
 }
 
 /// What is known of the row groups of one search.
-struct Groups<'a> {
+struct Searched<'a> {
     query: &'a LogQuery,
+    groups: Groups<'a>,
     tokens: TextTokens,
     text: Option<Wanted<'a>>,
     /// Whether a row group may hold what is asked for.
@@ -147,40 +148,48 @@ struct Groups<'a> {
 
 impl Block {
     /// Adds the newest records that meet the query.
-    pub(crate) fn search_logs(&self, query: &LogQuery, found: &mut Vec<LogRecord>) -> Result<(), Error> {
-        let table = self.table(Table::Logs)?;
+    pub(crate) fn search_logs(
+        &self,
+        query: &LogQuery,
+        found: &mut Vec<LogRecord>,
+        until: &Until,
+    ) -> Result<(), Error> {
         let text = query.contains.as_deref();
-        let mut groups = Groups {
+        let mut searched = Searched {
             query,
+            groups: self.groups_of(Table::Logs)?,
             tokens: text.map(TextTokens::of).unwrap_or_default(),
             text: text.map(Wanted::new),
             may_match: HashMap::new(),
             verdicts: HashMap::new(),
         };
         let mut newest = Newest { limit: query.limit.max(1), rows: BinaryHeap::new() };
-        for page in self.pages_to_search(&table, query) {
+        let mut outcome = Ok(());
+        for page in self.pages_to_search(&searched.groups, query) {
             if page.newest.is_some_and(|time| newest.excludes(time)) {
                 break;
             }
-            if self.may_hold(&table, page.group, &mut groups)? {
-                self.search_page(&table, &page, &mut groups, &mut newest)?;
+            if self.may_hold(page.group, &mut searched)? {
+                outcome = until.check();
+                if outcome.is_err() {
+                    break;
+                }
+                self.search_page(&page, &mut searched, &mut newest)?;
             }
         }
         let mut rows: Vec<u32> = newest.rows.into_iter().map(|Reverse((_, row))| row).collect();
         rows.sort_unstable();
         found.extend(self.logs(&rows)?);
-        Ok(())
+        outcome
     }
 
     /// The pages with records of the service and of the time, those with the newest records first.
-    fn pages_to_search(&self, table: &TableReader, query: &LogQuery) -> Vec<Page> {
-        let page = |rows: Range<u32>, newest: Option<i64>| {
-            let group = table.group_of(u64::from(rows.start));
-            Page { group, rows, newest }
-        };
+    fn pages_to_search(&self, groups: &Groups<'_>, query: &LogQuery) -> Vec<Page> {
+        let page =
+            |rows: Range<u32>, newest: Option<i64>| Page { group: groups.of_row(rows.start), rows, newest };
         let Ok(runs) = self.log_runs_of(query.service.as_deref(), query.range) else {
             // Some other table is damaged: nothing is known of these pages.
-            let n_rows = u32::try_from(table.num_rows()).unwrap_or(u32::MAX);
+            let n_rows = groups.num_rows();
             let starts = (0..n_rows).step_by(LOG_PAGE_ROWS);
             return starts.map(|from| page(from..n_rows.min(from + LOG_PAGE_ROWS as u32), None)).collect();
         };
@@ -189,42 +198,39 @@ impl Block {
         pages
     }
 
-    fn may_hold(&self, table: &TableReader, group: usize, groups: &mut Groups<'_>) -> Result<bool, Error> {
-        if let Some(known) = groups.may_match.get(&group) {
+    fn may_hold(&self, group: usize, searched: &mut Searched<'_>) -> Result<bool, Error> {
+        if let Some(known) = searched.may_match.get(&group) {
             return Ok(*known);
         }
-        let (meta, query) = (table.group(group), groups.query);
+        let (groups, query) = (&searched.groups, searched.query);
         let min_level = Level::from_severity(query.min_severity);
-        let may_match = overlaps_text(meta, "service", query.service.as_deref())
-            && (overlaps_number(meta, "severity_number", i64::from(query.min_severity), i64::MAX)
-                || has_values(meta, "level") && overlaps_number(meta, "level", min_level as i64, i64::MAX))
-            && self.index().may_contain_tokens(group, &groups.tokens)?;
-        groups.may_match.insert(group, may_match);
+        let may_match = (groups.overlaps(group, "severity_number", i64::from(query.min_severity), i64::MAX)
+            || groups.has_values(group, "level")
+                && groups.overlaps(group, "level", min_level as i64, i64::MAX))
+            && self.index().may_contain_tokens(group, &searched.tokens)?;
+        searched.may_match.insert(group, may_match);
         Ok(may_match)
     }
 
     /// Adds the rows of a page that meet everything: what costs least to ask is asked first.
     fn search_page(
         &self,
-        table: &TableReader,
         page: &Page,
-        groups: &mut Groups<'_>,
+        searched: &mut Searched<'_>,
         newest: &mut Newest,
     ) -> Result<(), Error> {
-        let query = groups.query;
+        let query = searched.query;
         let mut rows: Vec<u32> = page.rows.clone().collect();
         if query.min_severity > 0 {
-            self.keep(&mut rows, &["severity_number", "level"], |columns, row| {
-                columns.level(row).severity(columns.u8("severity_number", row)) >= query.min_severity
-            })?;
+            self.keep_severe(page, &mut rows, searched)?;
         }
         if let Some(pattern) = query.pattern {
             self.keep(&mut rows, &["service", "pattern"], |columns, row| {
                 self.pattern_id(columns, row) == Some(pattern)
             })?;
         }
-        if groups.text.is_some() {
-            self.keep_with_text(table, page, &mut rows, groups)?;
+        if searched.text.is_some() {
+            self.keep_with_text(page, &mut rows, searched)?;
         }
         if let Some(service) = query.service.as_deref().filter(|_| page.newest.is_none()) {
             self.keep(&mut rows, &["service"], |columns, row| columns.text("service", row) == Some(service))?;
@@ -232,13 +238,44 @@ impl Block {
         let mut rows = rows.iter();
         for batch in self.pick(Table::Logs, rows.as_slice(), Some(&["time"]))? {
             let columns = Columns::new(&batch);
-            for (at, row) in (0..batch.num_rows()).zip(rows.by_ref()) {
-                let time = columns.time("time", at);
-                if query.range.contains(time) {
-                    newest.add(time, *row);
+            let times = columns.times("time").map(|times| times.values().as_ref()).unwrap_or_default();
+            for (time, row) in times.iter().zip(rows.by_ref()) {
+                if query.range.contains(*time) {
+                    newest.add(*time, *row);
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Keeps the rows that are severe enough: by the keys of their severity numbers, where levels have no column of their own.
+    fn keep_severe(&self, page: &Page, rows: &mut Vec<u32>, searched: &Searched<'_>) -> Result<(), Error> {
+        let min_severity = searched.query.min_severity;
+        let first = searched.groups.first_row(page.group);
+        let keys = match self.layout(Table::Logs) {
+            Some(layout) if !layout.has_values(page.group, "level") => {
+                let of_page = page.rows.start - first..page.rows.end - first;
+                layout.keys_of(self.file(Table::Logs)?, page.group, "severity_number", of_page)?
+            }
+            _ => None,
+        };
+        let Some(keys) = keys else {
+            return self.keep(rows, &["severity_number", "level"], |columns, row| {
+                columns.level(row).severity(columns.u8("severity_number", row)) >= min_severity
+            });
+        };
+        let is_severe = |number: &u32| {
+            let number = u8::try_from(*number).unwrap_or_default();
+            Level::from_severity(number).severity(number) >= min_severity
+        };
+        let severe: Vec<bool> = keys.numbers().iter().map(is_severe).collect();
+        if !severe.contains(&true) {
+            rows.clear();
+        }
+        rows.retain(|row| {
+            let key = keys.of_row.get((row - page.rows.start) as usize);
+            key.and_then(|key| severe.get(*key as usize)) == Some(&true)
+        });
         Ok(())
     }
 
@@ -265,13 +302,12 @@ impl Block {
     /// Keeps the rows whose body has the text: patterns decide, and slots where patterns cannot.
     fn keep_with_text(
         &self,
-        table: &TableReader,
         page: &Page,
         rows: &mut Vec<u32>,
-        groups: &mut Groups<'_>,
+        searched: &mut Searched<'_>,
     ) -> Result<(), Error> {
-        let Some(text) = &mut groups.text else { return Ok(()) };
-        let first = table.first_row(page.group) as u32;
+        let Some(text) = &mut searched.text else { return Ok(()) };
+        let first = searched.groups.first_row(page.group);
         let keys = match self.layout(Table::Logs) {
             Some(layout) => {
                 let of_page = page.rows.start - first..page.rows.end - first;
@@ -282,7 +318,7 @@ impl Block {
         let Some(keys) = keys else {
             return self.keep_bodies(rows, |body| text.finder.find(body.as_bytes()).is_some());
         };
-        let verdicts = match groups.verdicts.entry(page.group) {
+        let verdicts = match searched.verdicts.entry(page.group) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => {
                 let texts = keys.texts().unwrap_or_default();

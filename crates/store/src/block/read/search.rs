@@ -2,17 +2,20 @@
 //! are read of the rows that are left.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use arrow_array::types::{UInt8Type, UInt32Type};
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 
+use super::layout::Layout;
 use super::picked::Keys;
+use super::whole::WholeColumn;
 use super::{Block, Columns, TableReader};
 use crate::block::Table;
 use crate::error::Error;
-use crate::snapshot::TraceQuery;
 use crate::snapshot::merge::TraceHits;
+use crate::snapshot::{TraceQuery, Until};
 
 /// The least and the greatest value of a column in a row group, where they were kept.
 pub(super) fn bounds<'a>(group: &'a RowGroupMetaData, column: &str) -> Option<&'a Statistics> {
@@ -32,17 +35,20 @@ pub(super) fn overlaps_text(group: &RowGroupMetaData, column: &str, wanted: Opti
 }
 
 pub(super) fn overlaps_number(group: &RowGroupMetaData, column: &str, least: i64, greatest: i64) -> bool {
-    match bounds(group, column) {
-        Some(Statistics::Int64(stats)) => {
-            stats.min_opt().is_none_or(|min| *min <= greatest)
-                && stats.max_opt().is_none_or(|max| least <= *max)
+    let (min, max) = bounds(group, column).map_or((i64::MIN, i64::MAX), numbers);
+    min <= greatest && least <= max
+}
+
+/// The least and the greatest number that statistics know; all there is where they know none.
+pub(super) fn numbers(statistics: &Statistics) -> (i64, i64) {
+    let (min, max) = match statistics {
+        Statistics::Int64(of) => (of.min_opt().copied(), of.max_opt().copied()),
+        Statistics::Int32(of) => {
+            (of.min_opt().copied().map(i64::from), of.max_opt().copied().map(i64::from))
         }
-        Some(Statistics::Int32(stats)) => {
-            stats.min_opt().is_none_or(|min| i64::from(*min) <= greatest)
-                && stats.max_opt().is_none_or(|max| least <= i64::from(*max))
-        }
-        _ => true,
-    }
+        _ => (None, None),
+    };
+    (min.unwrap_or(i64::MIN), max.unwrap_or(i64::MAX))
 }
 
 /// Whether a column may have a value in some row.
@@ -71,35 +77,49 @@ pub(super) fn and(mask: &mut [bool], other: impl IntoIterator<Item = bool>) {
 }
 
 impl Block {
-    pub(crate) fn search_traces(&self, query: &TraceQuery, hits: &mut TraceHits) -> Result<(), Error> {
-        let table = self.table(Table::Spans)?;
+    pub(crate) fn search_traces(
+        &self,
+        query: &TraceQuery,
+        hits: &mut TraceHits,
+        until: &Until,
+    ) -> Result<(), Error> {
+        let groups = self.groups_of(Table::Spans)?;
+        let counted = self.counted();
         // Traces lie by start: the last row groups are the newest.
-        for group in (0..table.groups()).rev() {
-            let meta = table.group(group);
+        for group in (0..groups.len()).rev() {
             let durations =
                 (query.min_duration_ns.unwrap_or(i64::MIN), query.max_duration_ns.unwrap_or(i64::MAX));
-            let may_match = overlaps_text(meta, "service", query.service.as_deref())
-                && overlaps_text(meta, "name", query.operation.as_deref())
-                && overlaps_number(meta, "start_time", query.range.start, query.range.end.saturating_sub(1))
-                && overlaps_number(meta, "duration_ns", durations.0, durations.1)
-                && (query.error != Some(true) || overlaps_number(meta, "status_code", 2, 2));
+            let may_match = groups.overlaps(
+                group,
+                "start_time",
+                query.range.start,
+                query.range.end.saturating_sub(1),
+            ) && groups.overlaps(group, "duration_ns", durations.0, durations.1)
+                && (query.error != Some(true) || groups.overlaps(group, "status_code", 2, 2))
+                && counted.is_none_or(|counted| counted.may_have(group, query))
+                && !hits.is_full_before(groups.bounds(group, "start_time").1);
             if !may_match {
                 continue;
             }
-            if let Some(Statistics::Int64(stats)) = bounds(meta, "start_time")
-                && stats.max_opt().is_some_and(|max| hits.is_full_before(*max))
-            {
-                continue;
-            }
+            until.check()?;
             let rows = match self.rows_by_key(group, query)? {
                 Some(rows) => rows,
-                None => decoded_rows(&table, group, query)?,
+                None => decoded_rows(&*self.table(Table::Spans)?, group, query)?,
             };
-            let first = table.first_row(group) as u32;
-            let rows = self.long_enough(query, rows.into_iter().map(|row| first + row).collect())?;
+            let rows = self.long_enough(query, group, rows)?;
+            let first = groups.first_row(group);
+            let rows: Vec<u32> = rows.into_iter().map(|row| first + row).collect();
             self.add_hits(query, &rows, hits)?;
         }
         Ok(())
+    }
+
+    /// What is known of the row groups of a table before they are read.
+    pub(super) fn groups_of(&self, table: Table) -> Result<Groups<'_>, Error> {
+        Ok(match self.layout(table) {
+            Some(layout) => Groups::Layout(layout),
+            None => Groups::Footer(self.table(table)?),
+        })
     }
 
     /// The rows of a row group that meet the query but for times and durations, by the keys of dictionaries; `None` where
@@ -126,24 +146,31 @@ impl Block {
         Ok(Some(rows))
     }
 
-    /// Those of the rows of the table whose duration is wanted.
-    fn long_enough(&self, query: &TraceQuery, rows: Vec<u32>) -> Result<Vec<u32>, Error> {
+    /// Those of the rows of a row group whose duration is wanted.
+    fn long_enough(&self, query: &TraceQuery, group: usize, rows: Vec<u32>) -> Result<Vec<u32>, Error> {
         if (query.min_duration_ns.is_none() && query.max_duration_ns.is_none()) || rows.is_empty() {
             return Ok(rows);
         }
         let wanted = query.min_duration_ns.unwrap_or(i64::MIN)..=query.max_duration_ns.unwrap_or(i64::MAX);
-        let mut left = Vec::new();
-        let mut rows = rows.into_iter();
-        for batch in self.pick(Table::Spans, rows.as_slice(), Some(&["duration_ns"]))? {
-            let columns = Columns::new(&batch);
-            let of_batch = rows.by_ref().take(batch.num_rows()).enumerate();
-            left.extend(
-                of_batch
-                    .filter(|(at, _)| wanted.contains(&columns.i64("duration_ns", *at)))
-                    .map(|(_, row)| row),
-            );
+        let whole = match self.layout(Table::Spans) {
+            Some(layout) => layout.whole(self.file(Table::Spans)?, group, "duration_ns")?,
+            None => None,
+        };
+        if let Some((_, Some(WholeColumn::Fixed(8, bytes, None)))) = &whole {
+            let (durations, _) = bytes.as_chunks::<8>();
+            let is_wanted =
+                |row: &u32| durations.get(*row as usize).map(|bytes| i64::from_le_bytes(*bytes));
+            let rows = rows.into_iter();
+            return Ok(rows.filter(|row| is_wanted(row).is_some_and(|ns| wanted.contains(&ns))).collect());
         }
-        Ok(left)
+        let table = self.table(Table::Spans)?;
+        let mut durations: Vec<i64> = Vec::new();
+        for batch in table.read_group(group, None, Some(&["duration_ns"]))? {
+            let columns = Columns::new(&batch);
+            durations.extend((0..batch.num_rows()).map(|row| columns.i64("duration_ns", row)));
+        }
+        let is_wanted = |row: &u32| durations.get(*row as usize).is_some_and(|ns| wanted.contains(ns));
+        Ok(rows.into_iter().filter(is_wanted).collect())
     }
 
     /// Adds the traces of these rows of the table, as far as they start within the range.
@@ -178,6 +205,68 @@ impl Block {
             }
         }
         Ok(())
+    }
+}
+
+/// What is known of the row groups of a table before they are read: of its layout, or else of its footer.
+pub(super) enum Groups<'a> {
+    Layout(&'a Layout),
+    Footer(Arc<TableReader>),
+}
+
+impl Groups<'_> {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Groups::Layout(layout) => layout.groups(),
+            Groups::Footer(table) => table.groups(),
+        }
+    }
+
+    /// How many rows the table has.
+    pub(super) fn num_rows(&self) -> u32 {
+        match self {
+            Groups::Layout(layout) => layout.num_rows(),
+            Groups::Footer(table) => u32::try_from(table.num_rows()).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// The first row of a row group.
+    pub(super) fn first_row(&self, group: usize) -> u32 {
+        match self {
+            Groups::Layout(layout) => layout.group_rows(group).map_or(0, |rows| rows.start),
+            Groups::Footer(table) => table.first_row(group) as u32,
+        }
+    }
+
+    /// The row group of a row.
+    pub(super) fn of_row(&self, row: u32) -> usize {
+        match self {
+            Groups::Layout(layout) => layout.group_of(row),
+            Groups::Footer(table) => table.group_of(u64::from(row)),
+        }
+    }
+
+    /// Bounds of a column's values in a row group; all there is where none are known.
+    pub(super) fn bounds(&self, group: usize, column: &str) -> (i64, i64) {
+        match self {
+            Groups::Layout(layout) => layout.bounds(group, column),
+            Groups::Footer(table) => bounds(table.group(group), column).map_or((i64::MIN, i64::MAX), numbers),
+        }
+    }
+
+    /// Whether a column may have a value between these, both inclusive, in a row group.
+    pub(super) fn overlaps(&self, group: usize, column: &str, least: i64, greatest: i64) -> bool {
+        let (min, max) = self.bounds(group, column);
+        min <= greatest && least <= max
+    }
+
+    /// Whether a column may have a value in some row of a row group.
+    pub(super) fn has_values(&self, group: usize, column: &str) -> bool {
+        match self {
+            Groups::Layout(layout) => layout.has_values(group, column),
+            Groups::Footer(table) => has_values(table.group(group), column),
+        }
     }
 }
 

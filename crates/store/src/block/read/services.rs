@@ -14,8 +14,8 @@ use super::{Block, Columns, TableReader};
 use crate::block::Table;
 use crate::block::tables::LOG_PAGE_ROWS;
 use crate::error::Error;
-use crate::snapshot::TimeRange;
-use crate::snapshot::merge::Services;
+use crate::snapshot::services::{Services, half};
+use crate::snapshot::{TimeRange, TraceQuery};
 
 /// Services times names of one row group that are counted in a table; more are counted in a map.
 const TABLE_CELLS_MAX: usize = 1 << 20;
@@ -54,16 +54,25 @@ fn is_counted(times: Option<&TimestampNanosecondArray>, range: TimeRange, row: u
 /// What the services of a block have sent, row group by row group: counted once, because a block does not change.
 #[derive(Default)]
 pub(super) struct Listing {
-    /// Services and names of spans that occur together.
-    pairs: Vec<(String, String)>,
+    /// Services and names of spans that occur together, in order, and their counts in the whole block.
+    pairs: Vec<Pair>,
     /// For each row group of spans its pairs, how many spans each has and how many of them are errors.
     spans: Vec<Vec<(u32, u32, u32)>>,
-    /// Services of log records.
-    services: Vec<String>,
+    /// Services of log records, and how many each has.
+    services: Vec<(String, u64)>,
     /// Log records of one service that follow each other, a page at most; in the order of the table.
     logs: Vec<LogRun>,
-    /// The fingerprints of each service's series.
-    series: BTreeMap<String, Vec<[u8; 16]>>,
+    /// The series of each service, by the first halves of their fingerprints.
+    series: Vec<(String, Vec<u64>)>,
+}
+
+/// Spans of one service and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Pair {
+    service: String,
+    name: String,
+    spans: u64,
+    errors: u64,
 }
 
 /// Log records of one service by time.
@@ -80,22 +89,7 @@ type NamedRun = (String, Range<u32>, Range<i64>);
 impl Listing {
     fn read(block: &Block) -> Result<Listing, Error> {
         let mut listing = Listing::default();
-        let mut numbers: HashMap<String, HashMap<String, u32>> = HashMap::new();
-        for group in 0..block.groups(Table::Spans)? {
-            let mut of_group = Vec::new();
-            let pairs = &mut listing.pairs;
-            block.each_span_count(group, |service, name, spans, errors| {
-                let known = numbers.get(service).and_then(|names| names.get(name)).copied();
-                let pair = known.unwrap_or_else(|| {
-                    let next = pairs.len() as u32;
-                    pairs.push((service.to_owned(), name.to_owned()));
-                    numbers.entry(service.to_owned()).or_default().insert(name.to_owned(), next);
-                    next
-                });
-                of_group.push((pair, spans as u32, errors as u32));
-            })?;
-            listing.spans.push(of_group);
-        }
+        listing.read_spans(block)?;
         let mut numbers: BTreeMap<String, u32> = BTreeMap::new();
         for group in 0..block.groups(Table::Logs)? {
             let runs = block.log_runs(group)?;
@@ -105,24 +99,94 @@ impl Listing {
                 listing.logs.push(LogRun { service, rows, min_time: times.start, max_time: times.end });
             }
         }
-        listing.services = by_number(numbers);
-        let series = block.table(Table::Series)?;
-        for group in 0..series.groups() {
-            for rows in series.read_group(group, None, Some(&["service", "fingerprint"]))? {
+        listing.services = by_number(numbers).into_iter().map(|service| (service, 0)).collect();
+        for run in &listing.logs {
+            if let Some((_, records)) = listing.services.get_mut(run.service as usize) {
+                *records += run.rows.len() as u64;
+            }
+        }
+        listing.read_series(block)?;
+        Ok(listing)
+    }
+
+    fn read_spans(&mut self, block: &Block) -> Result<(), Error> {
+        let mut numbers: HashMap<String, HashMap<String, u32>> = HashMap::new();
+        let mut pairs: Vec<Pair> = Vec::new();
+        for group in 0..block.groups(Table::Spans)? {
+            let mut of_group = Vec::new();
+            block.each_span_count(group, |service, name, spans, errors| {
+                let known = numbers.get(service).and_then(|names| names.get(name)).copied();
+                let number = known.unwrap_or_else(|| {
+                    let next = pairs.len() as u32;
+                    let (service, name) = (service.to_owned(), name.to_owned());
+                    numbers.entry(service.clone()).or_default().insert(name.clone(), next);
+                    pairs.push(Pair { service, name, spans: 0, errors: 0 });
+                    next
+                });
+                if let Some(pair) = pairs.get_mut(number as usize) {
+                    (pair.spans, pair.errors) = (pair.spans + spans, pair.errors + errors);
+                }
+                of_group.push((number, spans as u32, errors as u32));
+            })?;
+            self.spans.push(of_group);
+        }
+        // By service, so that whoever adds them up looks each service for once.
+        let mut order: Vec<(Pair, usize)> = pairs.into_iter().zip(0..).collect();
+        order.sort_unstable();
+        let mut places = vec![0u32; order.len()];
+        for (place, (_, number)) in order.iter().enumerate() {
+            places.get_mut(*number).into_iter().for_each(|slot| *slot = place as u32);
+        }
+        for (number, ..) in self.spans.iter_mut().flatten() {
+            *number = places.get(*number as usize).copied().unwrap_or_default();
+        }
+        self.pairs = order.into_iter().map(|(pair, _)| pair).collect();
+        Ok(())
+    }
+
+    fn read_series(&mut self, block: &Block) -> Result<(), Error> {
+        let mut numbers: HashMap<String, usize> = HashMap::new();
+        let table = block.table(Table::Series)?;
+        for group in 0..table.groups() {
+            for rows in table.read_group(group, None, Some(&["service", "fingerprint"]))? {
                 let columns = Columns::new(&rows);
+                let mut last: Option<(&str, usize)> = None;
                 for row in 0..rows.num_rows() {
-                    let fingerprint = columns.bytes("fingerprint", row).unwrap_or_default();
                     let service = columns.text("service", row).unwrap_or_default();
-                    if !listing.series.contains_key(service) {
-                        listing.series.insert(service.to_owned(), Vec::new());
+                    let number = match last.filter(|(of, _)| *of == service) {
+                        Some((_, number)) => number,
+                        None => numbers.get(service).copied().unwrap_or_else(|| {
+                            numbers.insert(service.to_owned(), self.series.len());
+                            self.series.push((service.to_owned(), Vec::new()));
+                            self.series.len() - 1
+                        }),
+                    };
+                    last = Some((service, number));
+                    let fingerprint = columns.bytes("fingerprint", row).map(half);
+                    if let Some((_, series)) = self.series.get_mut(number) {
+                        series.extend(fingerprint);
                     }
-                    let of_service = listing.series.get_mut(service);
-                    of_service.into_iter().for_each(|list| list.extend(<[u8; 16]>::try_from(fingerprint)));
                 }
             }
         }
-        listing.series.values_mut().for_each(|fingerprints| fingerprints.sort_unstable());
-        Ok(listing)
+        Ok(())
+    }
+
+    /// Whether a row group may have spans of such a service and name, and such with errors.
+    pub(super) fn may_have(&self, group: usize, query: &TraceQuery) -> bool {
+        let Some(of_group) = self.spans.get(group) else { return true };
+        let is_wanted = |pair: &Pair| {
+            query.service.as_deref().is_none_or(|wanted| wanted == pair.service)
+                && query.operation.as_deref().is_none_or(|wanted| wanted == pair.name)
+        };
+        of_group.iter().any(|(number, spans, errors)| {
+            let is_status = match query.error {
+                Some(true) => *errors > 0,
+                Some(false) => errors < spans,
+                None => true,
+            };
+            is_status && self.pairs.get(*number as usize).is_none_or(is_wanted)
+        })
     }
 }
 
@@ -136,6 +200,17 @@ impl Block {
     /// Counts what its services have sent, if that was not done before.
     pub(crate) fn list_services(&self) -> Result<(), Error> {
         self.listing().map(|_| ())
+    }
+
+    /// What its services have sent, if that was counted before.
+    pub(super) fn counted(&self) -> Option<&Listing> {
+        self.listing.get()
+    }
+
+    /// Calls `visit` with each service that has series, and these. Nothing is said of a block that cannot be read.
+    pub(crate) fn each_series(&self, mut visit: impl FnMut(&str, &[u64])) {
+        let series = self.listing().map(|listing| listing.series.as_slice()).unwrap_or_default();
+        series.iter().for_each(|(service, series)| visit(service, series));
     }
 
     fn listing(&self) -> Result<&Listing, Error> {
@@ -154,7 +229,7 @@ impl Block {
     ) -> Result<impl Iterator<Item = (Range<u32>, i64)>, Error> {
         let listing = self.listing()?;
         let wanted: Vec<bool> =
-            listing.services.iter().map(|name| service.is_none_or(|wanted| name == wanted)).collect();
+            listing.services.iter().map(|(name, _)| service.is_none_or(|wanted| name == wanted)).collect();
         let is_wanted = move |run: &&LogRun| {
             range.overlaps(run.min_time, run.max_time) && wanted.get(run.service as usize) == Some(&true)
         };
@@ -166,9 +241,7 @@ impl Block {
     pub(crate) fn services(&self, range: TimeRange, services: &mut Services) -> Result<(), Error> {
         let listing = self.listing()?;
         self.span_services(listing, range, services)?;
-        self.log_services(listing, range, services)?;
-        listing.series.iter().for_each(|(service, fingerprints)| services.series(service, fingerprints));
-        Ok(())
+        self.log_services(listing, range, services)
     }
 
     fn groups(&self, table: Table) -> Result<usize, Error> {
@@ -269,30 +342,30 @@ impl Block {
         range: TimeRange,
         services: &mut Services,
     ) -> Result<(), Error> {
-        let mut count = |service: &str, name: &str, spans: u64, errors: u64| {
-            services.with(service, |summary| {
-                summary.span_count += spans;
-                summary.error_count += errors;
-            });
-            services.operation(service, name);
-        };
+        if self.is_within(range) {
+            let counted = listing.pairs.iter().map(|pair| (pair.spans, pair.errors));
+            add_pairs(services, &listing.pairs, counted);
+            return Ok(());
+        }
         let mut sums = vec![(0u64, 0u64); listing.pairs.len()];
-        let table = if self.is_within(range) { None } else { Some(self.table(Table::Spans)?) };
+        let table = self.table(Table::Spans)?;
         for (group, counted) in listing.spans.iter().enumerate() {
-            match &table {
-                Some(table) if !overlaps(table, group, "start_time", range) => {}
-                Some(table) if !lies_within(table, group, "start_time", range) => {
-                    each_span_count(table, group, range, &mut count)?;
+            if !overlaps(&table, group, "start_time", range) {
+                continue;
+            }
+            if !lies_within(&table, group, "start_time", range) {
+                each_span_count(&table, group, range, |service, name, spans, errors| {
+                    services.of(service).into_iter().for_each(|of| of.add_spans(name, spans, errors));
+                })?;
+                continue;
+            }
+            for (pair, spans, errors) in counted {
+                if let Some(sum) = sums.get_mut(*pair as usize) {
+                    *sum = (sum.0 + u64::from(*spans), sum.1 + u64::from(*errors));
                 }
-                _ => counted.iter().for_each(|(pair, spans, errors)| {
-                    if let Some(sum) = sums.get_mut(*pair as usize) {
-                        *sum = (sum.0 + u64::from(*spans), sum.1 + u64::from(*errors));
-                    }
-                }),
             }
         }
-        let counted = listing.pairs.iter().zip(sums).filter(|(_, (spans, _))| *spans > 0);
-        counted.for_each(|((service, name), (spans, errors))| count(service, name, spans, errors));
+        add_pairs(services, &listing.pairs, sums.into_iter());
         Ok(())
     }
 
@@ -303,23 +376,42 @@ impl Block {
         services: &mut Services,
     ) -> Result<(), Error> {
         let mut sums = vec![0u64; listing.services.len()];
-        for run in &listing.logs {
-            let n = if range.contains(run.min_time) && range.contains(run.max_time) {
-                run.rows.len()
-            } else if range.overlaps(run.min_time, run.max_time) {
-                let rows: Vec<u32> = run.rows.clone().collect();
-                self.log_times(&rows)?.into_iter().filter(|time| range.contains(*time)).count()
-            } else {
-                0
-            };
-            if let Some(sum) = sums.get_mut(run.service as usize) {
-                *sum += n as u64;
+        if self.is_within(range) {
+            sums = listing.services.iter().map(|(_, records)| *records).collect();
+        } else {
+            for run in &listing.logs {
+                let n = if range.contains(run.min_time) && range.contains(run.max_time) {
+                    run.rows.len()
+                } else if range.overlaps(run.min_time, run.max_time) {
+                    let rows: Vec<u32> = run.rows.clone().collect();
+                    self.log_times(&rows)?.into_iter().filter(|time| range.contains(*time)).count()
+                } else {
+                    0
+                };
+                if let Some(sum) = sums.get_mut(run.service as usize) {
+                    *sum += n as u64;
+                }
             }
         }
-        for (service, sum) in listing.services.iter().zip(sums).filter(|(_, sum)| *sum > 0) {
-            services.with(service, |summary| summary.log_count += sum);
+        for ((service, _), sum) in listing.services.iter().zip(sums).filter(|(_, sum)| *sum > 0) {
+            services.of(service).into_iter().for_each(|of| of.add_logs(sum));
         }
         Ok(())
+    }
+}
+
+/// Adds spans and errors of each pair; pairs of a service follow each other.
+fn add_pairs(services: &mut Services, pairs: &[Pair], mut counts: impl Iterator<Item = (u64, u64)>) {
+    for of_service in pairs.chunk_by(|a, b| a.service == b.service) {
+        let name = of_service.first().map_or("", |pair| &pair.service);
+        let counted: Vec<_> = of_service.iter().zip(counts.by_ref().take(of_service.len())).collect();
+        // A service that has nothing within the range is not listed.
+        let mut counted = counted.into_iter().filter(|(_, (spans, _))| *spans > 0).peekable();
+        if counted.peek().is_some()
+            && let Some(of) = services.of(name)
+        {
+            counted.for_each(|(pair, (spans, errors))| of.add_spans(&pair.name, spans, errors));
+        }
     }
 }
 

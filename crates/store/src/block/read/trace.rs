@@ -64,20 +64,27 @@ impl Block {
     pub(crate) fn summaries(&self, ids: &[TraceId]) -> Result<Vec<(usize, TraceSummary)>, Error> {
         let mut rows: Vec<(u32, usize)> = Vec::new();
         for (at, id) in ids.iter().enumerate() {
-            rows.extend(self.trace_row(*id)?.map(|row| (row, at)));
+            let candidates = self.index().candidates(id.fingerprint())?;
+            rows.extend(candidates.into_iter().map(|row| (row, at)));
         }
         if rows.is_empty() {
             // A block that has none of them need not be readable.
             return Ok(Vec::new());
         }
         rows.sort_unstable();
-        let mut found = rows.iter();
-        let mut out = Vec::with_capacity(rows.len());
-        let numbers: Vec<u32> = rows.iter().map(|(row, _)| *row).collect();
+        let mut numbers: Vec<u32> = rows.iter().map(|(row, _)| *row).collect();
+        numbers.dedup();
+        let mut rows = rows.into_iter().peekable();
+        let mut numbers_read = numbers.iter();
+        let mut out = Vec::new();
         for batch in self.pick(Table::Traces, &numbers, None)? {
             let columns = Columns::new(&batch);
-            for (row, (_, at)) in (0..batch.num_rows()).zip(found.by_ref()) {
-                out.extend(ids.get(*at).map(|id| (*at, summary_of(&columns, *id, row))));
+            for (at_row, number) in (0..batch.num_rows()).zip(numbers_read.by_ref()) {
+                let found = columns.trace_id("trace_id", at_row);
+                while let Some((_, at)) = rows.next_if(|(row, _)| row == number) {
+                    let id = ids.get(at).filter(|id| found == Some(**id));
+                    out.extend(id.map(|id| (at, summary_of(&columns, *id, at_row))));
+                }
             }
         }
         Ok(out)
