@@ -60,7 +60,9 @@ pub enum Error {
         limit: usize,
     },
     /// A search took as long as it may.
-    #[error("the search ended after {seconds} s, before everything was looked at: ask for less time, a service or fewer results")]
+    #[error(
+        "the search ended after {seconds} s, before everything was looked at: ask for less time, a service or fewer results"
+    )]
     TooLong {
         /// How long it may take.
         seconds: u64,

@@ -172,8 +172,7 @@ impl MemtableView {
     }
 
     pub(crate) fn search_traces(&self, query: &TraceQuery, hits: &mut TraceHits) {
-        let durations =
-            query.min_duration_ns.unwrap_or(i64::MIN)..=query.max_duration_ns.unwrap_or(i64::MAX);
+        let durations = query.min_duration_ns.unwrap_or(i64::MIN)..=query.max_duration_ns.unwrap_or(i64::MAX);
         // What came last is mostly newest.
         for mini in self.contents.spans.iter().rev() {
             let extremes = &mini.extremes;

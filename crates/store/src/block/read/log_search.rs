@@ -19,8 +19,8 @@ use crate::block::bodies::PLACEHOLDER;
 use crate::block::index::tokens::TextTokens;
 use crate::block::tables::LOG_PAGE_ROWS;
 use crate::error::Error;
-use crate::snapshot::{LogQuery, Until};
 use crate::snapshot::log_scan::Verdict;
+use crate::snapshot::{LogQuery, Until};
 
 /// The text that is looked for, and what is known of the patterns met so far.
 struct Wanted<'a> {

@@ -43,9 +43,7 @@ pub(super) fn overlaps_number(group: &RowGroupMetaData, column: &str, least: i64
 pub(super) fn numbers(statistics: &Statistics) -> (i64, i64) {
     let (min, max) = match statistics {
         Statistics::Int64(of) => (of.min_opt().copied(), of.max_opt().copied()),
-        Statistics::Int32(of) => {
-            (of.min_opt().copied().map(i64::from), of.max_opt().copied().map(i64::from))
-        }
+        Statistics::Int32(of) => (of.min_opt().copied().map(i64::from), of.max_opt().copied().map(i64::from)),
         _ => (None, None),
     };
     (min.unwrap_or(i64::MIN), max.unwrap_or(i64::MAX))
@@ -89,15 +87,12 @@ impl Block {
         for group in (0..groups.len()).rev() {
             let durations =
                 (query.min_duration_ns.unwrap_or(i64::MIN), query.max_duration_ns.unwrap_or(i64::MAX));
-            let may_match = groups.overlaps(
-                group,
-                "start_time",
-                query.range.start,
-                query.range.end.saturating_sub(1),
-            ) && groups.overlaps(group, "duration_ns", durations.0, durations.1)
-                && (query.error != Some(true) || groups.overlaps(group, "status_code", 2, 2))
-                && counted.is_none_or(|counted| counted.may_have(group, query))
-                && !hits.is_full_before(groups.bounds(group, "start_time").1);
+            let may_match =
+                groups.overlaps(group, "start_time", query.range.start, query.range.end.saturating_sub(1))
+                    && groups.overlaps(group, "duration_ns", durations.0, durations.1)
+                    && (query.error != Some(true) || groups.overlaps(group, "status_code", 2, 2))
+                    && counted.is_none_or(|counted| counted.may_have(group, query))
+                    && !hits.is_full_before(groups.bounds(group, "start_time").1);
             if !may_match {
                 continue;
             }
@@ -158,8 +153,7 @@ impl Block {
         };
         if let Some((_, Some(WholeColumn::Fixed(8, bytes, None)))) = &whole {
             let (durations, _) = bytes.as_chunks::<8>();
-            let is_wanted =
-                |row: &u32| durations.get(*row as usize).map(|bytes| i64::from_le_bytes(*bytes));
+            let is_wanted = |row: &u32| durations.get(*row as usize).map(|bytes| i64::from_le_bytes(*bytes));
             let rows = rows.into_iter();
             return Ok(rows.filter(|row| is_wanted(row).is_some_and(|ns| wanted.contains(&ns))).collect());
         }
