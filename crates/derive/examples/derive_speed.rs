@@ -56,7 +56,7 @@ fn main() {
         if let Some(graph) = &last.graph {
             println!(
                 "{} edges, {:?}, {} sides wait",
-                graph.table.len(),
+                graph.edges.table.len(),
                 graph.counts,
                 graph.pairing.waiting()
             );

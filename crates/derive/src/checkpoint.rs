@@ -53,7 +53,7 @@ pub fn encode(deriver: &Deriver, config: &DeriveConfig, lsn: u64) -> Vec<u8> {
         put_bytes(&mut body, 5, &encode_series(series, &[red.bytes], &[&red.latency]));
     }
     if let Some(graph) = &deriver.graph {
-        for series in graph.table.iter() {
+        for series in graph.edges.table.iter() {
             let edge = &series.value;
             let bytes = encode_series(series, &[edge.failed], &[&edge.server, &edge.client]);
             put_bytes(&mut body, 6, &bytes);
@@ -200,9 +200,9 @@ fn add_edge(deriver: &mut Deriver, message: &[u8]) -> Result<(), Unusable> {
     let (numbers, histograms) = std::mem::take(&mut raw.value);
     let failed = numbers.first().copied().unwrap_or_default();
     let mut histograms = histograms.into_iter();
-    let server = fitting(histograms.next(), &graph.bounds)?;
-    let client = fitting(histograms.next(), &graph.bounds)?;
-    graph.table.add(with_value(raw, Edge { failed, server, client }));
+    let server = fitting(histograms.next(), &graph.edges.bounds)?;
+    let client = fitting(histograms.next(), &graph.edges.bounds)?;
+    graph.edges.table.add(with_value(raw, Edge { failed, server, client }));
     Ok(())
 }
 

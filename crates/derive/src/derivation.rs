@@ -96,7 +96,8 @@ impl Derivation {
         limits: DecodeLimits,
     ) -> std::io::Result<Running> {
         let stop = Arc::new(Stop::default());
-        let emitter = Emitter { derivation: self.clone(), store, clock, limits, last_at: i64::MIN };
+        let (derivation, decoder) = (self.clone(), Decoder::new());
+        let emitter = Emitter { derivation, store, clock, limits, decoder, last_at: i64::MIN };
         let thread_stop = stop.clone();
         let thread = std::thread::Builder::new().name("derive".to_owned());
         let run = move || {
@@ -255,6 +256,8 @@ struct Emitter {
     store: Store,
     clock: Arc<dyn Clock>,
     limits: DecodeLimits,
+    /// It knows the series of the emissions before.
+    decoder: Decoder,
     last_at: i64,
 }
 
@@ -307,9 +310,9 @@ impl Emitter {
         }
     }
 
-    fn write(&self, body: Vec<u8>, received_at: i64) -> Result<(), String> {
+    fn write(&mut self, body: Vec<u8>, received_at: i64) -> Result<(), String> {
         let context = DecodeContext { received_at, limits: self.limits };
-        let decoded = Decoder::new().decode(Signal::Metrics, Encoding::RemoteWrite2, &body, &context);
+        let decoded = self.decoder.decode(Signal::Metrics, Encoding::RemoteWrite2, &body, &context);
         let decoded = decoded.map_err(|error| error.to_string())?;
         let write = Write {
             signal: Signal::Metrics,

@@ -16,9 +16,9 @@ use crate::columns::{CLIENT, CONSUMER, ERROR, PRODUCER, SERVER, Spans};
 use crate::config::{Dimension, GraphConfig};
 use crate::dimensions::{Dimensions, Precedence};
 use crate::histogram::{Bounds, Histogram, Ids};
-use crate::pairing::{EdgeKey, Half, Other, Pairing};
+use crate::pairing::{EdgeKey, Half, Other, Pairing, Place};
 use crate::peers::Peers;
-use crate::table::{SEPARATOR, Table};
+use crate::table::{SEPARATOR, Slot, Table};
 
 /// The client where a request comes from outside.
 const USER: &str = "user";
@@ -75,17 +75,39 @@ pub struct GraphCounts {
     pub dropped: u64,
 }
 
+/// The requests that were counted.
+#[derive(Debug)]
+pub struct Edges {
+    /// Edges by labels.
+    pub table: Table<Edge>,
+    /// The bounds of the histograms.
+    pub bounds: Bounds,
+    key: Vec<u8>,
+    /// Those that were counted last, without labels of the user's choice.
+    recent: Vec<Option<Recent>>,
+}
+
+/// How many edges are remembered: those between a few services.
+const RECENT: usize = 64;
+
+/// The series of an edge. It holds the names, so that no others come to lie where they are.
+#[derive(Debug)]
+struct Recent {
+    connection: Connection,
+    client: Arc<str>,
+    server: Arc<str>,
+    slot: Slot,
+}
+
 /// The service graph.
 #[derive(Debug)]
 pub struct ServiceGraph {
     /// Edges by labels.
-    pub table: Table<Edge>,
+    pub edges: Edges,
     /// Spans whose other side never came, by what is known of the two sides.
     pub unpaired: Table<f64>,
     /// Sides that wait.
     pub pairing: Pairing,
-    /// The bounds of the histograms.
-    pub bounds: Bounds,
     /// Labels of the user's choice, for each side.
     pub dimensions: Dimensions,
     /// What became of the sides.
@@ -93,8 +115,12 @@ pub struct ServiceGraph {
     peers: Peers,
     wait_ns: i64,
     names: AHashSet<Arc<str>>,
+    user: Arc<str>,
+    nobody: Arc<str>,
     /// Names of services by their code in the batch at hand.
-    services: Vec<Option<Arc<str>>>,
+    services: Vec<Arc<str>>,
+    /// Clients of the batch at hand that met nobody, and their rows.
+    came_first: Vec<(Place, u32)>,
     no_dimensions: Arc<[u8]>,
     key: Vec<u8>,
 }
@@ -102,7 +128,7 @@ pub struct ServiceGraph {
 /// One side of a request, as far as it is counted.
 #[derive(Clone, Copy)]
 struct Side<'a> {
-    service: &'a str,
+    service: &'a Arc<str>,
     dimensions: &'a [u8],
     failed: bool,
     duration_ns: u64,
@@ -121,9 +147,77 @@ impl<'a> Side<'a> {
     }
 
     /// Of somebody who sent no span: all that is known of it is its name, and what the other side saw.
-    fn unseen(service: &'a str, dimensions: &'a [u8], other: &Side<'_>) -> Side<'a> {
+    fn unseen(service: &'a Arc<str>, dimensions: &'a [u8], other: &Side<'_>) -> Side<'a> {
         Side { service, dimensions, ..*other }
     }
+}
+
+impl Edges {
+    fn new(bounds: Bounds, cardinality_limit: usize) -> Edges {
+        let recent = std::iter::repeat_with(|| None).take(RECENT).collect();
+        Edges { table: Table::new(cardinality_limit), bounds, key: Vec::new(), recent }
+    }
+
+    /// Counts a request.
+    fn count(&mut self, connection: Connection, client: Side<'_>, server: Side<'_>, ids: Ids, now: i64) {
+        let slot = self.slot(connection, client, server, now);
+        let bounds = &self.bounds;
+        let edge = self.table.at(slot, now, || Edge::new(bounds));
+        let weight = client.weight.max(server.weight);
+        if client.failed || server.failed {
+            edge.failed += weight;
+        }
+        edge.server.observe(bounds, server.duration_ns, weight, now, || ids);
+        edge.client.observe(bounds, client.duration_ns, weight, now, || ids);
+    }
+
+    /// The place of an edge: names are shared, so that most edges are found by where their names lie.
+    fn slot(&mut self, connection: Connection, client: Side<'_>, server: Side<'_>, now: i64) -> Slot {
+        let is_plain = client.dimensions.is_empty() && server.dimensions.is_empty();
+        let place = place(client.service, server.service);
+        if let Some(Some(recent)) = self.recent.get(place).filter(|_| is_plain)
+            && recent.connection == connection
+            && Arc::ptr_eq(&recent.client, client.service)
+            && Arc::ptr_eq(&recent.server, server.service)
+        {
+            return recent.slot;
+        }
+        let key = &mut self.key;
+        key.clear();
+        key.extend([connection as u8, 0]);
+        key.extend_from_slice(client.service.as_bytes());
+        key.push(SEPARATOR);
+        key.extend_from_slice(server.service.as_bytes());
+        key.extend_from_slice(client.dimensions);
+        key.extend_from_slice(server.dimensions);
+        let bounds = &self.bounds;
+        let slot = self.table.slot(key, now, || Edge::new(bounds));
+        if let Some(recent) = self.recent.get_mut(place).filter(|_| is_plain && slot != Slot::OVERFLOW) {
+            let (client, server) = (client.service.clone(), server.service.clone());
+            *recent = Some(Recent { connection, client, server, slot });
+        }
+        slot
+    }
+
+    fn forget(&mut self, unseen_since: i64) {
+        // What stays moves.
+        self.recent.iter_mut().for_each(|recent| *recent = None);
+        self.table.forget(unseen_since);
+    }
+}
+
+impl Edge {
+    fn new(bounds: &Bounds) -> Edge {
+        Edge { failed: 0.0, server: Histogram::new(bounds), client: Histogram::new(bounds) }
+    }
+}
+
+#[inline]
+fn place(client: &Arc<str>, server: &Arc<str>) -> usize {
+    let (client, server) = (client.as_ptr() as u64, server.as_ptr() as u64);
+    // Fibonacci hashing (Knuth, volume 3, section 6.4): the high bits depend on all others.
+    let hash = (client ^ server.rotate_left(24)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (hash >> 32) as usize % RECENT
 }
 
 impl ServiceGraph {
@@ -135,16 +229,18 @@ impl ServiceGraph {
         let mut no_dimensions = Vec::new();
         dimensions.write_absent(&mut no_dimensions);
         ServiceGraph {
-            table: Table::new(cardinality_limit),
+            edges: Edges::new(Bounds::new(&config.histogram_buckets), cardinality_limit),
             unpaired: Table::new(cardinality_limit),
             pairing: Pairing::new(config.store_limit),
-            bounds: Bounds::new(&config.histogram_buckets),
             dimensions,
             counts: GraphCounts::default(),
             peers: Peers::new(&config.peer_attributes),
             wait_ns: i64::try_from(config.wait.as_nanos()).unwrap_or(i64::MAX),
             names: AHashSet::new(),
+            user: USER.into(),
+            nobody: "".into(),
             services: Vec::new(),
+            came_first: Vec::new(),
             no_dimensions: no_dimensions.into(),
             key: Vec::new(),
         }
@@ -154,7 +250,11 @@ impl ServiceGraph {
     pub fn observe(&mut self, spans: &Spans<'_>, now: i64) {
         let resources = self.dimensions.of_resources(spans);
         let mut dimensions = Vec::new();
+        self.pairing.close_gaps();
         self.services.clear();
+        for name in spans.services() {
+            self.services.push(shared(&mut self.names, name));
+        }
         for row in 0..spans.len() {
             let kind = spans.kind(row);
             if !matches!(kind, SERVER | CLIENT | PRODUCER | CONSUMER) {
@@ -162,49 +262,44 @@ impl ServiceGraph {
             }
             dimensions.clear();
             self.dimensions.write(spans, row, &resources, &mut dimensions);
-            let side = Side {
-                service: spans.service(row),
-                dimensions: &dimensions,
-                failed: spans.status(row) == ERROR,
-                duration_ns: spans.duration_ns(row),
-                weight: spans.weight(row),
-            };
-            let code = spans.service_code(row);
             let is_client = matches!(kind, CLIENT | PRODUCER);
             let id = if is_client { Some(spans.span_id(row)) } else { spans.parent_span_id(row) };
             match id {
-                Some(id) => {
-                    let key = EdgeKey::new(spans.trace_id(row), id);
-                    self.side(key, kind, (side, code), spans.attributes(row), now);
-                }
-                None => self.outside(kind, side, spans, row, now),
+                Some(id) => self.side(EdgeKey::new(spans.trace_id(row), id), spans, row, &dimensions, now),
+                None => self.outside(spans, row, &dimensions, now),
             }
         }
+        self.name_peers(spans);
     }
 
-    /// `code` is that of the side's service in the batch at hand.
-    fn side(&mut self, key: EdgeKey, kind: u8, (side, code): (Side<'_>, usize), attributes: &[u8], now: i64) {
+    fn side(&mut self, key: EdgeKey, spans: &Spans<'_>, row: usize, dimensions: &[u8], now: i64) {
+        let kind = spans.kind(row);
         let is_client = matches!(kind, CLIENT | PRODUCER);
         let is_messaging = matches!(kind, PRODUCER | CONSUMER);
+        let service = self.services.get(spans.service_code(row)).unwrap_or(&self.nobody);
+        let side = side_of(spans, row, service, dimensions);
         match self.pairing.meet(key, is_client) {
             Other::Nowhere => {}
-            Other::Twice => return self.count_unpaired(is_client, is_messaging, side, now),
+            Other::Twice => {
+                let service = service.clone();
+                return self.count_unpaired(is_client, is_messaging, &service, side.weight, now);
+            }
             Other::Here(other) => {
                 self.counts.paired += 1;
                 let is_messaging = is_messaging || other.is_messaging;
                 let connection = if is_messaging { Connection::MessagingSystem } else { Connection::Direct };
-                let other = Side::of(&other);
+                let other = Side::of(other);
                 let (client, server) = if is_client { (side, other) } else { (other, side) };
-                return self.count(connection, client, server, key.ids(), now);
+                return self.edges.count(connection, client, server, key.ids(), now);
             }
         }
-        let peer = if is_client { self.peers.find(attributes) } else { None };
-        let mut shared_peer = None;
-        if let Some(peer) = peer {
-            if peer.is_database {
-                return self.virtual_request(Connection::Database, side, peer.name, key.ids(), now);
-            }
-            shared_peer = Some(shared(&mut self.names, peer.name));
+        if is_client
+            && self.peers.may_be_database(spans.attributes(row))
+            && let Some(peer) = self.peers.find(spans.attributes(row)).filter(|peer| peer.is_database)
+        {
+            let name = shared(&mut self.names, peer.name);
+            let server = Side::unseen(&name, &self.no_dimensions, &side);
+            return self.edges.count(Connection::Database, side, server, key.ids(), now);
         }
         let half = Half {
             is_client,
@@ -213,97 +308,78 @@ impl ServiceGraph {
             arrived_at: now,
             duration_ns: side.duration_ns,
             weight: side.weight,
-            service: self.service(code, side.service),
-            peer: shared_peer,
-            dimensions: (!side.dimensions.is_empty()).then(|| side.dimensions.into()),
+            service: service.clone(),
+            peer: None,
+            dimensions: (!dimensions.is_empty()).then(|| dimensions.into()),
         };
-        if !self.pairing.wait(key, half) {
-            self.counts.dropped += 1;
+        match self.pairing.wait(key, half) {
+            Some(place) if is_client => self.came_first.push((place, row as u32)),
+            Some(_) => {}
+            None => self.counts.dropped += 1,
         }
     }
 
-    /// One copy of a service's name for all that carry it, found by its code in the batch at hand.
-    fn service(&mut self, code: usize, name: &str) -> Arc<str> {
-        if code >= NAMES_MAX {
-            return shared(&mut self.names, name);
+    /// Looks for what clients say of the other side, of those that did not meet it in the same batch: their attributes are gone
+    /// afterwards, and nobody asks before.
+    fn name_peers(&mut self, spans: &Spans<'_>) {
+        for (place, row) in self.came_first.drain(..) {
+            let Some(half) = self.pairing.at(place) else { continue };
+            let peer = self.peers.find(spans.attributes(row as usize));
+            half.peer = peer.map(|peer| shared(&mut self.names, peer.name));
         }
-        if code >= self.services.len() {
-            self.services.resize(code + 1, None);
-        }
-        let names = &mut self.names;
-        self.services[code].get_or_insert_with(|| shared(names, name)).clone()
     }
 
     /// A span of a server or consumer that nobody called.
-    fn outside(&mut self, kind: u8, server: Side<'_>, spans: &Spans<'_>, row: usize, now: i64) {
-        let peer = if kind == CONSUMER { self.peers.find(spans.attributes(row)) } else { None };
-        let name = peer.as_ref().map_or(USER, |peer| peer.name);
-        let no_dimensions = self.no_dimensions.clone();
-        let client = Side::unseen(name, &no_dimensions, &server);
+    fn outside(&mut self, spans: &Spans<'_>, row: usize, dimensions: &[u8], now: i64) {
+        let is_consumer = spans.kind(row) == CONSUMER;
+        let peer = if is_consumer { self.peers.find(spans.attributes(row)) } else { None };
+        let name = peer.map_or_else(|| self.user.clone(), |peer| shared(&mut self.names, peer.name));
+        let service = self.services.get(spans.service_code(row)).unwrap_or(&self.nobody);
+        let server = side_of(spans, row, service, dimensions);
+        let client = Side::unseen(&name, &self.no_dimensions, &server);
         let ids = (spans.trace_id(row), spans.span_id(row));
-        self.count(Connection::VirtualNode, client, server, ids, now);
+        self.edges.count(Connection::VirtualNode, client, server, ids, now);
     }
 
-    fn virtual_request(&mut self, connection: Connection, client: Side<'_>, name: &str, ids: Ids, now: i64) {
-        let no_dimensions = self.no_dimensions.clone();
-        let server = Side::unseen(name, &no_dimensions, &client);
-        self.count(connection, client, server, ids, now);
-    }
-
-    fn count(&mut self, connection: Connection, client: Side<'_>, server: Side<'_>, ids: Ids, now: i64) {
-        let key = &mut self.key;
-        key.clear();
-        key.extend([connection as u8, 0]);
-        key.extend_from_slice(client.service.as_bytes());
-        key.push(SEPARATOR);
-        key.extend_from_slice(server.service.as_bytes());
-        key.extend_from_slice(client.dimensions);
-        key.extend_from_slice(server.dimensions);
-        let bounds = &self.bounds;
-        let new = || Edge { failed: 0.0, server: Histogram::new(bounds), client: Histogram::new(bounds) };
-        let edge = self.table.entry(key, now, new);
-        let weight = client.weight.max(server.weight);
-        if client.failed || server.failed {
-            edge.failed += weight;
-        }
-        edge.server.observe(bounds, server.duration_ns, weight, now, || ids);
-        edge.client.observe(bounds, client.duration_ns, weight, now, || ids);
-    }
-
-    fn count_unpaired(&mut self, is_client: bool, is_messaging: bool, side: Side<'_>, now: i64) {
+    fn count_unpaired(&mut self, is_client: bool, is_messaging: bool, service: &str, weight: f64, now: i64) {
         self.counts.unpaired += 1;
         let connection = if is_messaging { Connection::MessagingSystem } else { Connection::Direct };
-        let (client, server) = if is_client { (side.service, "") } else { ("", side.service) };
+        let (client, server) = if is_client { (service, "") } else { ("", service) };
         let key = &mut self.key;
         key.clear();
         key.extend([connection as u8, 0]);
         key.extend_from_slice(client.as_bytes());
         key.push(SEPARATOR);
         key.extend_from_slice(server.as_bytes());
-        *self.unpaired.entry(key, now, || 0.0) += side.weight;
+        *self.unpaired.entry(key, now, || 0.0) += weight;
     }
 
     /// Ends the wait of those that came too long ago.
     pub fn expire(&mut self, now: i64) {
         while let Some((key, half)) = self.pairing.expired(now.saturating_sub(self.wait_ns)) {
             self.counts.expired += 1;
-            let side = Side::of(&half);
+            let client = Side::of(&half);
             match &half.peer {
-                Some(peer) => self.virtual_request(Connection::VirtualNode, side, peer, key.ids(), now),
-                None => self.count_unpaired(half.is_client, half.is_messaging, side, now),
+                Some(peer) => {
+                    let server = Side::unseen(peer, &self.no_dimensions, &client);
+                    self.edges.count(Connection::VirtualNode, client, server, key.ids(), now);
+                }
+                None => {
+                    self.count_unpaired(half.is_client, half.is_messaging, &half.service, half.weight, now);
+                }
             }
         }
     }
 
     /// Forgets series in which nothing was counted since.
     pub fn forget(&mut self, unseen_since: i64) {
-        self.table.forget(unseen_since);
+        self.edges.forget(unseen_since);
         self.unpaired.forget(unseen_since);
     }
 
     /// The clock was set back.
     pub fn set_back(&mut self, now: i64) {
-        self.table.set_back(now);
+        self.edges.table.set_back(now);
         self.unpaired.set_back(now);
         self.pairing.set_back(now);
     }
@@ -314,6 +390,16 @@ impl ServiceGraph {
         let own = sides.map(str::to_owned).into_iter();
         let of_side = |side: &'static str| self.dimensions.labels().map(move |name| format!("{side}_{name}"));
         own.chain(sides.into_iter().flat_map(of_side)).collect()
+    }
+}
+
+fn side_of<'a>(spans: &Spans<'_>, row: usize, service: &'a Arc<str>, dimensions: &'a [u8]) -> Side<'a> {
+    Side {
+        service,
+        dimensions,
+        failed: spans.status(row) == ERROR,
+        duration_ns: spans.duration_ns(row),
+        weight: spans.weight(row),
     }
 }
 

@@ -58,9 +58,9 @@ pub struct Half {
 
 /// What there is of the other side.
 #[derive(Debug, PartialEq)]
-pub enum Other {
+pub enum Other<'a> {
     /// It waited; now it does not any more.
-    Here(Half),
+    Here(&'a Half),
     /// A side of the same kind waits already.
     Twice,
     /// Nothing.
@@ -73,9 +73,14 @@ const EMPTY_MIN: usize = 4_096;
 #[derive(Debug)]
 struct Slot {
     key: EdgeKey,
-    /// None once it has met the other.
-    half: Option<Half>,
+    /// What is left of one that does not wait is of no meaning.
+    half: Half,
+    is_waiting: bool,
 }
+
+/// Where a side waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(u32);
 
 /// The sides that wait.
 #[derive(Debug)]
@@ -104,47 +109,51 @@ impl Pairing {
 
     /// Takes the other side out.
     #[inline]
-    pub fn meet(&mut self, key: EdgeKey, is_client: bool) -> Other {
+    pub fn meet(&mut self, key: EdgeKey, is_client: bool) -> Other<'_> {
         let (slots, first) = (&mut self.slots, self.first);
         let slot_of = |number: u32| number.wrapping_sub(first) as usize;
         let is_same = |number: &u32| slots.get(slot_of(*number)).is_some_and(|slot| slot.key == key);
         let Ok(entry) = self.index.find_entry(self.hashes.hash_one(key), is_same) else {
             return Other::Nowhere;
         };
-        let Some(half) = slots.get_mut(slot_of(*entry.get())).map(|slot| &mut slot.half) else {
-            return Other::Nowhere;
-        };
-        if half.as_ref().is_some_and(|other| other.is_client == is_client) {
+        let Some(slot) = slots.get_mut(slot_of(*entry.get())) else { return Other::Nowhere };
+        if slot.half.is_client == is_client {
             return Other::Twice;
         }
         entry.remove();
-        half.take().map_or(Other::Nowhere, Other::Here)
+        slot.is_waiting = false;
+        Other::Here(&slot.half)
     }
 
-    /// Lets a side wait that met nobody; false if there is no room. `arrived_at` never goes back.
+    /// Lets a side wait that met nobody, and says where; `None` if there is no room. `arrived_at` never goes back.
     #[inline]
-    pub fn wait(&mut self, key: EdgeKey, half: Half) -> bool {
+    pub fn wait(&mut self, key: EdgeKey, half: Half) -> Option<Place> {
         if self.index.len() >= self.limit {
-            return false;
-        }
-        if self.slots.len() >= 2 * self.index.len() + EMPTY_MIN {
-            self.close_gaps();
+            return None;
         }
         let number = self.first.wrapping_add(self.slots.len() as u32);
-        self.slots.push_back(Slot { key, half: Some(half) });
+        self.slots.push_back(Slot { key, half, is_waiting: true });
         let (slots, first, hashes) = (&self.slots, self.first, &self.hashes);
         let hash_of = |number: &u32| {
             let slot = slots.get(number.wrapping_sub(first) as usize);
-            hashes.hash_one(slot.map(|slot| slot.key).unwrap_or(key))
+            hashes.hash_one(slot.map_or(key, |slot| slot.key))
         };
         self.index.insert_unique(hashes.hash_one(key), number, hash_of);
-        true
+        Some(Place(number))
     }
 
-    /// Moves those that wait together: as many arrived since it was done last as are moved.
-    #[cold]
-    fn close_gaps(&mut self) {
-        self.slots.retain(|slot| slot.half.is_some());
+    /// The side that was put there, if it still waits. A place is good until gaps are closed or sides expire.
+    pub fn at(&mut self, place: Place) -> Option<&mut Half> {
+        let slot = self.slots.get_mut(place.0.wrapping_sub(self.first) as usize)?;
+        slot.is_waiting.then_some(&mut slot.half)
+    }
+
+    /// Moves those that wait together where half of the places are empty: as many arrived since it was done last as are moved.
+    pub fn close_gaps(&mut self) {
+        if self.slots.len() < 2 * self.index.len() + EMPTY_MIN {
+            return;
+        }
+        self.slots.retain(|slot| slot.is_waiting);
         self.index.clear();
         let (hashes, first) = (&self.hashes, self.first);
         for (slot, number) in self.slots.iter().zip(0u32..) {
@@ -158,37 +167,36 @@ impl Pairing {
 
     /// Takes the oldest out, if it came before this time.
     pub fn expired(&mut self, before: i64) -> Option<(EdgeKey, Half)> {
-        while self.slots.front().is_some_and(|slot| slot.half.is_none()) {
-            self.leave();
+        while self.slots.front().is_some_and(|slot| !slot.is_waiting) {
+            self.pop();
         }
-        let oldest = self.slots.front()?.half.as_ref()?;
-        if oldest.arrived_at >= before {
+        if self.slots.front()?.half.arrived_at >= before {
             return None;
         }
-        let (number, slot) = self.leave()?;
-        if let Ok(entry) = self.index.find_entry(self.hashes.hash_one(slot.key), |other| *other == number) {
+        let first = self.first;
+        let slot = self.pop()?;
+        if let Ok(entry) = self.index.find_entry(self.hashes.hash_one(slot.key), |number| *number == first) {
             entry.remove();
         }
-        Some((slot.key, slot.half?))
+        Some((slot.key, slot.half))
     }
 
     /// The first slot goes, whatever it holds.
-    fn leave(&mut self) -> Option<(u32, Slot)> {
+    fn pop(&mut self) -> Option<Slot> {
         let slot = self.slots.pop_front()?;
-        let number = self.first;
         self.first = self.first.wrapping_add(1);
-        Some((number, slot))
+        Some(slot)
     }
 
     /// Those that wait, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (&EdgeKey, &Half)> {
-        self.slots.iter().filter_map(|slot| Some((&slot.key, slot.half.as_ref()?)))
+        self.slots.iter().filter(|slot| slot.is_waiting).map(|slot| (&slot.key, &slot.half))
     }
 
     /// The clock was set back: none arrived later than now.
     pub fn set_back(&mut self, now: i64) {
-        let waiting = self.slots.iter_mut().filter_map(|slot| slot.half.as_mut());
-        waiting.for_each(|half| half.arrived_at = half.arrived_at.min(now));
+        let halves = self.slots.iter_mut().map(|slot| &mut slot.half);
+        halves.for_each(|half| half.arrived_at = half.arrived_at.min(now));
     }
 }
 
@@ -218,12 +226,12 @@ mod tests {
     fn sides_meet_once_in_either_order() {
         let mut pairing = Pairing::new(2);
         assert_eq!(pairing.meet(key(1), true), Other::Nowhere);
-        assert!(pairing.wait(key(1), half(true, 1)));
+        assert!(pairing.wait(key(1), half(true, 1)).is_some());
         assert_eq!(pairing.meet(key(1), true), Other::Twice);
-        assert!(pairing.wait(key(2), half(false, 2)));
-        assert!(!pairing.wait(key(3), half(false, 3)));
-        assert_eq!(pairing.meet(key(1), false), Other::Here(half(true, 1)));
-        assert_eq!(pairing.meet(key(2), true), Other::Here(half(false, 2)));
+        assert!(pairing.wait(key(2), half(false, 2)).is_some());
+        assert!(pairing.wait(key(3), half(false, 3)).is_none());
+        assert_eq!(pairing.meet(key(1), false), Other::Here(&half(true, 1)));
+        assert_eq!(pairing.meet(key(2), true), Other::Here(&half(false, 2)));
         assert_eq!((pairing.waiting(), pairing.iter().count()), (0, 0));
         assert_eq!(pairing.meet(key(1), false), Other::Nowhere);
         assert_eq!(key(5).ids(), ([1; 16], 5u64.to_be_bytes()));
@@ -241,8 +249,10 @@ mod tests {
         pairing.wait(key(4), half(true, 11));
         let order: Vec<u64> = pairing.iter().map(|(key, _)| key.span_id).collect();
         assert_eq!(order, [1, 2, 3, 5, 6, 7, 8, 4]);
-        pairing.close_gaps();
-        assert_eq!(pairing.iter().map(|(key, _)| key.span_id).collect::<Vec<_>>(), order);
+        let place = pairing.wait(key(77), half(true, 12)).expect("room");
+        assert_eq!(pairing.at(place).map(|half| half.arrived_at), Some(12));
+        assert_eq!(pairing.meet(key(77), false), Other::Here(&half(true, 12)));
+        assert_eq!(pairing.at(place), None);
         let mut expired = Vec::new();
         while let Some((key, _)) = pairing.expired(7) {
             expired.push(key.span_id);
@@ -255,10 +265,11 @@ mod tests {
         let mut pairing = Pairing::new(100_000);
         pairing.wait(key(0), half(true, 0));
         for n in 1..200_000 {
-            assert!(pairing.wait(key(n), half(true, n as i64)));
+            pairing.close_gaps();
+            assert!(pairing.wait(key(n), half(true, n as i64)).is_some());
             if n > 100 {
-                let other = Other::Here(half(true, n as i64 - 100));
-                assert_eq!(pairing.meet(key(n - 100), false), other);
+                let other = half(true, n as i64 - 100);
+                assert_eq!(pairing.meet(key(n - 100), false), Other::Here(&other));
             }
         }
         assert_eq!(pairing.waiting(), 101);

@@ -37,17 +37,35 @@ impl Peers {
         Peers { wanted, known }
     }
 
+    /// Whether an attribute list may name a database; `false` is certain.
+    #[inline]
+    pub fn may_be_database(&self, list: &[u8]) -> bool {
+        let mut rest = list;
+        while let Some((entry, after)) = split_entry(rest) {
+            rest = after;
+            if usual_key(entry).is_none_or(|key| key.starts_with(b"db.")) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn rank(&self, key: &[u8]) -> Option<usize> {
+        self.wanted.iter().position(|wanted| wanted == key)
+    }
+
     /// Looks a span's attribute list through.
     pub fn find<'a>(&self, list: &'a [u8]) -> Option<Peer<'a>> {
         let (mut database, mut peer) = (None, None);
         let mut rest = list;
         while let Some((entry, after)) = split_entry(rest) {
             rest = after;
-            if usual_key(entry).is_some_and(|key| self.known & bit(key) == 0) {
+            let usual = usual_key(entry);
+            if usual.is_some_and(|key| self.known & bit(key) == 0 || self.rank(key).is_none()) {
                 continue;
             }
             let Some((key, RawValue::Text(text))) = attribute::iter_raw(entry).next() else { continue };
-            let Some(rank) = self.wanted.iter().position(|wanted| wanted == key) else { continue };
+            let Some(rank) = self.rank(key) else { continue };
             let best = if rank < DATABASE.len() { &mut database } else { &mut peer };
             if best.is_none_or(|(best, _)| rank < best)
                 && let Some(name) = name_of(text)
@@ -115,7 +133,9 @@ mod tests {
             list.extend(message);
         }
         let peers = Peers::new(&GraphConfig::default().peer_attributes);
-        peers.find(&list).map(|peer| (peer.name.to_owned(), peer.is_database))
+        let found = peers.find(&list);
+        assert!(peers.may_be_database(&list) || found.as_ref().is_none_or(|peer| !peer.is_database));
+        found.map(|peer| (peer.name.to_owned(), peer.is_database))
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub fn requests(deriver: &mut Deriver, at: i64) -> (Vec<Vec<u8>>, usize) {
 pub fn take_back(deriver: &mut Deriver) {
     deriver.red.table.iter_mut().for_each(|series| series.is_written = false);
     if let Some(graph) = &mut deriver.graph {
-        graph.table.iter_mut().for_each(|series| series.is_written = false);
+        graph.edges.table.iter_mut().for_each(|series| series.is_written = false);
         graph.unpaired.iter_mut().for_each(|series| series.is_written = false);
     }
 }
@@ -71,7 +71,7 @@ fn span_metrics(red: &mut SpanMetrics, out: &mut Requests) {
 
 fn service_graph(graph: &mut ServiceGraph, out: &mut Requests) {
     let names = graph.labels();
-    for series in graph.table.iter_mut() {
+    for series in graph.edges.table.iter_mut() {
         let key = series.key.clone();
         let mut writer = out.writer(series, edge_labels(&names, &key));
         let edge = &mut series.value;
@@ -80,9 +80,9 @@ fn service_graph(graph: &mut ServiceGraph, out: &mut Requests) {
         let help = "Requests that either side calls failed.";
         writer.number(FAILED, help, MetricType::Counter, edge.failed);
         let help = "Durations of requests as the server saw them.";
-        writer.histogram(SERVER, help, &graph.bounds, &mut edge.server);
+        writer.histogram(SERVER, help, &graph.edges.bounds, &mut edge.server);
         let help = "Durations of requests as the client saw them.";
-        writer.histogram(CLIENT, help, &graph.bounds, &mut edge.client);
+        writer.histogram(CLIENT, help, &graph.edges.bounds, &mut edge.client);
     }
     for series in graph.unpaired.iter_mut() {
         let key = series.key.clone();

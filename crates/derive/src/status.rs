@@ -41,7 +41,7 @@ impl Status {
         let graph = deriver.graph.as_ref();
         let mut series = vec![(METRICS[0], deriver.red.table.len())];
         if let Some(graph) = graph {
-            series.extend([(METRICS[1], graph.table.len()), (METRICS[2], graph.unpaired.len())]);
+            series.extend([(METRICS[1], graph.edges.table.len()), (METRICS[2], graph.unpaired.len())]);
         }
         let overflowed = overflows.by_attribute.iter();
         Status {
@@ -68,7 +68,7 @@ impl Overflows {
         let mut notices: Vec<String> =
             self.blame(0, &deriver.red.table, || deriver.red.labels()).into_iter().collect();
         if let Some(graph) = &deriver.graph {
-            notices.extend(self.blame(1, &graph.table, || graph.labels()));
+            notices.extend(self.blame(1, &graph.edges.table, || graph.labels()));
             notices.extend(self.blame(2, &graph.unpaired, || graph.labels()));
         }
         notices
