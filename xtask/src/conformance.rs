@@ -51,8 +51,8 @@ pub struct ListArguments {
 /// Runs a suite; fails if anything in it does.
 pub fn run(conformance: &Conformance) -> anyhow::Result<()> {
     match conformance {
-        Conformance::Promql(arguments) => suite("promql", "throughline-promql", arguments),
-        Conformance::Logql(arguments) => suite("logql", "throughline-logql", arguments),
+        Conformance::Promql(arguments) => suite("promql", "test", arguments),
+        Conformance::Logql(arguments) => suite("logql", "logqltest", arguments),
         Conformance::Traceql(arguments) => lists("traceql", arguments),
     }
 }
@@ -84,17 +84,40 @@ fn lists(name: &str, arguments: &ListArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn suite(name: &str, package: &str, arguments: &SuiteArguments) -> anyhow::Result<()> {
+/// The scripts of a folder that are wanted, by name.
+fn scripts(folder: &Path, extension: &str, wanted: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).context("read the folder of the suite")?;
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+    let is_wanted = |path: &PathBuf| {
+        wanted.is_empty()
+            || path.file_stem().is_some_and(|stem| wanted.iter().any(|wanted| stem == wanted.as_str()))
+    };
+    paths.retain(|path| path.extension().is_some_and(|of| of == extension) && is_wanted(path));
+    paths.sort();
+    Ok(paths)
+}
+
+fn suite(name: &str, extension: &str, arguments: &SuiteArguments) -> anyhow::Result<()> {
     let Some(folder) = folder(name, arguments.dir.as_deref())? else { return Ok(()) };
+    let scripts = scripts(&folder, extension, &arguments.files)?;
+    if scripts.is_empty() {
+        println!("{name}: SKIPPED, no scripts in {}", folder.display());
+        return Ok(());
+    }
     let mut command = Command::new(env!("CARGO"));
-    command
-        .current_dir(tidy::root())
-        .args(["run", "-q", "-p", package, "--example", "conformance", "--"])
-        .arg(folder);
+    command.current_dir(tidy::root()).args([
+        "run",
+        "-q",
+        "-p",
+        &format!("throughline-{name}"),
+        "--example",
+        "conformance",
+        "--",
+    ]);
     if arguments.verbose {
         command.arg("--verbose");
     }
-    let status = command.args(&arguments.files).status().context("run the suite")?;
+    let status = command.args(scripts).status().context("run the suite")?;
     anyhow::ensure!(status.success(), "{name}: not all queries answer as expected");
     Ok(())
 }

@@ -4,8 +4,10 @@
 //! instant at T` or `eval range from T to T step D`, and is followed by lines of what is expected.
 
 mod reader;
+mod run;
 
 pub use reader::{POINTS_MAX, Reader};
+pub use run::{Command, Language, Outcome, Report, ScriptError, points, run};
 
 use crate::duration::duration_ms;
 use crate::series::is_stale;
@@ -151,6 +153,13 @@ pub struct Head<'a> {
 pub fn head(command: &str) -> Result<Head<'_>, String> {
     let mut words = Words { rest: command };
     let kind = words.next();
+    let (times, query) = timed(words.rest)?;
+    Ok(Head { kind, times, query })
+}
+
+/// Reads `instant at T QUERY` or `range from T to T step D QUERY`.
+pub fn timed(text: &str) -> Result<(Times, &str), String> {
+    let mut words = Words { rest: text };
     let times = match words.next() {
         "instant" => {
             words.expect("at")?;
@@ -160,7 +169,7 @@ pub fn head(command: &str) -> Result<Head<'_>, String> {
         "range" => times(&mut words)?,
         other => return Err(format!("expected \"instant\" or \"range\", got {other:?}")),
     };
-    Ok(Head { kind, times, query: words.rest.trim() })
+    Ok((times, words.rest.trim()))
 }
 
 /// Reads `from T to T step D`.

@@ -25,6 +25,4 @@ mod compare;
 mod row;
 mod run;
 
-pub use command::{Command, Eval, ScriptError, commands};
-pub use row::LoadedRow;
-pub use run::{Outcome, run};
+pub use run::run;

@@ -11,7 +11,6 @@ mod memory;
 mod points;
 mod run;
 
-pub use command::{Command, Eval, ScriptError, commands};
 pub use memory::MemorySeries;
 pub use points::{Point, SeriesLine, series_line};
-pub use run::{Outcome, run};
+pub use run::run;

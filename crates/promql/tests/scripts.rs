@@ -1,39 +1,33 @@
 //! The language as scripts: those of the project beside this file, and Prometheus's own where they are present.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use throughline_exec::script::Report;
 use throughline_promql::eval::Engine;
 use throughline_promql::script;
 
-/// Runs every script of a folder; the failures as text, and how many queries there were.
-fn run(folder: &Path) -> (Vec<String>, usize) {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
-        .expect("a folder of scripts")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "test"))
-        .collect();
+/// Runs every script of a folder.
+fn run(folder: &Path) -> Report {
+    let entries = std::fs::read_dir(folder).expect("a folder of scripts");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "test"));
     paths.sort();
-    let mut failures = Vec::new();
-    let mut present = 0;
+    let mut report = Report::default();
     for path in paths {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let text = std::fs::read_to_string(&path).expect("a script");
-        let outcomes = script::run(&text, &Engine::default());
-        present += outcomes.len();
-        for outcome in outcomes {
-            if let Some(failure) = outcome.failure {
-                failures.push(format!("{name}:{}: {}\n    {failure}", outcome.line, outcome.query));
-            }
-        }
+        report.add(
+            &path.file_name().unwrap_or_default().to_string_lossy(),
+            &script::run(&text, &Engine::default()),
+        );
     }
-    (failures, present)
+    report
 }
 
 #[test]
 fn own_scripts_pass() {
-    let (failures, present) = run(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases"));
-    assert!(present > 0);
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    let report = run(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases"));
+    assert!(report.present > 0);
+    assert!(report.failures.is_empty(), "{}", report.failures.join("\n"));
 }
 
 #[test]
@@ -43,7 +37,7 @@ fn the_suite_passes_where_it_is_present() {
         eprintln!("SKIPPED: no conformance suite at {}", folder.display());
         return;
     }
-    let (failures, present) = run(&folder);
+    let Report { present, failures, .. } = run(&folder);
     assert!(failures.is_empty(), "{} of {present} fail:\n{}", failures.len(), failures.join("\n"));
 }
 

@@ -27,5 +27,4 @@ mod command;
 mod run;
 mod span;
 
-pub use command::{Command, Eval, ScriptError, commands};
-pub use run::{Outcome, run};
+pub use run::run;

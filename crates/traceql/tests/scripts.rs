@@ -1,30 +1,24 @@
 //! The language as scripts: the cases beside this file.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use throughline_traceql::Engine;
-use throughline_traceql::script;
+use throughline_exec::script::Report;
+use throughline_traceql::{Engine, script};
 
 #[test]
 fn own_scripts_pass() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
     let entries = std::fs::read_dir(&folder).expect("a folder of scripts");
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "traceqltest"));
     paths.sort();
-    let (mut failures, mut present) = (Vec::new(), 0);
+    let mut report = Report::default();
     for path in paths {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let outcomes = script::run(&std::fs::read_to_string(&path).expect("a script"), &Engine);
-        present += outcomes.len();
-        for outcome in outcomes {
-            if let Some(failure) = outcome.failure {
-                failures.push(format!("{name}:{}: {}\n    {failure}", outcome.line, outcome.query));
-            }
-        }
+        let text = std::fs::read_to_string(&path).expect("a script");
+        report.add(&path.file_name().unwrap_or_default().to_string_lossy(), &script::run(&text, &Engine));
     }
-    assert!(present > 0);
-    assert!(failures.is_empty(), "{} of {present} fail:\n{}", failures.len(), failures.join("\n"));
+    assert!(report.present > 0);
+    assert!(report.failures.is_empty(), "{}", report.failures.join("\n"));
 }
 
 #[test]

@@ -2,30 +2,12 @@
 
 use throughline_exec::Labels;
 use throughline_exec::log::Direction;
-use throughline_exec::script::{self, Message, Reader, Times, Words, time_ms};
+use throughline_exec::script::{self, Language, Message, ScriptError, Times, Words, time_ms};
 
 use super::row::{self, LoadedRow};
 
-/// A script that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {reason}")]
-pub struct ScriptError {
-    /// From one.
-    pub line: usize,
-    /// What is wrong.
-    pub reason: String,
-}
-
 /// One command.
-#[derive(Clone, Debug)]
-pub enum Command {
-    /// Drops all rows.
-    Clear,
-    /// Adds rows.
-    Load(Vec<LoadedRow>),
-    /// Asks a query.
-    Eval(Box<Eval>),
-}
+pub(super) type Command = script::Command<Vec<LoadedRow>, Eval>;
 
 /// A query and what it should answer.
 #[derive(Clone, Debug)]
@@ -64,31 +46,12 @@ pub struct LinesAsked {
 }
 
 /// Reads a script. What cannot be read is in its place among the commands, so that the rest can be run.
-pub fn commands(text: &str) -> Vec<Result<Command, ScriptError>> {
-    script::blocks(text).iter().map(|block| read(block.line, block.command, &block.lines)).collect()
+pub(super) fn commands(text: &str) -> Vec<Result<Command, ScriptError>> {
+    Language { load: LoadedRow::read, eval: head, expect: expectation }.commands(text)
 }
 
-fn read(line: usize, command: &str, block: &[(usize, &str)]) -> Result<Command, ScriptError> {
-    let fail = |line: usize| move |reason: String| ScriptError { line, reason };
-    if command == "clear" {
-        return Ok(Command::Clear);
-    }
-    if command == "load" {
-        let rows = block.iter().map(|(line, text)| LoadedRow::read(text).map_err(fail(*line)));
-        return Ok(Command::Load(rows.collect::<Result<_, _>>()?));
-    }
-    if !command.starts_with("eval ") {
-        return Err(fail(line)(format!("unknown command {command:?}")));
-    }
-    let mut eval = head(line, command).map_err(fail(line))?;
-    for (line, text) in block {
-        expectation(&mut eval, text).map_err(fail(*line))?;
-    }
-    Ok(Command::Eval(Box::new(eval)))
-}
-
-fn head(line: usize, command: &str) -> Result<Eval, String> {
-    let (times, query, lines) = if let Some(rest) = command.strip_prefix("eval logs ") {
+fn head(line: usize, asked: &str) -> Result<Eval, String> {
+    let (times, query, lines) = if let Some(rest) = asked.strip_prefix("logs ") {
         let mut words = Words { rest };
         words.expect("from")?;
         let start_ms = time_ms(words.next())?;
@@ -106,8 +69,8 @@ fn head(line: usize, command: &str) -> Result<Eval, String> {
             }
         }
     } else {
-        let head = script::head(command)?;
-        (head.times, head.query, None)
+        let (times, query) = script::timed(asked)?;
+        (times, query, None)
     };
     Ok(Eval {
         line,
@@ -151,24 +114,6 @@ fn expectation(eval: &mut Eval, text: &str) -> Result<(), String> {
         return Ok(());
     }
     let (labels, rest) = row::labels(text)?;
-    eval.series.push((labels, points(rest)?));
+    eval.series.push((labels, script::points(rest)?));
     Ok(())
-}
-
-/// Points until a comment.
-fn points(text: &str) -> Result<Vec<Option<f64>>, String> {
-    let mut reader = Reader::new(text.split('#').next().unwrap_or_default(), false);
-    let mut points = Vec::new();
-    while reader.skip_space() {
-        if reader.take("_") {
-            let count = reader.times()?.unwrap_or(1);
-            points.extend(std::iter::repeat_n(None, count));
-        } else {
-            reader.numbers(|value| points.push(Some(value)))?;
-        }
-        if points.len() > script::POINTS_MAX {
-            return Err(format!("series has more than {} points", script::POINTS_MAX));
-        }
-    }
-    Ok(points)
 }

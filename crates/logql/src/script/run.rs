@@ -2,7 +2,7 @@
 
 use throughline_exec::Budget;
 use throughline_exec::log::MemoryLogs;
-use throughline_exec::script::{Message, messages};
+use throughline_exec::script::{self, Message, Outcome, messages};
 
 use super::command::{Command, Eval, commands};
 use super::compare;
@@ -10,38 +10,24 @@ use crate::eval::{Engine, QueryParams};
 use crate::parse::parse;
 use crate::value::QueryValue;
 
-/// How one query of a script went.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// The line of the query, from one.
-    pub line: usize,
-    /// The query.
-    pub query: String,
-    /// What is not as expected.
-    pub failure: Option<String>,
-}
-
 /// Runs a script. What cannot be read of it fails; the rest is run.
 #[must_use]
 pub fn run(text: &str, engine: &Engine) -> Vec<Outcome> {
     let mut logs = MemoryLogs::default();
-    let mut outcomes = Vec::new();
-    for command in commands(text) {
-        match command {
-            Ok(Command::Clear) => logs.clear(),
-            Ok(Command::Load(rows)) => rows.iter().for_each(|row| row.load(&mut logs)),
-            Ok(Command::Eval(eval)) => {
-                let failure = check(&eval, &logs, engine).err();
-                outcomes.push(Outcome { line: eval.line, query: eval.query, failure });
-            }
-            Err(error) => outcomes.push(Outcome {
-                line: error.line,
-                query: String::new(),
-                failure: Some(format!("cannot be read: {}", error.reason)),
-            }),
+    script::run(commands(text), |command| match command {
+        Command::Clear => {
+            logs.clear();
+            None
         }
-    }
-    outcomes
+        Command::Load(rows) => {
+            rows.iter().for_each(|row| row.load(&mut logs));
+            None
+        }
+        Command::Eval(eval) => {
+            let failure = check(&eval, &logs, engine).err();
+            Some(Outcome { line: eval.line, query: eval.query, failure })
+        }
+    })
 }
 
 fn check(eval: &Eval, logs: &MemoryLogs, engine: &Engine) -> Result<(), String> {

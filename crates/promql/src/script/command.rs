@@ -1,36 +1,22 @@
 //! The commands of a script.
 
-use throughline_exec::script::{self, Message, Times, Words, time_ms};
+use throughline_exec::script::{self, Message, ScriptError, Times, Words, time_ms};
 
 use super::points::{SeriesLine, series_line};
 use crate::lexer::unquote;
 
-/// A script that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {reason}")]
-pub struct ScriptError {
-    /// From one.
-    pub line: usize,
-    /// What is wrong.
-    pub reason: String,
-}
-
 /// One command.
+pub(super) type Command = script::Command<Loaded, Eval>;
+
+/// Samples to add.
 #[derive(Clone, Debug)]
-pub enum Command {
-    /// Drops all series.
-    Clear,
-    /// Adds samples.
-    Load {
-        /// Between two points.
-        step_ms: i64,
-        /// Whether classic histograms become native ones as well.
-        with_custom_buckets: bool,
-        /// What to add.
-        series: Vec<SeriesLine>,
-    },
-    /// Asks a query.
-    Eval(Box<Eval>),
+pub struct Loaded {
+    /// Between two points.
+    pub step_ms: i64,
+    /// Whether classic histograms become native ones as well.
+    pub with_custom_buckets: bool,
+    /// What to add.
+    pub series: Vec<SeriesLine>,
 }
 
 /// A query and what it should answer.
@@ -72,7 +58,7 @@ pub struct Said {
 }
 
 /// Reads a script. What cannot be read is in its place among the commands, so that the rest can be run.
-pub fn commands(text: &str) -> Vec<Result<Command, ScriptError>> {
+pub(super) fn commands(text: &str) -> Vec<Result<Command, ScriptError>> {
     let mut lines = text.lines().enumerate().map(|(at, line)| {
         let line = line.trim();
         (at + 1, if line.starts_with('#') { "" } else { line })
@@ -129,7 +115,7 @@ fn load<'a>(
     for (line, text) in lines {
         series.push(series_line(text).map_err(|reason| ScriptError { line, reason })?);
     }
-    Ok(Command::Load { step_ms, with_custom_buckets, series })
+    Ok(Command::Load(Loaded { step_ms, with_custom_buckets, series }))
 }
 
 fn head(line: usize, command: &str) -> Result<Eval, String> {

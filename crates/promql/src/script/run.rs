@@ -1,9 +1,9 @@
 //! Runs scripts: each query as it is written, and in the other forms that must answer the same.
 
-use throughline_exec::script::{Message, messages};
+use throughline_exec::script::{self, Message, Outcome, messages};
 use throughline_exec::{Budget, Cancellation, Limits};
 
-use super::command::{Command, Eval, commands};
+use super::command::{Command, Eval, Loaded, commands};
 use super::memory::MemorySeries;
 use super::{classic, compare};
 use crate::ast::{At, Expr, Function};
@@ -15,42 +15,26 @@ const SAMPLES_MAX: u64 = 10_000;
 /// Before and after the time of an instant query, when it is asked as a range.
 const NEIGHBOUR_MS: i64 = 60_000;
 
-/// How one query of a script went.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// The line of the query, from one.
-    pub line: usize,
-    /// The query.
-    pub query: String,
-    /// What is not as expected.
-    pub failure: Option<String>,
-}
-
 /// Runs a script. What cannot be read of it fails; the rest is run.
 pub fn run(text: &str, engine: &Engine) -> Vec<Outcome> {
     let mut memory = MemorySeries::default();
-    let mut outcomes = Vec::new();
-    for command in commands(text) {
-        match command {
-            Ok(Command::Clear) => memory.clear(),
-            Ok(Command::Load { step_ms, with_custom_buckets, series }) => {
-                memory.load(step_ms, &series);
-                if with_custom_buckets {
-                    classic::load(&mut memory, step_ms, &series);
-                }
-            }
-            Ok(Command::Eval(eval)) => {
-                let failure = Run { eval: &eval, memory: &memory, engine }.all().err();
-                outcomes.push(Outcome { line: eval.line, query: eval.query, failure });
-            }
-            Err(error) => outcomes.push(Outcome {
-                line: error.line,
-                query: String::new(),
-                failure: Some(format!("cannot be read: {}", error.reason)),
-            }),
+    script::run(commands(text), |command| match command {
+        Command::Clear => {
+            memory.clear();
+            None
         }
-    }
-    outcomes
+        Command::Load(Loaded { step_ms, with_custom_buckets, series }) => {
+            memory.load(step_ms, &series);
+            if with_custom_buckets {
+                classic::load(&mut memory, step_ms, &series);
+            }
+            None
+        }
+        Command::Eval(eval) => {
+            let failure = Run { eval: &eval, memory: &memory, engine }.all().err();
+            Some(Outcome { line: eval.line, query: eval.query, failure })
+        }
+    })
 }
 
 struct Run<'a> {

@@ -1,30 +1,12 @@
 //! The commands of a script.
 
-use throughline_exec::script::{self, Message, Reader, Words, time_ms};
+use throughline_exec::script::{self, Language, Message, ScriptError, Words, time_ms};
 
 use super::span;
 use crate::memory::MemorySpan;
 
-/// A script that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {reason}")]
-pub struct ScriptError {
-    /// From one.
-    pub line: usize,
-    /// What is wrong.
-    pub reason: String,
-}
-
 /// One command.
-#[derive(Clone, Debug)]
-pub enum Command {
-    /// Drops all spans.
-    Clear,
-    /// Adds spans.
-    Load(Vec<MemorySpan>),
-    /// Asks a query.
-    Eval(Box<Eval>),
-}
+pub(super) type Command = script::Command<Vec<MemorySpan>, Eval>;
 
 /// A query and what it should answer.
 #[derive(Clone, Debug)]
@@ -55,30 +37,14 @@ pub enum Asked {
 }
 
 /// Reads a script. What cannot be read is in its place among the commands, so that the rest can be run.
-pub fn commands(text: &str) -> Vec<Result<Command, ScriptError>> {
-    script::blocks(text).iter().map(|block| read(block.line, block.command, &block.lines)).collect()
+pub(super) fn commands(text: &str) -> Vec<Result<Command, ScriptError>> {
+    Language { load: span::read, eval: query, expect: expectation }.commands(text)
 }
 
-fn read(line: usize, command: &str, block: &[(usize, &str)]) -> Result<Command, ScriptError> {
-    let fail = |line: usize| move |reason: String| ScriptError { line, reason };
-    if command == "clear" {
-        return Ok(Command::Clear);
-    }
-    if command == "load" {
-        let spans = block.iter().map(|(line, text)| span::read(text).map_err(fail(*line)));
-        return Ok(Command::Load(spans.collect::<Result<_, _>>()?));
-    }
-    let Some(rest) = command.strip_prefix("eval ") else {
-        return Err(fail(line)(format!("unknown command {command:?}")));
-    };
-    let (asked, query) = head(rest).map_err(fail(line))?;
+fn query(line: usize, text: &str) -> Result<Eval, String> {
+    let (asked, query) = head(text)?;
     let query = query.to_owned();
-    let mut eval =
-        Eval { line, query, asked, sets: Vec::new(), series: Vec::new(), empty: false, fail: None };
-    for (line, text) in block {
-        expectation(&mut eval, text).map_err(fail(*line))?;
-    }
-    Ok(Command::Eval(Box::new(eval)))
+    Ok(Eval { line, query, asked, sets: Vec::new(), series: Vec::new(), empty: false, fail: None })
 }
 
 /// Reads what is asked for, up to the query.
@@ -128,24 +94,6 @@ fn expectation(eval: &mut Eval, text: &str) -> Result<(), String> {
     }
     let labels = span::words(text).first().copied().unwrap_or_default();
     let points = text.get(labels.len()..).unwrap_or_default();
-    eval.series.push((labels.to_owned(), self::points(points)?));
+    eval.series.push((labels.to_owned(), script::points(points)?));
     Ok(())
-}
-
-/// Points until a comment.
-fn points(text: &str) -> Result<Vec<Option<f64>>, String> {
-    let mut reader = Reader::new(text.split('#').next().unwrap_or_default(), false);
-    let mut points = Vec::new();
-    while reader.skip_space() {
-        if reader.take("_") {
-            let count = reader.times()?.unwrap_or(1);
-            points.extend(std::iter::repeat_n(None, count));
-        } else {
-            reader.numbers(|value| points.push(Some(value)))?;
-        }
-        if points.len() > script::POINTS_MAX {
-            return Err(format!("series has more than {} points", script::POINTS_MAX));
-        }
-    }
-    Ok(points)
 }

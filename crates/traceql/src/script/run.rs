@@ -1,7 +1,7 @@
 //! Runs scripts.
 
 use throughline_exec::Budget;
-use throughline_exec::script::{Message, float_equal, messages};
+use throughline_exec::script::{self, Message, Outcome, float_equal, messages};
 use throughline_model::TraceId;
 
 use super::command::{Asked, Command, Eval, commands};
@@ -10,17 +10,6 @@ use crate::answer::{FoundSpanset, MetricsAnswer, SearchAnswer};
 use crate::eval::{Engine, MetricsParams, SearchParams};
 use crate::memory::MemoryTraces;
 use crate::value::Value;
-
-/// How one query of a script went.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// The line of the query, from one.
-    pub line: usize,
-    /// The query.
-    pub query: String,
-    /// What is not as expected.
-    pub failure: Option<String>,
-}
 
 enum Answer {
     Search(SearchAnswer),
@@ -31,23 +20,20 @@ enum Answer {
 #[must_use]
 pub fn run(text: &str, engine: &Engine) -> Vec<Outcome> {
     let mut traces = MemoryTraces::default();
-    let mut outcomes = Vec::new();
-    for command in commands(text) {
-        match command {
-            Ok(Command::Clear) => traces.clear(),
-            Ok(Command::Load(spans)) => spans.into_iter().for_each(|span| traces.push(span)),
-            Ok(Command::Eval(eval)) => {
-                let failure = check(&eval, &traces, engine).err();
-                outcomes.push(Outcome { line: eval.line, query: eval.query, failure });
-            }
-            Err(error) => outcomes.push(Outcome {
-                line: error.line,
-                query: String::new(),
-                failure: Some(format!("cannot be read: {}", error.reason)),
-            }),
+    script::run(commands(text), |command| match command {
+        Command::Clear => {
+            traces.clear();
+            None
         }
-    }
-    outcomes
+        Command::Load(spans) => {
+            spans.into_iter().for_each(|span| traces.push(span));
+            None
+        }
+        Command::Eval(eval) => {
+            let failure = check(&eval, &traces, engine).err();
+            Some(Outcome { line: eval.line, query: eval.query, failure })
+        }
+    })
 }
 
 fn check(eval: &Eval, traces: &MemoryTraces, engine: &Engine) -> Result<(), String> {
