@@ -17,8 +17,9 @@ use throughline_model::protobuf::{Field, Malformed, Reader};
 use throughline_model::{Batch, Level};
 
 use self::labels::StreamLabels;
-use self::refusal::{Refusal, Tally};
+use self::refusal::Refusal;
 use crate::level;
+use crate::rejection::Tally;
 use crate::trace_context::{self, Finder};
 use crate::{DecodeContext, DecodeError, Decoded};
 
@@ -120,7 +121,7 @@ impl Walk<'_> {
             Ok(labels) => labels,
             Err(refusal) => {
                 // A stream without entries is counted as one item, so that it shows.
-                self.tally.refuse(&refusal.says(), refusal.reason(), entries.max(1));
+                self.tally.refuse(refusal.reason(), entries.max(1), || refusal.says());
                 return Ok(());
             }
         };
@@ -133,13 +134,13 @@ impl Walk<'_> {
         let mut reader = Reader::new(message);
         while let Some((number, field)) = reader.next_field()? {
             if let (2, Field::Bytes(entry)) = (number, field) {
-                let taken = match self.tally.admit() {
+                let taken = match self.tally.admit(|limit| Refusal::EntryCount { limit }) {
                     Ok(()) => self.entry(entry, &stream)?,
                     Err(refusal) => Err(refusal),
                 };
                 if let Err(refusal) = taken {
-                    let says = refusal.says(stream.labels.text(), self.context);
-                    self.tally.refuse(&says, refusal.reason(), 1);
+                    let (text, context) = (stream.labels.text(), self.context);
+                    self.tally.refuse(refusal.reason(), 1, || refusal.says(text, context));
                 }
             }
         }

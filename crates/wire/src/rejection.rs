@@ -5,6 +5,8 @@
 
 use throughline_model::Signal;
 
+use crate::DecodeLimits;
+
 /// Why items were rejected: a closed set, so that the ledger can count by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
@@ -101,5 +103,39 @@ impl Rejection {
             })
             .collect();
         parts.join("; ")
+    }
+}
+
+/// Counts a request's items, and those that are refused by reason.
+pub(crate) struct Tally {
+    items: usize,
+    items_limit: usize,
+    rejected: Vec<Rejection>,
+}
+
+impl Tally {
+    pub fn new(limits: &DecodeLimits) -> Tally {
+        Tally { items: 0, items_limit: limits.items_per_request, rejected: Vec::new() }
+    }
+
+    /// Makes room for one more item, unless the request has too many: then `refusal` of the limit.
+    #[inline]
+    pub fn admit<R>(&mut self, refusal: impl FnOnce(usize) -> R) -> Result<(), R> {
+        self.items += 1;
+        if self.items > self.items_limit { Err(refusal(self.items_limit)) } else { Ok(()) }
+    }
+
+    /// Counts `count` refused items; the sentence is that of the first of a reason. A count of zero is a remark: the item is
+    /// stored, but not all of it.
+    #[cold]
+    pub fn refuse(&mut self, reason: RejectReason, count: u64, message: impl FnOnce() -> String) {
+        match self.rejected.iter_mut().find(|rejection| rejection.reason == reason) {
+            Some(rejection) => rejection.count += count,
+            None => self.rejected.push(Rejection { reason, count, message: message() }),
+        }
+    }
+
+    pub fn finish(self) -> Vec<Rejection> {
+        self.rejected
     }
 }

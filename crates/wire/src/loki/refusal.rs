@@ -1,9 +1,9 @@
-//! Why an entry or a stream is refused, in Loki's words, and the tally of a request's refusals.
+//! Why an entry or a stream is refused, in Loki's words.
 
 use std::fmt;
 
 use super::{LINE_BYTES_MAX, METADATA_BYTES_MAX, METADATA_COUNT_MAX};
-use crate::{DecodeContext, DecodeLimits, RejectReason, Rejection};
+use crate::{DecodeContext, RejectReason, Rejection};
 
 /// Why an entry is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,42 +80,6 @@ impl fmt::Display for Utc {
         let year = year_of_era + era * 400 + i64::from(month <= 2);
         let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
         write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-    }
-}
-
-/// Counts a request's entries and refusals.
-pub(super) struct Tally {
-    items: usize,
-    items_limit: usize,
-    rejected: Vec<Rejection>,
-}
-
-impl Tally {
-    pub fn new(limits: &DecodeLimits) -> Tally {
-        Tally { items: 0, items_limit: limits.items_per_request, rejected: Vec::new() }
-    }
-
-    /// Makes room for one more entry, unless the request has too many.
-    #[inline]
-    pub fn admit(&mut self) -> Result<(), Refusal> {
-        self.items += 1;
-        if self.items > self.items_limit {
-            return Err(Refusal::EntryCount { limit: self.items_limit });
-        }
-        Ok(())
-    }
-
-    /// Counts refused entries; the first of a reason is the one that is told of.
-    #[cold]
-    pub fn refuse(&mut self, message: &str, reason: RejectReason, count: u64) {
-        match self.rejected.iter_mut().find(|rejection| rejection.reason == reason) {
-            Some(rejection) => rejection.count += count,
-            None => self.rejected.push(Rejection { reason, count, message: message.to_owned() }),
-        }
-    }
-
-    pub fn finish(self) -> Vec<Rejection> {
-        self.rejected
     }
 }
 

@@ -5,7 +5,8 @@ use std::fmt;
 use throughline_model::attribute::MAX_DEPTH;
 use throughline_model::protobuf::Malformed;
 
-use crate::{DecodeLimits, RejectReason, Rejection};
+use crate::DecodeLimits;
+use crate::rejection::{self, RejectReason, Rejection};
 
 /// Why an item is refused. Fields are named as in opentelemetry-proto.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -240,12 +241,10 @@ impl fmt::Display for Place {
     }
 }
 
-/// Counts a request's items and refusals.
+/// Counts a request's items and refusals, and knows where in the request it is.
 pub(super) struct Tally {
     pub place: Place,
-    items: usize,
-    items_limit: usize,
-    rejected: Vec<Rejection>,
+    of_request: rejection::Tally,
     /// What the request's format calls its fields, where that is not OTLP.
     pub fields: FieldNames,
 }
@@ -253,34 +252,25 @@ pub(super) struct Tally {
 impl Tally {
     pub fn new(names: [&'static str; 3], limits: &DecodeLimits) -> Tally {
         let place = Place { names, at: [0; 3], point: None };
-        Tally { place, items: 0, items_limit: limits.items_per_request, rejected: Vec::new(), fields: &[] }
+        Tally { place, of_request: rejection::Tally::new(limits), fields: &[] }
     }
 
     /// Makes room for one more item, unless the request has too many.
     #[inline]
     pub fn admit(&mut self) -> Result<(), Refusal> {
-        self.items += 1;
-        if self.items > self.items_limit {
-            return Err(Refusal::ItemCount { limit: self.items_limit });
-        }
-        Ok(())
+        self.of_request.admit(|limit| Refusal::ItemCount { limit })
     }
 
     /// Counts `count` items of the current place as refused. A count of zero is a remark: the item is stored, but not
     /// all of it.
     #[cold]
     pub fn refuse(&mut self, refusal: Refusal, count: u64) {
-        let reason = refusal.reason();
-        match self.rejected.iter_mut().find(|r| r.reason == reason) {
-            Some(rejection) => rejection.count += count,
-            None => {
-                let message = format!("{}: {}", self.place, refusal.named(self.fields));
-                self.rejected.push(Rejection { reason, count, message });
-            }
-        }
+        let (place, fields) = (self.place, self.fields);
+        let message = || format!("{place}: {}", refusal.named(fields));
+        self.of_request.refuse(refusal.reason(), count, message);
     }
 
     pub fn finish(self) -> Vec<Rejection> {
-        self.rejected
+        self.of_request.finish()
     }
 }

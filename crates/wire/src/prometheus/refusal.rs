@@ -1,8 +1,8 @@
-//! Why a series, a sample or an exemplar is refused, and the tally of a request's refusals.
+//! Why a series, a sample or an exemplar is refused.
 
 use std::fmt;
 
-use crate::{DecodeLimits, RejectReason, Rejection};
+use crate::RejectReason;
 
 /// Why an item is refused.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,7 +66,7 @@ impl fmt::Display for BadHistogram {
 }
 
 impl Refusal {
-    fn reason(&self) -> RejectReason {
+    pub fn reason(&self) -> RejectReason {
         match self {
             Refusal::NoMetricName
             | Refusal::EmptyLabelName
@@ -139,40 +139,3 @@ impl fmt::Display for Refusal {
 
 /// Nanoseconds of a millisecond.
 pub(crate) const NS_PER_MS: i64 = 1_000_000;
-
-/// Counts a request's items and refusals.
-pub(crate) struct Tally {
-    items: usize,
-    items_limit: usize,
-    rejected: Vec<Rejection>,
-}
-
-impl Tally {
-    pub fn new(limits: &DecodeLimits) -> Tally {
-        Tally { items: 0, items_limit: limits.items_per_request, rejected: Vec::new() }
-    }
-
-    /// Makes room for one more item, unless the request has too many.
-    #[inline]
-    pub fn admit(&mut self) -> Result<(), Refusal> {
-        self.items += 1;
-        if self.items > self.items_limit {
-            return Err(Refusal::ItemCount { limit: self.items_limit });
-        }
-        Ok(())
-    }
-
-    /// Counts `count` items at a place as refused; zero is a remark upon an item that is stored.
-    #[cold]
-    pub fn refuse(&mut self, place: impl fmt::Display, refusal: Refusal, count: u64) {
-        let reason = refusal.reason();
-        match self.rejected.iter_mut().find(|r| r.reason == reason) {
-            Some(rejection) => rejection.count += count,
-            None => self.rejected.push(Rejection { reason, count, message: format!("{place}: {refusal}") }),
-        }
-    }
-
-    pub fn finish(self) -> Vec<Rejection> {
-        self.rejected
-    }
-}

@@ -14,9 +14,10 @@ use throughline_model::point::PointKind;
 use throughline_model::protobuf::{Field, Malformed, Reader};
 
 use super::labels::Labels;
-use super::refusal::{Refusal, Tally};
+use super::refusal::Refusal;
 pub(crate) use super::sink::Memory;
 use super::sink::{Metadata, Sink};
+use crate::rejection::Tally;
 use crate::{DecodeContext, DecodeError, Decoded};
 
 pub use request::{Exemplar, RequestBuilder, Sample, Series};
@@ -95,7 +96,20 @@ impl Walk<'_> {
     fn refuse_series(&mut self, contents: Contents, refusal: Refusal) {
         // A series without samples is counted as one item, so that it shows.
         let count = (contents.samples + contents.histograms).max(1);
-        self.tally.refuse(format_args!("timeseries[{}]", self.index), refusal, count);
+        self.refuse("", refusal, count);
+    }
+
+    /// Refuses items of the series: `of` says which, a count of zero that it is stored but not all of it.
+    #[cold]
+    fn refuse(&mut self, of: &str, refusal: Refusal, count: u64) {
+        let index = self.index;
+        self.tally.refuse(refusal.reason(), count, || format!("timeseries[{index}]{of}: {refusal}"));
+    }
+
+    /// Makes room for one more sample, unless the request has too many.
+    #[inline]
+    fn admit(&mut self) -> Result<(), Refusal> {
+        self.tally.admit(|limit| Refusal::ItemCount { limit })
     }
 
     /// Takes a series: its samples, histograms and exemplars. `write_labels` writes the labels of an exemplar's
@@ -160,23 +174,23 @@ impl Walk<'_> {
                 _ => {}
             }
         }
-        let admitted = self.tally.admit();
+        let admitted = self.admit();
         if let Err(refusal) = admitted.and_then(|()| self.sink.point(series, time_ms, start_ms, value, None))
         {
-            self.tally.refuse(format_args!("timeseries[{}].samples", self.index), refusal, 1);
+            self.refuse(".samples", refusal, 1);
         }
         Ok(())
     }
 
     fn histogram(&mut self, message: &[u8], series: u32) -> Result<(), Malformed> {
         let taken = match histogram::read(message, &mut self.payload)? {
-            Ok(read) => self.tally.admit().and_then(|()| {
+            Ok(read) => self.admit().and_then(|()| {
                 self.sink.point(series, read.time_ms, read.start_ms, read.sum, Some(&self.payload))
             }),
             Err(bad) => Err(Refusal::Histogram(bad)),
         };
         if let Err(refusal) = taken {
-            self.tally.refuse(format_args!("timeseries[{}].histograms", self.index), refusal, 1);
+            self.refuse(".histograms", refusal, 1);
         }
         Ok(())
     }
@@ -204,7 +218,7 @@ impl Walk<'_> {
             labels.write(&mut sorted);
         }
         if let Err(refusal) = taken.and_then(|()| self.sink.exemplar(series, &sorted, time_ms, value)) {
-            self.tally.refuse(format_args!("timeseries[{}].exemplars", self.index), refusal, 0);
+            self.refuse(".exemplars", refusal, 0);
         }
         Ok(())
     }
