@@ -4,17 +4,15 @@
 //! each message, `grpc-status` in the trailers, or in the headers of an answer that has nothing else. Requests are small; what is
 //! larger than [`MESSAGE_BYTES_MAX`] is refused. Answers are cut into messages below what clients take by default.
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use hyper::body::{Frame, SizeHint};
+use http_body_util::{BodyExt as _, Full};
 use throughline_wire::grpc::{PREFIX_BYTES, message_bytes, percent_encoded, put_message};
 use throughline_wire::{Compression, decompress};
+
+use crate::traces::Refusal;
 
 /// A query is a text and a few numbers.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
@@ -73,6 +71,12 @@ impl Status {
     }
 }
 
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Status {
+        Status::new(Code::of(refusal.status), refusal.message)
+    }
+}
+
 impl From<throughline_model::protobuf::Malformed> for Status {
     fn from(error: throughline_model::protobuf::Malformed) -> Status {
         Status::new(Code::InvalidArgument, format!("malformed protobuf: {error}"))
@@ -95,8 +99,23 @@ impl IntoResponse for Status {
     }
 }
 
+/// Answers a call: `answer` makes the messages of the one that came.
+pub(crate) async fn respond(
+    request: Request,
+    answer: impl AsyncFnOnce(Bytes) -> Result<Vec<Vec<u8>>, Status>,
+) -> Response {
+    let message = match message(request).await {
+        Ok(message) => message,
+        Err(refused) => return refused,
+    };
+    match answer(message).await {
+        Ok(messages) => success(messages),
+        Err(status) => status.into_response(),
+    }
+}
+
 /// Reads the one message of a call. What is no gRPC is answered as HTTP.
-pub(crate) async fn message(request: Request) -> Result<Bytes, Response> {
+async fn message(request: Request) -> Result<Bytes, Response> {
     let (parts, body) = request.into_parts();
     let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if !content_type.is_some_and(|kind| kind == "application/grpc" || kind == "application/grpc+proto") {
@@ -129,13 +148,12 @@ fn unwrapped(body: &Bytes, headers: &HeaderMap) -> Result<Bytes, Status> {
 }
 
 /// A success: these messages, in their order.
-pub(crate) fn answer(messages: impl IntoIterator<Item = Vec<u8>>) -> Response {
+fn success(messages: Vec<Vec<u8>>) -> Response {
     let mut data = Vec::new();
-    messages.into_iter().for_each(|message| put_message(&mut data, &message));
-    let mut trailers = HeaderMap::with_capacity(1);
-    trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
-    let data = Some(Bytes::from(data)).filter(|data| !data.is_empty());
-    let mut response = Response::new(Body::new(Reply { data, trailers: Some(trailers) }));
+    messages.iter().for_each(|message| put_message(&mut data, message));
+    let trailers = HeaderMap::from_iter([(GRPC_STATUS, HeaderValue::from_static("0"))]);
+    let body = Full::new(Bytes::from(data)).with_trailers(std::future::ready(Some(Ok(trailers))));
+    let mut response = Response::new(Body::new(body));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, CONTENT_TYPE_GRPC);
     headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static("identity,gzip,zstd"));
@@ -158,33 +176,6 @@ pub(crate) fn parts<T>(items: Vec<T>, bytes: impl Fn(&T) -> usize) -> Vec<Vec<T>
         }
     }
     parts
-}
-
-/// Data, then trailers.
-struct Reply {
-    data: Option<Bytes>,
-    trailers: Option<HeaderMap>,
-}
-
-impl hyper::body::Body for Reply {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let frame = self.data.take().map(Frame::data);
-        Poll::Ready(frame.or_else(|| self.trailers.take().map(Frame::trailers)).map(Ok))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.data.is_none() && self.trailers.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
-    }
 }
 
 #[cfg(test)]

@@ -3,15 +3,15 @@
 use axum::body::Bytes;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use throughline_wire::jaeger::query::{
     TraceQuery, encode_dependencies, encode_operations, encode_services, encode_summaries, texts, times,
 };
 use throughline_wire::otlp::traces_data;
 
 use super::Jaeger;
-use super::listing::{calls, operation_kinds, service_names};
-use super::v3::{reported_kind, search_of, summaries_of};
+use super::listing::{calls, service_names};
+use super::v3::{operations_of, search_of, summaries_of};
 use crate::grpc::{self, Code, Status};
 use crate::traces::params::trace_id;
 use crate::traces::{ReadTrace, Refusal};
@@ -25,14 +25,7 @@ pub(super) async fn call(
     Path(method): Path<String>,
     request: Request,
 ) -> Response {
-    let message = match grpc::message(request).await {
-        Ok(message) => message,
-        Err(refused) => return refused,
-    };
-    match answer(&jaeger, &method, &message).await {
-        Ok(messages) => grpc::answer(messages),
-        Err(status) => status.into_response(),
-    }
+    grpc::respond(request, async |message| answer(&jaeger, &method, &message).await).await
 }
 
 async fn answer(jaeger: &Jaeger, method: &str, message: &Bytes) -> Result<Vec<Vec<u8>>, Status> {
@@ -43,10 +36,9 @@ async fn answer(jaeger: &Jaeger, method: &str, message: &Bytes) -> Result<Vec<Ve
             if service.is_empty() {
                 return Err(Status::new(Code::InvalidArgument, "service is required"));
             }
-            let mut operations = operation_kinds(jaeger, &service).await?;
-            operations.retain(|(_, of)| kind.is_empty() || kind == *of);
-            operations.iter_mut().for_each(|(_, of)| *of = reported_kind(of));
-            Ok(vec![encode_operations(&operations)])
+            let wanted = Some(kind.as_str()).filter(|kind| !kind.is_empty());
+            let operations = operations_of(jaeger, &service, wanted).await?;
+            Ok(vec![encode_operations(&Vec::from_iter(operations))])
         }
         "GetTrace" => {
             let [id] = texts(message, [1])?;

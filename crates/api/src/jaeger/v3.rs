@@ -1,5 +1,7 @@
 //! Version 3 of the API over HTTP: OTLP's JSON and summaries of traces.
 
+use std::collections::BTreeSet;
+
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -16,9 +18,23 @@ use crate::otlp_json::{Dialect, write_resource_spans};
 use crate::traces::params::{Params, trace_id};
 use crate::traces::{ReadTrace, Refusal};
 
-/// The kind that an operation without one is reported with.
-pub(super) fn reported_kind(kind: &'static str) -> &'static str {
-    if kind.is_empty() { "internal" } else { kind }
+/// The operations of a service, or those of one kind.
+pub(super) async fn operations_of(
+    jaeger: &Jaeger,
+    service: &str,
+    wanted: Option<&str>,
+) -> Result<BTreeSet<(String, &'static str)>, Refusal> {
+    Ok(reported(operation_kinds(jaeger, service).await?, wanted))
+}
+
+/// Without a kind an operation is an internal one here.
+fn reported(
+    operations: Vec<(String, &'static str)>,
+    wanted: Option<&str>,
+) -> BTreeSet<(String, &'static str)> {
+    let with_kinds =
+        operations.into_iter().map(|(name, kind)| (name, if kind.is_empty() { "internal" } else { kind }));
+    with_kinds.filter(|(_, kind)| wanted.is_none_or(|wanted| wanted == *kind)).collect()
 }
 
 pub(super) async fn services(State(jaeger): State<Jaeger>, params: Params) -> Result<Response, V3> {
@@ -28,11 +44,9 @@ pub(super) async fn services(State(jaeger): State<Jaeger>, params: Params) -> Re
 pub(super) async fn operations(State(jaeger): State<Jaeger>, params: Params) -> Result<Response, V3> {
     let service =
         params.text("service").ok_or_else(|| Refusal::bad("malformed parameter service: it is required"))?;
-    let wanted = params.any(&["spanKind", "span_kind"]);
-    let operations = operation_kinds(&jaeger, service).await?;
-    let one = |(name, kind): (String, &'static str)| json!({"name": name, "spanKind": reported_kind(kind)});
-    let shown = operations.into_iter().filter(|(_, kind)| wanted.is_none_or(|wanted| wanted == *kind));
-    Ok(bare(&json!({"operations": shown.map(one).collect::<Vec<Json>>()}), &params))
+    let operations = operations_of(&jaeger, service, params.any(&["spanKind", "span_kind"])).await?;
+    let one = |(name, kind): &(String, &'static str)| json!({"name": name, "spanKind": kind});
+    Ok(bare(&json!({"operations": operations.iter().map(one).collect::<Vec<Json>>()}), &params))
 }
 
 fn wrapped<'a>(spans: impl IntoIterator<Item = &'a Span>) -> String {
@@ -175,4 +189,21 @@ pub(super) async fn dependencies(State(jaeger): State<Jaeger>, params: Params) -
         calls(&jaeger, end.div_euclid(1_000_000), end.saturating_sub(start).div_euclid(1_000_000)).await?;
     let one = |(parent, child, calls): &(String, String, u64)| json!({"parent": parent, "child": child, "callCount": calls.to_string()});
     Ok(bare(&json!({"dependencies": found.iter().map(one).collect::<Vec<Json>>()}), &params))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_is_reported_once() {
+        let all = [("a", ""), ("a", "internal"), ("a", "server"), ("b", "")];
+        let all: Vec<_> = all.map(|(name, kind)| (name.to_owned(), kind)).into();
+        let names = |wanted| {
+            let found = reported(all.clone(), wanted);
+            found.into_iter().map(|(name, kind)| format!("{name} {kind}")).collect::<Vec<_>>()
+        };
+        assert_eq!(names(None), ["a internal", "a server", "b internal"]);
+        assert_eq!(names(Some("internal")), ["a internal", "b internal"]);
+    }
 }

@@ -3,7 +3,7 @@
 
 use axum::body::Bytes;
 use axum::extract::{Path, Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use throughline_wire::tempo::{
     MetricsAnswer, MetricsRequest, SearchAnswer, SearchRequest, TagValuesRequest, TagsRequest, encode_scopes,
     encode_texts, encode_values,
@@ -13,13 +13,7 @@ use super::metrics::Metrics;
 use super::search::Search;
 use super::tags::{Names, Values};
 use crate::grpc::{self, Code, Status};
-use crate::traces::{Refusal, Traces};
-
-impl From<Refusal> for Status {
-    fn from(refusal: Refusal) -> Status {
-        Status::new(Code::of(refusal.status), refusal.message)
-    }
-}
+use crate::traces::Traces;
 
 /// Answers one call.
 pub(super) async fn call(
@@ -27,14 +21,7 @@ pub(super) async fn call(
     Path(method): Path<String>,
     request: Request,
 ) -> Response {
-    let message = match grpc::message(request).await {
-        Ok(message) => message,
-        Err(refused) => return refused,
-    };
-    match answer(&traces, &method, &message).await {
-        Ok(messages) => grpc::answer(messages),
-        Err(status) => status.into_response(),
-    }
+    grpc::respond(request, async |message| answer(&traces, &method, &message).await).await
 }
 
 async fn answer(traces: &Traces, method: &str, message: &Bytes) -> Result<Vec<Vec<u8>>, Status> {
