@@ -26,12 +26,7 @@ const SERIES: usize = 1_000;
 /// A query for numbers as it is asked.
 pub(super) struct Metrics {
     query: String,
-    start_ns: i64,
-    end_ns: i64,
-    /// Zero for one value of the whole range.
-    step_ns: i64,
-    exemplars: usize,
-    series_max: usize,
+    params: MetricsParams,
 }
 
 /// What is asked for: zeros leave it to the server.
@@ -41,6 +36,7 @@ struct Asked {
     step_ns: i64,
     exemplars: u64,
     series_max: u64,
+    now_ns: i64,
 }
 
 impl Metrics {
@@ -57,7 +53,7 @@ impl Metrics {
         let is_instant = is_instant || params.flag("instant")?;
         let (exemplars, series_max) = (count("exemplars")?, count("maxSeries")?);
         let range = range_of(params, now)?;
-        Metrics::new(Asked { query, range, step_ns, exemplars, series_max }, is_instant)
+        Metrics::new(Asked { query, range, step_ns, exemplars, series_max, now_ns: now }, is_instant)
     }
 
     pub(super) fn of_request(
@@ -74,48 +70,49 @@ impl Metrics {
             step_ns: i64::try_from(request.step).unwrap_or(0),
             exemplars: u64::from(request.exemplars),
             series_max: u64::from(request.max_series),
+            now_ns: now,
         };
         Metrics::new(asked, is_instant)
     }
 
     fn new(asked: Asked, is_instant: bool) -> Result<Metrics, Refusal> {
-        let Asked { query, range: (start, end), step_ns, exemplars, series_max } = asked;
-        if end <= start {
-            return Err(Refusal::bad(format!("start must be before end. received start={start} end={end}")));
+        let Asked { query, range: (start_ns, end_ns), step_ns, exemplars, series_max, now_ns } = asked;
+        if end_ns <= start_ns {
+            let message = format!("end must be greater than start. received start={start_ns} end={end_ns}");
+            return Err(Refusal::bad(message));
         }
         let at_most = |asked: u64, most: usize| match usize::try_from(asked) {
             Ok(0) | Err(_) => most,
             Ok(asked) => asked.min(most),
         };
         let series_max = at_most(series_max, SERIES);
+        let params = MetricsParams { start_ns, end_ns, step_ns: 0, exemplars: 0, series_max };
         if is_instant {
-            return Ok(Metrics { query, start_ns: start, end_ns: end, step_ns: 0, exemplars: 0, series_max });
+            return Ok(Metrics { query, params });
         }
-        let step_ns = if step_ns == 0 { usual_step(end.saturating_sub(start)) } else { step_ns };
-        // Whole steps, and the one that ends with the first: its value stands at the aligned start.
-        let start_ns = start.div_euclid(step_ns).saturating_sub(1).saturating_mul(step_ns);
-        let end_ns = end.saturating_add(step_ns - 1).div_euclid(step_ns).saturating_mul(step_ns);
-        let steps = end_ns.saturating_sub(start_ns) / step_ns;
+        let step_ns = if step_ns == 0 { usual_step(end_ns.saturating_sub(start_ns)) } else { step_ns };
+        let exemplars = at_most(exemplars, EXEMPLARS);
+        let params = MetricsParams { step_ns, exemplars, ..params }.aligned(now_ns);
+        let steps = params.end_ns.saturating_sub(params.start_ns) / step_ns;
         if steps > STEPS_MAX {
             let message =
                 format!("{steps} steps are more than {STEPS_MAX}; choose a longer step or a shorter range");
             return Err(Refusal::bad(message));
         }
-        Ok(Metrics { query, start_ns, end_ns, step_ns, exemplars: at_most(exemplars, EXEMPLARS), series_max })
+        Ok(Metrics { query, params })
     }
 
     /// Runs the query.
     pub(super) async fn run(self, traces: &Traces) -> Result<MetricsAnswer, Refusal> {
         let query = checked(&self.query)?;
-        let Metrics { start_ns, end_ns, step_ns, exemplars, series_max, .. } = self;
-        let params = MetricsParams { start_ns, end_ns, step_ns, exemplars, series_max };
+        let params = self.params;
         let answer = traces.ask(move |source, budget| {
             let answer = Engine.metrics(&query, &params, source, budget)?;
             let (spans, bytes) = budget.rows_read();
             let mut partial = source.partial();
             if answer.is_cut {
-                let more =
-                    format!("there are more than {series_max} series; narrow the query or group by less");
+                let most = params.series_max;
+                let more = format!("there are more than {most} series; narrow the query or group by less");
                 partial.push(more);
             }
             Ok(MetricsAnswer {
@@ -235,14 +232,27 @@ mod tests {
     }
 
     #[test]
+    fn a_step_that_is_not_over_is_left_out() {
+        let end = |pairs: &[(&str, &str)]| asked(pairs).expect("asked").params.end_ns - NOW;
+        // Now is 20 s into the minute.
+        assert_eq!(end(&[("step", "1m")]), -20 * SECOND_NS);
+        assert_eq!(end(&[("step", "1m"), ("start", "1789999000"), ("end", "1790000600")]), -20 * SECOND_NS);
+        assert_eq!(end(&[("step", "1m"), ("start", "1789999000"), ("end", "1789999970")]), -20 * SECOND_NS);
+        assert_eq!(end(&[("step", "1h"), ("since", "5m")]), -800 * SECOND_NS);
+        // Where there is no other, it is answered.
+        assert_eq!(end(&[("step", "1m"), ("start", "1790000100"), ("end", "1790000110")]), 100 * SECOND_NS);
+    }
+
+    #[test]
     fn ranges_are_whole_steps() {
         let metrics = asked(&[("q", "{} | rate()"), ("start", "1000"), ("end", "1100"), ("step", "30s")])
             .expect("asked");
-        assert_eq!((metrics.start_ns, metrics.end_ns), (960 * SECOND_NS, 1_110 * SECOND_NS));
-        assert_eq!((metrics.step_ns, metrics.exemplars, metrics.series_max), (30 * SECOND_NS, 100, 1_000));
-        let hour = asked(&[("query", "{} | rate()"), ("exemplars", "7")]).expect("asked");
+        let params = metrics.params;
+        assert_eq!((params.start_ns, params.end_ns), (960 * SECOND_NS, 1_110 * SECOND_NS));
+        assert_eq!((params.step_ns, params.exemplars, params.series_max), (30 * SECOND_NS, 100, 1_000));
+        let hour = asked(&[("query", "{} | rate()"), ("exemplars", "7")]).expect("asked").params;
         assert_eq!((hour.step_ns, hour.exemplars), (15 * SECOND_NS, 7));
-        let day = asked(&[("since", "1d")]).expect("asked");
+        let day = asked(&[("since", "1d")]).expect("asked").params;
         assert_eq!(day.step_ns, 300 * SECOND_NS);
         assert_eq!(usual_step(10 * SECOND_NS), 50_000_000);
         for bad in [

@@ -35,16 +35,20 @@ pub struct MetricsParams {
 
 impl MetricsParams {
     /// A window as Tempo widens it for a range of steps: its start goes down to a multiple of the step and one step more, its end up to
-    /// a multiple.
+    /// a multiple. A step that is not over yet is left out, for its number would still grow; so it is unless it is the only one.
     #[must_use]
-    pub fn aligned(self) -> MetricsParams {
-        if self.step_ns <= 0 {
+    pub fn aligned(self, now_ns: i64) -> MetricsParams {
+        let step_ns = self.step_ns;
+        if step_ns <= 0 {
             return self;
         }
-        let start_ns = self.start_ns - self.start_ns.rem_euclid(self.step_ns);
-        let over = self.end_ns.rem_euclid(self.step_ns);
-        let end_ns = if over == 0 { self.end_ns } else { self.end_ns.saturating_add(self.step_ns - over) };
-        MetricsParams { start_ns: start_ns.saturating_sub(self.step_ns), end_ns, ..self }
+        let down = |ns: i64| ns.saturating_sub(ns.rem_euclid(step_ns));
+        let start_ns = down(self.start_ns).saturating_sub(step_ns);
+        let mut end_ns = down(self.end_ns.saturating_add(step_ns - 1));
+        if end_ns > now_ns {
+            end_ns = end_ns.min(down(now_ns).max(start_ns.saturating_add(step_ns)));
+        }
+        MetricsParams { start_ns, end_ns, ..self }
     }
 }
 
