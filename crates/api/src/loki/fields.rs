@@ -61,9 +61,7 @@ impl Fields {
         }
         for (name, value) in logfmt_pairs(trimmed) {
             let name = sanitised(name);
-            if !name.is_empty() && !stream.stream.has(&name) {
-                self.add(&name, &value, Some("logfmt"), &[]);
-            }
+            self.add_parsed(name, &value, ("logfmt", &[]), stream);
         }
     }
 
@@ -83,10 +81,24 @@ impl Fields {
             Json::String(text) => text.clone(),
             other => other.to_string(),
         };
-        let name = sanitised(&path.join("_"));
-        if !name.is_empty() && !stream.stream.has(&name) {
-            self.add(&name, &text, Some("json"), path);
+        self.add_parsed(sanitised(&path.join("_")), &text, ("json", path), stream);
+    }
+
+    /// Adds what a parser finds: a name that the stream has is another there, as in queries.
+    fn add_parsed(
+        &mut self,
+        mut name: String,
+        value: &str,
+        (parser, path): (&'static str, &[String]),
+        stream: &LogStream,
+    ) {
+        if name.is_empty() {
+            return;
         }
+        if stream.stream.has(&name) {
+            name.push_str("_extracted");
+        }
+        self.add(&name, value, Some(parser), path);
     }
 
     fn add(&mut self, name: &str, value: &str, parser: Option<&'static str>, path: &[String]) {
@@ -103,6 +115,9 @@ impl Fields {
         }
         let kind = kind_of(value);
         field.kind = match field.kind {
+            Some("int" | "float") if matches!(kind, "int" | "float") => {
+                Some(if field.kind == Some(kind) { kind } else { "float" })
+            }
             Some(known) if known != kind => Some("string"),
             _ => Some(kind),
         };
@@ -156,27 +171,34 @@ fn kind_of(text: &str) -> &'static str {
     if text.parse::<i64>().is_ok() {
         return "int";
     }
-    if text.parse::<f64>().is_ok_and(f64::is_finite) {
+    if text.parse::<f64>().is_ok() {
         return "float";
     }
-    if matches!(text, "true" | "false") {
+    if matches!(text, "true" | "True" | "TRUE" | "t" | "T" | "false" | "False" | "FALSE" | "f" | "F") {
         return "boolean";
     }
-    let digits = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-    if digits.len() == text.len() {
-        return "string";
-    }
-    if is_duration(text) {
+    if is_duration(text.strip_prefix(['-', '+']).unwrap_or(text)) {
         return "duration";
     }
-    const BYTES: [&str; 13] =
-        ["b", "kb", "mb", "gb", "tb", "pb", "kib", "mib", "gib", "tib", "pib", "eb", "eib"];
-    if BYTES.contains(&digits.trim_start().to_ascii_lowercase().as_str()) { "bytes" } else { "string" }
+    if is_bytes(text) { "bytes" } else { "string" }
+}
+
+/// Whether a text is a number of bytes: digits, perhaps in groups, and a unit of thousands or of 1,024.
+fn is_bytes(text: &str) -> bool {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.' || c == ',');
+    let number = text.get(..text.len() - unit.len()).unwrap_or_default().replace(',', "");
+    let unit = unit.trim().to_ascii_lowercase();
+    let prefix = unit.strip_suffix('b').unwrap_or(&unit);
+    let prefix = prefix.strip_suffix('i').filter(|prefix| !prefix.is_empty()).unwrap_or(prefix);
+    number.parse::<f64>().is_ok() && matches!(prefix, "" | "k" | "m" | "g" | "t" | "p" | "e")
 }
 
 /// Whether a text is a duration as Go writes it.
 fn is_duration(text: &str) -> bool {
     let mut rest = text;
+    if rest.is_empty() {
+        return false;
+    }
     while !rest.is_empty() {
         let after = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
         if after.len() == rest.len() {
@@ -243,12 +265,18 @@ mod tests {
             ("true", "boolean"),
             ("5ms", "duration"),
             ("1h30m", "duration"),
+            ("-1.5s", "duration"),
             ("5MB", "bytes"),
             ("12 KiB", "bytes"),
+            ("3k", "bytes"),
+            ("1,000", "bytes"),
+            ("TRUE", "boolean"),
             ("x", "string"),
             ("5x", "string"),
+            ("ib", "string"),
+            ("-", "string"),
             ("", "string"),
-            ("inf", "string"),
+            ("NaN", "float"),
         ] {
             assert_eq!(kind_of(text), kind, "{text}");
         }
@@ -256,8 +284,10 @@ mod tests {
 
     #[test]
     fn fields_are_found_in_lines_and_metadata() {
-        let lines =
-            [r#"{"status":200,"req":{"path":"/a b"},"app":"no"}"#, r#"took=5ms msg="a \"b\" c=d" status=ok"#];
+        let lines = [
+            r#"{"status":200,"req":{"path":"/a b"},"app":"no","n":1}"#,
+            r#"took=5ms msg="a \"b\" c=d" status=ok n=0.5"#,
+        ];
         let stream = LogStream {
             labels: Labels::empty(),
             stream: Labels::from_pairs([("app", "x")]),
@@ -267,8 +297,10 @@ mod tests {
         };
         let fields = Fields::of(&[stream]);
         let expected = json!([
+            {"label": "app_extracted", "type": "string", "cardinality": 1, "parsers": ["json"], "jsonPath": ["app"]},
             {"label": "detected_level", "type": "string", "cardinality": 1, "parsers": null},
             {"label": "msg", "type": "string", "cardinality": 1, "parsers": ["logfmt"]},
+            {"label": "n", "type": "float", "cardinality": 2, "parsers": ["json", "logfmt"], "jsonPath": ["n"]},
             {"label": "req_path", "type": "string", "cardinality": 1, "parsers": ["json"], "jsonPath": ["req", "path"]},
             {"label": "status", "type": "string", "cardinality": 2, "parsers": ["json", "logfmt"], "jsonPath": ["status"]},
             {"label": "took", "type": "duration", "cardinality": 1, "parsers": ["logfmt"]},

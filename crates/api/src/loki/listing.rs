@@ -16,6 +16,7 @@ use super::params::Params;
 use super::reply::{Refusal, bare, success};
 
 const SECOND_NS: i64 = 1_000_000_000;
+const MILLISECOND_NS: i64 = 1_000_000;
 
 /// Entries of a volume, unless asked for otherwise.
 const VOLUMES: usize = 100;
@@ -187,8 +188,12 @@ pub(super) async fn volume_range(State(loki): State<Loki>, params: Params) -> Re
         let counting = Counting { range, bytes: true, step_ns: Some(step) };
         let streams = streams(logs, &volumes.matchers, counting, budget)?;
         let entry = |(labels, _, steps): (Labels, u64, BTreeMap<i64, u64>)| {
-            let value =
-                |(at, bytes): (i64, u64)| json!([seconds(at.saturating_mul(step)), bytes.to_string()]);
+            // A sum stands at the end of its step, which is a millisecond before the next one's begin, or at that of the range.
+            let value = |(at, bytes): (i64, u64)| {
+                let next = at.saturating_add(1).saturating_mul(step);
+                let end = if next < range.end { next - MILLISECOND_NS } else { range.end };
+                json!([seconds(end), bytes.to_string()])
+            };
             let values: Vec<Json> = steps.into_iter().map(value).collect();
             json!({ "metric": object(&labels), "values": values })
         };
