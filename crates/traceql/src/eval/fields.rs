@@ -156,10 +156,15 @@ impl<'b> Rows<'b> {
         Ok(self.parents.get_or_init(|| parents))
     }
 
+    /// Of each span whether it names a parent, be it there or not.
+    pub fn has_parent(&self) -> Result<Column, ExecError> {
+        self.batch.column(&SpanField::HasParent)
+    }
+
     fn of_tree(&self, intrinsic: Intrinsic) -> Result<Column, ExecError> {
         if self.forest.get().is_none() {
             let parents = self.parents()?;
-            let has_parent = self.batch.column(&SpanField::HasParent)?;
+            let has_parent = self.has_parent()?;
             let forest = tree::number(parents, self.runs()?, |row| !has_parent.is_true(row));
             self.forest.get_or_init(|| forest);
         }

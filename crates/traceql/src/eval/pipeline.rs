@@ -10,7 +10,8 @@ use super::fields::Rows;
 use super::filter::Mask;
 use super::plan::{Number, Plan, PlannedStage, Set};
 use super::tree::Family;
-use crate::ast::{Fold, SpansetOp};
+use crate::ast::{Fold, Relation, SpansetOp};
+use crate::column::Column;
 use crate::source::TraceRun;
 use crate::value::{Scalar, Value, ValueKey};
 
@@ -133,7 +134,12 @@ impl TraceRows<'_> {
                 });
             }
         };
-        Ok(Family::new(self.rows.parents()?, &self.run).related(relation, mode, left, right))
+        let column = match relation {
+            Relation::Sibling => self.rows.has_parent()?,
+            _ => Column::Nil,
+        };
+        let has_parent = |row: u32| column.is_true(row as usize);
+        Ok(Family::new(self.rows.parents()?, &has_parent, &self.run).related(relation, mode, left, right))
     }
 
     fn group(

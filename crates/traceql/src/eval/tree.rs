@@ -113,14 +113,16 @@ pub(crate) fn number(parents: &[u32], runs: &[TraceRun], is_root: impl Fn(usize)
 /// Marks of the spans of one trace: rows count from its first.
 pub(crate) struct Family<'p> {
     parents: &'p [u32],
+    /// Whether a span names a parent, be it there or not.
+    has_parent: &'p dyn Fn(u32) -> bool,
     start: u32,
     len: usize,
 }
 
 impl<'p> Family<'p> {
-    /// The spans of a run.
-    pub fn new(parents: &'p [u32], run: &TraceRun) -> Family<'p> {
-        Family { parents, start: run.start, len: (run.end - run.start) as usize }
+    /// The spans of a run. Only siblings need `has_parent`: roots are those of each other, and what has lost its parent has none.
+    pub fn new(parents: &'p [u32], has_parent: &'p dyn Fn(u32) -> bool, run: &TraceRun) -> Family<'p> {
+        Family { parents, has_parent, start: run.start, len: (run.end - run.start) as usize }
     }
 
     fn marks(&self, rows: &[u32]) -> Vec<bool> {
@@ -194,16 +196,16 @@ impl<'p> Family<'p> {
                 let mut counts: Vec<u32> = vec![0; self.len + 1];
                 let marks = self.marks(to);
                 let place = move |row: u32| match parent_of(parents, row) {
-                    Some(parent) => (parent - self.start) as usize,
-                    None => self.len,
+                    Some(parent) => Some((parent - self.start) as usize),
+                    None => (!(self.has_parent)(row)).then_some(self.len),
                 };
                 for row in to {
-                    if let Some(count) = counts.get_mut(place(*row)) {
+                    if let Some(count) = place(*row).and_then(|at| counts.get_mut(at)) {
                         *count += 1;
                     }
                 }
                 Box::new(move |row| {
-                    let all = counts.get(place(row)).copied().unwrap_or_default();
+                    let all = place(row).and_then(|at| counts.get(at)).copied().unwrap_or_default();
                     all > u32::from(self.has(&marks, row))
                 })
             }
@@ -262,7 +264,16 @@ mod tests {
     const RUN: TraceRun = TraceRun { start: 0, end: 5, trace: 0 };
 
     fn related(relation: Relation, mode: Mode, left: &[u32], right: &[u32]) -> Vec<u32> {
-        Family::new(&PARENTS, &RUN).related(relation, mode, left, right)
+        Family::new(&PARENTS, &|row| (1..4).contains(&row), &RUN).related(relation, mode, left, right)
+    }
+
+    #[test]
+    fn who_has_lost_the_parent_has_no_siblings() {
+        // 4 names a parent that is not there.
+        let family = Family::new(&PARENTS, &|row| row > 0, &RUN);
+        let all = [0, 1, 2, 3, 4];
+        assert_eq!(family.related(Relation::Sibling, Mode::Related, &all, &all), [1, 3]);
+        assert_eq!(family.related(Relation::Sibling, Mode::Unrelated, &all, &all), [0, 2, 4]);
     }
 
     #[test]
@@ -306,7 +317,8 @@ mod tests {
         let mut line: Vec<u32> = (0..n).map(|row| if row + 1 < n { row + 1 } else { NONE }).collect();
         break_cycles(&mut line);
         let run = TraceRun { start: 0, end: n, trace: 0 };
-        let family = Family::new(&line, &run);
+        let has_parent = |row: u32| row + 1 < n;
+        let family = Family::new(&line, &has_parent, &run);
         let rows: Vec<u32> = (0..n).collect();
         assert_eq!(
             family.related(Relation::Descendant, Mode::Related, &[n - 1], &rows).len(),
