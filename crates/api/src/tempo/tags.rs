@@ -20,7 +20,7 @@ use throughline_wire::tempo::{TagValuesRequest, TagsRequest, encode_scopes, enco
 use super::reply::{Answer, Encoding, TextRefusal, json_answer};
 use super::search::seconds;
 use crate::traces::params::{Params, seconds_ns};
-use crate::traces::values::typed_text;
+use crate::traces::values::typed_texts;
 use crate::traces::{Refusal, Traces};
 
 /// Names of one scope, and values of one tag, in one answer at most.
@@ -344,7 +344,7 @@ impl Values {
                 };
                 let answer = Engine.metrics(&query, &params, source, budget)?;
                 let labels = answer.series.iter().filter_map(|series| series.labels.first());
-                let values: BTreeSet<_> = labels.filter_map(|(_, value)| typed_text(value)).collect();
+                let values: BTreeSet<_> = labels.flat_map(|(_, value)| typed_texts(value)).collect();
                 if !values.is_empty() {
                     return Ok(values.into_iter().take(limit).collect());
                 }

@@ -24,8 +24,15 @@ pub(crate) fn attributes_of(pairs: &[(String, Value)]) -> Attributes {
     pairs.iter().map(|(name, value)| (name.clone(), json_of(value))).collect()
 }
 
-/// The name of a value's type in listings of values, and the value as text.
-pub(crate) fn typed_text(value: &Value) -> Option<(&'static str, String)> {
+/// The names of types in listings of values, and the values as texts: those of a list are listed each, as queries find them.
+pub(crate) fn typed_texts(value: &Value) -> Vec<(&'static str, String)> {
+    match value {
+        Value::List(values) => values.iter().filter_map(typed_text).collect(),
+        one => typed_text(one).into_iter().collect(),
+    }
+}
+
+fn typed_text(value: &Value) -> Option<(&'static str, String)> {
     Some(match value {
         Value::Text(text) => ("string", text.clone()),
         Value::Int(number) => ("int", number.to_string()),
@@ -36,4 +43,16 @@ pub(crate) fn typed_text(value: &Value) -> Option<(&'static str, String)> {
         Value::Kind(kind) => ("keyword", kind.name().to_owned()),
         Value::List(_) => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_values_of_a_list_are_listed_each() {
+        let list = Value::List(vec![Value::Text("a".to_owned()), Value::Int(5)]);
+        assert_eq!(typed_texts(&list), [("string", "a".to_owned()), ("int", "5".to_owned())]);
+        assert_eq!(typed_texts(&Value::Bool(true)), [("bool", "true".to_owned())]);
+    }
 }
