@@ -120,6 +120,45 @@ fn logcli_lists_what_there_is() {
     assert!(range.contains("\"values\""), "{range}");
     let fields = logcli.run(&["detected-fields", "--since=1h", r#"{app="cart"}"#]);
     assert!(fields.contains("took") && fields.contains("duration"), "{fields}");
+    let values = logcli.run(&["detected-fields", "--since=1h", r#"{app="cart"}"#, "took"]);
+    assert!(values.contains("12ms") && values.contains("5ms"), "{values}");
+    let analyzed = logcli.run(&["series", "--since=1h", "--analyze-labels", "{}"]);
+    assert!(analyzed.contains("Total Streams:  2"), "{analyzed}");
+}
+
+#[test]
+fn logcli_reads_all_lines_in_pages() {
+    let Some(logcli) = Logcli::start("logcli-pages") else { return };
+    // Three lines have the same time: a page may begin between them.
+    let values: Vec<Value> = (0..25).map(|n| json!([now_ns(600 - n / 3), format!("line {n}")])).collect();
+    let time = |at: usize| values[at][0].clone();
+    let same: Vec<Value> =
+        values.iter().enumerate().map(|(n, value)| json!([time(n / 3 * 3), value[1]])).collect();
+    push(&logcli.server, &json!({"streams": [{"stream": {"app": "many"}, "values": same}]}));
+    for direction in [&["--forward"][..], &[]] {
+        let query = ["query", "--output=raw", "--since=1h", "--limit=0", "--batch=4", r#"{app="many"}"#];
+        let text = logcli.run(&[&query[..], direction].concat());
+        let mut lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 25, "{text}");
+        lines.sort_unstable();
+        lines.dedup();
+        assert_eq!(lines.len(), 25, "{text}");
+    }
+    let statistics = logcli.command(&["query", "--stats", "--compress", r#"{app="many"}"#]).output();
+    let said = String::from_utf8_lossy(&statistics.expect("logcli runs").stderr).into_owned();
+    assert!(said.contains("Summary.TotalLinesProcessed"), "{said}");
+}
+
+#[test]
+fn logcli_is_told_that_nothing_is_deleted() {
+    let Some(logcli) = Logcli::start("logcli-delete") else { return };
+    let from = ["--from=2026-01-01T00:00:00Z", "--to=2026-01-02T00:00:00Z", r#"{app="cart"}"#];
+    for arguments in [[&["delete", "create"][..], &from[..]].concat(), vec!["delete", "list"]] {
+        let output = logcli.command(&arguments).output().expect("logcli runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{arguments:?}");
+        assert!(said.contains("deletion is not available"), "{arguments:?}: {said}");
+    }
 }
 
 #[test]
