@@ -27,7 +27,6 @@ use throughline_model::{SpanId, TraceId};
 use throughline_store::{Error, Ledger, Snapshot, TimeRange};
 
 use evidence::Evidence;
-pub(crate) use log_pass::{SAMPLED, is_of_sdk};
 
 /// How far back the doctor looks when it is not told.
 pub const RANGE_NS: i64 = 3_600_000_000_000;

@@ -207,7 +207,7 @@ impl Walk<'_> {
             span_id: found.span_id,
             flags: found.flags.map_or(0, u32::from),
             trace_source: found.source,
-            is_unsampled: found.is_unsampled(0),
+            is_unsampled: found.is_unsampled(0, false),
             trace_id_original: &found.original,
             event_name: "",
             attributes,

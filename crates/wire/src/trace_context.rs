@@ -40,10 +40,12 @@ pub struct TraceContext<'a> {
 }
 
 impl TraceContext<'_> {
-    /// Whether the trace is known not to be sampled. `flags` are those of OTLP's own field, in which zero is no answer: it is
-    /// what senders leave there that know nothing of flags.
-    pub fn is_unsampled(&self, flags: u32) -> bool {
-        let said = if flags == 0 { self.sampled } else { Some(flags & 1 != 0) };
+    /// Whether the trace is known not to be sampled. `flags` are those of OTLP's own field. Of a record that an SDK of OpenTelemetry
+    /// made they are the flags of its span, where the span's context stands in OTLP's fields as well; of others zero is no answer:
+    /// it is what senders leave there that know nothing of flags.
+    pub fn is_unsampled(&self, flags: u32, is_of_sdk: bool) -> bool {
+        let is_said = flags != 0 || is_of_sdk && self.source == TraceSource::Field;
+        let said = if is_said { Some(flags & 1 != 0) } else { self.sampled };
         self.source != TraceSource::None && said == Some(false)
     }
 }

@@ -4,11 +4,9 @@
 //! if it is, whether the record lies within it.
 
 use throughline_model::id::TraceIdForm;
-use throughline_model::link::{LinkState, TraceSource};
+use throughline_model::link::LinkState;
 use throughline_model::record::{LogRecord, Span};
 use throughline_model::{SpanId, TraceId};
-
-use super::log_pass::SAMPLED;
 
 /// A record this much outside of its span is outside: clocks of one machine and rounding to milliseconds stay below.
 pub(super) const TOLERANCE_NS: i64 = 5_000_000;
@@ -94,18 +92,11 @@ pub(super) fn of_record(record: &LogRecord, state: &LinkState, spans: &[Span], t
         LinkState::Dropped { policy, .. } => Cause::TailSampled { policy: policy.clone() },
         LinkState::Expired { .. } => Cause::Expired,
         LinkState::Malformed { .. } => Cause::MalformedId,
-        LinkState::NeverReceived if is_unsampled(record) => Cause::HeadSampled,
+        LinkState::NeverReceived if record.unsampled => Cause::HeadSampled,
         LinkState::NeverReceived if is_foreign(record) => Cause::ForeignId,
         LinkState::NeverReceived if age < OPEN_NS => Cause::NotEnded { has_children: false },
         LinkState::NeverReceived => Cause::SpansLost { others_came: false },
     }
-}
-
-/// Whether the record says so, or the SDK that made it does by its flags.
-fn is_unsampled(record: &LogRecord) -> bool {
-    let is_of_sdk = record.trace_source == TraceSource::Field
-        && record.resource.keys().any(|key| key.starts_with("telemetry.sdk."));
-    record.unsampled || is_of_sdk && record.flags & SAMPLED == 0
 }
 
 /// Whether an id is half of one, as systems with 64-bit ids write it.
@@ -179,14 +170,6 @@ mod tests {
         assert_eq!(lost, Cause::SpansLost { others_came: false });
         let sampled_out = check(&LinkState::NeverReceived, |record, _| record.unsampled = true);
         assert_eq!(sampled_out, Cause::HeadSampled);
-        let by_flags = |resource| {
-            check(&LinkState::NeverReceived, |record, _| {
-                (record.trace_id, record.flags) = (Some(TraceId([7; 16])), 0);
-                record.resource = crate::sample::object(resource);
-            })
-        };
-        assert_eq!(by_flags(json!({"telemetry.sdk.language": "go"})), Cause::HeadSampled);
-        assert_eq!(by_flags(json!({})), Cause::SpansLost { others_came: false }, "zero is no answer");
     }
 
     #[test]

@@ -17,15 +17,6 @@ const ERROR_LOGS_MAX: usize = 2_000;
 /// Traces that log records refer to and whose links are asked.
 const REFERENCES_MAX: usize = 2_000;
 
-/// W3C's sampled flag.
-pub(crate) const SAMPLED: u32 = 1;
-
-/// Whether an SDK of OpenTelemetry made records with this resource, a JSON object. It sets the flags of a record to those of its
-/// span: without the sampled flag the span was not sampled. Of others zero says nothing.
-pub(crate) fn is_of_sdk(resource: &str) -> bool {
-    resource.contains("\"telemetry.sdk.")
-}
-
 /// Log records of one service.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LogCounts {
@@ -66,8 +57,8 @@ pub(super) struct LogPass {
     pub services: Vec<String>,
     pub resources: Vec<String>,
     pub counts: Vec<LogCounts>,
-    /// The service of each origin, and whether an SDK made its records.
-    of_origin: Vec<(u32, bool)>,
+    /// The service of each origin.
+    of_origin: Vec<u32>,
     /// The newest, the oldest of them on top.
     pub errors: BinaryHeap<Reverse<ErrorPlace>>,
     pub references: References,
@@ -83,7 +74,7 @@ impl LogVisitor for LogPass {
             self.counts.push(LogCounts::default());
             self.services.len() - 1
         });
-        self.of_origin.push((number as u32, is_of_sdk(resource)));
+        self.of_origin.push(number as u32);
         Some(self.of_origin.len() as u32 - 1)
     }
 
@@ -104,7 +95,7 @@ impl LogVisitor for LogPass {
     fn rows(&mut self, rows: &ScannedLogs<'_>) -> More {
         let levels = rows.fields.levels(rows.origins.len());
         for (row, (origin, level)) in rows.origins.iter().zip(&levels).enumerate() {
-            let (number, is_of_sdk) = self.of_origin.get(*origin as usize).copied().unwrap_or_default();
+            let number = self.of_origin.get(*origin as usize).copied().unwrap_or_default();
             let time = rows.times.get(row).copied().unwrap_or_default();
             let (trace, span) = rows.fields.context(row);
             let is_error = *level >= Level::Error;
@@ -115,8 +106,7 @@ impl LogVisitor for LogPass {
                 counts.errors += u64::from(is_error);
             }
             if let Some(id) = trace {
-                let is_unsampled =
-                    rows.fields.is_unsampled(row) || is_of_sdk && rows.fields.flags(row) & SAMPLED == 0;
+                let is_unsampled = rows.fields.is_unsampled(row);
                 self.references.add(id, Referring { number, span, time, is_error, is_unsampled });
             }
             if is_error {

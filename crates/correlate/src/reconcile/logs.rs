@@ -8,7 +8,6 @@ use throughline_store::{
 };
 
 use super::Minutes;
-use crate::doctor::{SAMPLED, is_of_sdk};
 
 /// Records that are looked at.
 const ROWS_MAX: usize = 10_000_000;
@@ -26,8 +25,6 @@ struct Known {
 struct Pass<'m> {
     minutes: &'m mut Minutes,
     traces: HashMap<[u8; 16], Known>,
-    /// Of each origin, whether an SDK made its records.
-    origins: Vec<bool>,
     rows: usize,
     is_cut: bool,
 }
@@ -40,7 +37,7 @@ pub(super) fn count(
     minutes: &mut Minutes,
 ) -> Vec<String> {
     let services = [service.to_owned()];
-    let mut pass = Pass { minutes, traces: HashMap::new(), origins: Vec::new(), rows: 0, is_cut: false };
+    let mut pass = Pass { minutes, traces: HashMap::new(), rows: 0, is_cut: false };
     let scan = LogScan {
         range,
         newest_first: false,
@@ -72,9 +69,8 @@ pub(super) fn count(
 }
 
 impl LogVisitor for Pass<'_> {
-    fn origin(&mut self, _service: &str, resource: &str, _scope: &str) -> Option<u32> {
-        self.origins.push(is_of_sdk(resource));
-        Some(self.origins.len() as u32 - 1)
+    fn origin(&mut self, _service: &str, _resource: &str, _scope: &str) -> Option<u32> {
+        Some(0)
     }
 
     fn pattern(&mut self, _pattern: &str) -> Verdict {
@@ -93,7 +89,7 @@ impl LogVisitor for Pass<'_> {
 
     fn rows(&mut self, rows: &ScannedLogs<'_>) -> More {
         let levels = rows.fields.levels(rows.origins.len());
-        for (row, (origin, level)) in rows.origins.iter().zip(&levels).enumerate() {
+        for (row, level) in levels.iter().enumerate() {
             let time = rows.times.get(row).copied().unwrap_or_default();
             let (trace, _) = rows.fields.context(row);
             let is_error = *level >= Level::Error;
@@ -111,9 +107,7 @@ impl LogVisitor for Pass<'_> {
             let known = self.traces.entry(id.0).or_insert(new);
             known.first = known.first.min(time);
             known.is_error |= is_error;
-            let is_of_sdk = self.origins.get(*origin as usize).copied().unwrap_or_default();
-            known.is_unsampled |=
-                rows.fields.is_unsampled(row) || is_of_sdk && rows.fields.flags(row) & SAMPLED == 0;
+            known.is_unsampled |= rows.fields.is_unsampled(row);
         }
         More::All
     }

@@ -104,7 +104,7 @@ impl LogSink<'_> {
             span_id: found.span_id,
             flags: if fields.flags == 0 { found.flags.map_or(0, u32::from) } else { fields.flags },
             trace_source: found.source,
-            is_unsampled: found.is_unsampled(fields.flags),
+            is_unsampled: found.is_unsampled(fields.flags, origin.resource.is_of_sdk),
             trace_id_original: &found.original,
             event_name: short_text(fields.event_name, limits, "event_name")?,
             attributes,

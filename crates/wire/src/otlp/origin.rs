@@ -33,6 +33,8 @@ struct Origin {
     json: String,
     /// A hash that does not depend on the order of attributes.
     identity: u128,
+    /// An SDK of OpenTelemetry made it.
+    is_of_sdk: bool,
 }
 
 /// Resources and scopes of earlier requests.
@@ -74,6 +76,8 @@ origin_columns!(
 pub(super) struct Registered<I> {
     pub index: I,
     pub identity: u128,
+    /// Of a resource: an SDK of OpenTelemetry made it.
+    pub is_of_sdk: bool,
 }
 
 /// The resources and scopes of one request, by the hash of their raw bytes.
@@ -100,7 +104,7 @@ impl<'a> RequestOrigins<'a> {
         }
         let add = |origin: &Origin| {
             let index = columns.add_resource(&origin.service, &origin.json);
-            Registered { index, identity: origin.identity }
+            Registered { index, identity: origin.identity, is_of_sdk: origin.is_of_sdk }
         };
         let known = memory.recall(Level::Resource, hash, &raw, limits, add)?;
         self.resources.insert(hash, (raw, known));
@@ -124,6 +128,7 @@ impl<'a> RequestOrigins<'a> {
         let add = |origin: &Origin| Registered {
             index: columns.add_scope(&origin.json),
             identity: origin.identity,
+            is_of_sdk: false,
         };
         let known = memory.recall(Level::Scope, hash, &raw, limits, add)?;
         self.scopes.insert(hash, (raw, known));
@@ -194,7 +199,8 @@ fn read_resource(raw: &[u8], limits: &DecodeLimits) -> Result<Origin, Fault> {
     let service = if service.is_empty() { UNKNOWN_SERVICE.to_owned() } else { service };
     let mut json = String::with_capacity(list.len() + list.len() / 4 + 2);
     attribute::write_json_object(&list, &mut json);
-    Ok(Origin { raw: raw.into(), service, json, identity })
+    let is_of_sdk = attribute::iter(&list).any(|(key, _)| key.starts_with("telemetry.sdk."));
+    Ok(Origin { raw: raw.into(), service, json, identity, is_of_sdk })
 }
 
 fn read_scope(raw: &[u8], limits: &DecodeLimits) -> Result<Origin, Fault> {
@@ -229,7 +235,7 @@ fn read_scope(raw: &[u8], limits: &DecodeLimits) -> Result<Origin, Fault> {
     // The separator keeps name and version apart: neither can contain it and stay valid UTF-8.
     let named = [name.as_bytes(), &[0xff], version.as_bytes()].concat();
     let identity = identity.wrapping_add(xxh3_128(&named));
-    Ok(Origin { raw: raw.into(), service: String::new(), json, identity })
+    Ok(Origin { raw: raw.into(), service: String::new(), json, identity, is_of_sdk: false })
 }
 
 /// Text of a name, within the limit of an attribute.

@@ -261,7 +261,7 @@ fn other_hex_is_no_trace() {
 fn unsampled_traces_are_known() {
     let unsampled = |body: &str| {
         let found = Finder::new().in_body(body).expect(body);
-        (found.is_unsampled(0), found.is_unsampled(1), found.is_unsampled(0x100))
+        (found.is_unsampled(0, false), found.is_unsampled(1, false), found.is_unsampled(0x100, false))
     };
     for body in [
         format!("traceparent=00-{TRACE}-{SPAN}-00"),
@@ -295,10 +295,15 @@ fn unsampled_traces_are_known() {
     attribute::push(&mut list, "otelTraceSampled", Value::Bool(false));
     assert_eq!(from_attributes(&list), None);
     attribute::push(&mut list, "otelTraceID", Value::Str(TRACE));
-    assert!(from_attributes(&list).expect("found").is_unsampled(0));
+    assert!(from_attributes(&list).expect("found").is_unsampled(0, false));
     let field = from_fields(&[7; 16], &[]).expect("found");
-    assert!(!field.is_unsampled(0) && field.is_unsampled(2));
-    assert!(!TraceContext::default().is_unsampled(2));
+    assert!(!field.is_unsampled(0, false) && field.is_unsampled(2, false));
+    assert!(!TraceContext::default().is_unsampled(2, false));
+    // An SDK knows of flags; those of a context in an attribute are not what it fills in.
+    assert!(field.is_unsampled(0, true) && !field.is_unsampled(1, true));
+    assert!(!TraceContext::default().is_unsampled(0, true));
+    let attribute = TraceContext { source: TraceSource::Attribute, ..field };
+    assert!(!attribute.is_unsampled(0, true));
 }
 
 #[test]
@@ -317,7 +322,7 @@ fn headers_among_attributes_name_their_trace() {
         let found = from_attributes(&list).expect(key);
         assert_eq!(found.trace_id.map(|id| id.to_string()).as_deref(), Some(TRACE), "{key}");
         assert_eq!(found.span_id.map(|id| id.to_string()).as_deref(), Some(SPAN), "{key}");
-        assert_eq!(found.is_unsampled(0), key != "@tr", "{key}");
+        assert_eq!(found.is_unsampled(0, false), key != "@tr", "{key}");
     }
 }
 
