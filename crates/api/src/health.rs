@@ -63,7 +63,9 @@ pub(crate) async fn metrics(State(api): State<Api>) -> Result<Response, Failure>
         .blocking
         .run(move || {
             let mut families = ledger_families(&context.store);
-            families.extend(store_families(&context.store.status()));
+            let status = context.store.status();
+            families.extend(store_families(&status));
+            families.extend(held_families(&status));
             families.extend(link_gauges.families(|| context.store.snapshot()));
             families.extend((context.families)());
             Ok(metrics::write(&families))
@@ -99,6 +101,22 @@ fn ledger_families(store: &Store) -> Vec<Family> {
             "throughline_ledger_rejected_total",
             "Items that were rejected, by reason.",
             rejected,
+        ),
+    ]
+}
+
+fn held_families(status: &Status) -> Vec<Family> {
+    vec![
+        Family::value(
+            "throughline_held_traces",
+            "Traces that are held beyond their retention because something cites them.",
+            status.held.traces as f64,
+        ),
+        Family::value("throughline_held_bytes", "Bytes of their blocks.", status.held.bytes as f64),
+        Family::total(
+            "throughline_held_left_out_total",
+            "Cited traces that went all the same because the budget was exhausted.",
+            status.held.left_out as f64,
         ),
     ]
 }

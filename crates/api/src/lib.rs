@@ -97,7 +97,7 @@ pub const ROUTES: &[(&str, &str, &str)] = &[
     (
         "/api/throughline/v1/pins",
         "",
-        "traces that sampling keeps until they are unpinned; POST with trace and note pins one, DELETE with trace unpins it",
+        "traces that sampling and retention keep until they are unpinned; POST with trace and note pins one, DELETE with trace unpins it",
     ),
     ("/api/throughline/v1/ledger", "", "received = stored + deduplicated + rejected, per signal"),
     ("/api/throughline/v1/walk", "service metric quantile start end", "from the clearest spike to its cause"),

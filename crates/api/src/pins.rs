@@ -1,4 +1,4 @@
-//! Pins: traces that sampling keeps until they are unpinned.
+//! Pins: traces that sampling and retention keep until they are unpinned.
 
 use axum::Json;
 use axum::extract::{Query, State};

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use serde_json::Value as Json;
-use throughline_correlate::missing::Missing;
+use throughline_correlate::missing::{Missing, dropped_before};
 use throughline_exec::{Budget, Cancellation, ExecError, Limits};
 use throughline_model::TraceId;
 use throughline_model::link::LinkState;
@@ -183,7 +183,7 @@ impl Traces {
 
 /// Reads one trace, or says what became of it.
 pub(crate) fn read_trace(snapshot: &Snapshot, id: TraceId) -> Result<ReadTrace, Refusal> {
-    let TraceData { mut spans, mut partial, .. } = snapshot.trace(id, Want::SPANS)?;
+    let TraceData { mut spans, dropped, mut partial, .. } = snapshot.trace(id, Want::SPANS)?;
     if spans.is_empty() {
         let Missing { link, mut message, .. } = Missing::of(snapshot, id)?;
         if !partial.is_empty() {
@@ -191,6 +191,7 @@ pub(crate) fn read_trace(snapshot: &Snapshot, id: TraceId) -> Result<ReadTrace, 
         }
         return Err(Refusal { link: Some(link), ..Refusal::new(StatusCode::NOT_FOUND, message) });
     }
+    partial.extend(dropped.as_ref().map(dropped_before));
     if spans.len() > SPANS_MAX {
         partial.push(format!("{} spans over the limit of {SPANS_MAX} are left out", spans.len() - SPANS_MAX));
         spans.truncate(SPANS_MAX);

@@ -2,7 +2,7 @@
 
 use throughline_model::TraceId;
 use throughline_model::link::LinkState;
-use throughline_model::record::{Sampling, TraceSummary};
+use throughline_model::record::{DroppedSpans, Sampling, TraceSummary};
 use throughline_store::{Error, Snapshot};
 
 use crate::units::{duration, rfc3339};
@@ -28,11 +28,27 @@ impl Missing {
         };
         let tombstone = tombstone.filter(|summary| matches!(summary.sampling, Sampling::Dropped { .. }));
         let mut message = sentence(id, &link);
+        if let (LinkState::NeverReceived, Some(before)) = (&link, snapshot.forgotten_before()) {
+            message += &format!(
+                "; of what retention removed, the ids of traces up to {} are not remembered any more",
+                second(before)
+            );
+        }
         if let Some(summary) = &tombstone {
             message += &remains(summary);
         }
         Ok(Missing { link, message, tombstone })
     }
+}
+
+/// What sampling had dropped of a trace before the spans that are here came, as a sentence.
+pub fn dropped_before(dropped: &DroppedSpans) -> String {
+    let DroppedSpans { policy, at, span_count } = dropped;
+    let (spans, were) = if *span_count == 1 { ("span", "was") } else { ("spans", "were") };
+    format!(
+        "{span_count} earlier {spans} of it {were} dropped by the sampling policy {policy} at {}; what is here came later",
+        second(*at)
+    )
 }
 
 fn sentence(id: TraceId, link: &LinkState) -> String {
@@ -103,6 +119,7 @@ mod tests {
             culprit_name: String::new(),
             culprit_self_ns: 0,
             sampling: Sampling::Dropped { policy: "rest".to_owned(), at, span_count: 7 },
+            dropped_before: None,
         };
         let text = sentence(id, &LinkState::Dropped { policy: "rest".to_owned(), at }) + &remains(&summary);
         assert_eq!(

@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use throughline_model::link::LinkState;
-use throughline_model::record::{Exemplar, LogRecord, Span};
+use throughline_model::record::{DroppedSpans, Exemplar, LogRecord, Span};
 use throughline_model::trace::{Analyser, Analysis, SpanTiming};
 use throughline_model::{SpanId, TraceId};
 use throughline_store::{Error, Snapshot, TraceData, Want};
@@ -69,6 +69,9 @@ pub struct TraceView {
     pub logs: Vec<LogRecord>,
     /// Exemplars that point at the trace.
     pub exemplars: Vec<Exemplar>,
+    /// What sampling dropped of it before the spans that are here came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped_before: Option<DroppedSpans>,
     /// Why the answer may be incomplete; empty where it is complete.
     pub partial: Vec<String>,
 }
@@ -142,7 +145,7 @@ impl TraceView {
 
     /// Arranges what was read of a trace. Links are not asked.
     pub fn new(trace_id: TraceId, data: TraceData) -> TraceView {
-        let TraceData { spans, mut logs, mut exemplars, partial, .. } = data;
+        let TraceData { spans, mut logs, mut exemplars, dropped, partial } = data;
         logs.sort_by_key(|log| log.time);
         exemplars.sort_by_key(|exemplar| exemplar.time);
         let analysis = analyse(&spans);
@@ -171,6 +174,8 @@ impl TraceView {
             spans: Vec::with_capacity(spans.len()),
             logs: Vec::new(),
             exemplars,
+            // Where no spans are here, the tombstone says more.
+            dropped_before: dropped.filter(|_| !spans.is_empty()),
             partial,
         };
         view.arrange(spans, &analysis);

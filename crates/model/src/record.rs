@@ -223,6 +223,27 @@ impl Sampling {
     }
 }
 
+/// Spans of a trace that sampling dropped. Where the trace has spans all the same, those came later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedSpans {
+    /// The policy that decided; where several did, the first.
+    pub policy: String,
+    /// When, nanoseconds since the epoch; where it was decided several times, the first time.
+    pub at: i64,
+    /// How many spans.
+    pub span_count: u32,
+}
+
+impl DroppedSpans {
+    /// What was dropped at one time and another.
+    pub fn joined(a: Option<DroppedSpans>, b: Option<DroppedSpans>) -> Option<DroppedSpans> {
+        let (Some(a), Some(b)) = (&a, &b) else { return a.or(b) };
+        let span_count = a.span_count.saturating_add(b.span_count);
+        let first = if b.at < a.at { b } else { a };
+        Some(DroppedSpans { span_count, ..first.clone() })
+    }
+}
+
 /// One row per trace: what is known of it without reading its spans.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TraceSummary {
@@ -259,4 +280,20 @@ pub struct TraceSummary {
     /// What sampling decided about it. The summary of a dropped trace is that of the spans that it had.
     #[serde(default, skip_serializing_if = "Sampling::is_undecided")]
     pub sampling: Sampling,
+    /// What sampling had dropped of it before its spans came; none where nothing was, and in a tombstone, which says so
+    /// itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped_before: Option<DroppedSpans>,
+}
+
+impl TraceSummary {
+    /// What sampling dropped of it, whether or not there are spans of it.
+    pub fn dropped(&self) -> Option<DroppedSpans> {
+        match &self.sampling {
+            Sampling::Dropped { policy, at, span_count } => {
+                Some(DroppedSpans { policy: policy.clone(), at: *at, span_count: *span_count })
+            }
+            _ => self.dropped_before.clone(),
+        }
+    }
 }

@@ -75,7 +75,7 @@ pub fn summary(config: &Config) -> String {
     let mut out = format!(
         "  data folder   {}\n  durability    {durability}\n  OTLP/gRPC     {}\n  OTLP/HTTP     {}\n  native API    {}\n  \
          requests      at most {} each, {} in work, {} connections\n  memtable      flushed at {} or after {:?}\n  \
-         retention     {:?}, {budget} on disk, {reserve} kept free\n",
+         retention     {:?}, {budget} on disk, {reserve} kept free, {} for what is cited beyond it\n",
         config.data_dir.display(),
         address(otlp.grpc),
         address(otlp.http),
@@ -86,6 +86,7 @@ pub fn summary(config: &Config) -> String {
         bytes(memtable.bytes),
         memtable.age,
         retention.age,
+        bytes(retention.held_budget_bytes),
     );
     for (name, listens) in otlp.listeners().into_iter().skip(2) {
         if let Some(address) = listens {

@@ -235,7 +235,7 @@ pub enum QueryCommand {
     Services(ServicesArgs),
     /// References by kind and state: what holds, and why the rest does not
     Links(LinksArgs),
-    /// Keep a trace, whatever sampling says, until it is unpinned or passes its retention
+    /// Keep a trace, whatever sampling and retention say, until it is unpinned
     Pin(PinArgs),
     /// Take a pin back
     Unpin(UnpinArgs),

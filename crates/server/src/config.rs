@@ -30,7 +30,7 @@ pub use query::{Prometheus, Query};
 pub use section::Problem;
 use section::Section;
 use throughline_derive::DeriveConfig;
-use throughline_store::Sampling;
+use throughline_store::{Sampling, StoreConfig};
 
 /// Everything that can be configured, with its default where the file says nothing.
 #[derive(Clone, Debug)]
@@ -152,6 +152,8 @@ pub struct Retention {
     pub age: Duration,
     /// The oldest data is removed when the folder is larger; none where only age counts.
     pub disk_budget_bytes: Option<u64>,
+    /// Traces that something cites are held beyond `age` and `disk_budget` in so many bytes.
+    pub held_budget_bytes: u64,
     /// Writes are refused when the disk has less free than this; none leaves it to the store.
     pub disk_reserve_bytes: Option<u64>,
     /// Which traces stay; all of them where none is.
@@ -186,6 +188,7 @@ impl Default for Config {
             retention: Retention {
                 age: Duration::from_secs(15 * 86_400),
                 disk_budget_bytes: None,
+                held_budget_bytes: StoreConfig::HELD_BYTES,
                 disk_reserve_bytes: None,
                 sampling: None,
             },
@@ -248,6 +251,10 @@ fn read_own(mut own: Section<'_>, config: &mut Config) {
     let mut retention = own.section("retention");
     config.retention.age = retention.duration("age", config.retention.age, Duration::from_secs(60));
     config.retention.disk_budget_bytes = retention.optional_size("disk_budget", 64 * MIB);
+    // By default no more than a tenth of what all may take.
+    let tenth = config.retention.disk_budget_bytes.map_or(u64::MAX, |budget| budget / 10);
+    config.retention.held_budget_bytes =
+        retention.size("held_budget", config.retention.held_budget_bytes.min(tenth), 0);
     config.retention.disk_reserve_bytes = retention.optional_size("disk_reserve", MIB);
     retention.finish();
     config.retention.sampling = sampling::read(&mut own);

@@ -25,6 +25,7 @@ mod hybrid;
 pub(crate) mod index;
 pub(crate) mod logs;
 pub(crate) mod metrics;
+pub(crate) mod packed;
 pub mod probe;
 pub(crate) mod read;
 pub(crate) mod samples;
@@ -50,6 +51,9 @@ pub use tables::Table;
 
 /// The folder of blocks within the data folder.
 pub const BLOCKS_FOLDER: &str = "blocks";
+
+/// The partition of blocks whose traces are held beyond their retention: they are of no window.
+pub const HELD_PARTITION: i64 = i64::MIN;
 
 /// One file of a block.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +85,7 @@ pub struct BlockMeta {
     pub name: String,
     /// 0 for a flushed block; one more than its inputs' for a merged one.
     pub level: u32,
-    /// Which partition of time it belongs to: start over the partition's length.
+    /// Which partition of time it belongs to: start over the partition's length. [`HELD_PARTITION`] where its traces are held.
     pub partition: i64,
     /// The earliest time of any row, nanoseconds since the epoch.
     pub min_time: i64,
@@ -104,6 +108,11 @@ impl BlockMeta {
     /// The bytes of all files.
     pub fn disk_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// Whether its traces are held beyond their retention.
+    pub fn is_held(&self) -> bool {
+        self.partition == HELD_PARTITION
     }
 
     /// The items of a signal.

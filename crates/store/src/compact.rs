@@ -6,17 +6,21 @@
 //! different blocks, finds parents, and resolves log records and exemplars to their traces. Where there is sampling, a merge
 //! decides which traces stay ([`crate::sample`]); a block that is not merged any more is written again for it once.
 
+mod fates;
 mod logs;
 mod metrics;
 mod spans;
 mod traces;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use throughline_model::TraceId;
+
 use crate::block::build::{BlockBuilder, TraceRows};
 use crate::block::texts::Texts;
-use crate::block::{Block, BlockMeta};
+use crate::block::{Block, BlockMeta, HELD_PARTITION};
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::sample::{Decider, is_due};
@@ -209,6 +213,37 @@ pub(crate) fn merge_deciding(
     logs::write(&mut builder, inputs, &merged.rows, &rows, &mut texts)?;
     metrics::write(&mut builder, inputs, &merged.rows)?;
     Ok(vec![builder.finish(&texts)?])
+}
+
+/// Writes what a block has of these traces as a block of its own: their spans and log records. Nothing where it has none of them.
+/// It is complete and durable, and nobody knows of it yet.
+pub(crate) fn thin(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    block: &Arc<Block>,
+    keep: &HashSet<TraceId>,
+    next_block_id: &mut u64,
+) -> Result<Option<BlockMeta>, Error> {
+    let inputs = std::slice::from_ref(block);
+    let mut texts = Texts::new();
+    let mut merged = traces::merge(inputs, &mut texts, None)?;
+    merged.keep_only(keep);
+    if merged.entries.is_empty() {
+        return Ok(None);
+    }
+    let meta = block.meta();
+    let level = meta.level.max(1);
+    let mut builder =
+        BlockBuilder::create(disk, data_dir, *next_block_id, level, HELD_PARTITION, meta.min_time)?;
+    *next_block_id += 1;
+    builder.cover(meta.min_time, meta.max_time);
+    (builder.meta.received_at, builder.meta.sampled_at) = (meta.received_at, meta.sampled_at);
+    builder.traces = merged.entries;
+    let span_ids = spans::write(&mut builder, inputs, &merged.spans, &merged.weights)?;
+    let rows = TraceRows::new(&builder.traces, span_ids);
+    logs::write(&mut builder, inputs, &merged.rows, &rows, &mut texts)?;
+    metrics::write_none(&mut builder)?;
+    builder.finish(&texts).map(Some)
 }
 
 #[cfg(test)]

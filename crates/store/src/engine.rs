@@ -24,6 +24,7 @@ mod observe;
 mod pins;
 mod queue;
 mod recover;
+mod retain;
 mod scrub;
 mod state;
 mod status;
@@ -53,7 +54,7 @@ use queue::{Queue, Refused};
 use state::{Applied, Visible};
 use status::Counters;
 
-pub use config::{Durability, StoreConfig};
+pub use config::{Budgets, Durability, StoreConfig};
 pub use flush::{EDIT_FILE, Edit};
 pub use observe::{Observer, Parts};
 pub(crate) use recover::segments;
@@ -157,6 +158,7 @@ impl Engine {
         let memtables = visible.memtables.iter().map(|memtable| memtable.view()).collect();
         Snapshot::new(memtables, visible.blocks.clone(), visible.missing.clone(), self.clock.now())
             .sharing(Arc::clone(&self.series))
+            .knowing(visible.expired.clone())
     }
 
     /// The ledger of everything that is acknowledged.

@@ -10,6 +10,7 @@ pub mod dedup;
 pub mod disk;
 pub mod engine;
 pub mod error;
+pub mod expired;
 pub mod flush;
 pub mod fsck;
 pub mod ledger;
@@ -26,12 +27,15 @@ pub mod wal;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, OsDisk, SimDisk};
-pub use engine::{Durability, Observer, Parts, Status, Store, StoreConfig, Write, WriteError, Written};
+pub use engine::{
+    Budgets, Durability, Observer, Parts, Status, Store, StoreConfig, Write, WriteError, Written,
+};
 pub use error::Error;
 pub use ledger::{Account, Ledger};
 pub use links::{KindCount, LinkCount, LinkExample, LinkQuery, LinkReport, StateCount};
 pub use memtable::SeriesEntry;
 pub use patterns::{Pattern, PatternLevel, PatternQuery};
+pub use retain::Held;
 pub use sample::{Decisions, Dropped, Pin, Sampling};
 pub use snapshot::log_scan::{
     BodyWant, FieldValue, FieldWant, LogFields, LogScan, LogVisitor, More, ScannedLogs, Verdict,

@@ -6,6 +6,7 @@
 //! which a block keeps this. [`answer`] adds blocks and memtables up and looks for the traces of open references in all of
 //! them, so that a state is as of the snapshot.
 
+pub(crate) mod alerts;
 mod answer;
 pub(crate) mod count;
 pub(crate) mod table;

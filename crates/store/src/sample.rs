@@ -29,6 +29,7 @@ use crate::block::texts::Texts;
 use crate::block::traces::{Fate, TraceEntry};
 use crate::block::{Block, BlockMeta};
 use crate::error::Error;
+use crate::retain::Cited;
 use crate::snapshot::Snapshot;
 
 use alerts::Firing;
@@ -102,9 +103,12 @@ pub struct Decisions {
     /// What each policy dropped, ever.
     #[serde(default)]
     pub dropped: BTreeMap<String, Dropped>,
-    /// Traces that stay until they are unpinned.
+    /// Traces that stay until they are unpinned, beyond their retention as well.
     #[serde(default)]
     pub pins: Vec<Pin>,
+    /// Traces that alerts cite, which are held beyond their retention.
+    #[serde(default)]
+    pub cited: Vec<Cited>,
 }
 
 impl Decisions {
@@ -126,7 +130,7 @@ impl Decisions {
 /// Whether a block has traces that nobody has decided about, now that the last of them can be. `delay_ns` is the policies'.
 pub(crate) fn is_due(block: &BlockMeta, now: i64, delay_ns: i64) -> bool {
     let decidable_at = block.max_time.saturating_add(delay_ns);
-    block.rows.spans > 0 && block.sampled_at < decidable_at && decidable_at <= now
+    block.rows.spans > 0 && !block.is_held() && block.sampled_at < decidable_at && decidable_at <= now
 }
 
 /// What decides during one merge.

@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use throughline_model::link::LinkState;
-use throughline_model::record::{Exemplar, LogRecord, Point, Sampling, Series, Span, TraceSummary};
+use throughline_model::record::{
+    DroppedSpans, Exemplar, LogRecord, Point, Sampling, Series, Span, TraceSummary,
+};
 use throughline_model::{PatternId, Signal, TraceId};
 
 use crate::block::Block;
@@ -26,6 +28,7 @@ use crate::block::bodies::Splitter;
 use crate::block::read::Kept;
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::expired::Expired;
 use crate::memtable::MemtableView;
 use crate::patterns::{Pattern, PatternList, PatternQuery};
 use services::{SeriesMemo, Services};
@@ -85,6 +88,8 @@ pub struct TraceData {
     pub logs: Vec<LogRecord>,
     /// Exemplars by time.
     pub exemplars: Vec<Exemplar>,
+    /// The spans that sampling dropped, where spans were wanted; those that are here came later.
+    pub dropped: Option<DroppedSpans>,
     /// Why the answer is incomplete; empty where it is complete.
     pub partial: Vec<String>,
 }
@@ -179,6 +184,8 @@ pub struct Snapshot {
     pub(crate) blocks: Arc<Vec<Arc<Block>>>,
     /// Parts that could not be opened: every answer may lack something of them.
     pub(crate) missing: Arc<Vec<String>>,
+    /// What retention removed.
+    pub(crate) expired: Arc<Expired>,
     taken_at: i64,
     series: Arc<SeriesMemo>,
     until: Until,
@@ -210,7 +217,8 @@ impl Snapshot {
         taken_at: i64,
     ) -> Snapshot {
         let (series, until) = (Arc::default(), Until::default());
-        Snapshot { memtables, blocks, missing, taken_at, series, until }
+        let expired = Arc::default();
+        Snapshot { memtables, blocks, missing, expired, taken_at, series, until }
     }
 
     /// The snapshot, whose searches for traces and log records end when so much time is over, with what they found until then and
@@ -225,6 +233,17 @@ impl Snapshot {
     pub(crate) fn sharing(mut self, series: Arc<SeriesMemo>) -> Snapshot {
         self.series = series;
         self
+    }
+
+    /// The same with what is known of traces that retention removed.
+    pub(crate) fn knowing(self, expired: Arc<Expired>) -> Snapshot {
+        Snapshot { expired, ..self }
+    }
+
+    /// Up to when the ids of traces that retention removed are forgotten, nanoseconds since the epoch; none where none are.
+    /// Before it a trace that nothing refers to counts as never received.
+    pub fn forgotten_before(&self) -> Option<i64> {
+        self.expired.forgotten_before()
     }
 
     /// When the snapshot was taken, nanoseconds since the epoch.
@@ -242,6 +261,10 @@ impl Snapshot {
             block.trace(id, want, &mut data);
         }
         merge::finish_trace(&mut data);
+        let last = data.spans.last().map(|span| span.start_time);
+        if last.is_some() && self.expired.removed_at(id, last).is_some() {
+            data.partial.push(format!("a part of trace {id} has passed its retention"));
+        }
         Ok(data)
     }
 
@@ -387,6 +410,23 @@ impl Snapshot {
 
     /// Exemplars of the series, oldest first, with the state of their links.
     pub fn exemplars(&self, query: &SeriesQuery) -> Result<Found<Exemplar>, Error> {
+        let mut found = self.unlinked_exemplars(query);
+        let mut unknown = BTreeSet::new();
+        for exemplar in &mut found.items {
+            exemplar.link = match (&exemplar.trace_id, &exemplar.trace_id_original) {
+                // Where the trace may be cannot be read, nothing is known of it, and that is said.
+                (Some(id), _) => self.link_state(*id).map_err(|error| unknown.insert(error.to_string())).ok(),
+                (None, Some(form)) => Some(LinkState::Malformed { form: form.clone() }),
+                (None, None) => Some(LinkState::Malformed { form: String::new() }),
+            };
+        }
+        unknown.retain(|error| !found.partial.contains(error));
+        found.partial.extend(unknown);
+        Ok(found)
+    }
+
+    /// Exemplars of the series, oldest first. The states of their links are not asked.
+    pub(crate) fn unlinked_exemplars(&self, query: &SeriesQuery) -> Found<Exemplar> {
         let mut found = Found { items: Vec::new(), partial: self.missing.to_vec() };
         for memtable in &self.memtables {
             memtable.exemplars(query, &mut found.items);
@@ -402,18 +442,7 @@ impl Snapshot {
             found.items.truncate(query.limit);
             found.partial.push(format!("{over} exemplars over the limit of {} are left out", query.limit));
         }
-        let mut unknown = BTreeSet::new();
-        for exemplar in &mut found.items {
-            exemplar.link = match (&exemplar.trace_id, &exemplar.trace_id_original) {
-                // Where the trace may be cannot be read, nothing is known of it, and that is said.
-                (Some(id), _) => self.link_state(*id).map_err(|error| unknown.insert(error.to_string())).ok(),
-                (None, Some(form)) => Some(LinkState::Malformed { form: form.clone() }),
-                (None, None) => Some(LinkState::Malformed { form: String::new() }),
-            };
-        }
-        unknown.retain(|error| !found.partial.contains(error));
-        found.partial.extend(unknown);
-        Ok(found)
+        found
     }
 
     /// The services that sent anything, sorted by name.
@@ -487,6 +516,9 @@ impl Snapshot {
         }
         let data = self.trace(id, Want { spans: false, logs: true, exemplars: true })?;
         let last = data.logs.iter().map(|log| log.time).chain(data.exemplars.iter().map(|e| e.time)).max();
+        if let Some(at) = self.expired.at(id, last) {
+            return Ok(LinkState::Expired { at });
+        }
         Ok(match last {
             _ if data.logs.iter().any(|log| log.unsampled) => LinkState::Unsampled,
             Some(time) if time >= self.taken_at - PENDING_NS => LinkState::Pending,

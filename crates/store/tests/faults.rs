@@ -355,7 +355,7 @@ fn old_blocks_go_and_snapshots_keep_what_they_hold() {
 #[test]
 fn over_the_disk_budget_the_oldest_go_first() {
     let mut config = config();
-    config.disk_budget_bytes = Some(200 << 10);
+    config.budgets.disk_bytes = Some(200 << 10);
     let rig = Rig::new(config);
     for n in 0..40 {
         assert!(rig.store(&request(n)).is_ok());

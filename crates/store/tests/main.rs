@@ -8,6 +8,8 @@ mod mutations;
 mod observe;
 mod patterns;
 mod power_cut;
+mod requests;
+mod retention;
 mod retries;
 mod sampling;
 mod scrub;

@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use throughline_model::Signal;
 use throughline_model::link::LinkState;
+use throughline_model::{Signal, TraceId};
 use throughline_sampling::{Kind, Policy};
-use throughline_store::{Durability, ManualClock, Sampling, SimDisk, Written};
+use throughline_store::{Durability, ManualClock, Sampling, SimDisk, Want, Written};
 
 use crate::harness::{Answer, DIR, NOW, Random, Request, Rig, config, stored, trace_of};
 
@@ -95,16 +95,31 @@ fn check(seed: u64, rig: &Rig, journal: &Journal) {
         assert!(journal.sent.contains(item), "seed {seed}: {item:?} was never sent");
     }
     let snapshot = rig.engine.snapshot();
-    for item in &journal.acknowledged {
-        // A span may have been dropped by sampling, and then its trace says so.
-        let is_dropped = || {
-            let state = snapshot.link_state(trace_of(item.1)).expect("a state");
-            item.0 == Signal::Traces && rig.sampling.is_some() && matches!(state, LinkState::Dropped { .. })
-        };
-        assert!(
-            found.contains_key(item) || is_dropped(),
-            "seed {seed}: {item:?} was acknowledged and is lost"
-        );
+    // A span may have been dropped by sampling, and then its trace says so, whatever of it came later.
+    let sent = journal.sent.iter().filter(|(signal, _)| *signal == Signal::Traces);
+    let traces: BTreeSet<TraceId> = sent.map(|(_, n)| trace_of(*n)).collect();
+    let mut dropped: BTreeMap<TraceId, u64> = BTreeMap::new();
+    for id in traces.into_iter().filter(|_| rig.sampling.is_some()) {
+        let data = snapshot.trace(id, Want::SPANS).expect("a trace");
+        let summary = snapshot.trace_summary(id).expect("a summary");
+        assert_eq!(data.dropped, summary.and_then(|summary| summary.dropped()), "seed {seed}: {id}");
+        let state = snapshot.link_state(id).expect("a state");
+        if let Some(of_trace) = data.dropped {
+            let is_tombstone = matches!(state, LinkState::Dropped { .. });
+            assert_eq!(is_tombstone, data.spans.is_empty(), "seed {seed}: {id} is {state:?}");
+            dropped.insert(id, u64::from(of_trace.span_count));
+        }
+    }
+    let told: u64 = dropped.values().sum();
+    assert_eq!(
+        told,
+        rig.engine.decisions().dropped_spans(),
+        "seed {seed}: spans that traces say were dropped"
+    );
+    for item in journal.acknowledged.iter().filter(|item| !found.contains_key(item)) {
+        let left = dropped.get_mut(&trace_of(item.1)).filter(|_| item.0 == Signal::Traces);
+        let left = left.filter(|left| **left > 0);
+        *left.unwrap_or_else(|| panic!("seed {seed}: {item:?} was acknowledged and is lost")) -= 1;
     }
     drop(snapshot);
     let ledger = rig.engine.ledger();

@@ -14,39 +14,17 @@ use throughline_store::{
 };
 
 use crate::harness::{NOW, Request, Rig, config};
+use crate::requests::{attribute, body, gauge, text, trace};
 
 const SECOND: i64 = 1_000_000_000;
 const DELAY: Duration = Duration::from_secs(300);
 
-fn trace(n: u64) -> TraceId {
-    TraceId::from_low(n).expect("not zero")
-}
-
-fn text(value: &str) -> Vec<u8> {
-    let mut any = Vec::new();
-    put_bytes(&mut any, 1, value.as_bytes());
-    any
-}
-
-fn attribute(key: &str, value: &str) -> Vec<u8> {
-    let mut pair = Vec::new();
-    put_bytes(&mut pair, 1, key.as_bytes());
-    put_bytes(&mut pair, 2, &text(value));
-    pair
-}
-
 fn request(signal: Signal, items: &[Vec<u8>]) -> Request {
-    let (mut resource, mut scope, mut of_resource, mut body) = (vec![], vec![], vec![], vec![]);
-    put_bytes(&mut resource, 1, &attribute("service.name", "web"));
-    items.iter().for_each(|item| put_bytes(&mut scope, 2, item));
-    put_bytes(&mut of_resource, 1, &resource);
-    put_bytes(&mut of_resource, 2, &scope);
-    put_bytes(&mut body, 1, &of_resource);
-    Request { signal, body: Bytes::from(body), items: Vec::new() }
+    Request { signal, body: Bytes::from(body("web", items)), items: Vec::new() }
 }
 
 /// Two spans of a trace, a root and its child; the child has the status.
-fn spans(of: u64, start: i64, duration: i64, is_error: bool, route: &str) -> Vec<Vec<u8>> {
+pub fn spans(of: u64, start: i64, duration: i64, is_error: bool, route: &str) -> Vec<Vec<u8>> {
     let span = |id: u64, parent: Option<u64>| {
         let mut out = Vec::new();
         put_bytes(&mut out, 1, &trace(of).0);
@@ -68,29 +46,26 @@ fn spans(of: u64, start: i64, duration: i64, is_error: bool, route: &str) -> Vec
     vec![span(1, None), span(2, Some(1))]
 }
 
-fn log(of: u64, time: i64, severity: u64) -> Vec<u8> {
+pub fn log(of: u64, time: i64, severity: u64) -> Vec<u8> {
+    log_record(of, 2, time, severity)
+}
+
+fn log_of_span(of: u64, span: u64, time: i64) -> Vec<u8> {
+    log_record(of, span, time, 9)
+}
+
+fn log_record(of: u64, span: u64, time: i64, severity: u64) -> Vec<u8> {
     let mut out = Vec::new();
     put_fixed64(&mut out, 1, time as u64);
     put_number(&mut out, 2, severity);
     put_bytes(&mut out, 5, &text("a line of the test"));
     put_bytes(&mut out, 9, &trace(of).0);
-    put_bytes(&mut out, 10, &(of * 10 + 2).to_be_bytes());
+    put_bytes(&mut out, 10, &(of * 10 + span).to_be_bytes());
     out
 }
 
-fn exemplar(of: u64, time: i64) -> Vec<u8> {
-    let (mut exemplar, mut point, mut points, mut out) = (vec![], vec![], vec![], vec![]);
-    put_fixed64(&mut exemplar, 2, time as u64);
-    put_fixed64(&mut exemplar, 3, 2f64.to_bits());
-    put_bytes(&mut exemplar, 4, &(of * 10 + 1).to_be_bytes());
-    put_bytes(&mut exemplar, 5, &trace(of).0);
-    put_fixed64(&mut point, 3, time as u64);
-    put_fixed64(&mut point, 4, 1f64.to_bits());
-    put_bytes(&mut point, 5, &exemplar);
-    put_bytes(&mut points, 1, &point);
-    put_bytes(&mut out, 1, b"test.gauge");
-    put_bytes(&mut out, 5, &points);
-    out
+pub fn exemplar(of: u64, time: i64) -> Vec<u8> {
+    gauge("test.gauge", time, &[], &[(time, &trace(of).0)])
 }
 
 fn policy(name: &str, kind: Kind) -> Policy {
@@ -118,7 +93,7 @@ fn open(policies: &[Policy], config: StoreConfig, disk: SimDisk, clock: Arc<Manu
     Rig::open_sampled(config, disk, clock, Some(sampling)).expect("a store")
 }
 
-fn put(rig: &Rig, signal: Signal, items: &[Vec<u8>]) {
+pub fn put(rig: &Rig, signal: Signal, items: &[Vec<u8>]) {
     assert_eq!(rig.store(&request(signal, items)), Ok(Written::Stored));
 }
 
@@ -232,11 +207,36 @@ fn late_spans_follow_and_late_evidence_rescues_them() {
     put(&rig, Signal::Traces, &spans(1, NOW, SECOND, false, "/a")[1..]);
     put(&rig, Signal::Traces, &spans(2, NOW, SECOND, true, "/a")[1..]);
     assert!(is_here(&rig, 1) && is_here(&rig, 2), "what is stored is visible");
-    decide(&rig);
+    // Of trace 2 a log record names the span that was dropped, and another the one that came late.
+    put(&rig, Signal::Logs, &[log_of_span(2, 1, NOW), log_of_span(2, 2, NOW)]);
     let summary = |of| rig.engine.snapshot().trace_summary(trace(of)).expect("read").expect("a summary");
+    let check = |how: &str| {
+        let data = rig.engine.snapshot().trace(trace(2), Want::ALL).expect("a trace");
+        assert_eq!(data.spans.len(), 1, "{how}: the late span is here");
+        let dropped = data.dropped.expect("the trace says that an earlier span was dropped");
+        assert_eq!((dropped.policy.as_str(), dropped.span_count), ("no-policy", 1), "{how}");
+        assert_eq!(summary(2).dropped_before, Some(dropped), "{how}");
+        let query = LinkQuery { range: TimeRange::ALL, service: None, examples: 5 };
+        let report = rig.engine.snapshot().links(&query).expect("a report");
+        assert_eq!(report.count(LinkKind::LogTrace, "resolved"), 2, "{how}: {:?}", report.counts);
+        assert_eq!(report.count(LinkKind::LogSpan, "resolved"), 1, "{how}: {:?}", report.counts);
+        assert_eq!(report.count(LinkKind::LogSpan, "dropped"), 1, "{how}: {:?}", report.counts);
+    };
+    check("in memory");
+    rig.flush();
+    check("in two blocks");
+    decide(&rig);
+    check("in one block");
     assert!(matches!(summary(1).sampling, Decision::Dropped { span_count: 2, .. }), "{:?}", summary(1));
     assert!(is_here(&rig, 2), "the error that came late stays");
+    assert!(matches!(summary(2).sampling, Decision::Kept { .. }), "{:?}", summary(2));
     assert_eq!(rig.engine.decisions().dropped_spans(), 3);
+    put(&rig, Signal::Traces, &spans(7, NOW, SECOND, true, "/a"));
+    decide(&rig);
+    check("merged again");
+    let rig = rig.reopen();
+    let data = rig.engine.snapshot().trace(trace(2), Want::SPANS).expect("a trace");
+    assert_eq!(data.dropped.map(|dropped| dropped.span_count), Some(1));
 }
 
 #[test]

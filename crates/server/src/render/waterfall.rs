@@ -3,6 +3,7 @@
 //! Marks: `*` on the critical path, `!` status error, `?` failed by what it recorded or logged though its status does not say so,
 //! `◄` the span that the latency is charged to.
 
+use throughline_correlate::missing;
 use throughline_correlate::trace_view::{SpanView, TraceView};
 use throughline_correlate::units::{duration, rfc3339};
 use throughline_model::SpanId;
@@ -36,6 +37,9 @@ pub fn render(view: &TraceView, style: Style) -> String {
             duration(skew.at_least_ns),
             plural(skew.span_count, "span")
         ));
+    }
+    if let Some(dropped) = &view.dropped_before {
+        out += &style.yellow(&format!("{}\n", clean(&missing::dropped_before(dropped))));
     }
     for reason in &view.partial {
         out += &style.yellow(&format!("incomplete: {reason}\n"));

@@ -11,7 +11,7 @@ use throughline_promql::Engine;
 use throughline_receive::{Listen, ReceiveConfig};
 use throughline_scan::metrics::MetricIndex;
 use throughline_scrape::ScrapeConfig;
-use throughline_store::{Clock, StoreConfig};
+use throughline_store::{Budgets, Clock, StoreConfig};
 use throughline_wire::DecodeLimits;
 
 use crate::config::{Config, Durability};
@@ -26,7 +26,10 @@ pub fn store(config: &Config) -> StoreConfig {
         durability,
         memtable_bytes: whole(config.memtable.bytes),
         flush_after: config.memtable.age,
-        disk_budget_bytes: config.retention.disk_budget_bytes,
+        budgets: Budgets {
+            disk_bytes: config.retention.disk_budget_bytes,
+            held_bytes: config.retention.held_budget_bytes,
+        },
         reserve_bytes: config.retention.disk_reserve_bytes,
         limits: decode_limits(config),
         ..StoreConfig::new(config.data_dir.clone(), config.retention.age)

@@ -1,5 +1,6 @@
 //! Writes series, samples and exemplars: `series.parquet`, `samples.parquet`, `exemplars.parquet`.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use super::texts::column_of;
 use super::traces::arrow_error;
 use crate::disk::Disk;
 use crate::error::Error;
+use crate::links::alerts::ALERTS;
 use crate::memtable::SeriesEntry;
 
 /// Rows that are put together before they go to the Parquet writer.
@@ -37,6 +39,8 @@ pub(crate) struct MetricsWriter {
     n_points: u64,
     /// Where the series of another service begin, by row.
     services: Vec<(u32, Arc<str>)>,
+    /// The series of alerts.
+    alerts: Range<u32>,
 }
 
 /// What was written.
@@ -44,6 +48,8 @@ pub(crate) struct WrittenMetrics {
     pub(crate) sums: [FileSums; 2],
     /// The first series of each run of series of one service.
     pub(crate) services: Vec<(u32, Arc<str>)>,
+    /// The series of alerts, which follow each other.
+    pub(crate) alerts: Range<u32>,
     pub(crate) n_series: u32,
     pub(crate) n_points: u64,
 }
@@ -69,6 +75,7 @@ impl MetricsWriter {
             n_series: 0,
             n_points: 0,
             services: Vec::new(),
+            alerts: 0..0,
         })
     }
 
@@ -88,6 +95,10 @@ impl MetricsWriter {
         }
         if self.services.last().is_none_or(|(_, last)| *last != series.service) {
             self.services.push((self.n_series, series.service.clone()));
+        }
+        if *series.metric == *ALERTS {
+            let first = if self.alerts.is_empty() { self.n_series } else { self.alerts.start };
+            self.alerts = first..self.n_series + 1;
         }
         fill(&mut self.run);
         self.n_points += self.run.end_series() as u64;
@@ -132,8 +143,8 @@ impl MetricsWriter {
             self.write_series()?;
         }
         let sums = [self.series.finish()?, self.samples.finish()?];
-        let MetricsWriter { services, n_series, n_points, .. } = self;
-        Ok(WrittenMetrics { sums, services, n_series, n_points })
+        let MetricsWriter { services, alerts, n_series, n_points, .. } = self;
+        Ok(WrittenMetrics { sums, services, alerts, n_series, n_points })
     }
 }
 

@@ -246,6 +246,8 @@ pub(crate) fn traces_schema() -> SchemaRef {
         ("decided_at", time_type(), true),
         ("adjusted_count", DataType::Float64, true),
         ("dropped_spans", DataType::UInt32, true),
+        ("dropped_policy", DataType::Utf8, true),
+        ("dropped_at", time_type(), true),
     ])))
 }
 

@@ -49,6 +49,22 @@ impl Fate {
     }
 }
 
+/// Spans of a trace that were dropped, by the first policy that did, and since when.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct DroppedPart {
+    pub(crate) policy: TextId,
+    pub(crate) at: i64,
+    pub(crate) spans: u32,
+}
+
+impl DroppedPart {
+    pub(crate) fn joined(a: Option<DroppedPart>, b: Option<DroppedPart>) -> Option<DroppedPart> {
+        let (Some(one), Some(other)) = (a, b) else { return a.or(b) };
+        let first = if other.at < one.at { other } else { one };
+        Some(DroppedPart { spans: one.spans.saturating_add(other.spans), ..first })
+    }
+}
+
 /// What is known of one trace while its block is written.
 #[derive(Clone, Debug)]
 pub(crate) struct TraceEntry {
@@ -66,27 +82,44 @@ pub(crate) struct TraceEntry {
     pub(crate) culprit_name: TextId,
     pub(crate) culprit_self_ns: i64,
     pub(crate) fate: Fate,
+    /// What was dropped before the spans that are here came; of a tombstone its fate says that.
+    pub(crate) dropped_before: Option<DroppedPart>,
     pub(crate) postings: TracePostings,
 }
 
 impl TraceEntry {
-    /// Makes one tombstone of this one and one from before: it tells of the larger part of the trace, and of the first time.
+    /// What was dropped of it, whether or not spans of it are here.
+    pub(crate) fn dropped(&self) -> Option<DroppedPart> {
+        match self.fate {
+            Fate::Dropped { policy, at, spans } => Some(DroppedPart { policy, at, spans }),
+            Fate::Undecided | Fate::Kept { .. } => self.dropped_before,
+        }
+    }
+
+    /// Makes one tombstone of this one, which has just become one, and of what was dropped before. It tells of the larger part of
+    /// the trace; `before` is the largest tombstone of the others, where there is one.
     pub(crate) fn unite(&mut self, before: Option<Box<TraceEntry>>) {
-        let Some(before) = before else { return };
-        let (Fate::Dropped { spans, .. }, Fate::Dropped { policy, at, spans: had }) =
-            (self.fate, before.fate)
-        else {
-            return;
-        };
-        let fate = Fate::Dropped { policy, at, spans: spans.saturating_add(had) };
-        if had >= spans {
-            let counts = (self.error_log_count, std::mem::take(&mut self.postings));
+        let own = self.dropped();
+        let all = DroppedPart::joined(self.dropped_before.take(), own);
+        if let Some(before) = before {
+            let spans = |part: Option<DroppedPart>| part.map_or(0, |part| part.spans);
             let error_count = self.error_count + before.error_count;
-            *self = *before;
-            (self.error_log_count, self.postings) = counts;
+            if spans(before.dropped()) >= spans(own) {
+                let counts = (self.error_log_count, std::mem::take(&mut self.postings));
+                *self = *before;
+                (self.error_log_count, self.postings) = counts;
+            }
             self.error_count = error_count;
         }
-        self.fate = fate;
+        self.bury(all);
+    }
+
+    /// Makes it the tombstone of these spans.
+    pub(crate) fn bury(&mut self, dropped: Option<DroppedPart>) {
+        if let Some(DroppedPart { policy, at, spans }) = dropped {
+            self.fate = Fate::Dropped { policy, at, spans };
+            self.dropped_before = None;
+        }
     }
 
     /// A trace of which only references are known so far, the first of them at this time.
@@ -105,6 +138,7 @@ impl TraceEntry {
             culprit_name: NO_TEXT,
             culprit_self_ns: 0,
             fate: Fate::Undecided,
+            dropped_before: None,
             postings: TracePostings::default(),
         }
     }
@@ -219,10 +253,13 @@ fn rows(entries: &[TraceEntry], first_row: usize, texts: &Texts) -> Result<Recor
         Fate::Kept { adjusted, .. } => adjusted,
         Fate::Undecided | Fate::Dropped { .. } => None,
     };
-    let dropped = |entry: &TraceEntry| match entry.fate {
-        Fate::Dropped { spans, .. } => Some(spans),
-        Fate::Undecided | Fate::Kept { .. } => None,
-    };
+    let dropped = |entry: &TraceEntry| entry.dropped().map(|part| part.spans);
+    let mut dropped_policies = StringBuilder::new();
+    for entry in entries {
+        dropped_policies.append_option(entry.dropped_before.map(|part| texts.get(part.policy)));
+    }
+    let dropped_at: TimestampNanosecondArray =
+        entries.iter().map(|entry| entry.dropped_before.map(|part| part.at)).collect();
     let columns: Vec<ArrayRef> = vec![
         Arc::new((first_row as u32..(first_row + entries.len()) as u32).collect::<UInt32Array>()),
         Arc::new(ids.finish()),
@@ -246,6 +283,8 @@ fn rows(entries: &[TraceEntry], first_row: usize, texts: &Texts) -> Result<Recor
         Arc::new(decided.with_timezone("UTC")),
         Arc::new(entries.iter().map(adjusted).collect::<Float64Array>()),
         Arc::new(entries.iter().map(dropped).collect::<UInt32Array>()),
+        Arc::new(dropped_policies.finish()),
+        Arc::new(dropped_at.with_timezone("UTC")),
     ];
     RecordBatch::try_new(traces_schema(), columns).map_err(arrow_error)
 }

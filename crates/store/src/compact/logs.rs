@@ -38,12 +38,14 @@ struct Input<'a> {
     slot: Option<usize>,
     /// The rank of the service and the time of each row of the batch.
     keys: Vec<(u32, i64)>,
+    /// Of each row, where only those of some traces are wanted, whether it is one.
+    wanted: Vec<bool>,
     at: usize,
 }
 
 impl Input<'_> {
     /// Reads the next rows, where the current ones are used up.
-    fn fill(&mut self, texts: &mut Texts, ranks: &[u32]) -> Result<(), Error> {
+    fn fill(&mut self, number: usize, map: &RowMap, texts: &mut Texts, ranks: &[u32]) -> Result<(), Error> {
         if self.at < self.keys.len() || self.next_row >= self.table.num_rows() {
             return Ok(());
         }
@@ -72,7 +74,22 @@ impl Input<'_> {
             .collect();
         (self.next_row, self.at, self.slot) = (to, 0, None);
         self.batch = Some(batch);
+        self.find_wanted(number, map);
         Ok(())
+    }
+
+    /// Finds the rows that refer to traces which the output has.
+    fn find_wanted(&mut self, number: usize, map: &RowMap) {
+        let Some(batch) = self.batch.as_ref().filter(|_| map.is_thinned()) else { return };
+        let rows = OldReferences::new(batch).trace_rows;
+        let row_of = |row: usize| rows.filter(|rows| !rows.is_null(row)).map(|rows| rows.value(row));
+        let is_wanted = |row: usize| row_of(row).is_some_and(|old| map.trace(number, old).is_some());
+        self.wanted = (0..batch.num_rows()).map(is_wanted).collect();
+    }
+
+    /// Whether the row that is next is wanted.
+    fn is_wanted(&self) -> bool {
+        self.wanted.get(self.at).copied().unwrap_or(true)
     }
 
     fn key(&self) -> Option<(u32, i64)> {
@@ -86,6 +103,22 @@ struct Piece {
     batches: Vec<RecordBatch>,
     inputs: Vec<usize>,
     indices: Vec<(usize, usize)>,
+}
+
+impl Piece {
+    /// Takes the row of an input that is next.
+    fn take(&mut self, number: usize, input: &mut Input<'_>) {
+        let slot = match (input.slot, &input.batch) {
+            (Some(slot), _) => slot,
+            (None, Some(batch)) => {
+                self.batches.push(batch.clone());
+                self.inputs.push(number);
+                *input.slot.insert(self.batches.len() - 1)
+            }
+            (None, None) => return,
+        };
+        self.indices.push((slot, input.at));
+    }
 }
 
 /// Writes `logs.parquet` and the references of traces to it.
@@ -123,28 +156,29 @@ pub(super) fn write(
     };
     let mut inputs: Vec<Input<'_>> = tables
         .iter()
-        .map(|table| Input { table, next_row: 0, batch: None, slot: None, keys: Vec::new(), at: 0 })
+        .map(|table| Input {
+            table,
+            next_row: 0,
+            batch: None,
+            slot: None,
+            keys: Vec::new(),
+            wanted: Vec::new(),
+            at: 0,
+        })
         .collect();
     let mut heap: BinaryHeap<Reverse<((u32, i64), usize)>> = BinaryHeap::new();
     for (number, input) in inputs.iter_mut().enumerate() {
-        input.fill(texts, &ranks)?;
+        input.fill(number, map, texts, &ranks)?;
         heap.extend(input.key().map(|key| Reverse((key, number))));
     }
     let mut piece = Piece::default();
     while let Some(Reverse((_, number))) = heap.pop() {
         let Some(input) = inputs.get_mut(number) else { continue };
-        let slot = match (input.slot, &input.batch) {
-            (Some(slot), _) => slot,
-            (None, Some(batch)) => {
-                piece.batches.push(batch.clone());
-                piece.inputs.push(number);
-                *input.slot.insert(piece.batches.len() - 1)
-            }
-            (None, None) => continue,
-        };
-        piece.indices.push((slot, input.at));
+        if input.is_wanted() {
+            piece.take(number, input);
+        }
         input.at += 1;
-        input.fill(texts, &ranks)?;
+        input.fill(number, map, texts, &ranks)?;
         heap.extend(input.key().map(|key| Reverse((key, number))));
         if piece.indices.len() == PIECE_ROWS {
             writer.write(builder, std::mem::take(&mut piece))?;

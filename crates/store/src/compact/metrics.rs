@@ -133,7 +133,7 @@ pub(super) fn write(
             }
         }
     }
-    let WrittenMetrics { sums, services, n_series, n_points } = writer.finish()?;
+    let WrittenMetrics { sums, services, alerts, n_series, n_points } = writer.finish()?;
     builder.sums.extend(sums);
     builder.meta.rows.series = u64::from(n_series);
     builder.meta.rows.points = n_points;
@@ -150,10 +150,19 @@ pub(super) fn write(
             entry.postings.exemplars.push(row as u32);
         }
     }
-    builder.links.add_exemplars(&exemplars, &services, &builder.traces);
+    builder.links.add_exemplars(&exemplars, (&services, &alerts), &builder.traces);
     let sums = write_exemplars(builder, &exemplars)?;
     builder.sums.push(sums);
     builder.meta.rows.exemplars = exemplars.len() as u64;
+    Ok(())
+}
+
+/// Writes those files without any row.
+pub(super) fn write_none(builder: &mut BlockBuilder<'_>) -> Result<(), Error> {
+    let writer = MetricsWriter::create(builder.disk, &builder.folder, builder.meta.level)?;
+    builder.sums.extend(writer.finish()?.sums);
+    let sums = write_exemplars(builder, &[])?;
+    builder.sums.push(sums);
     Ok(())
 }
 

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use ahash::{AHashMap as HashMap, AHashSet as HashSet};
 use arrow_array::types::{Int64Type, UInt32Type};
-use arrow_array::{Array, Float64Array, TimestampNanosecondArray, UInt32Array};
 use throughline_model::trace::SpanTiming;
 use throughline_model::{SpanId, TraceId};
 
+use super::fates::Fates;
 use crate::block::build::order_traces;
 use crate::block::read::Columns;
-use crate::block::texts::{NO_TEXT, TextId, Texts, mapped};
-use crate::block::traces::{Fate, SpanFacts, Summariser, TraceEntry};
+use crate::block::texts::{TextId, Texts, mapped};
+use crate::block::traces::{DroppedPart, Fate, SpanFacts, Summariser, TraceEntry};
 use crate::block::{Block, Table};
 use crate::error::Error;
 use crate::flush::id_column;
@@ -44,7 +44,12 @@ pub(super) struct RowMap {
     dropped_ids: Vec<Vec<[u8; 8]>>,
     /// Traces whose spans are dropped, by input and row there.
     dropped: HashSet<(u32, u32)>,
+    /// Some traces are left out.
+    is_thinned: bool,
 }
+
+/// What stands for the row of a trace that the output has not.
+const LEFT_OUT: u32 = u32::MAX;
 
 impl RowMap {
     /// The id of a span that was dropped, which an input names by its row within the trace.
@@ -79,9 +84,14 @@ impl RowMap {
         Ok(())
     }
 
-    /// The output's row of a trace of an input.
+    /// The output's row of a trace of an input; none where the output has it not.
     pub(super) fn trace(&self, input: usize, row: u32) -> Option<u32> {
-        self.traces.get(input)?.get(row as usize).copied()
+        self.traces.get(input)?.get(row as usize).copied().filter(|row| *row != LEFT_OUT)
+    }
+
+    /// Whether the output has only some of the traces, and only what is of those.
+    pub(super) fn is_thinned(&self) -> bool {
+        self.is_thinned
     }
 
     /// The row within its trace of a span that an input names by its row within the trace.
@@ -141,7 +151,7 @@ struct Group {
     is_dropped: bool,
     /// Exemplars that refer to it.
     exemplars: u64,
-    /// What an earlier merge has left of it, where spans came after that.
+    /// The largest of what earlier merges have left of it, where spans came after that.
     tombstone: Option<Box<TraceEntry>>,
 }
 
@@ -208,6 +218,29 @@ pub(super) fn merge(
 }
 
 impl Merged {
+    /// Leaves all other traces out.
+    pub(super) fn keep_only(&mut self, keep: &std::collections::HashSet<TraceId>) {
+        let mut n_kept = 0;
+        let new_rows: Vec<u32> = (self.entries.iter())
+            .map(|entry| match keep.contains(&entry.id) {
+                true => {
+                    n_kept += 1;
+                    n_kept - 1
+                }
+                false => LEFT_OUT,
+            })
+            .collect();
+        let new_row = |row: u32| new_rows.get(row as usize).copied().unwrap_or(LEFT_OUT);
+        self.entries.retain(|entry| keep.contains(&entry.id));
+        order_traces(&mut self.entries);
+        self.spans.retain_mut(|span| {
+            span.trace_row = new_row(span.trace_row);
+            span.trace_row != LEFT_OUT
+        });
+        self.rows.traces.iter_mut().flatten().for_each(|row| *row = new_row(*row));
+        self.rows.is_thinned = true;
+    }
+
     /// Gives the spans of a trace their places.
     fn place(&mut self, group: &mut Group, trace_row: u32) {
         self.is_changed |= group.is_dropped || group.weight.is_some();
@@ -273,6 +306,7 @@ fn row_map(inputs: &[Arc<Block>], members: &[Member]) -> RowMap {
         moved: HashMap::new(),
         dropped_ids: vec![Vec::new(); inputs.len()],
         dropped: HashSet::new(),
+        is_thinned: false,
     };
     for member in members {
         let firsts = rows.first_spans.get_mut(member.input as usize);
@@ -298,6 +332,7 @@ fn read_members(input: u32, block: &Block, texts: &mut Texts, out: &mut Vec<Memb
             let names =
                 ["root_service", "root_name", "culprit_service", "culprit_name"].map(&mut text_column);
             let policies = text_column("policy");
+            let dropped_policies = text_column("dropped_policy");
             let services = columns.list_items("services");
             let service_ids = services.map(|(_, values)| texts.intern_rows(values)).unwrap_or_default();
             let count_of = |name: &str| columns.numbers::<UInt32Type>(name);
@@ -325,7 +360,7 @@ fn read_members(input: u32, block: &Block, texts: &mut Texts, out: &mut Vec<Memb
                 [entry.error_count, entry.error_log_count, entry.orphan_count] =
                     counts.map(|column| column.map(|column| column.value(row)).unwrap_or_default());
                 entry.postings = postings.next().unwrap_or_default();
-                entry.fate = fates.at(row, of(&policies));
+                (entry.fate, entry.dropped_before) = fates.at(row, of(&policies), of(&dropped_policies));
                 let has_logs = !entry.postings.logs.is_empty();
                 out.push(Member { input, row: number, entry, has_logs });
                 number += 1;
@@ -333,39 +368,6 @@ fn read_members(input: u32, block: &Block, texts: &mut Texts, out: &mut Vec<Memb
         }
     }
     Ok(())
-}
-
-/// The columns that say what sampling decided.
-struct Fates<'a> {
-    decided_at: Option<&'a TimestampNanosecondArray>,
-    adjusted: Option<&'a Float64Array>,
-    dropped: Option<&'a UInt32Array>,
-}
-
-impl<'a> Fates<'a> {
-    fn new(columns: &Columns<'a>) -> Fates<'a> {
-        Fates {
-            decided_at: columns.times("decided_at"),
-            adjusted: columns.numbers("adjusted_count"),
-            dropped: columns.numbers("dropped_spans"),
-        }
-    }
-
-    /// What sampling decided about the trace of a row; there is no policy where it did not. Only of dropped traces it says
-    /// how many spans they had.
-    fn at(&self, row: usize, policy: TextId) -> Fate {
-        if policy == NO_TEXT {
-            return Fate::Undecided;
-        }
-        let at = self.decided_at.map(|column| column.value(row)).unwrap_or_default();
-        match self.dropped.filter(|column| column.is_valid(row)) {
-            Some(dropped) => Fate::Dropped { policy, at, spans: dropped.value(row) },
-            None => {
-                let adjusted = self.adjusted.filter(|column| column.is_valid(row));
-                Fate::Kept { policy, at, adjusted: adjusted.map(|column| column.value(row)) }
-            }
-        }
-    }
 }
 
 /// The members at these places.
@@ -451,7 +453,9 @@ fn join(
     let mut twins = Vec::new();
     let error_log_count = at(members, places).map(|member| member.entry.error_log_count).sum();
     let exemplars = at(members, places).map(|member| member.entry.postings.exemplars.len() as u64).sum();
-    let tombstone = at(members, places).find(|member| member.entry.fate.is_dropped());
+    let dropped =
+        at(members, places).map(|member| member.entry.dropped()).reduce(DroppedPart::joined).flatten();
+    let tombstone = largest_tombstone(members, places).and_then(|place| members.get(place));
     let tombstone = tombstone.filter(|_| places.len() > 1).map(|member| Box::new(member.entry.clone()));
     let (mut entry, spans) = if is_split(members, places) {
         let (entry, spans) = join_spans(members, places, split, summariser, &mut twins);
@@ -460,6 +464,10 @@ fn join(
         whole(members, places)
     };
     entry.error_log_count = error_log_count;
+    match entry.postings.span_count {
+        0 => entry.bury(dropped),
+        _ => entry.dropped_before = dropped,
+    }
     let mut group = Group {
         entry,
         members: 0..0,
@@ -494,6 +502,16 @@ fn follow(group: &mut Group, members: &[Member], places: &[(TraceId, u32)]) {
     }
 }
 
+/// The place of the tombstone that tells of most spans.
+fn largest_tombstone(members: &[Member], places: &[(TraceId, u32)]) -> Option<usize> {
+    let spans = |place: &u32| match members.get(*place as usize)?.entry.fate {
+        Fate::Dropped { spans, .. } => Some(spans),
+        Fate::Undecided | Fate::Kept { .. } => None,
+    };
+    let tombstones = places.iter().filter_map(|(_, place)| Some((spans(place)?, *place as usize)));
+    tombstones.max_by_key(|(spans, place)| (*spans, std::cmp::Reverse(*place))).map(|(_, place)| place)
+}
+
 /// All spans are in one input, or there are none: its summary holds.
 fn whole(members: &mut [Member], places: &[(TraceId, u32)]) -> (TraceEntry, Spans) {
     let id = places.first().map_or(TraceId([0; 16]), |(id, _)| *id);
@@ -503,11 +521,8 @@ fn whole(members: &mut [Member], places: &[(TraceId, u32)]) -> (TraceEntry, Span
     let has_spans = |(_, place): &&(TraceId, u32)| {
         members.get(*place as usize).is_some_and(|member| member.entry.postings.span_count > 0)
     };
-    let is_tombstone = |(_, place): &&(TraceId, u32)| {
-        members.get(*place as usize).is_some_and(|member| member.entry.fate.is_dropped())
-    };
-    let base = places.iter().find(has_spans).or_else(|| places.iter().find(is_tombstone));
-    let base = base.map(|(_, place)| *place as usize);
+    let base = places.iter().find(has_spans).map(|(_, place)| *place as usize);
+    let base = base.or_else(|| largest_tombstone(members, places));
     let Some(base) = base.and_then(|place| members.get_mut(place)) else {
         referred.end = end;
         return (referred, Spans::Split(Vec::new()));

@@ -20,6 +20,15 @@ pub enum Durability {
     Os,
 }
 
+/// How many bytes may be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budgets {
+    /// What the data folder may take on disk; beyond it the oldest blocks go. No limit if `None`.
+    pub disk_bytes: Option<u64>,
+    /// Traces that something cites are held beyond their retention in so many bytes.
+    pub held_bytes: u64,
+}
+
 /// How the store is set up.
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
@@ -33,8 +42,8 @@ pub struct StoreConfig {
     pub flush_after: Duration,
     /// Blocks whose youngest row is older are removed.
     pub retention: Duration,
-    /// What the data folder may take on disk; beyond it the oldest blocks go. No limit if `None`.
-    pub disk_budget_bytes: Option<u64>,
+    /// What may be kept.
+    pub budgets: Budgets,
     /// Writes are refused while less than this is free on the file system. `None`: the larger of 1 GiB and 5 %.
     pub reserve_bytes: Option<u64>,
     /// Requests that wait for the log may hold so many bytes; beyond it they are refused.
@@ -60,6 +69,9 @@ impl StoreConfig {
     /// 64 MiB: more than a second of full load; what waits longer is better refused.
     pub const QUEUE_BYTES: usize = 64 << 20;
 
+    /// 1 GiB: some two million traces of ten spans, far more than people pin and exemplars cite.
+    pub const HELD_BYTES: u64 = 1 << 30;
+
     /// Two hours: the largest window that blocks are merged to.
     pub const PARTITION_NS: i64 = 2 * 3600 * 1_000_000_000;
 
@@ -72,7 +84,7 @@ impl StoreConfig {
             memtable_bytes: Self::MEMTABLE_BYTES,
             flush_after: Self::FLUSH_AFTER,
             retention,
-            disk_budget_bytes: None,
+            budgets: Budgets { disk_bytes: None, held_bytes: Self::HELD_BYTES },
             reserve_bytes: None,
             queue_bytes: Self::QUEUE_BYTES,
             segment_bytes: Self::SEGMENT_BYTES,

@@ -1,6 +1,6 @@
-//! Maintenance: merging blocks, removing old ones, and deleting folders that nobody reads any more.
+//! Maintenance: merging blocks, and deleting folders that nobody reads any more.
 //!
-//! What to do is decided elsewhere as data ([`crate::compact::choose`], [`crate::retain::choose`]); here it is done. A
+//! What to do is decided elsewhere as data ([`crate::compact::choose`]); here it is done. A
 //! replaced block leaves the manifest first, then the view of new snapshots, and its folder when the last snapshot that
 //! holds it is gone; if that never happens, the next start removes it as an orphan.
 
@@ -11,7 +11,7 @@ use super::{Engine, lock};
 use crate::block::{self, Block, BlockMeta};
 use crate::compact::{self, Choice};
 use crate::error::Error;
-use crate::retain::{self, RetainPolicy};
+use crate::retain::Cited;
 use crate::sample::{Decider, Dropped, Pin};
 use crate::snapshot::Snapshot;
 
@@ -24,10 +24,12 @@ struct Merged {
 
 /// What was decided about traces.
 #[derive(Default)]
-struct Decided {
-    dropped: BTreeMap<String, Dropped>,
+pub(super) struct Decided {
+    pub(super) dropped: BTreeMap<String, Dropped>,
     /// What was pinned when it was decided, where something was: the decision holds only while that is so.
-    pins: Option<Vec<Pin>>,
+    pub(super) pins: Option<Vec<Pin>>,
+    /// What alerts cite and is held, where that was looked at.
+    pub(super) cited: Option<Vec<Cited>>,
 }
 
 impl Engine {
@@ -75,7 +77,8 @@ impl Engine {
     fn merge(&self, snapshot: &Snapshot, inputs: &[Arc<Block>], choice: &Choice) -> Result<Merged, Error> {
         let mut sampling = self.sampling.as_ref().map(lock);
         let pins = lock(&self.manifest).manifest.decisions.pins.clone();
-        let mut decider = match sampling.as_deref_mut() {
+        let is_held = inputs.iter().any(|block| block.meta().is_held());
+        let mut decider = match sampling.as_deref_mut().filter(|_| !is_held) {
             Some(sampling) => Some(Decider::new(sampling, snapshot, inputs, &pins)?),
             None => None,
         };
@@ -139,27 +142,6 @@ impl Engine {
         }
     }
 
-    /// Removes blocks that are too old or over the disk budget, and says how many.
-    pub fn retain_once(&self) -> Result<usize, Error> {
-        let _compacting = lock(&self.compacting);
-        let policy = RetainPolicy {
-            retention_ns: self.config.retention_ns(),
-            budget_bytes: self.config.disk_budget_bytes,
-        };
-        let log_bytes = lock(&self.log).writer.size().1;
-        let removed = {
-            let state = lock(&self.manifest);
-            retain::choose(&state.manifest.blocks, log_bytes, self.clock.now(), &policy)
-        };
-        if removed.is_empty() {
-            return Ok(0);
-        }
-        self.replace_blocks(&removed, Vec::new(), Vec::new(), &Decided::default())?;
-        self.counters.retired(removed.len());
-        self.reap();
-        Ok(removed.len())
-    }
-
     /// Deletes the folders of replaced blocks that no snapshot reads, and says how many remain.
     pub fn reap(&self) -> usize {
         let mut unused = Vec::new();
@@ -184,7 +166,7 @@ impl Engine {
 
     /// Edits blocks out of and into the manifest and the view of snapshots; false, and nothing has happened, where a pin
     /// came between the decision and this.
-    fn replace_blocks(
+    pub(super) fn replace_blocks(
         &self,
         removed: &[u64],
         metas: Vec<BlockMeta>,
@@ -209,6 +191,9 @@ impl Engine {
                 manifest.blocks.retain(|block| !removed.contains(&block.id));
                 manifest.blocks.extend(metas);
                 manifest.decisions.add(&decided.dropped);
+                if let Some(cited) = &decided.cited {
+                    manifest.decisions.cited.clone_from(cited);
+                }
                 true
             },
             folders,

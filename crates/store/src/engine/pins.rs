@@ -28,7 +28,7 @@ impl Engine {
         Ok(pin)
     }
 
-    /// Unpins a trace; false if it was not pinned. It goes when policies and retention say so.
+    /// Unpins a trace; false if it was not pinned. It goes when policies say so, or with the next block that retention removes.
     pub fn unpin(&self, trace_id: TraceId) -> Result<bool, Error> {
         let is_pinned = |pin: &Pin| pin.trace_id == trace_id;
         if !lock(&self.manifest).manifest.decisions.pins.iter().any(is_pinned) {

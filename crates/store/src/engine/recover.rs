@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::dedup;
 use crate::disk::{Disk, TEMPORARY};
 use crate::error::Error;
+use crate::expired::Expired;
 use crate::fsck::QUARANTINE_FOLDER;
 use crate::manifest::Manifest;
 use crate::memtable::Memtable;
@@ -71,11 +72,17 @@ impl Engine {
         let footers = Footers::new(Footers::BYTES_MAX);
         let (blocks, missing) = open_blocks(disk.as_ref(), &config, &manifest, &footers);
         missing.iter().for_each(|text| counters.note(clock.now(), text.clone()));
+        let is_block = |name: &str| manifest.blocks.iter().any(|block| block.name == name);
+        let expired = Expired::load(disk.as_ref(), &dir, is_block, |error| {
+            let text = format!("traces that retention removed may count as never received: {error}");
+            counters.note(clock.now(), text);
+        });
         let memtable = Arc::new(Memtable::with_learner(learned(&blocks)));
         let visible = Visible {
             memtables: vec![memtable.clone()],
             blocks: Arc::new(blocks),
             missing: Arc::new(missing),
+            expired: Arc::new(expired),
         };
         let start = log_start(&config, &manifest);
         let log = Log { writer: wal::Writer::new(disk.clone(), start), dedup: dedup::Window::default() };

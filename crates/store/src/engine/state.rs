@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::block::Block;
+use crate::expired::Expired;
 use crate::manifest::Floor;
 use crate::memtable::Memtable;
 
@@ -49,19 +50,27 @@ impl Applied {
 }
 
 /// What a snapshot is made of. Replaced as a whole.
+#[derive(Clone)]
 pub(super) struct Visible {
     /// Oldest first; the last one grows.
     pub(super) memtables: Vec<Arc<Memtable>>,
     pub(super) blocks: Arc<Vec<Arc<Block>>>,
     /// What every answer may lack.
     pub(super) missing: Arc<Vec<String>>,
+    /// What retention removed.
+    pub(super) expired: Arc<Expired>,
 }
 
 impl Visible {
     pub(super) fn with_memtable(&self, memtable: Arc<Memtable>) -> Visible {
         let mut memtables = self.memtables.clone();
         memtables.push(memtable);
-        Visible { memtables, blocks: self.blocks.clone(), missing: self.missing.clone() }
+        Visible { memtables, ..self.clone() }
+    }
+
+    /// With what is known of traces that retention removed.
+    pub(super) fn knowing(&self, expired: Expired) -> Visible {
+        Visible { expired: Arc::new(expired), ..self.clone() }
     }
 
     /// With blocks in place of a memtable.
@@ -75,13 +84,13 @@ impl Visible {
     pub(super) fn replaced(&self, removed: &[u64], added: Vec<Arc<Block>>) -> Visible {
         let kept = self.blocks.iter().filter(|block| !removed.contains(&block.meta().id));
         let blocks = Arc::new(kept.cloned().chain(added).collect());
-        Visible { memtables: self.memtables.clone(), blocks, missing: self.missing.clone() }
+        Visible { blocks, ..self.clone() }
     }
 
     pub(super) fn with_missing(&self, text: String) -> Visible {
         let mut missing = self.missing.to_vec();
         missing.push(text);
-        Visible { memtables: self.memtables.clone(), blocks: self.blocks.clone(), missing: Arc::new(missing) }
+        Visible { missing: Arc::new(missing), ..self.clone() }
     }
 
     /// Without complaints about these blocks, which are gone.

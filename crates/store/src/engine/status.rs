@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{DISK_FULL_RETRY, Durability, Engine, WriteError, lock};
 use crate::manifest::Lost;
+use crate::retain::Held;
 
 /// So many notices are kept: enough for what a person reads.
 const NOTICES_MAX: usize = 64;
@@ -95,6 +96,8 @@ pub struct Status {
     pub scrubbed_bytes: u64,
     /// Blocks of which something is not what was written, or that cannot be merged.
     pub damaged_blocks: usize,
+    /// What is held beyond its retention because something cites it.
+    pub held: Held,
     /// What an operator should know, oldest first.
     pub notices: Vec<Notice>,
 }
@@ -108,6 +111,7 @@ pub(super) struct Counters {
     flushes: AtomicU64,
     compactions: AtomicU64,
     retired_blocks: AtomicU64,
+    held_left_out: AtomicU64,
     is_disk_full: AtomicBool,
     free_bytes: AtomicU64,
     reserve_bytes: AtomicU64,
@@ -141,6 +145,11 @@ impl Counters {
 
     pub(super) fn retired(&self, blocks: usize) {
         self.retired_blocks.fetch_add(blocks as u64, Ordering::Relaxed);
+    }
+
+    /// Counts cited traces that went because of the budget, and says how many went so far.
+    pub(super) fn held_left_out(&self, traces: u64) -> u64 {
+        self.held_left_out.fetch_add(traces, Ordering::Relaxed).saturating_add(traces)
     }
 
     pub(super) fn set_disk_full(&self, free_and_reserve: Option<(u64, u64)>) {
@@ -241,6 +250,7 @@ impl Engine {
             retired_blocks: load(&counters.retired_blocks),
             scrubbed_bytes: load(&counters.scrubbed_bytes),
             damaged_blocks: lock(&self.damaged).len(),
+            held: self.held(),
             notices: lock(&counters.notices).iter().cloned().collect(),
         }
     }

@@ -229,9 +229,9 @@ impl<'a> MetricSources<'a> {
                 entries.extend(self.exemplar(*batch, *row, series_row, trace_row));
             }
         }
-        let WrittenMetrics { sums, services, n_series, n_points } = writer.finish()?;
+        let WrittenMetrics { sums, services, alerts, n_series, n_points } = writer.finish()?;
         builder.sums.extend(sums);
-        builder.links.add_exemplars(&entries, &services, &builder.traces);
+        builder.links.add_exemplars(&entries, (&services, &alerts), &builder.traces);
         let sums = write_exemplars(builder, &entries)?;
         builder.sums.push(sums);
         builder.meta.rows.series = u64::from(n_series);

@@ -11,18 +11,13 @@ use std::sync::Arc;
 use throughline_model::link::{LinkKind, LinkState};
 use throughline_model::{SpanId, TraceId};
 
+use super::alerts;
 use super::table::{Class, LinkTable};
 use super::targets::{Place, Targets, state_without_trace};
 use super::{EXAMPLES_MAX, LinkCount, LinkExample, LinkQuery, LinkReport, MINUTE_NS, Reference, ReferredTo};
 use crate::block::Block;
 use crate::error::Error;
-use crate::snapshot::{PENDING_NS, SeriesQuery, Snapshot};
-
-/// Labels of an alert that name a trace.
-const ALERT_LABELS: [&str; 4] = ["trace_id", "traceId", "traceID", "traceid"];
-
-/// Series of alerts that are looked at.
-const ALERTS_MAX: usize = 10_000;
+use crate::snapshot::{PENDING_NS, Snapshot};
 
 /// An open reference, or several of one service and minute.
 struct Open {
@@ -339,28 +334,19 @@ impl Asking<'_> {
 
     // === alerts ===
 
-    /// Alerts whose labels name a trace.
+    /// What alerts cite.
     fn alerts(&mut self) -> Result<(), Error> {
-        let query = SeriesQuery {
-            range: self.query.range,
-            metric: Some("ALERTS".to_owned()),
-            service: None,
-            attributes: Vec::new(),
-            limit: ALERTS_MAX,
-        };
-        let found = self.snapshot.series(&query)?;
-        for reason in found.partial {
+        let (citations, partial) = alerts::citations(self.snapshot, self.query.range)?;
+        for reason in partial {
             if !self.partial.contains(&reason) {
                 self.partial.push(reason);
             }
         }
-        for series in &found.items {
-            let label = ALERT_LABELS.iter().find_map(|name| series.attributes.get(*name)?.as_str());
-            let Some(text) = label.filter(|_| self.query.has_service(&series.service)) else { continue };
-            let service = self.tally.service(&series.service);
-            let (kind, time) = (LinkKind::AlertTrace, self.query.range.end.min(self.snapshot.taken_at()));
-            match TraceId::parse(text) {
-                Some((id, _)) => {
+        for citation in citations.into_iter().filter(|of| self.query.has_service(&of.service)) {
+            let service = self.tally.service(&citation.service);
+            let (kind, time) = (LinkKind::AlertTrace, citation.time);
+            match citation.to {
+                Ok(id) => {
                     if let Some(target) = self.targets.add(id, time, false, 1) {
                         self.open.push(Open {
                             target,
@@ -373,9 +359,9 @@ impl Asking<'_> {
                         });
                     }
                 }
-                None => {
-                    let state = LinkState::Malformed { form: text.to_owned() };
-                    let named = Named { form: Some(text), time, ..Named::default() };
+                Err(form) => {
+                    let state = LinkState::Malformed { form: form.clone() };
+                    let named = Named { form: Some(&form), time, ..Named::default() };
                     self.tally.add_state(service, kind, &state, 1, named);
                 }
             }
@@ -388,7 +374,7 @@ impl Asking<'_> {
     fn settle_open(&mut self) -> Result<(), Error> {
         for open in std::mem::take(&mut self.open) {
             let Some(target) = self.targets.get(open.target) else { continue };
-            let state = state_without_trace(target, self.snapshot.taken_at(), PENDING_NS);
+            let state = state_without_trace(target, self.snapshot);
             let named = Named { trace_id: Some(target.id), span_id: None, form: None, time: open.time };
             match open.rows {
                 Some(rows) if state == LinkState::Resolved => {
@@ -435,14 +421,31 @@ impl Asking<'_> {
         named: Named<'_>,
     ) -> Result<(), Error> {
         let found = self.targets.has_span(open.target, span_id, &self.snapshot.blocks)?;
-        let is_recent = named.time >= self.snapshot.taken_at().saturating_sub(PENDING_NS);
         let state = match found {
             Some(true) | None => LinkState::Resolved,
-            Some(false) if is_unsampled => LinkState::Unsampled,
-            Some(false) if is_recent => LinkState::Pending,
-            Some(false) => LinkState::NeverReceived,
+            Some(false) => self.state_of_lost_span(open.target, is_unsampled, named)?,
         };
         self.tally.add_state(open.service, open.kind, &state, 1, named);
         Ok(())
+    }
+
+    /// The state of a reference to a span that is nowhere, although its trace is here.
+    fn state_of_lost_span(
+        &mut self,
+        target: u32,
+        is_unsampled: bool,
+        named: Named<'_>,
+    ) -> Result<LinkState, Error> {
+        if let Some(dropped) = self.targets.dropped(target, &self.snapshot.blocks)? {
+            return Ok(LinkState::Dropped { policy: dropped.policy, at: dropped.at });
+        }
+        let expired = named.trace_id.and_then(|id| self.snapshot.expired.removed_at(id, Some(named.time)));
+        let is_recent = named.time >= self.snapshot.taken_at().saturating_sub(PENDING_NS);
+        Ok(match expired {
+            Some(at) => LinkState::Expired { at },
+            None if is_unsampled => LinkState::Unsampled,
+            None if is_recent => LinkState::Pending,
+            None => LinkState::NeverReceived,
+        })
     }
 }

@@ -4,6 +4,7 @@
 //! Log records come by service and time, so that references that hold cost a comparison with the minute at hand; only
 //! those that do not hold are kept one by one, until the end puts them together by trace.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use ahash::AHashMap as HashMap;
@@ -220,14 +221,15 @@ impl LinkCounter {
         }
     }
 
-    /// Counts exemplars; `services` has the first series of each run of series of one service.
+    /// Counts exemplars; `services` has the first series of each run of series of one service. Those of `alerts` are left to who
+    /// counts what alerts cite, as their labels are.
     pub(crate) fn add_exemplars(
         &mut self,
         exemplars: &[ExemplarEntry],
-        services: &[(u32, Arc<str>)],
+        (services, alerts): (&[(u32, Arc<str>)], &Range<u32>),
         traces: &[TraceEntry],
     ) {
-        for exemplar in exemplars {
+        for exemplar in exemplars.iter().filter(|exemplar| !alerts.contains(&exemplar.series_row)) {
             let at = services.partition_point(|(first, _)| *first <= exemplar.series_row);
             let name = at.checked_sub(1).and_then(|at| services.get(at)).map_or("", |(_, name)| name);
             let service = self.service(name);

@@ -8,18 +8,16 @@ use std::sync::Arc;
 
 use throughline_model::TraceId;
 use throughline_model::link::LinkKind;
-use throughline_model::protobuf::{Reader, put_varint};
+use throughline_model::protobuf::put_varint;
 
+use crate::block::packed::{Body, Packed, put_deltas, put_text};
 use crate::error::Error;
 
 /// The file's name in the block's folder.
 pub(crate) const FILE_NAME: &str = "links";
 
-const MAGIC: [u8; 4] = *b"TLLK";
-const VERSION: u32 = 1;
-
 /// A table takes at most so many bytes: of a block whose four million traces are all elsewhere it takes some 40 MB.
-const BYTES_MAX: u64 = 128 << 20;
+const FORMAT: Packed = Packed { name: FILE_NAME, magic: *b"TLLK", version: 1, bytes_max: 128 << 20 };
 
 /// What is known of references within their block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -127,16 +125,7 @@ impl LinkTable {
             body.extend_from_slice(&malformed.time.to_le_bytes());
             put_text(&mut body, &malformed.form);
         }
-        let packed = zstd::bulk::compress(&body, 1).map_err(|error| Error::Columns {
-            action: format!("compress {FILE_NAME}"),
-            detail: error.to_string(),
-        })?;
-        let mut out = Vec::with_capacity(16 + packed.len());
-        out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&VERSION.to_le_bytes());
-        out.extend_from_slice(&(body.len() as u64).to_le_bytes());
-        out.extend_from_slice(&packed);
-        Ok(out)
+        FORMAT.pack(&body)
     }
 
     fn encode_open(&self, body: &mut Vec<u8>) {
@@ -164,41 +153,10 @@ impl LinkTable {
 
     /// Reads the bytes of the file; `path` is for errors.
     pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<LinkTable, Error> {
-        let damaged = |detail: &str| Error::damaged(path, detail);
-        let (head, packed) = bytes.split_at_checked(16).ok_or_else(|| damaged("it ends early"))?;
-        let (magic, rest) = head.split_at(4);
-        let (version, length) = rest.split_at(4);
-        if magic != MAGIC {
-            return Err(damaged("it does not start as a table of links does"));
-        }
-        let version = u32::from_le_bytes(version.try_into().unwrap_or_default());
-        if version != VERSION {
-            return Err(Error::Version { path: path.to_path_buf(), found: version, supported: VERSION });
-        }
-        let length = u64::from_le_bytes(length.try_into().unwrap_or_default());
-        if length > BYTES_MAX {
-            return Err(damaged("it says that it is larger than a table of links can be"));
-        }
-        let body =
-            zstd::bulk::decompress(packed, length as usize).map_err(|error| damaged(&error.to_string()))?;
+        let body = FORMAT.unpack(path, bytes)?;
         let mut reader = Body(&body);
         let table = read(&mut reader).filter(|_| reader.0.is_empty());
-        table.ok_or_else(|| damaged("its content is not what a table of links holds"))
-    }
-}
-
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    put_varint(out, text.len() as u64);
-    out.extend_from_slice(text.as_bytes());
-}
-
-/// Numbers as their distances from the one before, small ones short whatever their sign.
-fn put_deltas(out: &mut Vec<u8>, numbers: impl Iterator<Item = i64>) {
-    let mut before = 0i64;
-    for number in numbers {
-        let delta = number.wrapping_sub(before);
-        put_varint(out, (delta << 1 ^ delta >> 63) as u64);
-        before = number;
+        table.ok_or_else(|| Error::damaged(path, "its content is not what a table of links holds"))
     }
 }
 
@@ -282,48 +240,6 @@ fn read_span_links(reader: &mut Body<'_>) -> Option<Vec<OpenSpanLink>> {
 
 fn small(number: u64) -> Option<u32> {
     u32::try_from(number).ok()
-}
-
-/// What is left to read.
-struct Body<'a>(&'a [u8]);
-
-impl<'a> Body<'a> {
-    fn take(&mut self, n: usize) -> Option<&'a [u8]> {
-        let (head, rest) = self.0.split_at_checked(n)?;
-        self.0 = rest;
-        Some(head)
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut reader = Reader::new(self.0);
-        let number = reader.varint().ok()?;
-        self.0 = reader.rest();
-        Some(number)
-    }
-
-    /// A number of things that follow, each of a byte at least.
-    fn count(&mut self) -> Option<usize> {
-        usize::try_from(self.varint()?).ok().filter(|count| *count <= self.0.len())
-    }
-
-    fn numbers(&mut self, n: usize) -> Option<Vec<u64>> {
-        (0..n).map(|_| self.varint()).collect()
-    }
-
-    fn deltas(&mut self, n: usize) -> Option<Vec<i64>> {
-        let mut before = 0i64;
-        let mut next = || {
-            let number = self.varint()?;
-            before = before.wrapping_add((number >> 1) as i64 ^ -((number & 1) as i64));
-            Some(before)
-        };
-        (0..n).map(|_| next()).collect()
-    }
-
-    fn text(&mut self) -> Option<&'a str> {
-        let length = usize::try_from(self.varint()?).ok()?;
-        std::str::from_utf8(self.take(length)?).ok()
-    }
 }
 
 #[cfg(test)]

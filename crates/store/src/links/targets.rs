@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use ahash::{AHashMap as HashMap, AHashSet as HashSet};
 use throughline_model::link::LinkState;
-use throughline_model::record::Sampling;
+use throughline_model::record::{DroppedSpans, Sampling};
 use throughline_model::{SpanId, TraceId};
 
 use crate::block::Block;
 use crate::block::read::Kept;
 use crate::error::Error;
 use crate::memtable::MemtableView;
+use crate::snapshot::{PENDING_NS, Snapshot};
 
 /// Traces that one question looks for: the hash table of as many takes 60 MB.
 const TARGETS_MAX: usize = 500_000;
@@ -53,6 +54,8 @@ pub(super) struct Targets {
     spans_in_memory: HashSet<(u32, SpanId)>,
     /// The span ids in blocks of traces that were asked for.
     spans_in_blocks: HashMap<u32, HashSet<SpanId>>,
+    /// What was dropped of traces whose spans were asked for.
+    dropped: HashMap<u32, Option<DroppedSpans>>,
     span_reads_left_out: usize,
     /// Span ids that references in memory name.
     named: Vec<SpanId>,
@@ -139,6 +142,24 @@ impl Targets {
         }
     }
 
+    /// What sampling dropped of a trace that has spans.
+    pub(super) fn dropped(
+        &mut self,
+        number: u32,
+        blocks: &[Arc<Block>],
+    ) -> Result<Option<DroppedSpans>, Error> {
+        if let Some(known) = self.dropped.get(&number) {
+            return Ok(known.clone());
+        }
+        let Some(id) = self.list.get(number as usize).map(|target| target.id) else { return Ok(None) };
+        let mut dropped = None;
+        for block in blocks.iter().filter(|block| block.may_have(id)) {
+            dropped = DroppedSpans::joined(dropped, block.dropped(id)?);
+        }
+        self.dropped.insert(number, dropped.clone());
+        Ok(dropped)
+    }
+
     /// Whether a span of a trace is anywhere; `None` where too many were looked for.
     pub(super) fn has_span(
         &mut self,
@@ -189,12 +210,16 @@ impl Targets {
 }
 
 /// The state of a reference whose trace is not here.
-pub(super) fn state_without_trace(target: &Target, now: i64, pending_ns: i64) -> LinkState {
+pub(super) fn state_without_trace(target: &Target, snapshot: &Snapshot) -> LinkState {
+    let expired = || snapshot.expired.at(target.id, Some(target.newest));
     match &target.place {
         Place::Memory | Place::Block => LinkState::Resolved,
         Place::Tombstone { policy, at } => LinkState::Dropped { policy: policy.clone(), at: *at },
-        Place::Nowhere if target.is_unsampled => LinkState::Unsampled,
-        Place::Nowhere if target.newest >= now.saturating_sub(pending_ns) => LinkState::Pending,
-        Place::Nowhere => LinkState::NeverReceived,
+        Place::Nowhere => match expired() {
+            Some(at) => LinkState::Expired { at },
+            None if target.is_unsampled => LinkState::Unsampled,
+            None if target.newest >= snapshot.taken_at().saturating_sub(PENDING_NS) => LinkState::Pending,
+            None => LinkState::NeverReceived,
+        },
     }
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use throughline_model::protobuf::{put_bytes, put_fixed64, put_number};
-use throughline_model::{Signal, TraceId};
+use throughline_model::Signal;
+use throughline_model::protobuf::{put_bytes, put_fixed64};
 use throughline_wire::{DecodeContext, DecodeLimits, Encoding};
 
 use super::*;
@@ -15,36 +15,14 @@ use crate::flush::{BlockOptions, write_blocks};
 use crate::memtable::Memtable;
 use crate::snapshot::Snapshot;
 
+#[path = "../../tests/requests.rs"]
+mod requests;
+
+use requests::{attribute, body, gauge, text, trace};
+
 const NOW: i64 = 1_795_182_000_000_000_000;
 const SECOND: i64 = 1_000_000_000;
 const OLD: i64 = NOW - 600 * SECOND;
-
-fn trace(n: u64) -> TraceId {
-    TraceId::from_low(n).expect("not zero")
-}
-
-fn text(value: &str) -> Vec<u8> {
-    let mut any = Vec::new();
-    put_bytes(&mut any, 1, value.as_bytes());
-    any
-}
-
-fn attribute(key: &str, value: &str) -> Vec<u8> {
-    let mut pair = Vec::new();
-    put_bytes(&mut pair, 1, key.as_bytes());
-    put_bytes(&mut pair, 2, &text(value));
-    pair
-}
-
-fn request(service: &str, items: &[Vec<u8>]) -> Vec<u8> {
-    let (mut resource, mut scope, mut of_resource, mut body) = (vec![], vec![], vec![], vec![]);
-    put_bytes(&mut resource, 1, &attribute("service.name", service));
-    items.iter().for_each(|item| put_bytes(&mut scope, 2, item));
-    put_bytes(&mut of_resource, 1, &resource);
-    put_bytes(&mut of_resource, 2, &scope);
-    put_bytes(&mut body, 1, &of_resource);
-    body
-}
 
 fn span(of: u64, id: u64, links: &[u64]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -75,40 +53,14 @@ fn log(time: i64, of: &[u8], id: u64, flags: u32) -> Vec<u8> {
     out
 }
 
-fn gauge(exemplars: &[(i64, &[u8])]) -> Vec<u8> {
-    let mut point = Vec::new();
-    put_fixed64(&mut point, 3, OLD as u64);
-    put_fixed64(&mut point, 4, 1f64.to_bits());
-    for (time, of) in exemplars {
-        let mut exemplar = Vec::new();
-        put_fixed64(&mut exemplar, 2, *time as u64);
-        put_fixed64(&mut exemplar, 3, 2f64.to_bits());
-        put_bytes(&mut exemplar, 4, &7u64.to_be_bytes());
-        put_bytes(&mut exemplar, 5, of);
-        put_bytes(&mut point, 5, &exemplar);
-    }
-    let (mut points, mut out) = (Vec::new(), Vec::new());
-    put_bytes(&mut points, 1, &point);
-    put_bytes(&mut out, 1, b"test.gauge");
-    put_bytes(&mut out, 5, &points);
-    out
-}
-
+/// An alert, with a label that names a trace.
 fn alert(of: &str) -> Vec<u8> {
-    let (mut point, mut points, mut out) = (Vec::new(), Vec::new(), Vec::new());
-    put_fixed64(&mut point, 3, OLD as u64);
-    put_number(&mut point, 4, 0);
-    put_fixed64(&mut point, 4, 1f64.to_bits());
-    put_bytes(&mut point, 7, &attribute("trace_id", of));
-    put_bytes(&mut points, 1, &point);
-    put_bytes(&mut out, 1, b"ALERTS");
-    put_bytes(&mut out, 5, &points);
-    out
+    gauge("ALERTS", OLD, &[attribute("trace_id", of)], &[])
 }
 
 fn insert(memtable: &Memtable, signal: Signal, service: &str, items: &[Vec<u8>]) {
     let context = DecodeContext { received_at: NOW, limits: DecodeLimits::with_retention(86_400 * SECOND) };
-    let body = request(service, items);
+    let body = body(service, items);
     let decoded = throughline_wire::decode(signal, Encoding::Protobuf, &body, &context).expect("decoded");
     assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);
     memtable.insert(decoded.batch, NOW);
@@ -139,8 +91,16 @@ fn references() -> Arc<Memtable> {
     insert(&memtable, Signal::Logs, "web", &logs);
     insert(&memtable, Signal::Logs, "queue", &[log(OLD, &trace(2).0, 21, sampled)]);
     let exemplars: [(i64, &[u8]); 3] = [(OLD, &trace(2).0), (OLD, &trace(6).0), (OLD, b"bad")];
-    insert(&memtable, Signal::Metrics, "web", &[gauge(&exemplars)]);
+    insert(&memtable, Signal::Metrics, "web", &[gauge("test.gauge", OLD, &[], &exemplars)]);
     insert(&memtable, Signal::Metrics, "rules", &[alert(&trace(1).to_string()), alert("x")]);
+    // What rules write of an alert that begins to fire.
+    let cites: [(i64, &[u8]); 2] = [(OLD, &trace(2).0), (OLD, &trace(7).0)];
+    insert(
+        &memtable,
+        Signal::Metrics,
+        "rules",
+        &[gauge("ALERTS", OLD, &[attribute("alertname", "Slow")], &cites)],
+    );
     Arc::new(memtable)
 }
 
@@ -180,13 +140,14 @@ fn lines(report: &LinkReport) -> Vec<String> {
     report.counts.iter().map(line).collect()
 }
 
-const EXPECTED: [&str; 17] = [
+const EXPECTED: [&str; 18] = [
     "queue log_trace resolved 1",
     "queue log_span resolved 1",
     "queue span_link_trace never_received 1",
     "queue span_link_trace resolved 1",
     "rules alert_trace malformed (1 characters, not all hex digits) 1",
-    "rules alert_trace resolved 1",
+    "rules alert_trace never_received 1",
+    "rules alert_trace resolved 2",
     "web log_trace malformed (10 hex digits) 1",
     "web log_trace never_received 1",
     "web log_trace pending 1",

@@ -1,5 +1,7 @@
 //! The references of a memtable, and the spans that answer them.
 
+use std::sync::Arc;
+
 use arrow_array::Array;
 use arrow_array::types::{UInt8Type, UInt32Type};
 use throughline_model::batch::{
@@ -11,7 +13,8 @@ use throughline_model::protobuf::{Field, Reader};
 use throughline_model::{SpanId, TraceId};
 
 use super::read::{MemtableView, wanted_keys};
-use super::{MetricMiniBatch, MiniBatch};
+use super::{MetricMiniBatch, MiniBatch, SeriesEntry};
+use crate::links::alerts::ALERTS;
 use crate::links::{LinkQuery, MINUTE_NS, Reference, ReferredTo};
 use crate::sample::Mentions;
 use crate::snapshot::rows::{dictionary, hex};
@@ -47,7 +50,10 @@ impl MemtableView {
         let originals = column_text(rows, exemplar::TRACE_ID_ORIGINAL);
         for (row, (of, time)) in series.iter().zip(times).enumerate() {
             let of = metrics.series.get(*of as usize).and_then(|of| self.contents().series.get(*of as usize));
-            let Some(series) = of.filter(|series| query.has_service(&series.service)) else { continue };
+            // Those of alerts are references of alerts, and are counted as such.
+            let is_counted =
+                |series: &&Arc<SeriesEntry>| query.has_service(&series.service) && *series.metric != *ALERTS;
+            let Some(series) = of.filter(is_counted) else { continue };
             if !query.has_minute(time.div_euclid(MINUTE_NS)) {
                 continue;
             }
@@ -56,6 +62,15 @@ impl MemtableView {
             let to = id.map_or(ReferredTo::Malformed(form), ReferredTo::Trace);
             let kind = LinkKind::ExemplarTrace;
             visit(&Reference { kind, service: &series.service, time: *time, to, is_unsampled: false });
+        }
+    }
+
+    /// Calls `visit` with the traces that exemplars refer to.
+    pub(crate) fn each_cited_trace(&self, mut visit: impl FnMut(TraceId)) {
+        for metrics in self.contents().metrics.iter() {
+            let ids = column_fixed(&metrics.exemplars.rows, exemplar::TRACE_ID);
+            let set = (0..ids.len()).filter(|row| !ids.is_null(*row));
+            set.filter_map(|row| TraceId::from_slice(ids.value(row))).for_each(&mut visit);
         }
     }
 

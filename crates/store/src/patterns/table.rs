@@ -7,19 +7,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ahash::AHashMap as HashMap;
-use throughline_model::protobuf::{Reader, put_varint};
+use throughline_model::protobuf::put_varint;
 use throughline_model::{Level, PatternId};
 
+use crate::block::packed::{Body, Packed, put_signed, put_text};
 use crate::error::Error;
 
 /// The name of the file.
 pub(crate) const FILE_NAME: &str = "patterns";
 
-const MAGIC: [u8; 4] = *b"TLPT";
-const VERSION: u32 = 1;
-
-/// More is refused: the bounds of a table come to less.
-const BYTES_MAX: u64 = 256 << 20;
+/// More bytes are refused: the bounds of a table come to less.
+const FORMAT: Packed = Packed { name: FILE_NAME, magic: *b"TLPT", version: 1, bytes_max: 256 << 20 };
 
 /// A pattern and the records of the block that it has.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,16 +50,6 @@ pub(crate) struct PatternTable {
     pub(crate) aliases: HashMap<PatternId, PatternId>,
     /// Records of a service that are in no count, because it has too many patterns.
     pub(crate) left_out: Vec<(Arc<str>, u64)>,
-}
-
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    put_varint(out, text.len() as u64);
-    out.extend_from_slice(text.as_bytes());
-}
-
-/// Signed numbers with small ones short, whatever their sign.
-fn put_signed(out: &mut Vec<u8>, number: i64) {
-    put_varint(out, (number << 1 ^ number >> 63) as u64);
 }
 
 impl PatternTable {
@@ -107,38 +95,13 @@ impl PatternTable {
             put_varint(&mut body, number(service));
             put_varint(&mut body, *rows);
         }
-        let packed = zstd::bulk::compress(&body, 1).map_err(|error| Error::Columns {
-            action: format!("compress {FILE_NAME}"),
-            detail: error.to_string(),
-        })?;
-        let mut out = Vec::with_capacity(16 + packed.len());
-        out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&VERSION.to_le_bytes());
-        out.extend_from_slice(&(body.len() as u64).to_le_bytes());
-        out.extend_from_slice(&packed);
-        Ok(out)
+        FORMAT.pack(&body)
     }
 
     /// Reads the bytes of the file; `path` is for errors.
     pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<PatternTable, Error> {
-        let damaged = |detail: &str| Error::damaged(path, detail);
-        let (head, packed) = bytes.split_at_checked(16).ok_or_else(|| damaged("it ends early"))?;
-        let (magic, rest) = head.split_at(4);
-        let (version, length) = rest.split_at(4);
-        if magic != MAGIC {
-            return Err(damaged("it does not start as a table of patterns does"));
-        }
-        let version = u32::from_le_bytes(version.try_into().unwrap_or_default());
-        if version != VERSION {
-            return Err(Error::Version { path: path.to_path_buf(), found: version, supported: VERSION });
-        }
-        let length = u64::from_le_bytes(length.try_into().unwrap_or_default());
-        if length > BYTES_MAX {
-            return Err(damaged("it says that it is larger than a table of patterns can be"));
-        }
-        let body =
-            zstd::bulk::decompress(packed, length as usize).map_err(|error| damaged(&error.to_string()))?;
-        read(&body).ok_or_else(|| damaged("its content is not what a table of patterns holds"))
+        let body = FORMAT.unpack(path, bytes)?;
+        read(&body).ok_or_else(|| Error::damaged(path, "its content is not what a table of patterns holds"))
     }
 }
 
@@ -177,43 +140,6 @@ fn read(body: &[u8]) -> Option<PatternTable> {
         table.left_out.push((service(reader.varint()?)?, reader.varint()?));
     }
     reader.0.is_empty().then_some(table)
-}
-
-/// What is left to read.
-struct Body<'a>(&'a [u8]);
-
-impl<'a> Body<'a> {
-    fn take(&mut self, n: usize) -> Option<&'a [u8]> {
-        let (head, rest) = self.0.split_at_checked(n)?;
-        self.0 = rest;
-        Some(head)
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut reader = Reader::new(self.0);
-        let number = reader.varint().ok()?;
-        self.0 = reader.rest();
-        Some(number)
-    }
-
-    fn signed(&mut self) -> Option<i64> {
-        let number = self.varint()?;
-        Some((number >> 1) as i64 ^ -((number & 1) as i64))
-    }
-
-    /// A number of things that follow, each of a byte at least.
-    fn count(&mut self) -> Option<u64> {
-        self.varint().filter(|count| *count <= self.0.len() as u64)
-    }
-
-    fn word(&mut self) -> Option<u64> {
-        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
-    }
-
-    fn text(&mut self) -> Option<&'a str> {
-        let length = usize::try_from(self.varint()?).ok()?;
-        std::str::from_utf8(self.take(length)?).ok()
-    }
 }
 
 #[cfg(test)]

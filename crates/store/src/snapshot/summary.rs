@@ -7,7 +7,7 @@
 
 use ahash::AHashSet as HashSet;
 use throughline_model::TraceId;
-use throughline_model::record::{Sampling, TraceSummary};
+use throughline_model::record::{DroppedSpans, Sampling, TraceSummary};
 use throughline_model::trace::{Analyser, Analysis, SpanTiming};
 
 /// OTLP's `STATUS_CODE_ERROR`.
@@ -78,10 +78,12 @@ impl TraceParts {
     pub(crate) fn summarise(mut self, id: TraceId) -> Option<TraceSummary> {
         let of_memtables = self.of_memtables(id);
         let of_blocks = std::mem::take(&mut self.of_blocks);
+        let dropped = of_blocks.iter().map(TraceSummary::dropped).reduce(DroppedSpans::joined).flatten();
         let mut summary = sum_of(of_blocks.into_iter().chain(of_memtables))?;
         if !self.spans.is_empty() {
             describe(self.spans, &mut summary);
         }
+        tell_dropped(dropped, &mut summary);
         Some(summary)
     }
 
@@ -106,6 +108,7 @@ impl TraceParts {
             culprit_name: String::new(),
             culprit_self_ns: 0,
             sampling: Sampling::Undecided,
+            dropped_before: None,
         })
     }
 }
@@ -132,6 +135,16 @@ fn sum_of(parts: impl Iterator<Item = TraceSummary>) -> Option<TraceSummary> {
         sum.exemplar_count += other.exemplar_count;
         sum
     })
+}
+
+/// Writes what sampling dropped, of all parts: where spans have come since, beside what was decided about them.
+fn tell_dropped(dropped: Option<DroppedSpans>, summary: &mut TraceSummary) {
+    match dropped {
+        Some(DroppedSpans { policy, at, span_count }) if summary.span_count == 0 => {
+            summary.sampling = Sampling::Dropped { policy, at, span_count };
+        }
+        dropped => summary.dropped_before = dropped,
+    }
 }
 
 /// Writes what these spans say, which are all of the trace; those that were received twice count once.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use throughline_model::link::UNSAMPLED;
-use throughline_model::record::Sampling;
+use throughline_model::record::{DroppedSpans, Sampling};
 use throughline_model::{SpanId, TraceId};
 
 use super::{Block, Columns};
@@ -36,6 +36,52 @@ impl Block {
         let Some(file) = &self.links else { return Ok(None) };
         let bytes = file.read(0, usize::try_from(file.bytes()).unwrap_or(usize::MAX))?;
         LinkTable::decode(file.path(), &bytes).map(Some)
+    }
+
+    /// Calls `visit` with the traces of which it has spans or a tombstone.
+    pub(crate) fn each_stored_trace(&self, mut visit: impl FnMut(TraceId)) -> Result<(), Error> {
+        self.each_trace(&["trace_id", "span_count", "dropped_spans"], |columns, row, id| {
+            if columns.u32("span_count", row).unwrap_or_default() > 0
+                || columns.u32("dropped_spans", row).is_some()
+            {
+                visit(id);
+            }
+        })
+    }
+
+    /// Calls `visit` with the traces that its exemplars refer to.
+    pub(crate) fn each_cited_trace(&self, mut visit: impl FnMut(TraceId)) -> Result<(), Error> {
+        self.each_trace(&["trace_id", "exemplar_count"], |columns, row, id| {
+            if columns.u32("exemplar_count", row).unwrap_or_default() > 0 {
+                visit(id);
+            }
+        })
+    }
+
+    fn each_trace(
+        &self,
+        names: &[&str],
+        mut visit: impl FnMut(&Columns<'_>, usize, TraceId),
+    ) -> Result<(), Error> {
+        let table = self.table(Table::Traces)?;
+        for group in 0..table.groups() {
+            for batch in table.read_group(group, None, Some(names))? {
+                let columns = Columns::new(&batch);
+                for row in 0..batch.num_rows() {
+                    if let Some(id) = columns.trace_id("trace_id", row) {
+                        visit(&columns, row, id);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many spans and log records of a trace the block has.
+    pub(crate) fn rows_of(&self, id: TraceId) -> Result<(u32, usize), Error> {
+        let Some(row) = self.trace_row(id)? else { return Ok((0, 0)) };
+        let postings = self.index().postings(row)?;
+        Ok((postings.span_count, postings.logs.len()))
     }
 
     /// Whether it has rows that may refer to traces and that nobody has counted.
@@ -71,6 +117,25 @@ impl Block {
         Ok(batches.first().map(|batch| sampling_at(&Columns::new(batch), 0)).unwrap_or_default())
     }
 
+    /// What sampling dropped of the trace of a row. Nearly all row groups have nothing of the kind, and cost no read.
+    pub(crate) fn dropped_of(&self, row: u32) -> Result<Option<DroppedSpans>, Error> {
+        let found = self.pick(Table::Traces, &[row], Some(&["dropped_spans"]))?;
+        let dropped = found.first().and_then(|batch| Columns::new(batch).u32("dropped_spans", 0));
+        if dropped.is_none() {
+            return Ok(None);
+        }
+        let found = self.pick(Table::Traces, &[row], Some(&DROPPED_COLUMNS))?;
+        Ok(found.first().and_then(|batch| dropped_at(&Columns::new(batch), 0)))
+    }
+
+    /// What sampling dropped of a trace.
+    pub(crate) fn dropped(&self, id: TraceId) -> Result<Option<DroppedSpans>, Error> {
+        match self.trace_row(id)? {
+            Some(row) => self.dropped_of(row),
+            None => Ok(None),
+        }
+    }
+
     /// The ids of a trace's spans here.
     pub(crate) fn span_ids_of(&self, id: TraceId) -> Result<Vec<SpanId>, Error> {
         let Some(row) = self.trace_row(id)? else { return Ok(Vec::new()) };
@@ -103,6 +168,19 @@ impl Block {
         }
         Ok(out)
     }
+}
+
+/// What [`dropped_at`] reads.
+const DROPPED_COLUMNS: [&str; 5] = ["dropped_spans", "policy", "decided_at", "dropped_policy", "dropped_at"];
+
+/// What sampling dropped, as a row of the trace table says.
+pub(super) fn dropped_at(columns: &Columns<'_>, row: usize) -> Option<DroppedSpans> {
+    let span_count = columns.u32("dropped_spans", row)?;
+    let (policy, at) = match columns.text("dropped_policy", row) {
+        Some(policy) => (policy, columns.time("dropped_at", row)),
+        None => (columns.text("policy", row)?, columns.time("decided_at", row)),
+    };
+    Some(DroppedSpans { policy: policy.to_owned(), at, span_count })
 }
 
 /// What sampling decided, as a row of the trace table says.

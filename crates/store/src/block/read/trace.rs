@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use arrow_array::RecordBatch;
 use throughline_model::link::{TraceSource, UNSAMPLED};
-use throughline_model::record::{LogRecord, Span, TraceSummary};
+use throughline_model::record::{DroppedSpans, LogRecord, Sampling, Span, TraceSummary};
 use throughline_model::trace::SpanTiming;
 use throughline_model::{PatternId, SpanId, TraceId};
 
-use super::links::sampling_at;
+use super::links::{dropped_at, sampling_at};
 use super::{Block, Columns};
 use crate::block::Table;
 use crate::error::Error;
@@ -23,15 +23,21 @@ impl Block {
     /// Adds what the block has of a trace. What cannot be read is named in `partial`, the rest is there.
     pub(crate) fn trace(&self, id: TraceId, want: Want, data: &mut TraceData) {
         let found = self.trace_row(id).and_then(|row| match row {
-            Some(row) => Ok(Some(self.index().postings(row)?)),
+            Some(row) => Ok(Some((row, self.index().postings(row)?))),
             None => Ok(None),
         });
-        let postings = match found {
+        let (row, postings) = match found {
             Ok(Some(found)) => found,
             Ok(None) => return,
             Err(error) => return data.partial.push(error.to_string()),
         };
         let mut failed = |error: Error| data.partial.push(error.to_string());
+        if want.spans {
+            match self.dropped_of(row) {
+                Ok(dropped) => data.dropped = DroppedSpans::joined(data.dropped.take(), dropped),
+                Err(error) => failed(error),
+            }
+        }
         let spans = postings.first_span..postings.first_span.saturating_add(postings.span_count);
         let mut span_ids = Vec::new();
         if want.spans && !spans.is_empty() {
@@ -211,6 +217,8 @@ impl Block {
 
 fn summary_of(columns: &Columns<'_>, id: TraceId, row: usize) -> TraceSummary {
     let number = |name: &str| columns.u32(name, row).unwrap_or_default();
+    let sampling = sampling_at(columns, row);
+    let is_tombstone = matches!(sampling, Sampling::Dropped { .. });
     TraceSummary {
         trace_id: id,
         start_time: columns.time("start_time", row),
@@ -227,7 +235,8 @@ fn summary_of(columns: &Columns<'_>, id: TraceId, row: usize) -> TraceSummary {
         culprit_service: columns.owned("culprit_service", row),
         culprit_name: columns.owned("culprit_name", row),
         culprit_self_ns: columns.i64("culprit_self_ns", row),
-        sampling: sampling_at(columns, row),
+        dropped_before: if is_tombstone { None } else { dropped_at(columns, row) },
+        sampling,
     }
 }
 
