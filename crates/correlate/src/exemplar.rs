@@ -147,7 +147,8 @@ pub fn ask(
     Ok(Answer { target, considered, exemplars })
 }
 
-fn selectors(expr: &Expr) -> Vec<&VectorSelector> {
+/// The selectors of an expression.
+pub fn selectors(expr: &Expr) -> Vec<&VectorSelector> {
     match expr {
         Expr::Vector(selector) => vec![selector],
         Expr::Matrix(matrix) => vec![&matrix.selector],

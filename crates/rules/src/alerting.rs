@@ -7,7 +7,7 @@ use throughline_exec::{Labels, METRIC_NAME};
 use crate::expand::functions::link;
 use crate::expand::{Expander, Surroundings};
 use crate::notification::Notification;
-use crate::sample::{Querier, Sample};
+use crate::sample::{Cited, FoundExemplar, Querier, Sample};
 
 const NS_PER_MS: i64 = 1_000_000;
 const NS_PER_SECOND: i64 = 1_000_000_000;
@@ -23,6 +23,11 @@ const ALERT_STATE: &str = "alertstate";
 
 /// A resolved alert is told to receivers for so long, because one of them may not have heard of it.
 pub const RESOLVED_RETENTION_NS: i64 = 15 * 60 * NS_PER_SECOND;
+
+/// An alert that begins to fire cites exemplars of the series of its expression from so long before: the lookback of queries.
+const CITES_FROM_MS: i64 = 300_000;
+/// So many traces are what a person looks at.
+const CITES_MAX: usize = 5;
 
 /// A notification says that its alert ends after so many evaluations or resends, whichever is longer, if nothing more
 /// is heard of it.
@@ -163,8 +168,37 @@ impl AlertingRule {
         }
         if self.restored {
             evaluated.samples = self.samples(query_ms);
+            self.cite(moment.at_ns, query_ms, querier, &mut evaluated.samples);
         }
         Ok(evaluated)
+    }
+
+    /// Has the series of alerts that have just begun to fire cite traces: the exemplars that show most of what the expression
+    /// measures, of series that have the labels of the alert. Without an answer they cite nothing.
+    fn cite(&self, at_ns: i64, query_ms: i64, querier: &dyn Querier, samples: &mut [Sample]) {
+        let begins = |alert: &&Alert| alert.state == State::Firing && alert.fired_at_ns == Some(at_ns);
+        let firing: Vec<&Alert> = self.active.values().filter(begins).collect();
+        if firing.is_empty() {
+            return;
+        }
+        let found = querier.exemplars(&self.expr, query_ms.saturating_sub(CITES_FROM_MS), query_ms);
+        let Ok(mut found) = found else { return };
+        found.sort_by(|a, b| {
+            b.cited.value.total_cmp(&a.cited.value).then(a.cited.time_ms.cmp(&b.cited.time_ms))
+        });
+        for alert in firing {
+            let series = self.state_series(alert);
+            if let Some(sample) = samples.iter_mut().find(|sample| sample.labels == series) {
+                sample.cites = cites_of(&alert.labels, &found);
+            }
+        }
+    }
+
+    /// The series that says where an alert stands.
+    fn state_series(&self, alert: &Alert) -> Labels {
+        let mut labels = self.labels_over(Some(&alert.labels));
+        labels.set(METRIC_NAME, ALERTS).set(ALERT_STATE, alert.state.name());
+        labels.build()
     }
 
     /// The alerts of a result, all pending.
@@ -240,10 +274,9 @@ impl AlertingRule {
     pub(crate) fn samples(&self, time_ms: i64) -> Vec<Sample> {
         let mut samples = Vec::new();
         for alert in self.active.values().filter(|alert| alert.state != State::Inactive) {
+            samples.push(Sample::float(self.state_series(alert), time_ms, 1.0));
             let mut labels = self.labels_over(Some(&alert.labels));
-            labels.set(METRIC_NAME, ALERTS).set(ALERT_STATE, alert.state.name());
-            samples.push(Sample::float(labels.build(), time_ms, 1.0));
-            labels.set(METRIC_NAME, ALERTS_FOR_STATE).remove(ALERT_STATE);
+            labels.set(METRIC_NAME, ALERTS_FOR_STATE);
             let since_s = alert.active_at_ns.div_euclid(NS_PER_SECOND) as f64;
             samples.push(Sample::float(labels.build(), time_ms, since_s));
         }
@@ -299,6 +332,28 @@ impl AlertingRule {
         })
         .collect()
     }
+}
+
+/// The traces of exemplars whose series agree with an alert in all labels that both have; each trace once. A label that only the
+/// rule has says nothing of a series.
+fn cites_of(alert: &Labels, found: &[FoundExemplar]) -> Vec<Cited> {
+    let is_of = |found: &&FoundExemplar| {
+        alert.iter().all(|(name, value)| {
+            let own = found.series.get(name);
+            own.is_empty() || own == value
+        })
+    };
+    let mut cites: Vec<Cited> = Vec::new();
+    for found in found.iter().filter(is_of) {
+        let trace = |cited: &Cited| cited.labels.iter().find(|(name, _)| name == "trace_id").cloned();
+        if cites.iter().all(|other| trace(other) != trace(&found.cited)) {
+            cites.push(found.cited.clone());
+        }
+        if cites.len() == CITES_MAX {
+            break;
+        }
+    }
+    cites
 }
 
 /// Whether an alert whose condition ended fires on because of `keep_firing_for`.

@@ -26,7 +26,7 @@ pub mod sink;
 pub mod state;
 
 pub use definition::{GroupDefinition, Problem, RuleDefinition};
-pub use sample::{Number, Querier, Sample, Sink};
+pub use sample::{Cited, FoundExemplar, Number, Querier, Sample, Sink};
 
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,26 @@ impl Number {
     }
 }
 
+/// A trace that a sample cites: an exemplar of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cited {
+    /// Labels of the exemplar, `trace_id` among them.
+    pub labels: Vec<(String, String)>,
+    /// Milliseconds since the epoch.
+    pub time_ms: i64,
+    /// What was measured.
+    pub value: f64,
+}
+
+/// An exemplar of one of the series that an expression selects.
+#[derive(Clone, Debug)]
+pub struct FoundExemplar {
+    /// The labels of the series.
+    pub series: Labels,
+    /// The exemplar.
+    pub cited: Cited,
+}
+
 /// One sample of one series.
 #[derive(Clone, Debug)]
 pub struct Sample {
@@ -33,13 +53,15 @@ pub struct Sample {
     pub time_ms: i64,
     /// Its value.
     pub value: Number,
+    /// The traces that it cites.
+    pub cites: Vec<Cited>,
 }
 
 impl Sample {
     /// A float.
     #[must_use]
     pub fn float(labels: Labels, time_ms: i64, value: f64) -> Sample {
-        Sample { labels, time_ms, value: Number::Float(value) }
+        Sample { labels, time_ms, value: Number::Float(value), cites: Vec::new() }
     }
 
     /// The marker that a series ended.
@@ -64,6 +86,9 @@ pub struct LastSample {
 pub trait Querier: Sync {
     /// An expression at a moment. A scalar comes as one sample without labels.
     fn instant(&self, expr: &str, time_ms: i64) -> Result<Vec<Sample>, String>;
+
+    /// The exemplars with a trace id of all series that an expression selects, in a window, its ends included.
+    fn exemplars(&self, expr: &str, start_ms: i64, end_ms: i64) -> Result<Vec<FoundExemplar>, String>;
 
     /// The last sample of each series with these labels (and others) in a window, its ends included.
     fn last_samples(

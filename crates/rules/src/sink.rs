@@ -10,7 +10,7 @@ use throughline_wire::prometheus::write::{self as remote_write, RequestBuilder, 
 use throughline_wire::{Compression, DecodeContext, DecodeLimits, Decoder, Encoding};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use crate::sample::{Number, Sample, Sink};
+use crate::sample::{Cited, Number, Sample, Sink};
 
 /// Writes into a store.
 pub struct StoreSink<'a> {
@@ -62,16 +62,28 @@ fn request(samples: &[Sample]) -> Vec<u8> {
         let labels: Vec<(&str, &str)> = sample.labels.iter().collect();
         let series = Series { labels: &labels, metric_type: MetricType::default(), help: "", unit: "" };
         let time_ms = sample.time_ms;
+        let cited: Vec<Vec<(&str, &str)>> = sample.cites.iter().map(label_pairs).collect();
+        let exemplar = |(cited, labels): (&Cited, _)| remote_write::Exemplar {
+            labels,
+            time_ms: cited.time_ms,
+            value: cited.value,
+        };
+        let exemplars: Vec<remote_write::Exemplar<'_>> =
+            sample.cites.iter().zip(cited.iter().map(Vec::as_slice)).map(exemplar).collect();
         match &sample.value {
             Number::Float(value) => {
                 let sample = remote_write::Sample { time_ms, start_ms: 0, value: *value };
-                builder.add(&series, &[sample], &[], &[]);
+                builder.add(&series, &[sample], &[], &exemplars);
             }
             Number::Histogram(value) => {
                 let sample = remote_write::Sample { time_ms, start_ms: 0, value: to_prometheus(value) };
-                builder.add(&series, &[], &[sample], &[]);
+                builder.add(&series, &[], &[sample], &exemplars);
             }
         }
     }
     builder.finish()
+}
+
+fn label_pairs(cited: &Cited) -> Vec<(&str, &str)> {
+    cited.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }

@@ -12,7 +12,7 @@ use throughline_exec::{Labels, is_stale};
 
 use crate::alerting::State;
 use crate::group::{Environment, Group, Outcome, Settings};
-use crate::sample::{LastSample, Querier, Sample, Sink};
+use crate::sample::{Cited, FoundExemplar, LastSample, Querier, Sample, Sink};
 use crate::{GroupDefinition, RuleDefinition, definition};
 
 const SECOND_NS: i64 = 1_000_000_000;
@@ -22,6 +22,7 @@ const START_NS: i64 = 1_700_000_000 * SECOND_NS;
 /// What queries find, and what was written.
 #[derive(Default)]
 struct World {
+    exemplars: Mutex<Vec<FoundExemplar>>,
     results: Mutex<BTreeMap<String, Result<Vec<Sample>, String>>>,
     written: Mutex<Vec<Sample>>,
     refuses_writes: Mutex<bool>,
@@ -32,6 +33,11 @@ impl Querier for World {
     fn instant(&self, expr: &str, time_ms: i64) -> Result<Vec<Sample>, String> {
         self.asked.lock().unwrap().push((expr.to_owned(), time_ms));
         self.results.lock().unwrap().get(expr).cloned().unwrap_or(Ok(Vec::new()))
+    }
+
+    fn exemplars(&self, _: &str, start_ms: i64, end_ms: i64) -> Result<Vec<FoundExemplar>, String> {
+        let is_within = |found: &FoundExemplar| (start_ms..=end_ms).contains(&found.cited.time_ms);
+        Ok(self.exemplars.lock().unwrap().iter().filter(|found| is_within(found)).cloned().collect())
     }
 
     fn last_samples(

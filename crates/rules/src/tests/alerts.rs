@@ -187,3 +187,42 @@ fn external_labels_are_added_to_what_receivers_see() {
     assert!(outcome.notifications[0].generator_url.starts_with("http://tl/graph?"));
     assert!(world.written().iter().all(|line| !line.contains("zone")));
 }
+
+#[test]
+fn an_alert_that_begins_to_fire_cites_the_exemplars_of_its_series() {
+    let world = World::default();
+    let mut rule = alert("Slow", "latency > 1", 60);
+    rule.labels = pairs(&[("severity", "page")]);
+    let mut group = running(&group(vec![rule]));
+    world.set("latency > 1", &[("__name__=latency,service=web", 2.0)]);
+    let exemplar = |service: &str, trace: &str, second: i64, value: f64| FoundExemplar {
+        series: parse_labels(&format!("__name__=latency_bucket,service={service},le=5")),
+        cited: Cited {
+            labels: vec![("trace_id".to_owned(), trace.to_owned())],
+            time_ms: START_NS / 1_000_000 + 1_000 * second,
+            value,
+        },
+    };
+    *world.exemplars.lock().unwrap() = vec![
+        exemplar("web", "a", 10, 1.5),
+        exemplar("web", "b", 20, 3.0),
+        exemplar("web", "b", 21, 2.9),
+        exemplar("db", "c", 30, 9.0),
+        exemplar("web", "old", -600, 99.0),
+    ];
+    let cites = |world: &World| -> Vec<(String, Vec<String>)> {
+        let written = std::mem::take(&mut *world.written.lock().unwrap());
+        let citing = written.into_iter().filter(|sample| !sample.cites.is_empty());
+        let traces = |sample: &Sample| sample.cites.iter().map(|cited| cited.labels[0].1.clone()).collect();
+        citing.map(|sample| (sample.labels.to_string(), traces(&sample))).collect()
+    };
+    world.evaluate(&mut group, START_NS);
+    assert_eq!(cites(&world), [], "it does not fire yet");
+    world.evaluate(&mut group, START_NS + MINUTE_NS);
+    let series =
+        r#"{__name__="ALERTS", alertname="Slow", alertstate="firing", service="web", severity="page"}"#;
+    let expected = vec!["b".to_owned(), "a".to_owned()];
+    assert_eq!(cites(&world), [(series.to_owned(), expected)], "the largest first, each trace once");
+    world.evaluate(&mut group, START_NS + 2 * MINUTE_NS);
+    assert_eq!(cites(&world), [], "once");
+}

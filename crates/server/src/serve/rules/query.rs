@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use throughline_api::PrometheusContext;
+use throughline_correlate::exemplar;
 use throughline_exec::{Budget, Cancellation, Matcher, SelectRequest, SeriesSource as _};
 use throughline_promql::QueryValue;
 use throughline_promql::value::Sample as QuerySample;
 use throughline_rules::sample::LastSample;
-use throughline_rules::{Number, Querier, Sample};
+use throughline_rules::{Cited, FoundExemplar, Number, Querier, Sample};
 use throughline_scan::metrics::MetricSource;
 use throughline_store::{Clock, Store};
 
@@ -55,7 +56,7 @@ impl Querier for StoreQuerier<'_> {
                         QuerySample::Float(value) => Number::Float(value),
                         QuerySample::Histogram(value) => Number::Histogram(value),
                     };
-                    Sample { labels: found.labels, time_ms, value }
+                    Sample { labels: found.labels, time_ms, value, cites: Vec::new() }
                 })
                 .collect()),
             QueryValue::Scalar(value) => Ok(vec![Sample::float(Default::default(), time_ms, value)]),
@@ -63,6 +64,24 @@ impl Querier for StoreQuerier<'_> {
                 Err("rule result is not a vector or scalar".to_owned())
             }
         }
+    }
+
+    fn exemplars(&self, expr: &str, start_ms: i64, end_ms: i64) -> Result<Vec<FoundExemplar>, String> {
+        let parsed = throughline_promql::parse(expr).map_err(|error| error.to_string())?;
+        let matchers: Vec<_> =
+            exemplar::selectors(&parsed).into_iter().map(|selector| selector.matchers.clone()).collect();
+        let found = self.source().exemplars(&matchers, start_ms, end_ms, &self.budget());
+        let mut out = Vec::new();
+        for series in found.map_err(|error| error.to_string())? {
+            for found in series.exemplars {
+                let Some(id) = found.record.trace_id else { continue };
+                let span = found.record.span_id.map(|id| ("span_id".to_owned(), id.to_string()));
+                let labels = [("trace_id".to_owned(), id.to_string())].into_iter().chain(span).collect();
+                let cited = Cited { labels, time_ms: found.time_ms, value: found.value };
+                out.push(FoundExemplar { series: series.labels.clone(), cited });
+            }
+        }
+        Ok(out)
     }
 
     fn last_samples(
