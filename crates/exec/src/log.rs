@@ -58,6 +58,38 @@ pub enum MetadataWanted {
     All,
 }
 
+/// Where time is cut into pieces, for those who count: rows of one piece that are alike in all that is wanted of them may come
+/// as one row that says how many they are.
+///
+/// There is a cut after each time that is a multiple of the period away from `at_ns`, and one so long before each of those.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cuts {
+    /// The last nanosecond of a piece.
+    pub at_ns: i64,
+    /// From such a cut to the next, in nanoseconds, at least 1.
+    pub period_ns: i64,
+    /// So long before each of them there is another cut; at least 0, less than the period.
+    pub before_ns: i64,
+}
+
+impl Cuts {
+    /// The first and the last nanosecond of the piece that a time is in.
+    #[must_use]
+    pub fn piece(&self, time_ns: i64) -> (i64, i64) {
+        let period_ns = self.period_ns.max(1);
+        let alone = (time_ns, time_ns);
+        let Some(since) = time_ns.checked_sub(self.at_ns) else { return alone };
+        // From the time to the cut at or after it.
+        let left = (period_ns - since.rem_euclid(period_ns)) % period_ns;
+        let Some(end) = time_ns.checked_add(left) else { return alone };
+        let cut = end.saturating_sub(self.before_ns);
+        if self.before_ns > 0 && time_ns > cut {
+            return (cut.saturating_add(1), end);
+        }
+        (end.saturating_sub(period_ns).saturating_add(1).min(time_ns), cut)
+    }
+}
+
 /// Which rows, and which parts of them.
 #[derive(Clone, Debug, Default)]
 pub struct LogRequest {
@@ -77,6 +109,8 @@ pub struct LogRequest {
     /// Conditions that the asker will apply to labels of each row: the label of the stream where it has one of the name, else of
     /// the metadata, else empty. A source that has an index of such a label leaves out rows that fail; it need not.
     pub label_hints: Vec<Matcher>,
+    /// Where time is cut, if the asker only counts rows: those between two cuts may come as one.
+    pub cuts: Option<Cuts>,
     /// What is wanted of lines.
     pub lines: LinesWanted,
     /// What is wanted of metadata. Names of metadata that a stream has as labels too are delivered like all others.
@@ -120,12 +154,22 @@ pub struct LogRows<'a> {
     pub stream: &'a Labels,
     /// Of each row, nanoseconds since the epoch.
     pub times_ns: &'a [i64],
+    /// How many rows each stands for, whose times are in the same piece of [`LogRequest::cuts`]; empty where each stands for itself.
+    pub counts: &'a [u64],
     /// Of each row, if [`LinesWanted::Text`], else empty.
     pub lines: &'a [&'a str],
     /// Of each row, if [`LinesWanted::Lengths`], else empty.
     pub line_lengths: &'a [u32],
     /// As far as wanted.
     pub metadata: MetadataSets<'a>,
+}
+
+impl LogRows<'_> {
+    /// How many rows a row stands for.
+    #[must_use]
+    pub fn count(&self, row: usize) -> u64 {
+        if self.counts.is_empty() { 1 } else { self.counts.get(row).copied().unwrap_or_default() }
+    }
 }
 
 /// What a sink still wants.
@@ -170,6 +214,34 @@ impl LogRequest {
             (Demand::Nothing, _) => false,
             (Demand::Until(bound), Direction::Forward) => time_ns < bound,
             (Demand::Until(bound), Direction::Backward) => time_ns > bound,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_lie_between_cuts() {
+        let cuts = |period_ns, before_ns| Cuts { at_ns: 100, period_ns, before_ns };
+        for (of, time, expected) in [
+            (cuts(10, 0), 100, (91, 100)),
+            (cuts(10, 0), 101, (101, 110)),
+            (cuts(10, 0), 91, (91, 100)),
+            (cuts(10, 3), 97, (91, 97)),
+            (cuts(10, 3), 98, (98, 100)),
+            (cuts(10, 3), 101, (101, 107)),
+            (cuts(1, 0), 5, (5, 5)),
+            (cuts(10, 0), -1, (-9, 0)),
+        ] {
+            assert_eq!(of.piece(time), expected, "{of:?} {time}");
+        }
+        for time in [i64::MIN, i64::MIN + 7, i64::MAX, i64::MAX - 7] {
+            for of in [cuts(10, 3), cuts(i64::MAX, 0), Cuts { at_ns: -7, ..cuts(i64::MAX, 5) }] {
+                let (first, last) = of.piece(time);
+                assert!(first <= time && time <= last, "{of:?} {time}");
+            }
         }
     }
 }

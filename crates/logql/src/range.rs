@@ -8,6 +8,8 @@ pub(crate) mod fold;
 pub(crate) mod samples;
 mod sliding;
 
+use throughline_exec::log::Cuts;
+
 use crate::value::Steps;
 use fold::Fold;
 use sliding::Sliding;
@@ -60,6 +62,15 @@ impl Grid {
         let (after_ns, until_ns) =
             if late { (cut, step_end) } else { (step_end.saturating_sub(step_ns), cut) };
         Piece { after_ns, until_ns, cell: is_in.then_some(cell) }
+    }
+
+    /// The cuts of its cells, for times that are so much earlier than those of the steps.
+    pub(crate) fn cuts(&self, offset_ns: i64) -> Cuts {
+        Cuts {
+            at_ns: self.steps.start_ns.saturating_sub(offset_ns),
+            period_ns: self.steps.step_ns,
+            before_ns: self.rest_ns,
+        }
     }
 
     /// The first and the last cell of the window of a step.

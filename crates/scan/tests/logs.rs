@@ -1,5 +1,8 @@
 //! Logs as streams, from the request's bytes to the values of queries, out of a memtable and out of a block.
 
+#[path = "logs/counts.rs"]
+mod counts;
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -158,7 +158,15 @@ fn settle(blocks: &[&BlockMeta], policy: &CompactPolicy) -> Option<Choice> {
         taken.push(block);
     }
     let level = blocks.iter().map(|block| block.level).max().unwrap_or_default().max(1);
-    choice(&taken, level)
+    choice(&taken, level).or_else(|| alone(blocks))
+}
+
+/// A flushed block with log records that nothing is left to be merged with: its log records have no filters of words yet, and
+/// searches look at all of them.
+fn alone(blocks: &[&BlockMeta]) -> Option<Choice> {
+    let flushed = blocks.iter().filter(|block| block.level == 0 && block.rows.logs > 0);
+    let oldest = flushed.min_by_key(|block| block.id)?;
+    Some(Choice { inputs: vec![oldest.id], level: 1 })
 }
 
 fn choice(blocks: &[&BlockMeta], level: u32) -> Option<Choice> {
@@ -191,7 +199,9 @@ pub(crate) fn merge_deciding(
     let Some(first) = inputs.first() else { return Ok(Vec::new()) };
     let mut texts = Texts::new();
     let merged = traces::merge(inputs, &mut texts, decider.as_deref_mut())?;
-    if decider.is_some() && inputs.len() == 1 && !merged.is_changed {
+    // One alone is written again to be of a higher level, or for what was decided.
+    let is_higher = first.meta().level < choice.level;
+    if decider.is_some() && inputs.len() == 1 && !is_higher && !merged.is_changed {
         return Ok(Vec::new());
     }
     let partition = first.meta().partition;

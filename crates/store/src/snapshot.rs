@@ -3,6 +3,7 @@
 //! Taking a snapshot copies a few pointers. It never sees later writes and never blocks them. Every answer is
 //! [`Found`]: the items and, where something could not be read or a limit was met, the reasons why it is partial.
 
+pub(crate) mod log_kinds;
 pub mod log_scan;
 pub(crate) mod merge;
 pub mod parts;

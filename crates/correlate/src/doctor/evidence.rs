@@ -292,6 +292,8 @@ impl<'a> Evidence<'a> {
             times: true,
             bodies: BodyWant::None,
             fields: FieldWant { level: true, context: true, rest: true, ..FieldWant::default() },
+            conditions: &[],
+            pieces: None,
         };
         let partial = self.snapshot.scan_logs(&scan, &mut visitor);
         self.note(partial);

@@ -294,6 +294,8 @@ fn read_lines(
         times: true,
         bodies: BodyWant::Text,
         fields: FieldWant { level: true, context: true, ..FieldWant::default() },
+        conditions: &[],
+        pieces: None,
     };
     let partial = snapshot.scan_logs(&scan, &mut reader);
     let LineReader { mut found, examples, loose, features, read, cut, .. } = reader;

@@ -49,6 +49,8 @@ pub(super) fn count(
         times: true,
         bodies: BodyWant::None,
         fields: FieldWant { level: true, context: true, rest: true, ..FieldWant::default() },
+        conditions: &[],
+        pieces: None,
     };
     let mut partial = snapshot.scan_logs(&scan, &mut pass);
     if pass.is_cut {

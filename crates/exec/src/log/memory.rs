@@ -83,6 +83,7 @@ fn deliver(
     batch: &[&MemoryRow],
     sink: &mut dyn LogSink,
 ) -> Result<Demand, ExecError> {
+    let (batch, counts) = merged(request, batch);
     let times: Vec<i64> = batch.iter().map(|row| row.time_ns).collect();
     let mut lines = Vec::new();
     let mut line_lengths = Vec::new();
@@ -99,7 +100,7 @@ fn deliver(
         MetadataWanted::All => true,
     };
     let (mut pairs, mut ends, mut set_of_row) = (Vec::new(), Vec::new(), Vec::new());
-    for (set, row) in (0u32..).zip(batch) {
+    for (set, row) in (0u32..).zip(batch.iter().copied()) {
         let of_row = row.metadata.iter().filter(|(name, _)| wanted(name));
         pairs.extend(of_row.map(|(name, value)| (name.as_str(), value.as_str())));
         ends.push(u32::try_from(pairs.len()).unwrap_or(u32::MAX));
@@ -109,7 +110,20 @@ fn deliver(
         true => MetadataSets::default(),
         false => MetadataSets { pairs: &pairs, ends: &ends, set_of_row: &set_of_row },
     };
-    sink.rows(&LogRows { stream, times_ns: &times, lines: &lines, line_lengths: &line_lengths, metadata })
+    let (times_ns, lines) = (&*times, &*lines);
+    sink.rows(&LogRows { stream, times_ns, counts: &counts, lines, line_lengths: &line_lengths, metadata })
+}
+
+/// Where the asker counts, rows that follow each other and are alike as one, with how many they are.
+fn merged<'a>(request: &LogRequest, batch: &[&'a MemoryRow]) -> (Vec<&'a MemoryRow>, Vec<u64>) {
+    let Some(cuts) = request.cuts.filter(|_| request.lines == LinesWanted::None) else {
+        return (batch.to_vec(), Vec::new());
+    };
+    let alike = |a: &&MemoryRow, b: &&MemoryRow| {
+        a.metadata == b.metadata && cuts.piece(a.time_ns) == cuts.piece(b.time_ns)
+    };
+    let runs = batch.chunk_by(alike);
+    runs.filter_map(|run| Some((*run.first()?, run.len() as u64))).unzip()
 }
 
 #[cfg(test)]

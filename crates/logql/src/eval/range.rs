@@ -1,6 +1,6 @@
 //! Aggregations over time: from rows to the points of series.
 
-use throughline_exec::log::{Demand, Direction, LogRequest, LogRows, LogSink};
+use throughline_exec::log::{Demand, Direction, LinesWanted, LogRequest, LogRows, LogSink};
 use throughline_exec::{ExecError, Labels, MatchOp, Matcher};
 
 use super::group::{GroupBy, Groups};
@@ -163,6 +163,11 @@ impl Run<'_> {
             conditions: unwrap.filters.iter().map(|filter| pipeline.condition(filter)).collect(),
         });
         let by_set = pipeline.needs_no_line() && unwrap.is_none();
+        // Whoever counts takes rows that are alike together.
+        let counts =
+            matches!(self.aggregation.op, RangeOp::CountOverTime | RangeOp::Rate | RangeOp::AbsentOverTime);
+        let cuts =
+            (by_set && counts && plan.request.lines == LinesWanted::None).then(|| grid.cuts(range.offset_ns));
         let mut sink = Sink {
             evaluator: self.evaluator,
             grid,
@@ -185,6 +190,7 @@ impl Run<'_> {
             start_ns: window(self.steps.start_ns).saturating_sub(range.range_ns).saturating_add(1),
             end_ns: window(self.steps.end_ns()).saturating_add(1),
             direction: Direction::Forward,
+            cuts,
             ..plan.request
         };
         let read = source.read(&request, budget, &mut sink);
@@ -316,6 +322,7 @@ impl<S: Store> LogSink for Sink<'_, S> {
                 }
             };
             let value = if self.taken == Taken::Lengths { self.length(rows, row) } else { value };
+            let value = if rows.counts.is_empty() { value } else { value * rows.count(row) as f64 };
             if let Some(store) = self.store.get_mut(series) {
                 taken += u64::from(store.put(cell, time_ns, value));
             }

@@ -25,6 +25,14 @@ fn check<F: Fold>(grid: &Grid, samples: &[(i64, f64)]) {
         for other in [time - 1, time + 1, time + 5] {
             assert!(!piece.has(other) || grid.piece(other) == piece, "{piece:?} {other}");
         }
+        // Whatever lies between the cuts is in one cell.
+        for offset in [0, 7] {
+            let (first, last) = grid.cuts(offset).piece(time - offset);
+            assert!(first <= time - offset && time - offset <= last);
+            for other in [first, last] {
+                assert_eq!(grid.piece(other + offset).cell, piece.cell, "{time} {other} of {grid:?}");
+            }
+        }
         if let Some(cell) = piece.cell {
             cells.add(cell, *time, *value);
         }

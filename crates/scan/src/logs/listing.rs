@@ -58,6 +58,13 @@ impl StoredLogs {
         budget: &Budget,
     ) -> Result<Vec<StreamCount>, ExecError> {
         let services = services_of(matchers);
+        let pieces = |time: i64| match counting.step_ns {
+            Some(step_ns) => {
+                let first = time.div_euclid(step_ns).saturating_mul(step_ns);
+                (first.min(time), first.saturating_add(step_ns - 1).max(time))
+            }
+            None => (i64::MIN, i64::MAX),
+        };
         let scan = LogScan {
             range: counting.range,
             newest_first: false,
@@ -69,6 +76,8 @@ impl StoredLogs {
             times: counting.step_ns.is_some(),
             bodies: if counting.bytes { BodyWant::Lengths } else { BodyWant::None },
             fields: FieldWant::default(),
+            conditions: &[],
+            pieces: (!counting.bytes).then_some(&pieces),
         };
         let mut counter = Counter {
             origins: Origins::new(&self.labels, matchers, &[]),
@@ -159,6 +168,8 @@ impl StoredLogs {
             times: true,
             bodies: BodyWant::Pattern,
             fields: FieldWant { level: true, ..FieldWant::default() },
+            conditions: &[],
+            pieces: None,
         };
         let mut counter = PatternCounter {
             origins: Origins::new(&self.labels, matchers, &[]),
@@ -228,11 +239,12 @@ impl LogVisitor for Counter<'_> {
             let stream = self.origins.stream_of(*origin);
             let Some(counts) = self.counts.get_mut(stream as usize) else { continue };
             let bytes = rows.body_bytes.get(row).map_or(0, |bytes| u64::from(*bytes));
-            counts.entries += 1;
+            let n_rows = rows.count(row);
+            counts.entries += n_rows;
             counts.bytes += bytes;
             if let (Some(step), Some(time)) = (self.step_ns, rows.times.get(row)) {
                 let of_step = counts.steps.entry(time.div_euclid(step)).or_default();
-                of_step.0 += 1;
+                of_step.0 += n_rows;
                 of_step.1 += bytes;
             }
         }

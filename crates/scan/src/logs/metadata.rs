@@ -1,5 +1,7 @@
 //! The metadata of single records: what a record has for itself, and what its origin gives to all of its records.
 
+use std::borrow::Cow;
+
 use ahash::AHashMap as HashMap;
 use throughline_exec::log::MetadataWanted;
 use throughline_model::Level;
@@ -126,6 +128,8 @@ pub(super) struct MetadataMaker {
     pairs: Vec<(String, String)>,
     /// Sets of rows that have nothing for themselves but a level, by origin and level.
     common: HashMap<(usize, Level), u32>,
+    /// Sets of kinds of rows, by origin and kind.
+    of_kinds: HashMap<(usize, u32), u32>,
 }
 
 impl MetadataMaker {
@@ -152,8 +156,9 @@ impl MetadataMaker {
             // Origins stay where they are while rows are handed out.
             let level = levels.get(at).copied().unwrap_or_default();
             let key = (std::ptr::from_ref(origin) as usize, level);
+            let kind = fields.kind(at).map(|kind| (key.0, kind));
             let known = match last {
-                _ if !is_common => None,
+                _ if !is_common => kind.and_then(|kind| self.of_kinds.get(&kind).copied()),
                 Some((last, set)) if last == key => Some(set),
                 _ => self.common.get(&key).copied(),
             };
@@ -163,6 +168,8 @@ impl MetadataMaker {
                 let set = sets.push_set(pairs);
                 if is_common {
                     self.common.insert(key, set);
+                } else if let Some(kind) = kind {
+                    self.of_kinds.insert(kind, set);
                 }
                 set
             });
@@ -172,6 +179,7 @@ impl MetadataMaker {
             sets.set_of_row.push(set);
         }
         self.common.clear();
+        self.of_kinds.clear();
         sets
     }
 
@@ -190,14 +198,11 @@ impl MetadataMaker {
                 names.insert(key.to_owned(), sanitised(key));
             }
             let name = names.get(key).map_or(key, String::as_str);
-            match value {
-                FieldValue::Text(text) => pairs.push((name.to_owned(), text.to_owned())),
-                FieldValue::Int(number) => pairs.push((name.to_owned(), number.to_string())),
-                FieldValue::Double(number) => pairs.push((name.to_owned(), number_text(number))),
-                FieldValue::Bool(is) => pairs.push((name.to_owned(), is.to_string())),
-                FieldValue::Json(json) => {
+            match (value, text_of_field(value)) {
+                (FieldValue::Json(json), _) => {
                     flatten(key, json, &mut |name, value| pairs.push((name.to_owned(), value)));
                 }
+                (_, text) => pairs.push((name.to_owned(), text.unwrap_or_default().into_owned())),
             }
         });
         if !origin.is_pushed {
@@ -210,6 +215,17 @@ impl MetadataMaker {
         pairs.retain(|(name, value)| wanted.has(name) && !value.is_empty());
         super::labels::sort_pairs(pairs);
     }
+}
+
+/// The text of an attribute's value; none of a structure, which is several.
+pub(super) fn text_of_field(value: FieldValue<'_>) -> Option<Cow<'_, str>> {
+    Some(match value {
+        FieldValue::Text(text) => Cow::Borrowed(text),
+        FieldValue::Int(number) => Cow::Owned(number.to_string()),
+        FieldValue::Double(number) => Cow::Owned(number_text(number)),
+        FieldValue::Bool(is) => Cow::Borrowed(if is { "true" } else { "false" }),
+        FieldValue::Json(_) => return None,
+    })
 }
 
 /// What a record of OTLP has beside body and attributes.

@@ -9,11 +9,13 @@ use throughline_exec::log::{
 };
 use throughline_exec::{Budget, ExecError, Labels, MatchOp, Matcher};
 use throughline_model::TraceId;
-use throughline_store::{BodyWant, LogScan, LogVisitor, More, ScannedLogs, Snapshot, TimeRange, Verdict};
+use throughline_store::{
+    BodyWant, FieldValue, LogScan, LogVisitor, More, ScannedLogs, Snapshot, TimeRange, Verdict,
+};
 use throughline_wire::loki::SERVICE_NAME;
 
-use super::labels::{LogLabels, OriginLabels, UNKNOWN_SERVICE};
-use super::metadata::{MetadataMaker, Wanted};
+use super::labels::{LogLabels, OriginLabels, UNKNOWN_SERVICE, sanitised};
+use super::metadata::{MetadataMaker, Wanted, text_of_field};
 use super::verdict::Conditions;
 
 /// The logs of a snapshot as streams.
@@ -51,6 +53,14 @@ impl LogSource for StoredLogs {
         let texts = conditions.required();
         let services = services_of(&request.matchers);
         let attributes = |key: &str| wanted.has_attribute(key);
+        let cuts = request.cuts.map(|cuts| move |time_ns: i64| cuts.piece(time_ns));
+        let speaks_of = |hint: &'_ Matcher| {
+            let name = hint.name().to_owned();
+            move |key: &str| gives(key, &name)
+        };
+        let hints: Vec<_> = request.label_hints.iter().map(speaks_of).collect();
+        let conditions_on: Vec<&dyn Fn(&str) -> bool> =
+            hints.iter().map(|speaks_of| speaks_of as &dyn Fn(&str) -> bool).collect();
         let scan = LogScan {
             range,
             newest_first: request.direction == Direction::Backward,
@@ -66,6 +76,8 @@ impl LogSource for StoredLogs {
                 LinesWanted::Text => BodyWant::Text,
             },
             fields: wanted.fields(&attributes),
+            conditions: &conditions_on,
+            pieces: cuts.as_ref().map(|pieces| pieces as &dyn Fn(i64) -> (i64, i64)),
         };
         let origins = Origins::new(&self.labels, &request.matchers, &request.label_hints);
         let mut reader = Reader {
@@ -93,6 +105,12 @@ pub(super) fn services_of(matchers: &[Matcher]) -> Option<Vec<String>> {
     let mut names: Vec<String> = names.into_iter().map(str::to_owned).collect();
     names.push(UNKNOWN_SERVICE.to_owned());
     Some(names)
+}
+
+/// Whether an attribute, or a member of it, may be the metadata of a name.
+fn gives(key: &str, name: &str) -> bool {
+    let of_key = sanitised(key);
+    name.strip_prefix(&of_key).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
 }
 
 /// The trace that rows must be of.
@@ -192,6 +210,19 @@ impl LogVisitor for Reader<'_> {
         self.conditions.get_mut().matches(body)
     }
 
+    fn attribute(&mut self, condition: usize, origin: u32, key: &str, value: FieldValue<'_>) -> bool {
+        let (Some(hint), Some((_, of_origin))) =
+            (self.request.label_hints.get(condition), self.origins.by_number.get(origin as usize))
+        else {
+            return true;
+        };
+        // The label of the stream hides it; and what is empty leaves the name to others.
+        if sanitised(key) != hint.name() || of_origin.stream.has(hint.name()) {
+            return true;
+        }
+        text_of_field(value).is_none_or(|text| text.is_empty() || hint.matches(&text))
+    }
+
     fn looks_at(&mut self, rows: usize) -> bool {
         self.budget.note_rows_read(rows as u64, 0);
         if self.failed.is_none()
@@ -242,6 +273,10 @@ impl Reader<'_> {
         let pick = |row: &u32| *row as usize;
         let times: Vec<i64> = at.iter().filter_map(|row| rows.times.get(pick(row)).copied()).collect();
         let lines: Vec<&str> = at.iter().filter_map(|row| rows.bodies.get(pick(row)).copied()).collect();
+        let counts: Vec<u64> = match rows.counts.is_empty() {
+            true => Vec::new(),
+            false => at.iter().map(|row| rows.count(pick(row))).collect(),
+        };
         let line_lengths: Vec<u32> = match self.request.lines {
             LinesWanted::Lengths => {
                 at.iter().filter_map(|row| rows.body_bytes.get(pick(row)).copied()).collect()
@@ -252,6 +287,7 @@ impl Reader<'_> {
         let batch = LogRows {
             stream: labels,
             times_ns: &times,
+            counts: &counts,
             lines: &lines,
             line_lengths: &line_lengths,
             metadata,

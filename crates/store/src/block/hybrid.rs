@@ -191,6 +191,13 @@ pub(super) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
 /// The number of up to 64 bits that starts at a bit; bits beyond the end are 0.
 pub(super) fn packed(bytes: &[u8], first_bit: usize, width: usize) -> u64 {
     let rest = bytes.get(first_bit / 8..).unwrap_or_default();
+    // Nearly all: with the bits before it in a word.
+    if width <= 57
+        && let Some(chunk) = rest.first_chunk::<8>()
+    {
+        let mask = (1u64 << width) - 1;
+        return u64::from_le_bytes(*chunk) >> (first_bit % 8) & mask;
+    }
     let word = match rest.first_chunk::<16>() {
         Some(chunk) => u128::from_le_bytes(*chunk),
         None => rest.iter().rev().fold(0, |word, byte| word << 8 | u128::from(*byte)),

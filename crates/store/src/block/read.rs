@@ -1,13 +1,17 @@
 //! Reads a block: look-ups through the index, scans through the columns, every byte through its checksum.
 
 mod columns;
+mod distinct;
 mod footers;
 mod layout;
 mod links;
+mod log_alike;
 mod log_bodies;
 mod log_scan;
 mod log_search;
+mod log_tallies;
 mod metrics;
+mod overlap;
 mod page;
 mod pages;
 mod patterns;
@@ -66,6 +70,8 @@ pub struct Block {
     /// Where the column chunks of each table lie; nothing where only the library can read the table.
     layouts: [OnceLock<Option<Layout>>; Table::ALL.len()],
     listing: OnceLock<services::Listing>,
+    /// How many log records each page has of each origin and level, once somebody has asked.
+    tallies: OnceLock<log_tallies::Tallies>,
     /// How long the traces of each route last, once sampling has asked.
     routes: OnceLock<Arc<Routes>>,
 }
@@ -94,8 +100,20 @@ impl Block {
         let layouts = std::array::from_fn(|_| OnceLock::new());
         let footers = Footers::new(Footers::BYTES_MAX);
         let aliases = OnceLock::new();
-        let (listing, routes) = (OnceLock::new(), OnceLock::new());
-        let block = Block { meta, index, files, patterns, links, aliases, footers, layouts, listing, routes };
+        let (listing, tallies, routes) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let block = Block {
+            meta,
+            index,
+            files,
+            patterns,
+            links,
+            aliases,
+            footers,
+            layouts,
+            listing,
+            tallies,
+            routes,
+        };
         // Now, so that no look-up waits for it.
         Table::ALL.iter().for_each(|table| _ = block.layout(*table));
         _ = block.aliases();
@@ -131,7 +149,8 @@ impl Block {
     /// Bytes that the block keeps in memory: filters, directories and layouts.
     pub fn pinned_bytes(&self) -> usize {
         let layouts = self.layouts.iter().filter_map(|layout| layout.get()?.as_ref());
-        self.index.pinned_bytes() + layouts.map(Layout::memory_bytes).sum::<usize>()
+        let tallies = self.tallies.get().map_or(0, log_tallies::Tallies::memory_bytes);
+        self.index.pinned_bytes() + layouts.map(Layout::memory_bytes).sum::<usize>() + tallies
     }
 
     pub(crate) fn index(&self) -> &IndexReader {

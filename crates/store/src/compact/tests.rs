@@ -133,3 +133,18 @@ fn blocks_do_not_outgrow_their_limit() {
     check(&three, Some((&[1, 2], 1)));
     check(&[meta(1, 0, 0, 40, 100), meta(2, 0, 0, 50, 100), meta(3, 0, 0, 60, 100)], Some((&[1, 2], 1)));
 }
+
+#[test]
+fn a_flushed_block_with_logs_does_not_stay_alone() {
+    let policy = CompactPolicy::default();
+    let with_logs =
+        |level| BlockMeta { rows: RowCounts { logs: 7, ..RowCounts::default() }, ..meta(3, level, 0, 1, 0) };
+    let large = meta(4, 1, 0, 64, 0);
+    let later = policy.settle_ns;
+    let expected = Some(Choice { inputs: vec![3], level: 1 });
+    assert_eq!(choose(&[with_logs(0), large.clone()], later, &policy), expected);
+    assert_eq!(choose(&[with_logs(0), large.clone()], later - 1, &policy), None);
+    // Written again once, and never where there is nothing to gain.
+    assert_eq!(choose(&[with_logs(1), large.clone()], later, &policy), None);
+    assert_eq!(choose(&[meta(3, 0, 0, 1, 0), large], later, &policy), None);
+}

@@ -1,11 +1,15 @@
 //! Scans of a memtable's log records, one mini-batch at a time.
 
 use ahash::AHashMap as HashMap;
+use arrow_array::types::UInt8Type;
 use arrow_array::{Array as _, RecordBatch, StringArray};
-use throughline_model::batch::{column_dictionary, column_fixed, column_text, column_time, log};
+use throughline_model::batch::{
+    column_dictionary, column_fixed, column_number, column_text, column_time, log,
+};
 
 use super::{MemtableView, MiniBatch};
 use crate::block::bodies::Splitter;
+use crate::snapshot::log_kinds::LevelCounts;
 use crate::snapshot::log_scan::{BodyWant, LogFields, LogScan, LogVisitor, More, Progress, ScannedLogs};
 
 /// The text of a row of a dictionary column.
@@ -88,9 +92,44 @@ impl MemtableView {
             if !visitor.looks_at(mini.rows.num_rows()) {
                 return progress.note(More::Nothing);
             }
-            scan_mini(mini, scan, visitor, progress);
+            match scan.pieces {
+                Some(pieces) if scan.trace.is_none() && scan.counts_levels() => {
+                    count_mini(mini, pieces, scan, visitor, progress);
+                }
+                _ => scan_mini(mini, scan, visitor, progress),
+            }
         }
     }
+}
+
+/// Hands out the rows of a mini-batch as counts by origin, level and piece of time.
+fn count_mini(
+    mini: &MiniBatch,
+    pieces: &dyn Fn(i64) -> (i64, i64),
+    scan: &LogScan<'_>,
+    visitor: &mut dyn LogVisitor,
+    progress: &mut Progress,
+) {
+    let rows = &mini.rows;
+    let bodies = column_text(rows, log::BODY);
+    let levels = column_number::<UInt8Type>(rows, log::LEVEL);
+    let mut of_origin = Origins::default();
+    let mut counts = LevelCounts::new(scan.fields.level);
+    let mut piece = (i64::MAX, i64::MIN);
+    for (row, time) in column_time(rows, log::TIME).values().iter().enumerate() {
+        if !scan.range.contains(*time) {
+            continue;
+        }
+        let Some(origin) = of_origin.of(rows, row, scan, visitor) else { continue };
+        if scan.is_filtered && !visitor.body(bodies.value(row)) {
+            continue;
+        }
+        if *time < piece.0 || *time > piece.1 {
+            piece = pieces(*time);
+        }
+        counts.add(origin, u32::from(levels.value(row)), (piece.0, *time), 1);
+    }
+    counts.hand_out(visitor, progress);
 }
 
 fn scan_mini(mini: &MiniBatch, scan: &LogScan<'_>, visitor: &mut dyn LogVisitor, progress: &mut Progress) {
@@ -134,7 +173,13 @@ fn scan_mini(mini: &MiniBatch, scan: &LogScan<'_>, visitor: &mut dyn LogVisitor,
         _ => at.iter().map(|row| u32::try_from(body(row).len()).unwrap_or(u32::MAX)).collect(),
     };
     let fields = if scan.fields.is_none() { LogFields::None } else { LogFields::Memtable(rows, &at) };
-    let scanned =
-        ScannedLogs { origins: &origins, times: &times, bodies: &bodies, body_bytes: &body_bytes, fields };
+    let scanned = ScannedLogs {
+        origins: &origins,
+        times: &times,
+        counts: &[],
+        bodies: &bodies,
+        body_bytes: &body_bytes,
+        fields,
+    };
     progress.note(visitor.rows(&scanned));
 }

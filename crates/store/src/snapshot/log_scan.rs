@@ -12,6 +12,7 @@ use throughline_model::batch::{column_binary, column_fixed, column_number, colum
 use throughline_model::link::UNSAMPLED;
 use throughline_model::{Level, SpanId, TraceId};
 
+use super::log_kinds::{Kinds, each_of_object};
 use super::{Snapshot, TimeRange};
 use crate::block::{Block, COLUMN_PREFIX, Columns};
 use crate::memtable::MemtableView;
@@ -73,6 +74,22 @@ pub struct LogScan<'q> {
     pub bodies: BodyWant,
     /// What else.
     pub fields: FieldWant<'q>,
+    /// Conditions of which each speaks of attributes with some keys; [`LogVisitor::attribute`] is asked about values. Rows that
+    /// fail may be left out, and need not.
+    pub conditions: &'q [&'q dyn Fn(&str) -> bool],
+    /// Where rows are only counted: the first and the last nanosecond of the piece of time that a time lies in. Rows of one
+    /// origin and piece that are alike in all that is wanted may come as one; without bodies.
+    pub pieces: Option<&'q dyn Fn(i64) -> (i64, i64)>,
+}
+
+impl LogScan<'_> {
+    /// Whether nothing is wanted of rows but counts by origin, level and piece of time, bodies and traces aside.
+    pub(crate) fn counts_levels(&self) -> bool {
+        let fields = &self.fields;
+        self.pieces.is_some()
+            && self.bodies == BodyWant::None
+            && !(fields.severity || fields.context || fields.rest || fields.attributes.is_some())
+    }
 }
 
 /// What a pattern says of the bodies that have it.
@@ -109,6 +126,12 @@ pub trait LogVisitor {
     /// Whether a body is wanted.
     fn body(&mut self, body: &str) -> bool;
 
+    /// Whether rows of an origin may be wanted that have this attribute, as the only one that a condition of the scan speaks of.
+    fn attribute(&mut self, condition: usize, origin: u32, key: &str, value: FieldValue<'_>) -> bool {
+        _ = (condition, origin, key, value);
+        true
+    }
+
     /// So many rows are looked at next; `false` ends the scan.
     fn looks_at(&mut self, rows: usize) -> bool;
 
@@ -122,12 +145,21 @@ pub struct ScannedLogs<'a> {
     pub origins: &'a [u32],
     /// Of each row, if wanted.
     pub times: &'a [i64],
+    /// How many rows each stands for; empty where each stands for itself.
+    pub counts: &'a [u64],
     /// Of each row, if wanted.
     pub bodies: &'a [&'a str],
     /// The bytes of each row's body, if wanted.
     pub body_bytes: &'a [u32],
     /// As far as wanted.
     pub fields: LogFields<'a>,
+}
+
+impl ScannedLogs<'_> {
+    /// How many rows a row stands for.
+    pub fn count(&self, row: usize) -> u64 {
+        if self.counts.is_empty() { 1 } else { self.counts.get(row).copied().unwrap_or_default() }
+    }
 }
 
 /// The other fields of rows.
@@ -139,6 +171,8 @@ pub enum LogFields<'a> {
     Block(&'a RecordBatch, &'a [(Option<TraceId>, Option<SpanId>)]),
     /// Of a memtable: rows of a batch, by position.
     Memtable(&'a RecordBatch, &'a [usize]),
+    /// Of a block: the kind of each row.
+    Kinds(&'a Kinds, &'a [u32]),
 }
 
 /// A value of an attribute.
@@ -157,6 +191,14 @@ pub enum FieldValue<'a> {
 }
 
 impl<'a> LogFields<'a> {
+    /// The kind of a row, if rows have kinds: rows of one kind have the same fields.
+    pub fn kind(&self, row: usize) -> Option<u32> {
+        match self {
+            LogFields::Kinds(_, of_row) => of_row.get(row).copied(),
+            _ => None,
+        }
+    }
+
     /// OTLP's severity number; 0 where there is none.
     pub fn severity_number(&self, row: usize) -> u8 {
         match self {
@@ -165,6 +207,7 @@ impl<'a> LogFields<'a> {
             LogFields::Memtable(rows, at) => at
                 .get(row)
                 .map_or(0, |row| column_number::<UInt8Type>(rows, log::SEVERITY_NUMBER).value(*row)),
+            LogFields::Kinds(kinds, of_row) => of_row.get(row).map_or(0, |kind| kinds.severity_number(*kind)),
         }
     }
 
@@ -186,11 +229,17 @@ impl<'a> LogFields<'a> {
                 let levels = column_number::<UInt8Type>(rows, log::LEVEL);
                 at.iter().take(n_rows).map(|row| Level::from_code(levels.value(*row))).collect()
             }
+            LogFields::Kinds(kinds, of_row) => {
+                of_row.iter().take(n_rows).map(|kind| kinds.level(*kind)).collect()
+            }
         }
     }
 
     /// The severity's text; empty where there is none.
     pub fn severity_text(&self, row: usize) -> &'a str {
+        if let LogFields::Kinds(kinds, of_row) = *self {
+            return of_row.get(row).map_or("", |kind| kinds.severity_text(*kind));
+        }
         self.text("severity_text", log::SEVERITY_TEXT, row)
     }
 
@@ -206,7 +255,7 @@ impl<'a> LogFields<'a> {
 
     fn text(&self, name: &str, position: usize, row: usize) -> &'a str {
         match *self {
-            LogFields::None => "",
+            LogFields::None | LogFields::Kinds(..) => "",
             LogFields::Block(rows, _) => Columns::new(rows).text(name, row).unwrap_or_default(),
             LogFields::Memtable(rows, at) => {
                 let texts = column_text(rows, position);
@@ -218,7 +267,7 @@ impl<'a> LogFields<'a> {
     /// W3C trace flags and others.
     pub fn flags(&self, row: usize) -> u32 {
         match self {
-            LogFields::None => 0,
+            LogFields::None | LogFields::Kinds(..) => 0,
             LogFields::Block(rows, _) => Columns::new(rows).u32("flags", row).unwrap_or_default(),
             LogFields::Memtable(rows, at) => {
                 at.get(row).map_or(0, |row| column_number::<UInt32Type>(rows, log::FLAGS).value(*row))
@@ -229,7 +278,7 @@ impl<'a> LogFields<'a> {
     /// Whether the record says that its trace was not sampled.
     pub fn is_unsampled(&self, row: usize) -> bool {
         let source = match self {
-            LogFields::None => 0,
+            LogFields::None | LogFields::Kinds(..) => 0,
             LogFields::Block(rows, _) => Columns::new(rows).u8("trace_source", row),
             LogFields::Memtable(rows, at) => {
                 at.get(row).map_or(0, |row| column_number::<UInt8Type>(rows, log::TRACE_SOURCE).value(*row))
@@ -241,7 +290,7 @@ impl<'a> LogFields<'a> {
     /// From the record's time to when it was observed, nanoseconds.
     pub fn observed_delay_ns(&self, row: usize) -> i64 {
         match self {
-            LogFields::None => 0,
+            LogFields::None | LogFields::Kinds(..) => 0,
             LogFields::Block(rows, _) => Columns::new(rows).i64("observed_delay_ns", row),
             LogFields::Memtable(rows, at) => at.get(row).map_or(0, |row| {
                 let observed = column_time(rows, log::OBSERVED_TIME).value(*row);
@@ -253,7 +302,7 @@ impl<'a> LogFields<'a> {
     /// The trace and the span.
     pub fn context(&self, row: usize) -> (Option<TraceId>, Option<SpanId>) {
         match self {
-            LogFields::None => (None, None),
+            LogFields::None | LogFields::Kinds(..) => (None, None),
             LogFields::Block(_, contexts) => contexts.get(row).copied().unwrap_or_default(),
             LogFields::Memtable(rows, at) => {
                 let Some(row) = at.get(row).copied() else { return (None, None) };
@@ -274,6 +323,9 @@ impl<'a> LogFields<'a> {
                 let lists = column_binary(rows, log::ATTRIBUTES);
                 at.get(row).is_some_and(|row| lists.value_length(*row) > 0)
             }
+            LogFields::Kinds(kinds, of_row) => {
+                of_row.get(row).is_some_and(|kind| kinds.has_attributes(*kind))
+            }
         }
     }
 
@@ -284,7 +336,7 @@ impl<'a> LogFields<'a> {
             LogFields::Block(rows, _) => {
                 attribute_columns(rows).any(|column| column.null_count() < rows.num_rows())
             }
-            LogFields::Memtable(..) => true,
+            LogFields::Memtable(..) | LogFields::Kinds(..) => true,
         }
     }
 
@@ -304,6 +356,9 @@ impl<'a> LogFields<'a> {
                         other => visit(key, FieldValue::Json(&other.to_json())),
                     }
                 }
+            }
+            LogFields::Kinds(kinds, of_row) => {
+                of_row.get(row).into_iter().for_each(|kind| kinds.each_attribute(*kind, visit));
             }
         }
     }
@@ -339,17 +394,8 @@ fn each_of_block(rows: &RecordBatch, row: usize, visit: &mut dyn FnMut(&str, Fie
             visit(key, FieldValue::Text(values.value(value)));
         }
     }
-    for (key, value) in Columns::new(rows).map("attributes", row) {
-        match &value {
-            Json::String(text) => visit(&key, FieldValue::Text(text)),
-            Json::Bool(is) => visit(&key, FieldValue::Bool(*is)),
-            Json::Number(number) => match (number.as_i64(), number.as_f64()) {
-                (Some(number), _) => visit(&key, FieldValue::Int(number)),
-                (None, Some(number)) => visit(&key, FieldValue::Double(number)),
-                (None, None) => {}
-            },
-            other => visit(&key, FieldValue::Json(other)),
-        }
+    if let Some(object) = Columns::new(rows).text("attributes", row) {
+        each_of_object(object, visit);
     }
 }
 

@@ -11,6 +11,7 @@ use arrow_schema::{DataType, FieldRef, Schema, SchemaRef};
 use parquet::basic::{Compression, Type as PhysicalType};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 
+use super::distinct::DistinctColumn;
 use super::picked::{Chunk, Keys, column};
 use super::search::numbers;
 use super::values::Form;
@@ -213,10 +214,7 @@ impl Layout {
         rows: Range<u32>,
     ) -> Result<Option<Keys>, Error> {
         let Some(place) = self.place(group, name) else { return Ok(None) };
-        let pages = self.pages_of(place);
-        let from = pages.partition_point(|page| page.first_row <= rows.start).saturating_sub(1);
-        let to = pages.partition_point(|page| page.first_row < rows.end);
-        let wanted = pages.get(from..to).unwrap_or_default();
+        let wanted = self.pages_between(place, &rows);
         self.with_chunk(file, place, wanted, |chunk| chunk.keys(rows))
     }
 
@@ -236,6 +234,59 @@ impl Layout {
             return Ok(None);
         }
         self.with_chunk(file, place, &pages, |chunk| chunk.pages_with(holds))
+    }
+
+    /// Rows that follow each other of a column, as numbers of distinct values; without values where no row of the row group has
+    /// any, or there is no such column. `None` where the column is of a kind that only the library reads.
+    pub(super) fn distinct(
+        &self,
+        file: &CheckedFile,
+        group: usize,
+        name: &str,
+        rows: Range<u32>,
+    ) -> Result<Option<DistinctColumn>, Error> {
+        let column = self.columns.iter().find(|column| column.field.name() == name);
+        let (Some(column), Some(place)) = (column, self.place(group, name).filter(|place| !place.is_null))
+        else {
+            return Ok(Some(DistinctColumn::nothing(rows.len())));
+        };
+        let wanted = self.pages_between(place, &rows);
+        self.with_chunk(file, place, wanted, |chunk| chunk.distinct(column, rows))
+    }
+
+    /// Rows that follow each other of a column of integers of 64 bits without nulls; `None` where it is of another kind.
+    pub(super) fn integers(
+        &self,
+        file: &CheckedFile,
+        group: usize,
+        name: &str,
+        rows: Range<u32>,
+    ) -> Result<Option<Vec<i64>>, Error> {
+        let is_known = |column: &&Column| {
+            column.field.name() == name && column.form == Form::Fixed(8) && !column.is_list
+        };
+        if !self.columns.iter().any(|column| is_known(&column)) {
+            return Ok(None);
+        }
+        let Some(place) = self.place(group, name) else { return Ok(None) };
+        let wanted = self.pages_between(place, &rows);
+        self.with_chunk(file, place, wanted, |chunk| chunk.integers(rows))
+    }
+
+    /// The names of the columns that have values in a row group.
+    pub(super) fn columns_in_use(&self, group: usize) -> impl Iterator<Item = &str> {
+        let from = group * self.columns.len();
+        let places = self.places.get(from..from + self.columns.len()).unwrap_or_default();
+        let in_use = self.columns.iter().zip(places).filter(|(_, place)| !place.is_null);
+        in_use.map(|(column, _)| column.field.name().as_str())
+    }
+
+    /// The pages that hold any of these rows.
+    fn pages_between(&self, place: &Place, rows: &Range<u32>) -> &[PagePlace] {
+        let pages = self.pages_of(place);
+        let from = pages.partition_point(|page| page.first_row <= rows.start).saturating_sub(1);
+        let to = pages.partition_point(|page| page.first_row < rows.end);
+        pages.get(from..to).unwrap_or_default()
     }
 
     fn place(&self, group: usize, name: &str) -> Option<&Place> {

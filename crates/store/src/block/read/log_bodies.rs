@@ -3,6 +3,8 @@
 //! A text with a digit lies in slots, because patterns have no digits. So a page of slots that does not have it, as one piece of
 //! memory, has no line that has it: its rows go before a single body is put together.
 
+use std::ops::Range;
+
 use arrow_array::Array as _;
 use memchr::memmem::Finder;
 
@@ -14,7 +16,7 @@ use crate::error::Error;
 use crate::snapshot::log_scan::{BodyWant, LogScan, LogVisitor};
 
 /// Texts shorter than this are in every page.
-const PART_BYTES_MIN: usize = 3;
+pub(super) const PART_BYTES_MIN: usize = 3;
 
 /// Bodies one after the other.
 #[derive(Default)]
@@ -106,12 +108,36 @@ impl Block {
         Ok(left)
     }
 
+    /// The rows of those pages of a row group that may have a body with what is looked for, where that is a text that lies in
+    /// slots whatever the pattern; `None` where it is not, and all rows are looked at.
+    pub(super) fn pages_to_look_at(
+        &self,
+        group: usize,
+        scan: &LogScan<'_>,
+    ) -> Result<Option<Vec<Range<u32>>>, Error> {
+        let (Some(parts), Some(layout)) = (parts_in_slots(scan.texts), self.layout(Table::Logs)) else {
+            return Ok(None);
+        };
+        let file = self.file(Table::Logs)?;
+        let Some(patterns) = layout.keys(file, group, "pattern")? else { return Ok(None) };
+        let has_part = |pattern: &&str| parts.iter().any(|part| pattern.contains(part));
+        if patterns.texts().is_none_or(|patterns| patterns.iter().any(has_part)) {
+            return Ok(None);
+        }
+        let finders: Vec<Finder<'_>> = parts.iter().map(Finder::new).collect();
+        let holds = |page: &[u8]| finders.iter().any(|finder| finder.find(page).is_some());
+        let rows: Vec<u32> = (0..layout.group_rows(group).map_or(0, |rows| rows.len() as u32)).collect();
+        layout.pages_with(file, group, "slots", &rows, holds)
+    }
+
     /// Drops candidates whose slots lie in a page that has nothing of what is looked for.
     pub(super) fn drop_pages(&self, chosen: &mut Chosen<'_>, scan: &LogScan<'_>) -> Result<(), Error> {
         let (Some(patterns), Some(layout)) = (&chosen.patterns, self.layout(Table::Logs)) else {
             return Ok(());
         };
-        let Some(parts) = parts_in_slots(scan.texts) else { return Ok(()) };
+        let Some(parts) = parts_in_slots(scan.texts) else {
+            return self.drop_pages_by_pattern(chosen, scan);
+        };
         // A body that looks like a pattern is one, and has no slots.
         let is_odd = patterns.each(|pattern| parts.iter().any(|part| pattern.contains(part)));
         let looks_odd = |candidate: &Candidate| patterns.of(candidate.at, &is_odd);
@@ -125,13 +151,15 @@ impl Block {
         let Some(pages) = layout.pages_with(file, chosen.group, "slots", &open, holds)? else {
             return Ok(());
         };
-        let is_in = |row: u32| {
-            let after = pages.partition_point(|page| page.start <= row);
-            after.checked_sub(1).and_then(|at| pages.get(at)).is_some_and(|page| row < page.end)
-        };
-        chosen.candidates.retain(|candidate| !candidate.is_open || is_in(candidate.row));
+        chosen.candidates.retain(|candidate| !candidate.is_open || is_within(&pages, candidate.row));
         Ok(())
     }
+}
+
+/// Whether a row lies in one of these pages, which ascend.
+pub(super) fn is_within(pages: &[Range<u32>], row: u32) -> bool {
+    let after = pages.partition_point(|page| page.start <= row);
+    after.checked_sub(1).and_then(|at| pages.get(at)).is_some_and(|page| row < page.end)
 }
 
 /// Texts of which the slots of a line must have one, if the line is wanted.

@@ -74,11 +74,23 @@ impl<'a> Keyed<'a> {
         keyed
     }
 
-    fn key(&self, at: usize) -> u32 {
+    /// How many rows.
+    pub(super) fn n_rows(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// How many texts.
+    pub(super) fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// The key of a row.
+    pub(super) fn key(&self, at: usize) -> u32 {
         self.keys.get(at).copied().unwrap_or(u32::MAX)
     }
 
-    fn text_of(&self, key: u32) -> &'a str {
+    /// The text of a key.
+    pub(super) fn text_of(&self, key: u32) -> &'a str {
         self.texts.get(key as usize).copied().unwrap_or_default()
     }
 
@@ -107,11 +119,11 @@ pub(super) struct Chosen<'a> {
 }
 
 /// The columns by which rows are chosen.
-struct Choosing<'a> {
-    services: Keyed<'a>,
-    resources: Keyed<'a>,
-    scopes: Keyed<'a>,
-    patterns: Option<Keyed<'a>>,
+pub(super) struct Choosing<'a> {
+    pub(super) services: Keyed<'a>,
+    pub(super) resources: Keyed<'a>,
+    pub(super) scopes: Keyed<'a>,
+    pub(super) patterns: Option<Keyed<'a>>,
 }
 
 impl Block {
@@ -135,6 +147,9 @@ impl Block {
                 let rows = of_group.iter().map(|row| (u64::from(*row) - from) as u32).collect();
                 self.scan_group(&table, group, Some(rows), scan, visitor, progress)?;
             }
+            return Ok(());
+        }
+        if self.count_by_tallies(&table, scan, visitor, progress)? {
             return Ok(());
         }
         let mut groups = Vec::new();
@@ -179,7 +194,7 @@ impl Block {
         Ok(true)
     }
 
-    fn scan_group(
+    pub(super) fn scan_group(
         &self,
         table: &TableReader,
         group: usize,
@@ -193,47 +208,74 @@ impl Block {
             progress.note(More::Nothing);
             return Ok(());
         }
+        match rows {
+            Some(rows) => self.scan_rows(table, group, Rows::These(rows), scan, visitor, progress),
+            None => {
+                let all = || std::iter::once(0..n_rows as u32).collect();
+                for rows in self.pages_to_look_at(group, scan)?.unwrap_or_else(all) {
+                    if !progress.is_over()
+                        && !self.count_rows(table, (group, rows.clone()), scan, visitor, progress)?
+                    {
+                        self.scan_rows(table, group, Rows::Between(rows), scan, visitor, progress)?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn scan_rows(
+        &self,
+        table: &TableReader,
+        group: usize,
+        rows: Rows,
+        scan: &LogScan<'_>,
+        visitor: &mut dyn LogVisitor,
+        progress: &mut Progress,
+    ) -> Result<(), Error> {
         let names = ["service", "resource", "scope", "pattern"];
         let needs_patterns = scan.is_filtered || scan.bodies != BodyWant::None;
         let names = if needs_patterns { &names[..] } else { &names[..3] };
-        let keys = if rows.is_none() { self.keys_of_group(group, names)? } else { None };
+        let keys = self.keys_of_rows(group, names, &rows)?;
         let by_keys = keys.as_deref().and_then(Choosing::of_keys);
         let batches = match (&by_keys, &rows) {
             (Some(_), _) => Vec::new(),
-            (None, Some(rows)) => self.pick_of_group(table, group, rows, names)?,
-            (None, None) => table.read_group(group, None, Some(names))?,
+            (None, Rows::These(rows)) => self.pick_of_group(table, group, rows, names)?,
+            (None, Rows::Between(rows)) => {
+                table.read_group(group, Some(vec![as_range(rows)]), Some(names))?
+            }
         };
         let choosing = by_keys.unwrap_or_else(|| Choosing::of_batches(&batches, needs_patterns));
         // Of rows out of the range, nothing else is asked.
-        let times = match lies_within(table, group, "time", scan.range) {
-            true => None,
-            false => Some(self.times(table, group, rows.as_deref())?),
+        let times = match (lies_within(table, group, "time", scan.range), &rows) {
+            (true, _) => None,
+            (false, Rows::These(rows)) => Some(self.times(table, group, rows)?),
+            (false, Rows::Between(rows)) => Some(self.times_between(table, group, rows)?),
         };
         let mut candidates = choose(&choosing, times.as_deref(), scan, visitor);
-        if let Some(rows) = &rows {
-            candidates
-                .iter_mut()
-                .for_each(|row| row.row = rows.get(row.at as usize).copied().unwrap_or_default());
+        candidates.iter_mut().for_each(|candidate| candidate.row = rows.row(candidate.at));
+        if matches!(rows, Rows::Between(_)) && !scan.conditions.is_empty() {
+            self.drop_by_attributes(group, &mut candidates, scan, visitor)?;
         }
+        let mut chosen = Chosen { group, patterns: choosing.patterns, candidates };
+        self.drop_pages(&mut chosen, scan)?;
         if scan.times || scan.few {
-            let rows: Vec<u32> = candidates.iter().map(|candidate| candidate.row).collect();
-            let times = self.times(table, group, Some(&rows))?;
-            candidates.iter_mut().zip(times).for_each(|(candidate, time)| candidate.time = time);
-            candidates.retain(|candidate| progress.wants(candidate.time));
+            let rows: Vec<u32> = chosen.candidates.iter().map(|candidate| candidate.row).collect();
+            let times = self.times(table, group, &rows)?;
+            chosen.candidates.iter_mut().zip(times).for_each(|(candidate, time)| candidate.time = time);
+            chosen.candidates.retain(|candidate| progress.wants(candidate.time));
         }
-        if !candidates.is_empty() {
-            let mut chosen = Chosen { group, patterns: choosing.patterns, candidates };
-            self.drop_pages(&mut chosen, scan)?;
+        if !chosen.candidates.is_empty() {
             self.hand_out(table, chosen, scan, visitor, progress)?;
         }
         Ok(())
     }
 
-    /// The keys of all rows of a row group in these columns; `None` where one of them has no dictionary.
-    fn keys_of_group(&self, group: usize, columns: &[&str]) -> Result<Option<Vec<Keys>>, Error> {
-        let Some(layout) = self.layout(Table::Logs) else { return Ok(None) };
+    /// The keys of rows of a row group that follow each other in these columns; `None` where one of them has no dictionary.
+    fn keys_of_rows(&self, group: usize, columns: &[&str], rows: &Rows) -> Result<Option<Vec<Keys>>, Error> {
+        let (Some(layout), Rows::Between(rows)) = (self.layout(Table::Logs), rows) else { return Ok(None) };
         let file = self.file(Table::Logs)?;
-        columns.iter().map(|column| layout.keys(file, group, column)).collect()
+        columns.iter().map(|column| layout.keys_of(file, group, column, rows.clone())).collect()
     }
 
     /// Rows of a row group by their number within it.
@@ -249,22 +291,24 @@ impl Block {
         self.pick(Table::Logs, &rows, Some(columns))
     }
 
-    /// The times of rows of a row group, or of all of them.
-    fn times(&self, table: &TableReader, group: usize, rows: Option<&[u32]>) -> Result<Vec<i64>, Error> {
-        let few = rows.filter(|rows| is_few(table, group, rows.len()));
-        let batches = match few {
-            Some(rows) => self.pick_of_group(table, group, rows, &["time"])?,
-            None => table.read_group(group, None, Some(&["time"]))?,
-        };
-        let mut times = Vec::new();
-        for batch in &batches {
-            times
-                .extend_from_slice(Columns::new(batch).times("time").map_or(&[][..], |times| times.values()));
+    /// The times of rows of a row group, which ascend.
+    fn times(&self, table: &TableReader, group: usize, rows: &[u32]) -> Result<Vec<i64>, Error> {
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(Vec::new()) };
+        if is_few(table, group, rows.len()) {
+            return Ok(times_of(&self.pick_of_group(table, group, rows, &["time"])?));
         }
-        Ok(match rows.filter(|_| few.is_none()) {
-            Some(rows) => rows.iter().filter_map(|row| times.get(*row as usize).copied()).collect(),
-            None => times,
-        })
+        let times = self.times_between(table, group, &(*first..last + 1))?;
+        Ok(rows.iter().filter_map(|row| times.get((row - first) as usize).copied()).collect())
+    }
+
+    /// The times of rows of a row group that follow each other.
+    fn times_between(&self, table: &TableReader, group: usize, rows: &Range<u32>) -> Result<Vec<i64>, Error> {
+        if let Some(layout) = self.layout(Table::Logs)
+            && let Some(times) = layout.integers(self.file(Table::Logs)?, group, "time", rows.clone())?
+        {
+            return Ok(times);
+        }
+        Ok(times_of(&table.read_group(group, Some(vec![as_range(rows)]), Some(&["time"]))?))
     }
 
     /// Reads what is wanted of candidates and hands them out, in steps.
@@ -311,6 +355,7 @@ impl Block {
             let rows = ScannedLogs {
                 origins: &origins,
                 times: &times,
+                counts: &[],
                 bodies: &texts,
                 body_bytes: &bodies.bytes,
                 fields: fields
@@ -362,6 +407,30 @@ impl Block {
     }
 }
 
+/// Rows of a row group.
+enum Rows {
+    These(Vec<u32>),
+    Between(Range<u32>),
+}
+
+impl Rows {
+    fn row(&self, at: u32) -> u32 {
+        match self {
+            Rows::These(rows) => rows.get(at as usize).copied().unwrap_or_default(),
+            Rows::Between(rows) => rows.start + at,
+        }
+    }
+}
+
+fn as_range(rows: &Range<u32>) -> Range<usize> {
+    rows.start as usize..rows.end as usize
+}
+
+fn times_of(batches: &[RecordBatch]) -> Vec<i64> {
+    let of = |batch| Columns::new(batch).times("time").map_or(&[][..], |times| times.values());
+    batches.iter().flat_map(of).copied().collect()
+}
+
 /// Whether candidates are handed out as they are: nothing is wanted that lies in other columns.
 fn reads_nothing(candidates: &[Candidate], scan: &LogScan<'_>) -> bool {
     scan.bodies == BodyWant::None
@@ -376,6 +445,7 @@ fn hand_out_bare(candidates: &[Candidate], visitor: &mut dyn LogVisitor, progres
     let rows = ScannedLogs {
         origins: &origins,
         times: &times,
+        counts: &[],
         bodies: &[],
         body_bytes: &[],
         fields: LogFields::None,
@@ -384,7 +454,7 @@ fn hand_out_bare(candidates: &[Candidate], visitor: &mut dyn LogVisitor, progres
 }
 
 /// The least and the greatest time of a row group.
-fn time_bounds(group: &RowGroupMetaData) -> (i64, i64) {
+pub(super) fn time_bounds(group: &RowGroupMetaData) -> (i64, i64) {
     match bounds(group, "time") {
         Some(Statistics::Int64(stats)) => {
             (stats.min_opt().copied().unwrap_or(i64::MIN), stats.max_opt().copied().unwrap_or(i64::MAX))
@@ -407,7 +477,7 @@ pub(super) fn ranges_of(rows: &[u32]) -> Vec<Range<usize>> {
 }
 
 impl<'a> Choosing<'a> {
-    fn of_keys(keys: &'a [Keys]) -> Option<Choosing<'a>> {
+    pub(super) fn of_keys(keys: &'a [Keys]) -> Option<Choosing<'a>> {
         let [services, resources, scopes, patterns @ ..] = keys else { return None };
         let patterns = match patterns.first() {
             Some(keys) => Some(Keyed::of_keys(keys)?),
@@ -431,7 +501,12 @@ impl<'a> Choosing<'a> {
     }
 
     /// The number of an origin; `None` where it is not wanted.
-    fn origin(&self, keys: OriginKeys, scan: &LogScan<'_>, visitor: &mut dyn LogVisitor) -> Option<u32> {
+    pub(super) fn origin(
+        &self,
+        keys: OriginKeys,
+        scan: &LogScan<'_>,
+        visitor: &mut dyn LogVisitor,
+    ) -> Option<u32> {
         let service = self.services.text_of(keys.0);
         let is_wanted = scan.services.is_none_or(|wanted| wanted.iter().any(|name| name == service));
         if is_wanted {
@@ -443,7 +518,7 @@ impl<'a> Choosing<'a> {
 }
 
 /// The keys of service, resource and scope.
-type OriginKeys = (u32, u32, u32);
+pub(super) type OriginKeys = (u32, u32, u32);
 
 /// Whether so many rows of a row group are picked one by one, and not read with all others.
 pub(super) fn is_few(table: &TableReader, group: usize, n_rows: usize) -> bool {

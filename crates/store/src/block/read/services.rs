@@ -76,11 +76,11 @@ struct Pair {
 }
 
 /// Log records of one service by time.
-struct LogRun {
+pub(super) struct LogRun {
     service: u32,
-    rows: Range<u32>,
-    min_time: i64,
-    max_time: i64,
+    pub(super) rows: Range<u32>,
+    pub(super) min_time: i64,
+    pub(super) max_time: i64,
 }
 
 /// The same with the service's name, and the first and the last time.
@@ -190,7 +190,7 @@ impl Listing {
     }
 }
 
-fn by_number<T>(numbers: BTreeMap<T, u32>) -> Vec<T> {
+pub(super) fn by_number<T>(numbers: impl IntoIterator<Item = (T, u32)>) -> Vec<T> {
     let mut items: Vec<(T, u32)> = numbers.into_iter().collect();
     items.sort_by_key(|(_, number)| *number);
     items.into_iter().map(|(item, _)| item).collect()
@@ -211,6 +211,16 @@ impl Block {
     pub(crate) fn each_series(&self, mut visit: impl FnMut(&str, &[u64])) {
         let series = self.listing().map(|listing| listing.series.as_slice()).unwrap_or_default();
         series.iter().for_each(|(service, series)| visit(service, series));
+    }
+
+    /// Its log records: those of one service that follow each other, a page at most; in the order of the table.
+    pub(super) fn log_pages(&self) -> Result<&[LogRun], Error> {
+        Ok(&self.listing()?.logs)
+    }
+
+    /// The name of a page's service.
+    pub(super) fn service_of(&self, run: &LogRun) -> Result<&str, Error> {
+        Ok(self.listing()?.services.get(run.service as usize).map_or("", |(name, _)| name.as_str()))
     }
 
     fn listing(&self) -> Result<&Listing, Error> {

@@ -204,7 +204,7 @@ impl Rows {
             }
             Encoding::Delta => {
                 let mut out = Vec::with_capacity(n_bytes);
-                deltas(bytes, n_values, |value| {
+                each_delta(bytes, n_values, |value| {
                     out.extend_from_slice(value.to_le_bytes().get(..width)?);
                     Some(())
                 })?;
@@ -235,7 +235,11 @@ impl Rows {
 
 /// Calls `visit` with each of so many integers, which are packed differences to their neighbour. The last of them may be packed
 /// in fewer bytes than they would fill.
-fn deltas(mut page: &[u8], n_values: usize, mut visit: impl FnMut(i64) -> Option<()>) -> Option<()> {
+pub(super) fn each_delta(
+    mut page: &[u8],
+    n_values: usize,
+    mut visit: impl FnMut(i64) -> Option<()>,
+) -> Option<()> {
     let page = &mut page;
     let block_values = usize::try_from(take_varint(page)?).ok()?;
     let n_minis = usize::try_from(take_varint(page)?).ok()?;
