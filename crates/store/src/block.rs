@@ -19,6 +19,7 @@ pub(crate) mod bodies;
 pub(crate) mod build;
 pub(crate) mod checksums;
 mod chunk;
+mod codec;
 mod delta;
 mod groups;
 mod hybrid;

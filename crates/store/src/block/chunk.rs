@@ -27,6 +27,7 @@ use parquet::file::statistics::{Statistics, ValueStatistics};
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
+use super::codec::Codec;
 use super::delta::{self, Width};
 use super::hybrid;
 
@@ -42,41 +43,8 @@ const SMALL_DICTIONARY: usize = 64;
 /// Beyond, a dictionary is worth its page while at most so many of a hundred values are new.
 const NEW_PERCENT_MAX: usize = 60;
 
-/// A compressor that is set up once for all chunks.
-pub(super) struct Codec {
-    compression: Compression,
-    zstd: Option<zstd::bulk::Compressor<'static>>,
-    /// Room for a compressed page.
-    room: Vec<u8>,
-}
-
-impl Codec {
-    pub(super) fn new(compression: Compression) -> Result<Codec> {
-        let zstd = match compression {
-            Compression::ZSTD(level) => Some(zstd::bulk::Compressor::new(level.compression_level())?),
-            _ => None,
-        };
-        Ok(Codec { compression, zstd, room: Vec::new() })
-    }
-
-    /// How chunks are compressed that are worth it.
-    pub(super) fn compression(&self) -> Compression {
-        self.compression
-    }
-
-    fn compress(&mut self, bytes: &[u8]) -> Result<Option<Vec<u8>>> {
-        match (&mut self.zstd, self.compression) {
-            (Some(zstd), _) => {
-                self.room.clear();
-                self.room.reserve(zstd::zstd_safe::compress_bound(bytes.len()));
-                zstd.compress_to_buffer(bytes, &mut self.room)?;
-                Ok(Some(self.room.as_slice().to_vec()))
-            }
-            (None, Compression::LZ4_RAW) => Ok(Some(lz4_flex::block::compress(bytes))),
-            _ => Ok(None),
-        }
-    }
-}
+/// Parts of a page of fewer bytes are compressed together with what follows: a code of their own would cost more.
+const PART_BYTES_MIN: usize = 512;
 
 /// How the values of a column lie in its pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -334,8 +302,9 @@ impl<'a> Content<'a> {
         Some((out, values.len()))
     }
 
-    /// Appends the values at these places.
-    fn encode(&self, range: Range<usize>, out: &mut Vec<u8>) {
+    /// Appends the values at these places, and says how many bytes the parts have that are unlike what follows them.
+    fn encode(&self, range: Range<usize>, out: &mut Vec<u8>) -> Vec<usize> {
+        let mut parts = Vec::new();
         match self {
             Content::Keyed { values, keys } => {
                 let width = hybrid::bit_width((values.len() as u32).saturating_sub(1));
@@ -350,16 +319,21 @@ impl<'a> Content<'a> {
                 for byte in 0..size_of::<i64>() {
                     out.extend(numbers.iter().map(|number| (number >> (8 * byte)) as u8));
                 }
+                parts = vec![numbers.len(); size_of::<i64>() - 1];
             }
             Content::Texts(texts) => {
                 let texts = texts.get(range).unwrap_or_default();
+                let start = out.len();
                 delta::encode(out, texts.iter().map(|text| text.len() as i64), Width::Word);
+                parts.push(out.len() - start);
                 texts.iter().for_each(|text| out.extend_from_slice(text.as_bytes()));
             }
             Content::Plain { bytes, width } => {
                 out.extend_from_slice(bytes.get(range.start * width..range.end * width).unwrap_or_default());
             }
         }
+        parts.retain(|n_bytes| *n_bytes >= PART_BYTES_MIN);
+        parts
     }
 
     fn statistics(&self, n_nulls: u64) -> Statistics {
@@ -397,6 +371,8 @@ struct DataPage {
     n_nulls: usize,
     levels: Vec<u8>,
     values: Vec<u8>,
+    /// The bytes of each part of the values that is unlike what follows it.
+    parts: Vec<usize>,
 }
 
 /// Encodes a chunk of these arrays; `None` where the library is left to do it.
@@ -411,12 +387,15 @@ pub(super) fn encode(
     // A chunk without values has no dictionary that its pages could point into.
     let dictionary = content.dictionary().filter(|_| rows.n_present > 0);
     let encoding = if rows.n_present == 0 { Encoding::PLAIN } else { content.encoding() };
-    let plain_pages = || dictionary.iter().map(|(page, _)| page).chain(pages.iter().map(|page| &page.values));
-    let plain_bytes: usize = plain_pages().map(Vec::len).sum();
+    let plain_pages = || {
+        let dictionary = dictionary.iter().map(|(page, _)| (page, &[][..]));
+        dictionary.chain(pages.iter().map(|page| (&page.values, page.parts.as_slice())))
+    };
+    let plain_bytes: usize = plain_pages().map(|(page, _)| page.len()).sum();
     let mut packed = Vec::with_capacity(pages.len() + 1);
     if options.is_compressed {
-        for page in plain_pages() {
-            packed.extend(codec.compress(page)?);
+        for (page, parts) in plain_pages() {
+            packed.extend(codec.compress(page, parts)?);
         }
     }
     let packed_bytes: usize = packed.iter().map(Vec::len).sum();
@@ -455,7 +434,7 @@ pub(super) fn encode(
         };
         writer.write(&mut to, data, size, Some(page.n_rows))?;
     }
-    let compression = if is_packed { codec.compression } else { Compression::UNCOMPRESSED };
+    let compression = if is_packed { codec.compression() } else { Compression::UNCOMPRESSED };
     // Of a chunk of nulls every reader should know, so that nobody decodes it.
     let statistics = (options.has_statistics || rows.n_present == 0)
         .then(|| content.statistics((rows.n_rows - rows.n_present) as u64));
@@ -472,8 +451,13 @@ fn data_pages(rows: &Rows, content: &Content<'_>, options: &ChunkOptions) -> Vec
         let n_rows = page_rows.min(rows.n_rows - from);
         let present = rows.present.get(from..from + n_rows).unwrap_or_default();
         let n_present = if rows.present.is_empty() { n_rows } else { present.iter().sum::<u32>() as usize };
-        let mut page =
-            DataPage { n_rows, n_nulls: n_rows - n_present, levels: Vec::new(), values: Vec::new() };
+        let mut page = DataPage {
+            n_rows,
+            n_nulls: n_rows - n_present,
+            levels: Vec::new(),
+            values: Vec::new(),
+            parts: Vec::new(),
+        };
         match (is_nullable, n_present) {
             (true, 0) => hybrid::encode_run(&mut page.levels, 0, n_rows, 1),
             (true, n) if n == n_rows => hybrid::encode_run(&mut page.levels, 1, n_rows, 1),
@@ -481,7 +465,7 @@ fn data_pages(rows: &Rows, content: &Content<'_>, options: &ChunkOptions) -> Vec
             (false, _) => {}
         }
         if rows.n_present > 0 {
-            content.encode(value..value + n_present, &mut page.values);
+            page.parts = content.encode(value..value + n_present, &mut page.values);
         }
         value += n_present;
         pages.push(page);

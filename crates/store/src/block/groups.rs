@@ -18,7 +18,8 @@ use parquet::file::reader::ChunkReader;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::ColumnPath;
 
-use super::chunk::{self, ChunkOptions, Codec, Form};
+use super::chunk::{self, ChunkOptions, Form};
+use super::codec::Codec;
 
 /// One column of the table.
 struct Column {
