@@ -1,11 +1,13 @@
 //! A set of labels: sorted by name, immutable, one pointer to clone.
 //!
-//! All names and values of a set lie in one text, so that making a set costs three allocations whatever its size,
-//! and comparing two sets walks contiguous memory. The hash is computed when the set is made.
+//! All names and values of a set lie in one text, so that making a set costs two allocations whatever its size,
+//! and comparing two sets walks contiguous memory. The hash is computed when the set is made. Where names and values end
+//! lies beside the hash: a query that looks at thousands of sets waits for memory more than for anything else.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -24,8 +26,50 @@ struct Inner {
     hash: u64,
     /// `name value name value …`
     text: Box<str>,
-    /// Where each name and each value ends, in turns.
-    ends: Box<[u32]>,
+    ends: Ends,
+}
+
+/// Names and values of sets of which the ends need no memory of their own: a dozen labels.
+const FEW_ENDS: usize = 24;
+
+/// Where each name and each value ends, in turns.
+enum Ends {
+    /// Of a small set: how many, and the ends.
+    Few(u8, [u16; FEW_ENDS]),
+    Many(Box<[u32]>),
+}
+
+impl Ends {
+    fn new(ends: &[u32]) -> Ends {
+        let mut few = [0; FEW_ENDS];
+        let is_short = ends.len() <= FEW_ENDS
+            && few.iter_mut().zip(ends).all(|(few, end)| u16::try_from(*end).map(|end| *few = end).is_ok());
+        if is_short { Ends::Few(ends.len() as u8, few) } else { Ends::Many(ends.into()) }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Ends::Few(len, _) => usize::from(*len),
+            Ends::Many(ends) => ends.len(),
+        }
+    }
+
+    /// The end of the part of that number.
+    fn get(&self, at: usize) -> usize {
+        match self {
+            Ends::Few(_, ends) => usize::from(ends[at]),
+            Ends::Many(ends) => ends[at] as usize,
+        }
+    }
+
+    fn is_same(&self, other: &Ends) -> bool {
+        match (self, other) {
+            (Ends::Few(n, a), Ends::Few(m, b)) => n == m && a == b,
+            (Ends::Many(a), Ends::Many(b)) => a == b,
+            // The same ends are always kept in the same way.
+            _ => false,
+        }
+    }
 }
 
 impl Labels {
@@ -56,31 +100,54 @@ impl Labels {
     /// Like [`Labels::from_sorted`], for languages in which an empty value is a value: all pairs are kept.
     #[must_use]
     pub fn from_sorted_with_empty<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Labels {
-        let mut text = String::new();
-        let mut ends = Vec::new();
+        Labels::with_room(pairs, 0)
+    }
+
+    /// From sorted pairs whose text has so many bytes at most, as far as that is known.
+    fn with_room<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>, bytes: usize) -> Labels {
+        let mut text = String::with_capacity(bytes);
+        let mut few = [0; FEW_ENDS];
+        let (mut n, mut many) = (0, Vec::new());
         for (name, value) in pairs {
             for part in [name, value] {
                 text.push_str(part);
-                ends.push(u32::try_from(text.len()).unwrap_or(u32::MAX));
+                let end = u32::try_from(text.len()).unwrap_or(u32::MAX);
+                if n < FEW_ENDS {
+                    few[n] = end;
+                } else {
+                    if n == FEW_ENDS {
+                        many.extend_from_slice(&few);
+                    }
+                    many.push(end);
+                }
+                n += 1;
             }
         }
+        let ends = if n <= FEW_ENDS { &few[..n] } else { &many };
         let mut hash = xxh3_64(text.as_bytes());
-        for end in &ends {
+        for end in ends {
             hash = (hash.rotate_left(5) ^ u64::from(*end)).wrapping_mul(0x517c_c1b7_2722_0a95);
         }
-        Labels(Arc::new(Inner { hash, text: text.into_boxed_str(), ends: ends.into_boxed_slice() }))
+        let ends = Ends::new(ends);
+        Labels(Arc::new(Inner { hash, text: text.into_boxed_str(), ends }))
     }
 
     /// Names and values, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         let mut start = 0;
         let inner = &*self.0;
-        inner.ends.chunks_exact(2).map(move |ends| {
-            let (name_end, value_end) = (ends[0] as usize, ends[1] as usize);
+        (0..inner.ends.len() / 2).map(move |at| {
+            let (name_end, value_end) = (inner.ends.get(2 * at), inner.ends.get(2 * at + 1));
             let pair = (&inner.text[start..name_end], &inner.text[name_end..value_end]);
             start = value_end;
             pair
         })
+    }
+
+    /// All names and values one after the other, without anything between them.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0.text
     }
 
     /// How many labels.
@@ -92,7 +159,7 @@ impl Labels {
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.ends.is_empty()
+        self.0.ends.len() == 0
     }
 
     /// The value of a label; a label that is not there has the empty value.
@@ -116,10 +183,12 @@ impl Labels {
     /// The labels that `names` (in any order) does not name.
     #[must_use]
     pub fn without(&self, names: &[impl AsRef<str>]) -> Labels {
-        if !self.iter().any(|(name, _)| is_in(names, name)) {
-            return self.clone();
-        }
-        Labels::from_sorted_with_empty(self.iter().filter(|(name, _)| !is_in(names, name)))
+        let dropped = self.iter().filter(|(name, _)| is_in(names, name));
+        let dropped: Option<usize> =
+            dropped.map(|(name, value)| name.len() + value.len()).reduce(|a, b| a + b);
+        let Some(dropped) = dropped else { return self.clone() };
+        let room = self.0.text.len() - dropped;
+        Labels::with_room(self.iter().filter(|(name, _)| !is_in(names, name)), room)
     }
 
     /// Only the labels that `names` (in any order) names.
@@ -155,6 +224,15 @@ impl Labels {
         self.0.hash
     }
 
+    /// A hash of the labels whose names are kept, which is the same for all sets that have these alike.
+    #[must_use]
+    pub fn hash_of(&self, is_kept: impl Fn(&str) -> bool) -> u64 {
+        let parts = self.iter().filter(|(name, _)| is_kept(name)).flat_map(|(name, value)| [name, value]);
+        parts.fold(0, |hash: u64, part| {
+            (hash.rotate_left(5) ^ xxh3_64(part.as_bytes())).wrapping_mul(0x517c_c1b7_2722_0a95)
+        })
+    }
+
     /// The hash that Prometheus computes of a set (in its default build), by which `limit_ratio` chooses series.
     #[must_use]
     pub fn ratio_hash(&self) -> u64 {
@@ -177,7 +255,11 @@ impl Labels {
     /// An estimate of the memory of one set.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        size_of::<Inner>() + self.0.text.len() + self.0.ends.len() * 4
+        let ends = match &self.0.ends {
+            Ends::Few(..) => 0,
+            Ends::Many(ends) => size_of_val(&**ends),
+        };
+        size_of::<Inner>() + self.0.text.len() + ends
     }
 }
 
@@ -194,7 +276,9 @@ impl Default for Labels {
 impl PartialEq for Labels {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
-            || (self.0.hash == other.0.hash && self.0.ends == other.0.ends && self.0.text == other.0.text)
+            || (self.0.hash == other.0.hash
+                && self.0.ends.is_same(&other.0.ends)
+                && self.0.text == other.0.text)
     }
 }
 
@@ -222,11 +306,12 @@ impl Ord for Labels {
         let (a, b) = (&*self.0, &*other.0);
         let same = common_prefix(a.text.as_bytes(), b.text.as_bytes());
         let mut start = 0;
-        for (end_a, end_b) in a.ends.iter().zip(&b.ends) {
-            if end_a != end_b || *end_a as usize > same {
-                return a.text[start..*end_a as usize].cmp(&b.text[start..*end_b as usize]);
+        for at in 0..a.ends.len().min(b.ends.len()) {
+            let (end_a, end_b) = (a.ends.get(at), b.ends.get(at));
+            if end_a != end_b || end_a > same {
+                return a.text[start..end_a].cmp(&b.text[start..end_b]);
             }
-            start = *end_a as usize;
+            start = end_a;
         }
         a.ends.len().cmp(&b.ends.len())
     }
@@ -264,6 +349,27 @@ fn is_plain(name: &str) -> bool {
 impl fmt::Debug for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// A map by label sets, or by anything that hashes as one number that is a hash already.
+pub type LabelsMap<K, V> = HashMap<K, V, BuildHasherDefault<KnownHash>>;
+
+/// Takes a hash that was computed before as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KnownHash(u64);
+
+impl Hasher for KnownHash {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64(bytes) ^ self.0.rotate_left(5);
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -345,12 +451,30 @@ mod tests {
     }
 
     #[test]
+    fn large_sets_are_as_small_ones() {
+        let of = |n: usize, length: usize| {
+            Labels::from_pairs((0..n).map(|at| (format!("name_{at:02}"), "v".repeat(length))))
+        };
+        for (n, length) in [(11, 1), (12, 1), (13, 1), (40, 1), (2, 40_000), (12, 70_000)] {
+            let (labels, same) = (of(n, length), of(n, length));
+            assert_eq!((labels.len(), labels.iter().count()), (n, n));
+            assert!(labels == same && labels.cmp(&same).is_eq());
+            assert_eq!(labels.get("name_01").len(), length);
+            assert_eq!(labels.without(&["name_00"]).len(), n - 1);
+            assert!(labels < labels.with("name_00", "w") && labels < labels.with("z", "1"));
+            assert!(labels.text().starts_with("name_00v"));
+        }
+    }
+
+    #[test]
     fn parts_of_a_set() {
         let labels = Labels::from_pairs([(METRIC_NAME, "up"), ("job", "a"), ("zone", "z")]);
         assert_eq!(labels.metric_name(), "up");
         assert_eq!(labels.without(&["zone", METRIC_NAME]).to_string(), r#"{job="a"}"#);
         assert_eq!(labels.only(&["zone", "none"]).to_string(), r#"{zone="z"}"#);
         assert_eq!(labels.with("job", ""), labels.without(&["job"]));
+        let [a, b] = [&labels, &labels.with("zone", "y")].map(|set| set.hash_of(|name| name != "zone"));
+        assert!(a == b && a != labels.hash_of(|name| name != "job"));
         assert_eq!(labels.get("none"), "");
         assert!(Labels::empty().is_empty());
         let with_empty = Labels::from_sorted_with_empty([("a", ""), ("b", "2")]);

@@ -19,7 +19,7 @@ pub mod script;
 pub use budget::{Budget, Cancellation, Limits};
 pub use error::{ExecError, Limit};
 pub use histogram::{CounterResetHint, FloatHistogram};
-pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
+pub use labels::{KnownHash, Labels, LabelsBuilder, LabelsMap, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use pattern::{AnchoredRegex, search_bytes_regex, search_regex};
 pub use series::{

@@ -117,6 +117,19 @@ pub struct NativeHistogram {
 impl NativeHistogram {
     /// Reads a payload, or a `Histogram` message.
     pub fn decode(message: &[u8]) -> Result<NativeHistogram, Malformed> {
+        NativeHistogram::read(message, |buckets, field| push_deltas(&mut buckets.deltas, field))
+    }
+
+    /// As [`NativeHistogram::decode`], but `counts` are each bucket's count, of integers too, and there are no `deltas`.
+    pub fn decode_absolute(message: &[u8]) -> Result<NativeHistogram, Malformed> {
+        NativeHistogram::read(message, |buckets, field| push_absolute(&mut buckets.counts, field))
+    }
+
+    #[inline(always)]
+    fn read(
+        message: &[u8],
+        push_deltas: impl Fn(&mut Buckets, Field<'_>) -> Result<(), Malformed>,
+    ) -> Result<NativeHistogram, Malformed> {
         let mut reader = Reader::new(message);
         let mut out = NativeHistogram::default();
         while let Some((number, field)) = reader.next_field()? {
@@ -128,11 +141,11 @@ impl NativeHistogram {
                 (5, Field::Fixed64(bits)) => out.zero_threshold = f64::from_bits(bits),
                 (6, Field::Varint(n)) => out.zero_count_int = n,
                 (7, Field::Fixed64(bits)) => out.zero_count_float = f64::from_bits(bits),
-                (8, Field::Bytes(span)) => out.negative.spans.push(decode_span(span)?),
-                (9, field) => push_deltas(&mut out.negative.deltas, field)?,
+                (8, Field::Bytes(span)) => push_span(&mut out.negative.spans, span)?,
+                (9, field) => push_deltas(&mut out.negative, field)?,
                 (10, field) => push_doubles(&mut out.negative.counts, field)?,
-                (11, Field::Bytes(span)) => out.positive.spans.push(decode_span(span)?),
-                (12, field) => push_deltas(&mut out.positive.deltas, field)?,
+                (11, Field::Bytes(span)) => push_span(&mut out.positive.spans, span)?,
+                (12, field) => push_deltas(&mut out.positive, field)?,
                 (13, field) => push_doubles(&mut out.positive.counts, field)?,
                 (14, Field::Varint(n)) => out.reset_hint = ResetHint::from_code(n),
                 (16, field) => push_doubles(&mut out.custom_bounds, field)?,
@@ -196,6 +209,38 @@ fn decode_span(message: &[u8]) -> Result<Span, Malformed> {
         }
     }
     Ok(span)
+}
+
+fn push_span(spans: &mut Vec<Span>, message: &[u8]) -> Result<(), Malformed> {
+    // Most histograms have one span: a vector that grows by itself would take room for four.
+    if spans.is_empty() {
+        spans.reserve_exact(1);
+    }
+    spans.push(decode_span(message)?);
+    Ok(())
+}
+
+/// Deltas, summed up as they come.
+fn push_absolute(out: &mut Vec<f64>, field: Field<'_>) -> Result<(), Malformed> {
+    match field {
+        // One delta for itself follows what the counts so far come to.
+        Field::Varint(n) => {
+            let before = out.last().copied().unwrap_or_default() as i64;
+            out.push(before.wrapping_add(zigzag(n)) as f64);
+        }
+        Field::Bytes(packed) => {
+            let mut reader = Reader::new(packed);
+            let mut count = out.last().copied().unwrap_or_default() as i64;
+            // Each delta ends with the one byte of it that is below 128.
+            out.reserve_exact(packed.iter().map(|byte| usize::from(*byte < 0x80)).sum());
+            while !reader.rest().is_empty() {
+                count = count.wrapping_add(zigzag(reader.varint()?));
+                out.push(count as f64);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 fn push_deltas(out: &mut Vec<i64>, field: Field<'_>) -> Result<(), Malformed> {
@@ -278,6 +323,10 @@ mod tests {
         };
         assert_eq!(NativeHistogram::decode(&integers.encode()), Ok(integers.clone()));
         assert_eq!(integers.positive.len(), 3);
+        let absolute = NativeHistogram::decode_absolute(&integers.encode()).unwrap();
+        assert_eq!(absolute.negative.counts, integers.negative.absolute());
+        assert_eq!(absolute.positive.counts, integers.positive.absolute());
+        assert!(absolute.positive.deltas.is_empty());
         let floats = NativeHistogram {
             is_float: true,
             count_float: 1.5,

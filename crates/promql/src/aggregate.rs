@@ -3,9 +3,7 @@
 mod choose;
 mod fold;
 
-use std::collections::HashMap;
-
-use throughline_exec::{Labels, METRIC_NAME};
+use throughline_exec::{Labels, LabelsMap, METRIC_NAME};
 
 use crate::annotations::Note;
 use crate::ast::{Aggregate, AggregateOp, Expr};
@@ -82,7 +80,7 @@ fn is_of_group(aggregate: &Aggregate, labels: &Labels, group: &Labels) -> bool {
 
 /// The groups, in the order of their first members.
 fn groups(aggregate: &Aggregate, series: &[StepSeries]) -> Vec<Group> {
-    let mut by_labels: HashMap<Labels, usize> = HashMap::new();
+    let mut by_labels: LabelsMap<Labels, usize> = LabelsMap::default();
     let mut groups: Vec<Group> = Vec::new();
     let mut last = 0;
     for (at, one) in series.iter().enumerate() {
@@ -157,7 +155,7 @@ fn count_values(
     if !with_value.without {
         with_value.grouping.push(label.clone());
     }
-    let mut by_labels: HashMap<Labels, usize> = HashMap::new();
+    let mut by_labels: LabelsMap<Labels, usize> = LabelsMap::default();
     let mut found: Vec<StepSeries> = Vec::new();
     for one in series {
         // Most series have few values: the group of the value before is mostly that of this one.

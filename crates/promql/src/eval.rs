@@ -4,6 +4,7 @@
 //! query, and every operator maps columns (the samples of one series at all steps) to columns. What does not depend
 //! on the step, because `@` fixes its time, is evaluated at one step and repeated.
 
+mod counts;
 mod extension;
 mod finish;
 mod hints;
@@ -11,9 +12,9 @@ mod invariant;
 mod parallel;
 mod select;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use throughline_exec::{Budget, ExecError, MatcherError, SeriesSource};
+use throughline_exec::{Budget, ExecError, LabelsMap, MatcherError, SeriesSource};
 
 use crate::annotations::Annotations;
 use crate::ast::{Expr, Span, ValueType};
@@ -21,6 +22,7 @@ use crate::duration::{DurationError, Surroundings};
 use crate::value::{Column, QueryResult, StepSeries, StepSet, Steps, Value};
 use crate::{aggregate, binary, functions};
 
+pub use counts::SampleCounts;
 pub(crate) use extension::interpolated;
 pub(crate) use parallel::{map_parallel, map_parallel_with};
 pub(crate) use select::{RangeInput, SelectorOutput, TimeShift};
@@ -40,12 +42,19 @@ pub struct Options {
     pub subquery_step_ms: i64,
     /// On how many threads one query may be evaluated.
     pub threads: usize,
+    /// Whether samples are counted as Prometheus counts them, which takes a look at each of them.
+    pub count_samples: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Options { lookback_ms: LOOKBACK_MS, subquery_step_ms: SUBQUERY_STEP_MS, threads }
+        Options {
+            lookback_ms: LOOKBACK_MS,
+            subquery_step_ms: SUBQUERY_STEP_MS,
+            threads,
+            count_samples: false,
+        }
     }
 }
 
@@ -123,6 +132,7 @@ impl Engine {
             options: self.options,
             notes: Annotations::default(),
             counted: hints::counted_selectors(expr),
+            counting: self.options.count_samples.then(|| counts::Counting::new(1)),
             start_ms: time_ms,
             end_ms: time_ms,
             step_ms: 0,
@@ -139,6 +149,9 @@ impl Engine {
         source: &dyn SeriesSource,
         budget: &Budget,
     ) -> Result<QueryResult, QueryError> {
+        let step_ms = step_ms.max(1);
+        let steps = u64::try_from(end_ms.saturating_sub(start_ms) / step_ms).map_or(0, |last| last + 1);
+        budget.check_steps(steps)?;
         let evaluator = Evaluator {
             text,
             source,
@@ -146,9 +159,10 @@ impl Engine {
             options: self.options,
             notes: Annotations::default(),
             counted: hints::counted_selectors(expr),
+            counting: self.options.count_samples.then(|| counts::Counting::new(steps as usize)),
             start_ms,
             end_ms,
-            step_ms: step_ms.max(1),
+            step_ms,
         };
         evaluator.range(expr)
     }
@@ -163,6 +177,7 @@ pub(crate) struct Evaluator<'a> {
     pub notes: Annotations,
     /// Selectors of which only counts and sums of histograms are asked for.
     pub counted: HashSet<Span>,
+    counting: Option<counts::Counting>,
     pub start_ms: i64,
     pub end_ms: i64,
     /// Zero in an instant query.
@@ -183,7 +198,7 @@ impl Evaluator<'_> {
         self.budget.check()?;
         self.check_room(1, steps)?;
         if steps.count > 1 && invariant::is_worth_once(expr) {
-            let once = self.eval_at(expr, Steps::single(steps.start_ms))?;
+            let once = self.counted_for_all(|| self.eval_at(expr, Steps::single(steps.start_ms)))?;
             return Ok(repeat(once, steps.count));
         }
         self.eval_at(expr, steps)
@@ -317,7 +332,7 @@ fn repeat_series(series: StepSeries, steps: usize) -> StepSeries {
 ///
 /// Of a merged series the name is dropped if it is dropped of any part.
 pub(crate) fn merge_equal(series: Vec<StepSeries>) -> Result<Vec<StepSeries>, QueryError> {
-    let mut by_labels = HashMap::with_capacity(series.len());
+    let mut by_labels = LabelsMap::with_capacity_and_hasher(series.len(), Default::default());
     let mut merged: Vec<StepSeries> = Vec::with_capacity(series.len());
     for next in series {
         let at = *by_labels.entry(next.labels.clone()).or_insert(merged.len());

@@ -97,6 +97,7 @@ pub(crate) fn call(
         .map(|scalar| evaluator.scalar(scalar, steps))
         .collect::<Result<Vec<_>, QueryError>>()?;
     let input = evaluator.range_input(range, steps, call.function.name())?;
+    evaluator.count_windows(&input, steps, matches!(range.unparenthesized(), Expr::Subquery(_)));
     let range_call = RangeCall {
         evaluator,
         function: call.function,

@@ -263,4 +263,6 @@ pub struct QueryResult {
     pub samples_read: u64,
     /// The most samples held at one time.
     pub samples_peak: u64,
+    /// Samples by step, where they were to be counted.
+    pub counts: Option<crate::eval::SampleCounts>,
 }

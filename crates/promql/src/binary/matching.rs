@@ -3,9 +3,10 @@
 //! Series are put into match groups once. Within a group each series of the "many" side meets the series of the
 //! "one" side; that there is only one of those at a step is checked step by step, because series come and go.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 
-use throughline_exec::{Labels, METRIC_NAME};
+use throughline_exec::{Labels, LabelsMap, METRIC_NAME};
 
 use super::drops_name;
 use super::element::{Combined, Complaint, Operation, Side};
@@ -23,10 +24,49 @@ pub(super) fn signature(matching: &Matching, labels: &Labels) -> Labels {
     labels.without(&ignored)
 }
 
+/// Whether a label is one by which series are matched.
+fn is_matched(matching: &Matching, name: &str) -> bool {
+    let is_named = matching.labels.iter().any(|known| known == name);
+    if matching.on { is_named } else { !is_named && name != METRIC_NAME }
+}
+
+/// A series by the labels of its [`signature`], which are not put together for it.
+struct Matched<'a> {
+    matching: &'a Matching,
+    labels: &'a Labels,
+    hash: u64,
+}
+
+impl<'a> Matched<'a> {
+    fn new(matching: &'a Matching, labels: &'a Labels) -> Matched<'a> {
+        let hash = labels.hash_of(|name| is_matched(matching, name));
+        Matched { matching, labels, hash }
+    }
+}
+
+impl PartialEq for Matched<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let matched = |labels: &'_ Labels, other: &'_ Labels| {
+            let kept = |(name, _): &(&str, &str)| is_matched(self.matching, name);
+            labels.iter().filter(kept).eq(other.iter().filter(kept))
+        };
+        self.hash == other.hash && matched(self.labels, other.labels)
+    }
+}
+
+impl Eq for Matched<'_> {}
+
+impl Hash for Matched<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
 /// Series that match each other, as indexes.
 #[derive(Default)]
 struct MatchGroup {
-    signature: Labels,
+    /// The labels of one of them.
+    labels: Labels,
     many: Vec<usize>,
     one: Vec<usize>,
 }
@@ -83,21 +123,20 @@ pub(super) fn combine(
 }
 
 fn groups(matching: &Matching, sides: &Sides<'_>) -> Vec<MatchGroup> {
-    let mut by_signature: HashMap<Labels, usize> = HashMap::new();
+    let mut known: LabelsMap<Matched<'_>, usize> = LabelsMap::default();
     let mut groups: Vec<MatchGroup> = Vec::new();
-    let mut group_of = |labels: &Labels| {
-        let signature = signature(matching, labels);
+    let series = sides.many.iter().map(|series| (series, true));
+    let series = series.chain(sides.one.iter().map(|series| (series, false)));
+    let (mut many, mut one) = (0.., 0..);
+    for (StepSeries { labels, .. }, is_many) in series {
         let new = groups.len();
-        let index = *by_signature.entry(signature.clone()).or_insert(new);
+        let index = *known.entry(Matched::new(matching, labels)).or_insert(new);
         if index == new {
-            groups.push(MatchGroup { signature, ..MatchGroup::default() });
+            groups.push(MatchGroup { labels: labels.clone(), ..MatchGroup::default() });
         }
-        index
-    };
-    let many: Vec<usize> = sides.many.iter().map(|series| group_of(&series.labels)).collect();
-    let one: Vec<usize> = sides.one.iter().map(|series| group_of(&series.labels)).collect();
-    many.into_iter().enumerate().for_each(|(at, group)| groups[group].many.push(at));
-    one.into_iter().enumerate().for_each(|(at, group)| groups[group].one.push(at));
+        let group = &mut groups[index];
+        if is_many { group.many.extend(many.next()) } else { group.one.extend(one.next()) }
+    }
     groups
 }
 
@@ -121,7 +160,7 @@ fn check_one_side(
                 continue;
             }
             return Err(QueryError::ManyToMany {
-                group: matched_labels(matching, &group.signature).to_string(),
+                group: matched_labels(matching, &signature(matching, &group.labels)).to_string(),
                 side: if sides.swapped { "left" } else { "right" },
                 first: sides.one[*earlier].labels.to_string(),
                 second: sides.one[*at].labels.to_string(),
@@ -148,7 +187,8 @@ fn combine_group(
         matching,
         sides,
         found: Vec::new(),
-        matched: HashMap::new(),
+        matched: LabelsMap::default(),
+        is_one_pair: group.many.len() <= 1 && group.one.len() <= 1 && sides.fill_many.is_none(),
         complaints: Vec::new(),
         steps,
     };
@@ -169,7 +209,7 @@ fn combine_group(
             alone.subtract(&one_occupied);
             let mut column = many.column.clone();
             column.retain(&alone);
-            outcome.add_filled(many, &column, Filled::One(fill), &group.signature)?;
+            outcome.add_filled(many, &column, Filled::One(fill), &group.labels)?;
         }
     }
     let of_pairs = std::mem::take(&mut outcome.complaints);
@@ -181,7 +221,7 @@ fn combine_group(
             alone.subtract(&met);
             let mut column = one.column.clone();
             column.retain(&alone);
-            outcome.add_filled(one, &column, Filled::Many(fill), &group.signature)?;
+            outcome.add_filled(one, &column, Filled::Many(fill), &group.labels)?;
         }
     }
     Ok((outcome.found, of_pairs, outcome.complaints))
@@ -203,7 +243,9 @@ struct Outcome<'a> {
     sides: &'a Sides<'a>,
     found: Vec<StepSeries>,
     /// The steps at which two series have met, by the labels of what they make; without grouping all under none.
-    matched: HashMap<Labels, StepSet>,
+    matched: LabelsMap<Labels, StepSet>,
+    /// One series of each side: they meet once, and nobody asks where.
+    is_one_pair: bool,
     complaints: Complaints,
     steps: Steps,
 }
@@ -214,15 +256,15 @@ impl Outcome<'_> {
         self.add(|outcome| outcome.result_labels(&many.labels, &one.labels), combined)
     }
 
-    /// A series that has no partner at the steps of `column`; the partner's labels are those of the match group.
+    /// A series that has no partner at the steps of `column`; the partner's labels are those that match in the group.
     fn add_filled(
         &mut self,
         series: &StepSeries,
         column: &Column,
         filled: Filled,
-        signature: &Labels,
+        of_group: &Labels,
     ) -> Result<(), QueryError> {
-        let partner = matched_labels(self.matching, signature);
+        let partner = matched_labels(self.matching, &signature(self.matching, of_group));
         match filled {
             Filled::One(value) => {
                 let combined = self.combine(Side::Column(column), Side::Filled(value));
@@ -251,6 +293,9 @@ impl Outcome<'_> {
     /// leaves the result. Samples that do not go together have not met.
     fn only_once(&mut self, labels: &Labels, met: StepSet) -> Result<(), QueryError> {
         let is_grouped = self.matching.card != Cardinality::OneToOne;
+        if self.is_one_pair && !is_grouped {
+            return Ok(());
+        }
         let key = if is_grouped { labels.clone() } else { Labels::default() };
         let before = self.matched.entry(key).or_insert_with(|| StepSet::none(self.steps.count));
         let mut twice = met.clone();

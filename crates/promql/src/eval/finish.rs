@@ -42,7 +42,6 @@ impl Evaluator<'_> {
                 format!("invalid expression type {kind:?} for range query, must be Scalar or instant Vector");
             return Err(QueryError::invalid(reason));
         }
-        self.budget.check_steps(count)?;
         let steps = Steps { start_ms: self.start_ms, step_ms: self.step_ms, count: count as usize };
         self.note_sorting(expr);
         let value = match self.eval(expr, steps)? {
@@ -64,6 +63,7 @@ impl Evaluator<'_> {
     /// A range selector as the whole query.
     fn raw_range(&self, expr: &Expr, steps: Steps) -> Result<QueryValue, QueryError> {
         let input = self.range_input(expr, steps, "")?;
+        self.count_windows(&input, steps, matches!(expr.unparenthesized(), Expr::Subquery(_)));
         let end_ms = input.shift.apply(self.start_ms);
         let start_ms = end_ms.saturating_sub(input.range_ms);
         let inside = |time: i64| time > start_ms && time <= end_ms;
@@ -97,6 +97,7 @@ impl Evaluator<'_> {
             infos,
             samples_read: self.budget.samples_read(),
             samples_peak: self.budget.samples_peak(),
+            counts: self.counting.map(super::counts::Counting::into_counts),
         }
     }
 

@@ -99,6 +99,7 @@ impl Evaluator<'_> {
         });
         let series: Vec<StepSeries> =
             columns.into_iter().filter(|series| !series.column.is_empty()).collect();
+        self.count_selected(&series);
         self.hold(&series)?;
         Ok(series)
     }
@@ -205,7 +206,7 @@ impl Evaluator<'_> {
             return Err(ExecError::Exceeded { limit, value: SUBQUERY_STEPS_MAX }.into());
         }
         let inner_steps = Steps { start_ms, step_ms, count: count as usize };
-        let inner = self.vector(&subquery.expr, inner_steps)?;
+        let inner = self.counted_inside(|| self.vector(&subquery.expr, inner_steps))?;
         self.release(&inner);
         for series in super::merge_equal(inner)? {
             input.drop_names.push(series.drop_name);

@@ -9,7 +9,7 @@ use throughline_model::point::{Histogram, Summary};
 use throughline_store::snapshot::parts::{Payloads, PointColumns};
 
 use super::native;
-use super::runs::RunSeries;
+use super::runs::{DecodedRun, RunSeries};
 use super::translate::{Family, Form};
 
 /// OTLP's flag of a point that says only that there is no value any more.
@@ -90,6 +90,7 @@ impl WindowTimes {
 
 /// One stored series' points within a run.
 struct Points<'a> {
+    run: &'a DecodedRun,
     columns: &'a PointColumns,
     /// Those within the window.
     range: Range<usize>,
@@ -107,7 +108,7 @@ impl Points<'_> {
     }
 
     fn value(&self, at: usize) -> f64 {
-        self.columns.values.get(at).copied().unwrap_or(f64::NAN)
+        self.run.values.get(at).unwrap_or(f64::NAN)
     }
 
     fn payload(&self, at: usize) -> &[u8] {
@@ -122,11 +123,11 @@ impl Expansion<'_> {
     /// The pieces of one stored series of a run.
     pub(super) fn pieces(
         &self,
-        columns: &PointColumns,
+        run: &DecodedRun,
         series: &RunSeries,
         window_times: &mut WindowTimes,
     ) -> Vec<Piece> {
-        let Some(points) = self.within(columns, series, window_times) else { return Vec::new() };
+        let Some(points) = self.within(run, series, window_times) else { return Vec::new() };
         match self.family.form {
             Form::Value => vec![self.values(&points, window_times)],
             Form::TargetInfo => vec![self.floats(&points, None, |at| (!points.is_stale(at)).then_some(1.0))],
@@ -140,7 +141,7 @@ impl Expansion<'_> {
     /// The points that lie within the window.
     fn within<'a>(
         &self,
-        columns: &'a PointColumns,
+        run: &'a DecodedRun,
         series: &RunSeries,
         window_times: &mut WindowTimes,
     ) -> Option<Points<'a>> {
@@ -152,7 +153,8 @@ impl Expansion<'_> {
             from = from.max(to.saturating_sub(1));
         }
         let times = (from < to).then(|| window_times.of(times, &(from..to)))?;
-        Some(Points { columns, range: points.start + from..points.start + to, times })
+        let range = points.start + from..points.start + to;
+        Some(Points { run, columns: &run.columns, range, times })
     }
 
     /// The values as they are stored.
@@ -162,8 +164,7 @@ impl Expansion<'_> {
         }
         if let Some(grid) = self.last_at.filter(|grid| grid.count > 1 && !self.start_times) {
             let (indexes, timestamps) = window_times.last_of(grid, &points.times);
-            let values = points.columns.values.get(points.range.clone()).unwrap_or_default();
-            let values = indexes.iter().filter_map(|at| values.get(*at)).copied().collect();
+            let values = points.run.values.picked(points.range.start, indexes);
             return Piece {
                 dynamic: None,
                 samples: SeriesSamples { timestamps, values, ..SeriesSamples::default() },
@@ -171,7 +172,7 @@ impl Expansion<'_> {
         }
         let samples = SeriesSamples {
             timestamps: points.times.clone(),
-            values: points.columns.values.get(points.range.clone()).unwrap_or_default().to_vec(),
+            values: points.run.values.range(points.range.clone()),
             start_timestamps: if self.start_times { points.starts_ms() } else { Vec::new() },
             ..SeriesSamples::default()
         };
@@ -218,7 +219,7 @@ impl Expansion<'_> {
         let is_sum = self.family.form == Form::Sum;
         match &points.columns.payloads {
             Payloads::Buckets { bounds, counts } if !is_sum => {
-                let n = points.columns.values.len();
+                let n = points.run.values.len();
                 let count = |at: usize| {
                     let of_bucket = |bucket: usize| counts.get(bucket * n + at).copied().unwrap_or_default();
                     (0..=bounds.len()).map(of_bucket).fold(0u64, u64::wrapping_add) as f64
@@ -237,7 +238,7 @@ impl Expansion<'_> {
     fn buckets(&self, points: &Points<'_>) -> Vec<Piece> {
         match &points.columns.payloads {
             Payloads::Buckets { bounds, counts } => {
-                let n = points.columns.values.len();
+                let n = points.run.values.len();
                 let mut cumulated = vec![0u64; points.range.len()];
                 let mut out = Vec::with_capacity(bounds.len() + 1);
                 for (bucket, bound) in bounds.iter().copied().chain([f64::INFINITY]).enumerate() {

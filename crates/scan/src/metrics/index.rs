@@ -4,10 +4,11 @@
 //! A stored series is known by its fingerprint, so it is translated once, however many blocks hold it. When most of
 //! what is known belongs to parts that are gone, the index starts anew.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
-use ahash::AHashMap as HashMap;
+use ahash::{AHashMap as HashMap, AHashSet as HashSet};
 use serde_json::{Map, Value as Json};
 use throughline_exec::Matcher;
 use throughline_model::point::PointKind;
@@ -20,6 +21,9 @@ use super::translate::{Family, Form, Metadata, Translation};
 
 /// Stored series that no part needs any more and that are kept before the index starts anew.
 const IDLE_SERIES_MAX: usize = 100_000;
+
+/// Families that are looked at to find out whether few of them match.
+const CANDIDATES_MAX: usize = 4_096;
 
 /// OTLP's code of delta temporality.
 const DELTA: u8 = 1;
@@ -37,6 +41,13 @@ type KnownResource = (Arc<Map<String, Json>>, Option<u32>);
 /// What is known of a stored series.
 struct Entry {
     families: Box<[u32]>,
+    /// Shared by the series of a metric, of which nearly all say the same.
+    described: Arc<Described>,
+}
+
+/// A metric's name, and what a sender says of it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Described {
     name: Arc<str>,
     metadata: Metadata,
 }
@@ -64,6 +75,7 @@ pub(super) struct PartRows {
 #[derive(Default)]
 pub(super) struct Tables {
     entries: Vec<Entry>,
+    described: HashSet<Arc<Described>>,
     by_fingerprint: HashMap<[u8; 16], u32>,
     families: Vec<FamilyEntry>,
     by_family: HashMap<Family, u32>,
@@ -123,6 +135,22 @@ impl MetricIndex {
         let Tables { order, families, .. } = &mut *tables;
         order.extend(families);
         ask(&tables, &known)
+    }
+
+    /// Whether each of some selectors matches at most so many families, as far as that is known without a look at what is not
+    /// known yet.
+    pub fn are_few<'a>(
+        &self,
+        snapshot: &Snapshot,
+        selectors: impl IntoIterator<Item = &'a [Matcher]>,
+        families_max: usize,
+    ) -> bool {
+        let tables = self.read();
+        let is_known = tables.known(&snapshot.metric_parts(TimeRange::ALL)).is_some();
+        let few = |selector: &[Matcher]| {
+            tables.candidates(selector) <= CANDIDATES_MAX && tables.matching(selector).len() <= families_max
+        };
+        is_known && selectors.into_iter().all(few)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Tables> {
@@ -201,13 +229,20 @@ impl Tables {
                 family.add(entry);
             }
         }
-        self.entries.push(Entry {
-            families: families.into(),
-            name: translated.name.into(),
-            metadata: translated.metadata,
-        });
+        let described = self.described(translated.name, translated.metadata);
+        self.entries.push(Entry { families: families.into(), described });
         self.by_fingerprint.insert(series.fingerprint, entry);
         entry
+    }
+
+    fn described(&mut self, name: String, metadata: Metadata) -> Arc<Described> {
+        let described = Described { name: name.into(), metadata };
+        if let Some(known) = self.described.get(&described) {
+            return known.clone();
+        }
+        let new = Arc::new(described);
+        self.described.insert(new.clone());
+        new
     }
 
     fn resource(&mut self, text: &Arc<str>, translation: &Translation) -> KnownResource {
@@ -251,18 +286,18 @@ impl Tables {
     /// `quantile`) are left to whoever makes those series.
     pub(super) fn matching(&self, matchers: &[Matcher]) -> Vec<u32> {
         let is_dynamic = |name: &str| name == "le" || name == "quantile";
-        let mut lists: Vec<Vec<u32>> = Vec::new();
+        let mut lists: Vec<Cow<'_, [u32]>> = Vec::new();
         for matcher in matchers.iter().filter(|m| !m.matches("") && !is_dynamic(m.name())) {
             lists.push(self.postings_of(matcher));
         }
-        lists.sort_by_key(Vec::len);
+        lists.sort_by_key(|list| list.len());
         let mut lists = lists.into_iter();
         let mut families = match lists.next() {
-            Some(shortest) => shortest,
+            Some(shortest) => shortest.into_owned(),
             None => (0..self.families.len() as u32).collect(),
         };
         for list in lists {
-            families.retain(|family| list.binary_search(family).is_ok());
+            intersect(&mut families, &list);
         }
         let rest: Vec<&Matcher> = matchers.iter().filter(|m| m.matches("") || is_dynamic(m.name())).collect();
         if !rest.is_empty() {
@@ -271,21 +306,32 @@ impl Tables {
         families
     }
 
+    /// How many families have a value that some matcher names.
+    fn candidates(&self, matchers: &[Matcher]) -> usize {
+        let named = |matcher: &Matcher| -> Option<usize> {
+            let values = self.postings.get(matcher.name());
+            let accepted = matcher.accepted_values().filter(|_| !matcher.matches(""))?;
+            let of_value = |value: &&str| values.and_then(|values| values.get(*value)).map_or(0, Vec::len);
+            Some(accepted.iter().map(of_value).sum())
+        };
+        matchers.iter().filter_map(named).min().unwrap_or(self.families.len())
+    }
+
     /// The families that have a value of the label that matches, ascending.
-    fn postings_of(&self, matcher: &Matcher) -> Vec<u32> {
-        let Some(values) = self.postings.get(matcher.name()) else { return Vec::new() };
-        if let Some(accepted) = matcher.accepted_values() {
-            let mut lists = accepted.iter().filter_map(|value| values.get(*value));
-            let mut out = lists.next().cloned().unwrap_or_default();
-            lists.for_each(|list| out.extend(list));
-            out.sort_unstable();
-            out.dedup();
-            return out;
+    fn postings_of(&self, matcher: &Matcher) -> Cow<'_, [u32]> {
+        let Some(values) = self.postings.get(matcher.name()) else { return Cow::default() };
+        let lists: Vec<&Vec<u32>> = match matcher.accepted_values() {
+            Some(accepted) => accepted.iter().filter_map(|value| values.get(*value)).collect(),
+            None => values.iter().filter(|(value, _)| matcher.matches(value)).map(|(_, list)| list).collect(),
+        };
+        if let [one] = &*lists {
+            return Cow::Borrowed(one);
         }
-        let matching = values.iter().filter(|(value, _)| matcher.matches(value));
-        let mut out: Vec<u32> = matching.flat_map(|(_, list)| list.iter().copied()).collect();
-        out.sort_unstable();
-        out
+        // Lists that ascend are merged rather than sorted again.
+        let mut out: Vec<u32> = lists.into_iter().flatten().copied().collect();
+        out.sort();
+        out.dedup();
+        Cow::Owned(out)
     }
 
     /// Names of labels and their values with families, for listings.
@@ -321,18 +367,38 @@ impl Tables {
         for part in parts {
             let entries =
                 part.rows.by_entry.iter().filter_map(|(entry, _)| self.entries.get(*entry as usize));
-            for entry in entries {
-                let of_name = match out.get_mut(&entry.name) {
+            for Entry { described, .. } in entries {
+                let of_name = match out.get_mut(&described.name) {
                     Some(list) => list,
-                    None => out.entry(entry.name.clone()).or_default(),
+                    None => out.entry(described.name.clone()).or_default(),
                 };
-                if !of_name.contains(&entry.metadata) {
-                    of_name.push(entry.metadata.clone());
+                if !of_name.contains(&described.metadata) {
+                    of_name.push(described.metadata.clone());
                 }
             }
         }
         out
     }
+}
+
+/// Keeps what is in the list, too; both ascend.
+fn intersect(families: &mut Vec<u32>, list: &[u32]) {
+    let mut rest = list;
+    families.retain(|family| {
+        rest = rest.get(less_at_start(rest, *family)..).unwrap_or_default();
+        rest.first() == Some(family)
+    });
+}
+
+/// How many at the start of an ascending list are less than a number: looked for in steps that double, because the next match is
+/// mostly near.
+fn less_at_start(list: &[u32], than: u32) -> usize {
+    let mut step = 1;
+    while list.get(step - 1).is_some_and(|number| *number < than) {
+        step *= 2;
+    }
+    let (from, to) = (step / 2, step.min(list.len()));
+    from + list.get(from..to).unwrap_or_default().partition_point(|number| *number < than)
 }
 
 impl Family {

@@ -55,7 +55,7 @@ fn exponential_buckets(buckets: &ExponentialBuckets, shift: i32) -> Buckets {
 
 /// A histogram as Prometheus sent it. `sum` is the point's value. `None` where it is malformed.
 pub(super) fn of_prometheus(payload: &[u8], sum: f64) -> Option<FloatHistogram> {
-    let stored = NativeHistogram::decode(payload).ok()?;
+    let stored = NativeHistogram::decode_absolute(payload).ok()?;
     if stored.positive.len() > BUCKETS_MAX || stored.negative.len() > BUCKETS_MAX {
         return None;
     }
@@ -67,9 +67,9 @@ pub(super) fn of_prometheus(payload: &[u8], sum: f64) -> Option<FloatHistogram> 
         zero_count: stored.zero_count(),
         count: stored.count(),
         sum,
-        positive: prometheus_buckets(&stored.positive),
-        negative: prometheus_buckets(&stored.negative),
-        custom_values: stored.custom_bounds.clone(),
+        positive: prometheus_buckets(stored.positive),
+        negative: prometheus_buckets(stored.negative),
+        custom_values: stored.custom_bounds,
         counter_reset_hint: match stored.reset_hint {
             ResetHint::Unknown => CounterResetHint::Unknown,
             ResetHint::Yes => CounterResetHint::Reset,
@@ -79,10 +79,12 @@ pub(super) fn of_prometheus(payload: &[u8], sum: f64) -> Option<FloatHistogram> 
     })
 }
 
-fn prometheus_buckets(buckets: &StoredBuckets) -> Buckets {
-    let spans = buckets.spans.iter().map(|span| Span { offset: span.offset, length: span.length });
-    let mut counts = buckets.absolute();
-    counts.truncate(usize::try_from(buckets.len()).unwrap_or(usize::MAX));
+fn prometheus_buckets(buckets: StoredBuckets) -> Buckets {
+    let n = usize::try_from(buckets.len()).unwrap_or(usize::MAX);
+    // Both kinds of span are laid out alike: they are made anew where they lie.
+    let spans = buckets.spans.into_iter().map(|span| Span { offset: span.offset, length: span.length });
+    let mut counts = buckets.counts;
+    counts.truncate(n);
     Buckets { spans: spans.collect(), counts }
 }
 

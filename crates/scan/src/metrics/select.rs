@@ -12,6 +12,7 @@ use throughline_store::{Snapshot, TimeRange};
 use super::delta;
 use super::expand::{Expansion, Piece, WindowTimes, number_text};
 use super::index::{KnownPart, MetricIndex, Tables};
+use super::runs::LastPoints;
 use super::translate::{Family, Form};
 
 /// Points that a second thread is worth.
@@ -215,6 +216,12 @@ impl MetricSource {
         let want = PointWant { start_times: self.start_times, payloads };
         let range = range_of(*start_ms, request.end_ms);
         let runs = self.index.run_cache();
+        if self.asks_for_last_points(request, plan, task) {
+            match runs.last_points(&task.part, &task.run) {
+                Ok(last) => return last_pieces(&last, request, task, order, found),
+                Err(error) => return self.note(vec![error.to_string()]),
+            }
+        }
         let decoded = match runs.read(&task.part, &task.run, &wanted, range, want, plan.tasks.len()) {
             Ok(decoded) => decoded,
             Err(error) => return self.note(vec![error.to_string()]),
@@ -235,38 +242,86 @@ impl MetricSource {
                     start_times: self.start_times,
                     last_at: request.hints.last_at.filter(|_| selected.has_one_sample_per_point()),
                 };
-                let pieces = expansion.pieces(&decoded.columns, series, &mut window_times);
+                let pieces = expansion.pieces(&decoded, series, &mut window_times);
                 found.extend(pieces.into_iter().map(|piece| Found { selected: *number, order, piece }));
             }
         }
     }
 }
 
+impl MetricSource {
+    /// Whether of each series of the task only the last point is asked for, and that is the last of its run.
+    fn asks_for_last_points(&self, request: &SelectRequest, plan: &Plan, task: &Task) -> bool {
+        let is_last = request.hints.last_at.is_some_and(|grid| grid.count == 1)
+            && task.run.max_time.div_euclid(NS_PER_MS) <= request.end_ms;
+        let is_value = |number: u32| {
+            let selected = plan.selected.get(number as usize);
+            selected.is_some_and(|of| of.family.form == Form::Value && !of.is_delta)
+        };
+        is_last
+            && !self.start_times
+            && matches!(task.part, MetricPart::Block(_))
+            && task.uses.iter().all(|(_, number)| is_value(*number))
+    }
+}
+
+/// The last points of the series of a task, where they lie within the window.
+fn last_pieces(
+    last: &LastPoints,
+    request: &SelectRequest,
+    task: &Task,
+    order: usize,
+    found: &mut Vec<Found>,
+) {
+    // Series of one target have one time, and their last points share it.
+    let mut shared = Times::default();
+    found.reserve(task.uses.len());
+    for (row, selected) in &task.uses {
+        let Some((time, value)) = last.of(*row).filter(|(time, _)| *time >= request.start_ms) else {
+            continue;
+        };
+        if shared.first() != Some(&time) {
+            shared = vec![time].into();
+        }
+        let samples =
+            SeriesSamples { timestamps: shared.clone(), values: vec![value], ..SeriesSamples::default() };
+        found.push(Found { selected: *selected, order, piece: Piece { dynamic: None, samples } });
+    }
+}
+
 impl SeriesSource for MetricSource {
     fn select(&self, request: &SelectRequest, budget: &Budget) -> Result<Vec<SeriesSamples>, ExecError> {
         let plan = self.plan(request, budget)?;
-        let found = self.read(request, &plan, budget)?;
-        let has_dynamic = plan.selected.iter().any(|of| of.family.form.dynamic_label().is_some());
-        let mut out: Vec<(u32, SeriesSamples)> = Vec::with_capacity(found.len());
+        let mut found = self.read(request, &plan, budget)?;
+        let order = in_order(&found, &plan.selected);
+        let mut out: Vec<SeriesSamples> = Vec::with_capacity(order.len());
         let mut joined = JoinedTimes::default();
-        for (number, dynamic, pieces) in by_series(found) {
-            let Some(of) = plan.selected.get(number as usize) else { continue };
-            let mut samples = join(pieces, &mut joined);
+        for of_series in order.chunk_by(|a, b| (a.place, a.dynamic) == (b.place, b.dynamic)) {
+            let selected =
+                of_series.first().and_then(|key| found.get(key.piece as usize)).map(|f| f.selected);
+            let Some(of) = selected.and_then(|number| plan.selected.get(number as usize)) else { continue };
+            let mut take = |key: &Key| {
+                found
+                    .get_mut(key.piece as usize)
+                    .map(|f| std::mem::take(&mut f.piece.samples))
+                    .unwrap_or_default()
+            };
+            let mut samples = match of_series {
+                [one] => take(one),
+                several => join(several.iter().map(take).collect(), &mut joined),
+            };
             if of.is_delta {
                 delta::accumulate(&mut samples);
                 delta::cut_before(&mut samples, request.start_ms);
             }
-            samples.labels = series_labels(&of.family, dynamic);
             if !samples.is_empty() {
-                out.push((of.place, samples));
+                samples.labels = series_labels(&of.family, of_series.first().and_then(|key| key.dynamic));
+                out.push(samples);
             }
         }
-        if has_dynamic {
-            out.sort_by(|(_, a), (_, b)| a.labels.cmp(&b.labels));
-        } else {
-            out.sort_unstable_by_key(|(place, _)| *place);
+        if plan.selected.iter().any(|of| of.family.form.dynamic_label().is_some()) {
+            out.sort_by(|a, b| a.labels.cmp(&b.labels));
         }
-        let mut out: Vec<SeriesSamples> = out.into_iter().map(|(_, samples)| samples).collect();
         // Stored series that differ in what Prometheus does not see are one series.
         if out.windows(2).any(|pair| matches!(pair, [a, b] if a.labels == b.labels)) {
             out = join_equal(out);
@@ -275,20 +330,31 @@ impl SeriesSource for MetricSource {
     }
 }
 
-/// The pieces of each series: selected family and dynamic label, and the pieces in the order of parts and runs.
-fn by_series(mut found: Vec<Found>) -> impl Iterator<Item = (u32, Option<u64>, Vec<SeriesSamples>)> {
-    found.sort_by_key(|found| (found.selected, found.piece.dynamic, found.order));
-    let mut rest = found.into_iter().peekable();
-    std::iter::from_fn(move || {
-        let Found { selected, piece, .. } = rest.next()?;
-        let mut pieces = vec![piece.samples];
-        while let Some(next) =
-            rest.next_if(|next| next.selected == selected && next.piece.dynamic == piece.dynamic)
-        {
-            pieces.push(next.piece.samples);
-        }
-        Some((selected, piece.dynamic, pieces))
-    })
+/// Where a piece goes. Pieces are large, and keys are sorted in their stead.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    /// Of its family in the order of labels.
+    place: u32,
+    dynamic: Option<u64>,
+    /// Of its part and run.
+    order: u32,
+    /// Its number among the pieces.
+    piece: u32,
+}
+
+/// The pieces series by series, those of one series in the order of parts and runs.
+fn in_order(found: &[Found], selected: &[Selected]) -> Vec<Key> {
+    let key = |(piece, found): (u32, &Found)| Key {
+        place: selected.get(found.selected as usize).map_or(u32::MAX, |of| of.place),
+        dynamic: found.piece.dynamic,
+        order: found.order as u32,
+        piece,
+    };
+    let mut keys: Vec<Key> = (0..).zip(found).map(key).collect();
+    if !keys.is_sorted() {
+        keys.sort_unstable();
+    }
+    keys
 }
 
 /// The labels of one series of a family.

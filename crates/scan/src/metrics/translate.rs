@@ -56,7 +56,7 @@ pub(super) struct Family {
 }
 
 /// What a family's metadata says.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Metadata {
     /// The metric's type.
     pub metric_type: MetricType,
