@@ -288,6 +288,13 @@ pub fn push(list: &mut Vec<u8>, key: &str, value: Value<'_>) {
 pub fn write_json_text(out: &mut String, text: &str) {
     use std::fmt::Write as _;
     out.push('"');
+    // Nearly all texts stand as they are, and a look without an early exit sees many bytes at once.
+    let is_plain = |plain, byte| plain & (byte >= 0x20) & (byte != b'"') & (byte != b'\\');
+    if text.bytes().fold(true, is_plain) {
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     let mut plain = 0;
     for (index, byte) in text.bytes().enumerate() {
         let escape = match byte {

@@ -15,7 +15,7 @@ use arrow_array::{Array as _, RecordBatch};
 
 pub use columns::{LogBatchBuilder, LogRow, ResourceIndex, ScopeIndex, SpanBatchBuilder, SpanRow};
 pub use metrics::{ExemplarRow, MetricBatchBuilder, PointRow, SeriesRow};
-pub use samples::{LabelledRow, SampleBatchBuilder};
+pub use samples::{LabelledRow, SampleBatchBuilder, point_bytes};
 pub use schema::{
     column_binary, column_dictionary, column_fixed, column_number, column_text, column_time, exemplar_schema,
     log_schema, point_schema, series_schema, span_schema,
@@ -254,7 +254,9 @@ impl Batch {
             Batch::Spans(spans) => spans.rows.get_array_memory_size(),
             Batch::Logs(logs) => logs.rows.get_array_memory_size(),
             Batch::Metrics(m) => {
-                [&m.series, &m.points, &m.exemplars].iter().map(|rows| rows.get_array_memory_size()).sum()
+                let others: usize =
+                    [&m.series, &m.exemplars].iter().map(|rows| rows.get_array_memory_size()).sum();
+                others + point_bytes(&m.points)
             }
         }
     }

@@ -44,6 +44,7 @@ use crate::disk::{Disk, Space};
 use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::manifest::Manifest;
+use crate::memtable::SERIES_ROOM;
 use crate::sample::Sampling;
 use crate::scrub::Scrub;
 use crate::snapshot::Snapshot;
@@ -212,12 +213,22 @@ impl Engine {
 
     /// Whether memtables hold more than they may: requests wait for a flush then, and are refused if none comes.
     fn check_memory(&self) -> Result<(), WriteError> {
-        let (waiting_bytes, limit_bytes) =
-            (self.memtable_bytes(), self.config.memtable_bytes * MEMTABLES_MAX);
-        if waiting_bytes <= limit_bytes {
-            return Ok(());
+        // Rows of some memtables, and the series of one that is full of them and of its successor.
+        let series_bytes: usize =
+            self.visible().memtables.iter().map(|memtable| memtable.series_bytes()).sum();
+        let rows = (self.memtable_bytes().saturating_sub(series_bytes), MEMTABLES_MAX);
+        let series = (series_bytes, 2 * SERIES_ROOM);
+        for (waiting_bytes, memtables) in [rows, series] {
+            let limit_bytes = self.config.memtable_bytes.saturating_mul(memtables);
+            if waiting_bytes > limit_bytes {
+                return Err(WriteError::Overloaded {
+                    waiting_bytes,
+                    limit_bytes,
+                    retry_after: OVERLOADED_RETRY,
+                });
+            }
         }
-        Err(WriteError::Overloaded { waiting_bytes, limit_bytes, retry_after: OVERLOADED_RETRY })
+        Ok(())
     }
 
     /// Looks at the room on the disk and remembers whether it is enough.

@@ -26,7 +26,7 @@ use arrow_array::types::{Int64Type, UInt8Type};
 use arrow_array::{Array, BooleanArray, RecordBatch};
 use throughline_model::batch::{
     Batch, MetricBatch, column_binary, column_dictionary, column_fixed, column_number, column_text,
-    column_time, exemplar, log, point, series, span,
+    column_time, exemplar, log, point, point_bytes, series, span,
 };
 use throughline_model::point::{MetricType, PointKind};
 use throughline_model::{Level, Signal, label};
@@ -46,6 +46,10 @@ pub(crate) use span_scan::MemtableSpans;
 /// Mini-batches are put together with their neighbour up to so many rows: exporters send 512 by default, and copying
 /// those once more would cost more than it saves a look-up.
 const SMALL_ROWS: usize = 512;
+
+/// Series may take so many times the memory of rows: half a million of them, of which a flush that comes earlier would write most
+/// with one point each.
+pub(crate) const SERIES_ROOM: usize = 4;
 
 /// Rows of one signal as they were decoded.
 pub(crate) struct MiniBatch {
@@ -203,6 +207,8 @@ pub struct Memtable {
     seen: Arc<Seen>,
     learner: Arc<Learner>,
     bytes: AtomicUsize,
+    /// Those of `bytes` that series take, whatever the number of their points.
+    series_bytes: AtomicUsize,
     /// When the oldest batch was received, nanoseconds since the epoch; `i64::MAX` while there is none.
     oldest_at: AtomicI64,
     /// When the youngest batch was received; `i64::MIN` while there is none.
@@ -230,6 +236,7 @@ impl Memtable {
             shared: RwLock::new(shared),
             learner,
             bytes: AtomicUsize::new(0),
+            series_bytes: AtomicUsize::new(0),
             oldest_at: AtomicI64::new(i64::MAX),
             newest_at: AtomicI64::new(i64::MIN),
         }
@@ -260,6 +267,19 @@ impl Memtable {
     /// The bytes held, as Arrow counts them.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Those of [`Memtable::bytes`] that series take. A flush writes each series anew, so that it is worth waiting until there
+    /// are several points of each.
+    pub fn series_bytes(&self) -> usize {
+        self.series_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether it holds as much as it should before it is flushed: rows, or series.
+    pub fn is_full(&self, rows_max: usize) -> bool {
+        let series_bytes = self.series_bytes();
+        self.bytes().saturating_sub(series_bytes) > rows_max
+            || series_bytes > rows_max.saturating_mul(SERIES_ROOM)
     }
 
     /// Whether nothing was inserted.
@@ -324,7 +344,7 @@ impl Memtable {
     fn insert_metrics(&self, known: &mut Known, batch: MetricBatch) -> usize {
         let rows = &batch.series;
         let fingerprints = column_fixed(rows, series::FINGERPRINT);
-        let mut added = 0;
+        let mut series_bytes = 0;
         let mut numbers = Vec::with_capacity(rows.num_rows());
         let mut new = Vec::new();
         let n_known = self.read().series.len();
@@ -339,7 +359,7 @@ impl Memtable {
                 None => {
                     let entry = known.series_entry(rows, row);
                     let number = (n_known + new.len()) as u32;
-                    added += 256 + entry.attributes.len();
+                    series_bytes += 256 + entry.attributes.len();
                     known.fingerprints.push(entry.fingerprint);
                     known.series_by_fingerprint.insert(entry.fingerprint, number);
                     new.push(Arc::new(entry));
@@ -354,7 +374,8 @@ impl Memtable {
             exemplars: MiniBatch::new(batch.exemplars, Some(exemplar::TRACE_ID), exemplar::TIME),
             series: numbers,
         };
-        added += mini.points.bytes() + mini.exemplars.bytes() + 4 * mini.series.len();
+        let row_bytes = point_bytes(&mini.points.rows) + mini.exemplars.bytes() + 4 * mini.series.len();
+        self.series_bytes.fetch_add(series_bytes, Ordering::Relaxed);
         self.note(&mini.exemplars);
         let mini = Arc::new(mini);
         let mut shared = self.write();
@@ -364,7 +385,7 @@ impl Memtable {
             Arc::make_mut(&mut shared.series).append(&mut new);
         }
         shared.metrics.push(mini);
-        added
+        row_bytes + series_bytes
     }
 }
 

@@ -1,12 +1,12 @@
 //! Builder of batches of Prometheus series. Most requests have one number of each of thousands of series: what is the
 //! same for all of them becomes a column at the end and costs nothing a row.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow_array::builder::BinaryBuilder;
 use arrow_array::{
-    Array as _, ArrayRef, BinaryArray, BooleanArray, DictionaryArray, Float64Array, Int32Array, StringArray,
-    UInt8Array, UInt32Array,
+    Array as _, ArrayRef, BinaryArray, BooleanArray, DictionaryArray, Float64Array, Int32Array, RecordBatch,
+    StringArray, UInt8Array, UInt32Array,
 };
 use arrow_buffer::{BooleanBuffer, Buffer, OffsetBuffer, ScalarBuffer};
 
@@ -72,6 +72,52 @@ impl Texts {
         let offsets = OffsetBuffer::new(ScalarBuffer::from(self.ends));
         Arc::new(StringArray::new(offsets, Buffer::from_vec(self.bytes), None))
     }
+}
+
+/// Columns in which there is nothing, and of which every batch has a part: points lie in memory by the million.
+struct Nothing {
+    start_times: ArrayRef,
+    flags: ArrayRef,
+    payloads: ArrayRef,
+}
+
+/// Points of a batch that shares columns: a request has some thousands at most.
+const SHARED_POINTS_MAX: usize = 16_384;
+
+impl Nothing {
+    fn get() -> &'static Nothing {
+        static NOTHING: LazyLock<Nothing> = LazyLock::new(|| Nothing {
+            start_times: times(vec![0; SHARED_POINTS_MAX]),
+            flags: Arc::new(UInt32Array::from(vec![0; SHARED_POINTS_MAX])),
+            payloads: Arc::new(BinaryArray::new_null(SHARED_POINTS_MAX)),
+        });
+        &NOTHING
+    }
+
+    fn start_times(&self, n_points: usize) -> Option<ArrayRef> {
+        (n_points <= SHARED_POINTS_MAX).then(|| self.start_times.slice(0, n_points))
+    }
+
+    fn flags(&self, n_points: usize) -> Option<ArrayRef> {
+        (n_points <= SHARED_POINTS_MAX).then(|| self.flags.slice(0, n_points))
+    }
+
+    fn payloads(&self, n_points: usize) -> Option<ArrayRef> {
+        (n_points <= SHARED_POINTS_MAX).then(|| self.payloads.slice(0, n_points))
+    }
+}
+
+/// The memory of a batch's points, without what all batches share.
+pub fn point_bytes(points: &RecordBatch) -> usize {
+    let nothing = Nothing::get();
+    let shared = [&nothing.start_times, &nothing.flags, &nothing.payloads].map(start_of);
+    let own = points.columns().iter().filter(|column| !shared.contains(&start_of(column)));
+    own.map(|column| column.get_array_memory_size()).sum()
+}
+
+/// Where a column's first buffer starts, which tells columns apart that have one.
+fn start_of(column: &ArrayRef) -> Option<usize> {
+    Some(column.to_data().buffers().first()?.as_ptr().addr())
 }
 
 impl SampleBatchBuilder {
@@ -174,7 +220,6 @@ impl SampleBatchBuilder {
         // Points stay in memory as they are until they are in a block; series do not.
         self.of_series.shrink_to_fit();
         self.times.shrink_to_fit();
-        self.start_times.shrink_to_fit();
         self.values.shrink_to_fit();
         let (n_series, n_points) = (self.kinds.len(), self.values.len());
         let nothing = || -> ArrayRef {
@@ -199,18 +244,25 @@ impl SampleBatchBuilder {
             Arc::new(BinaryArray::new(label_offsets, Buffer::from_vec(self.labels), None)),
             Arc::new(UInt8Array::from(self.metric_types)),
         ];
-        let payloads = match self.payloads {
-            Some(mut payloads) => payloads.finish(),
-            None => BinaryArray::new_null(n_points),
+        let payloads: ArrayRef = match self.payloads {
+            Some(mut payloads) => Arc::new(payloads.finish()),
+            None => {
+                Nothing::get().payloads(n_points).unwrap_or_else(|| Arc::new(BinaryArray::new_null(n_points)))
+            }
         };
         debug_assert_eq!(payloads.len(), n_points);
+        let start_times = match Nothing::get().start_times(n_points) {
+            Some(nothing) if self.start_times.iter().all(|time| *time == 0) => nothing,
+            _ => times(self.start_times),
+        };
+        let flags = Nothing::get().flags(n_points);
         let points: Vec<ArrayRef> = vec![
             Arc::new(UInt32Array::from(self.of_series)),
             times(self.times),
-            times(self.start_times),
+            start_times,
             Arc::new(Float64Array::from(self.values)),
-            Arc::new(UInt32Array::from(vec![0; n_points])),
-            Arc::new(payloads),
+            flags.unwrap_or_else(|| Arc::new(UInt32Array::from(vec![0; n_points]))),
+            payloads,
         ];
         MetricBatch {
             series: assemble(series_schema(), series),

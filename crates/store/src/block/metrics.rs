@@ -10,7 +10,6 @@ use arrow_array::{
 };
 use throughline_model::SpanId;
 use throughline_model::attribute;
-use throughline_model::point::PointKind;
 
 use super::build::BlockBuilder;
 use super::checksums::FileSums;
@@ -56,10 +55,14 @@ pub(crate) struct WrittenMetrics {
 
 /// The order of series within a block.
 pub(crate) fn series_order(a: &SeriesEntry, b: &SeriesEntry) -> std::cmp::Ordering {
-    fn key(series: &SeriesEntry) -> (&str, PointKind, &str, &[u8; 16]) {
-        (&series.metric, series.kind, &series.service, &series.fingerprint)
+    // Series of one memtable or block share their texts: most need not be compared.
+    fn texts(a: &Arc<str>, b: &Arc<str>) -> std::cmp::Ordering {
+        if Arc::ptr_eq(a, b) { std::cmp::Ordering::Equal } else { a.cmp(b) }
     }
-    key(a).cmp(&key(b))
+    texts(&a.metric, &b.metric)
+        .then_with(|| a.kind.cmp(&b.kind))
+        .then_with(|| texts(&a.service, &b.service))
+        .then_with(|| a.fingerprint.cmp(&b.fingerprint))
 }
 
 impl MetricsWriter {

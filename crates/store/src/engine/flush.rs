@@ -49,7 +49,7 @@ impl Engine {
         let applied = self.applied();
         let age = applied.memtable_since.map(|since| self.clock.monotonic().saturating_sub(since));
         !applied.frozen.is_empty()
-            || applied.memtable.bytes() > self.config.memtable_bytes
+            || applied.memtable.is_full(self.config.memtable_bytes)
             || age.is_some_and(|age| age >= self.config.flush_after)
     }
 

@@ -217,3 +217,37 @@ fn mutated_files_with_agreeing_checksums_are_refused_or_read() {
         }
     }
 }
+
+/// A point of each of so many series of remote write.
+fn points_of(n_series: u32) -> throughline_model::Batch {
+    use throughline_model::batch::{LabelledRow, SampleBatchBuilder};
+    use throughline_model::point::{MetricType, PointKind};
+    let mut builder = SampleBatchBuilder::with_capacity(n_series as usize, 0);
+    for number in 0..n_series {
+        let row = builder.push_series(&LabelledRow {
+            fingerprint: u128::from(number).to_be_bytes(),
+            labels: &[],
+            kind: PointKind::Sample,
+            unit: "",
+            description: "",
+            metric_type: MetricType::default(),
+        });
+        builder.push_point(row, 1, 0, 1.0, None);
+    }
+    throughline_model::Batch::Metrics(builder.finish())
+}
+
+#[test]
+fn a_memtable_is_full_of_rows_or_of_series() {
+    let memtable = Memtable::new();
+    memtable.insert(points_of(1_000), 0);
+    let series_bytes = memtable.series_bytes();
+    assert_eq!(series_bytes, 256_000);
+    memtable.insert(points_of(1_000), 0);
+    assert_eq!(memtable.series_bytes(), series_bytes);
+    // What all batches share is not counted: a point takes some twenty bytes, and the number of its series.
+    let row_bytes = memtable.bytes() - series_bytes;
+    assert!((48_000..63_000).contains(&row_bytes), "{row_bytes}");
+    assert!(memtable.is_full(row_bytes - 1) && !memtable.is_full(64_000));
+    assert!(memtable.is_full(series_bytes / crate::memtable::SERIES_ROOM - 1));
+}
