@@ -50,18 +50,19 @@ impl Blocking {
     }
 
     /// Runs a look-up on this thread when a place is free. It takes about as long as it would wait for another thread on
-    /// busy cores, twice; whatever else this thread has to do is handed to others meanwhile. There is no time limit: for
-    /// questions whose answer is bounded by one trace, or that end by themselves.
-    pub async fn run_here<T: Send + 'static>(
+    /// busy cores, twice; whatever else this thread has to do is handed to others meanwhile. There is no time limit but the
+    /// question's own: for questions whose answer is bounded by one trace, that are known to be small, or that end by
+    /// themselves.
+    pub async fn run_here<T: Send + 'static, E: From<Failure> + Send + 'static>(
         &self,
-        query: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
+        query: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
         if Handle::current().runtime_flavor() != RuntimeFlavor::MultiThread {
-            return self.run(query).await;
+            return self.run_within(QUERY_TIMEOUT, query).await;
         }
         let _place = self.place().await?;
         let outcome = tokio::task::block_in_place(|| catch_unwind(AssertUnwindSafe(query)));
-        outcome.unwrap_or_else(|_| Err(without_answer()))
+        outcome.unwrap_or_else(|_| Err(without_answer().into()))
     }
 
     async fn place(&self) -> Result<OwnedSemaphorePermit, Failure> {
@@ -114,10 +115,10 @@ mod tests {
             let blocking = Blocking::new();
             runtime.block_on(async {
                 for _ in 0..=QUERIES_MAX {
-                    let failed = blocking.run_here::<()>(|| panic!("as a bug would")).await;
+                    let failed = blocking.run_here::<(), Failure>(|| panic!("as a bug would")).await;
                     assert!(format!("{:?}", failed.expect_err("no answer")).contains("internal"));
                 }
-                assert_eq!(blocking.run_here(|| Ok(7)).await.ok(), Some(7));
+                assert_eq!(blocking.run_here(|| Ok::<i32, Failure>(7)).await.ok(), Some(7));
             });
         }
     }

@@ -10,6 +10,7 @@ mod query;
 mod read;
 pub(crate) mod reply;
 mod states;
+mod stats;
 mod status;
 mod tree;
 pub(crate) mod values;
@@ -19,16 +20,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use serde_json::Value as Json;
 use throughline_exec::{Budget, Cancellation, Limits};
 use throughline_promql::Engine;
+use throughline_promql::ast::Expr;
 use throughline_scan::metrics::{MetricIndex, MetricSource};
 use throughline_store::{Clock, Store, TimeRange};
 
 use self::reply::Refusal;
 use crate::blocking::{Blocking, CancelOnDrop};
 use crate::states::StateSource;
+
+/// A query of so few series, and of so few samples in its answer, is small.
+const SMALL_SERIES: usize = 64;
+/// See [`SMALL_SERIES`].
+const SMALL_SAMPLES: usize = 64_000;
 
 /// Where the API lies beside the root.
 pub const PREFIX: &str = "/prometheus";
@@ -109,7 +116,25 @@ impl Prometheus {
         &self,
         question: impl FnOnce(&MetricSource, &Budget) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<(T, Vec<String>), Refusal> {
-        self.ask_within(None, question).await
+        self.ask_within(None, false, question).await
+    }
+
+    /// As [`Prometheus::ask`], on this thread: for what the index answers without reading samples.
+    async fn ask_here<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&MetricSource, &Budget) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<(T, Vec<String>), Refusal> {
+        self.ask_within(None, true, question).await
+    }
+
+    /// Whether a query reads so little that it is answered sooner than another thread would begin.
+    fn is_small(&self, expr: &Expr, steps: i64) -> bool {
+        let mut found = Vec::new();
+        query::selectors(expr, &mut found);
+        let series_max =
+            (SMALL_SAMPLES / usize::try_from(steps).unwrap_or(usize::MAX).max(1)).min(SMALL_SERIES);
+        !has_subquery(expr)
+            && self.index.are_few(&self.store.snapshot(), found.iter().map(|s| &*s.matchers), series_max)
     }
 
     /// As [`Prometheus::ask`], for another API. What is incomplete is not said.
@@ -127,6 +152,7 @@ impl Prometheus {
     async fn ask_within<T: Send + 'static>(
         &self,
         timeout_ms: Option<i64>,
+        here: bool,
         question: impl FnOnce(&MetricSource, &Budget) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<(T, Vec<String>), Refusal> {
         let timeout_ms =
@@ -142,10 +168,18 @@ impl Prometheus {
             let answer = question(&source, &budget)?;
             Ok((answer, source.partial()))
         };
+        if here {
+            return self.blocking.run_here(run).await;
+        }
         // The budget ends the query in time; waiting a little longer lets it say so itself.
         let wait = Duration::from_millis(timeout_ms.unsigned_abs()) + Duration::from_secs(5);
         self.blocking.run_within(wait, run).await
     }
+}
+
+/// Whether something is evaluated at steps of its own.
+fn has_subquery(expr: &Expr) -> bool {
+    matches!(expr, Expr::Subquery(_)) || expr.children().into_iter().any(has_subquery)
 }
 
 impl From<crate::failure::Failure> for Refusal {
@@ -167,6 +201,7 @@ pub(crate) fn routes(prometheus: Prometheus) -> Router {
         .route("/labels", get(listing::labels).post(listing::labels))
         .route("/label/{name}/values", get(listing::label_values))
         .route("/metadata", get(listing::metadata))
+        .route("/scrape_pools", get(states::scrape_pools))
         .route("/targets", get(states::targets))
         .route("/targets/metadata", get(states::targets_metadata))
         .route("/rules", get(states::rules))
@@ -177,13 +212,20 @@ pub(crate) fn routes(prometheus: Prometheus) -> Router {
         .route("/status/runtimeinfo", get(status::runtimeinfo))
         .route("/status/flags", get(status::flags))
         .route("/status/config", get(status::config))
-        .route("/status/tsdb", get(listing::tsdb));
+        .route("/status/tsdb", get(listing::tsdb))
+        .route("/status/tsdb/blocks", get(status::blocks))
+        .route("/status/walreplay", get(status::wal_replay))
+        .route("/notifications", get(status::notifications))
+        .route("/notifications/live", get(status::live_notifications))
+        .route("/search/{what}", get(status::search).post(status::search))
+        .route("/admin/tsdb/{action}", post(status::admin).put(status::admin));
     let routes = Router::new()
         .nest("/api/v1", api)
         .route("/federate", get(status::federate))
         .route("/version", get(status::version))
         .route("/-/healthy", get(status::healthy))
         .route("/-/ready", get(status::ready))
+        .route("/-/{action}", any(status::lifecycle))
         .layer(axum::middleware::from_fn(compression::compress))
         .with_state(prometheus);
     Router::new().merge(routes.clone()).nest(PREFIX, routes)

@@ -176,8 +176,8 @@ impl Traces {
     ) -> Result<T, Refusal> {
         let store = self.store.clone();
         // A look-up of one trace: it is answered sooner than another thread would begin.
-        let found = self.blocking.run_here(move || Ok(read_trace(&store.snapshot(), id).map(answer))).await;
-        found.map_err(Refusal::from)?
+        let read = move || Ok::<_, Failure>(read_trace(&store.snapshot(), id).map(answer));
+        self.blocking.run_here(read).await.map_err(Refusal::from)?
     }
 }
 

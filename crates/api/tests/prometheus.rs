@@ -248,7 +248,72 @@ fn queries_are_formatted_and_parsed() {
     let tree = served.get(&format!("/api/v1/parse_query?query={}", encoded("sum by (job) (rate(up[5m]))"))).1;
     assert_eq!(tree["data"]["type"], "aggregation");
     assert_eq!(tree["data"]["expr"]["func"]["name"], "rate");
-    assert_eq!(tree["data"]["expr"]["args"][0]["range"], 300_000);
+    let selector = &tree["data"]["expr"]["args"][0];
+    assert_eq!((&selector["range"], &selector["rangeExpr"]), (&json!(300_000), &json!(null)));
+    let tree = served.get(&format!("/api/v1/parse_query?query={}", encoded("up offset (step() + 5m)"))).1;
+    let offset = &tree["data"]["offsetExpr"];
+    assert_eq!(
+        (&offset["op"], &offset["wrapped"], &offset["lhs"]["op"]),
+        (&json!("+"), &json!(true), &json!("step"))
+    );
+    assert_eq!(offset["rhs"], json!({ "type": "numberLiteral", "val": "300", "duration": true }));
+}
+
+/// The figures are those that Prometheus 3.14 gives for the same samples.
+#[test]
+fn samples_are_counted_step_by_step() {
+    let served = Served::new(fill);
+    let range = format!("start={}&end={NOW_S}&step=30", NOW_S - 60);
+    let samples = |path: &str, query: &str, stats: &str| {
+        let query = encoded(query);
+        let answer = served.get(&format!("/api/v1/{path}&query={query}&stats={stats}")).1;
+        let stats = answer["data"]["stats"].clone();
+        assert!(stats["timings"]["execTotalTime"].is_number(), "{answer}");
+        stats["samples"].clone()
+    };
+    let over = |query: &str| samples(&format!("query_range?{range}"), query, "all");
+    let totals = |counts: &Value| (counts["totalQueryableSamples"].clone(), counts["samplesRead"].clone());
+    // Two series: windows of twenty points, of which each step shares all but two with the one before.
+    let rate = over("sum(rate(http_requests_total[5m]))");
+    assert_eq!(totals(&rate), (json!(120), json!(48)));
+    let at = |n: i64| NOW_S - 60 + 30 * n;
+    let by_step = |counts: [u64; 3]| {
+        json!((0..3).map(|n| json!([at(n) as f64, counts[n as usize]])).collect::<Vec<_>>())
+    };
+    assert_eq!(rate["totalQueryableSamplesPerStep"], by_step([40, 40, 40]));
+    assert_eq!(rate["samplesReadPerStep"], by_step([40, 4, 4]));
+    assert_eq!(totals(&over("http_requests_total")), (json!(6), json!(6)));
+    assert_eq!(totals(&over(&format!("http_requests_total @ {NOW_S}"))), (json!(6), json!(2)));
+    assert_eq!(totals(&over("max_over_time(http_requests_total[2m:30s])")), (json!(24), json!(12)));
+    let now = samples("query?", "http_requests_total", "true");
+    assert_eq!(totals(&now), (json!(2), json!(2)));
+    assert!(now.get("samplesReadPerStep").is_none());
+    let (_, answer) = served.get("/api/v1/query?query=1&stats=x");
+    assert!(answer["warnings"][0].as_str().unwrap().contains("is deprecated"), "{answer}");
+}
+
+#[test]
+fn what_is_switched_off_says_so_in_prometheus_words() {
+    let served = Served::with_states(fill, Arc::new(States));
+    let data = |path: &str| {
+        let (status, answer) = served.get(&format!("/api/v1/{path}"));
+        assert_eq!(status, 200, "{answer}");
+        answer["data"].clone()
+    };
+    assert_eq!(data("scrape_pools"), json!({ "scrapePools": ["p"] }));
+    assert_eq!(data("status/walreplay"), json!({ "min": 0, "max": 0, "current": 0 }));
+    assert!(data("notifications").is_array() && data("status/tsdb/blocks")["blocks"].is_array());
+    assert_eq!(served.get_text("/api/v1/notifications/live"), (204, String::new()));
+    let (status, refusal) = served.get("/api/v1/search/metric_names");
+    assert_eq!((status, &refusal["errorType"]), (500, &json!("unavailable")));
+    let (status, refusal) = post(&served, "/api/v1/admin/tsdb/delete_series", &[("match[]", "up")]);
+    assert_eq!((status, &refusal["error"]), (500, &json!("admin APIs disabled")));
+    assert_eq!(served.get_text("/-/reload").0, 405);
+    let (status, version) = served.get_text("/version");
+    assert!(status == 200 && version.starts_with('{') && !version.contains("success"), "{version}");
+    let (status, refusal) = served.get("/api/v1/query?query=");
+    assert_eq!(status, 400);
+    assert!(refusal["error"].as_str().unwrap().contains("unknown position"), "{refusal}");
 }
 
 #[test]

@@ -6,11 +6,11 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde_json::{Value as Json, json};
 use throughline_exec::Matcher;
-use throughline_scan::metrics::{LabelValueCounts, Listing};
+use throughline_scan::metrics::{LabelValueCounts, Listing, Metadata};
 
 use super::params::Params;
 use super::query::listed;
-use super::reply::{Notes, Refusal, raw_success};
+use super::reply::{Notes, Refusal, closed, opened};
 use super::{Prometheus, values};
 
 /// Series in one answer where no limit is given: about 100 MB of JSON.
@@ -44,12 +44,13 @@ pub(super) async fn series(
     let limit = params.limit()?.unwrap_or(SERIES_MAX);
     let listing = listing(&params, selectors)?;
     let (mut series, mut partial) =
-        prometheus.ask(move |source, _| Ok(source.series(&listing, limit))).await?;
+        prometheus.ask_here(move |source, _| Ok(source.series(&listing, limit))).await?;
     if series.len() > limit {
         series.truncate(limit);
         partial.push(TRUNCATED.to_owned());
     }
-    let mut out = b"[".to_vec();
+    let mut out = opened(series.iter().map(|labels| labels.text().len() + 64).sum());
+    out.push(b'[');
     for (at, labels) in series.iter().enumerate() {
         if at > 0 {
             out.push(b',');
@@ -57,7 +58,7 @@ pub(super) async fn series(
         values::put_labels(&mut out, labels);
     }
     out.push(b']');
-    Ok(raw_success(&out, &Notes { warnings: partial, ..Notes::default() }))
+    Ok(closed(out, &Notes { warnings: partial, ..Notes::default() }))
 }
 
 pub(super) async fn labels(
@@ -66,7 +67,8 @@ pub(super) async fn labels(
 ) -> Result<Response, Refusal> {
     let limit = params.limit()?;
     let listing = listing(&params, params.selectors()?)?;
-    let (mut names, mut partial) = prometheus.ask(move |source, _| Ok(source.label_names(&listing))).await?;
+    let (mut names, mut partial) =
+        prometheus.ask_here(move |source, _| Ok(source.label_names(&listing))).await?;
     cut(&mut names, limit, &mut partial);
     Ok(listed(&names, partial))
 }
@@ -82,7 +84,7 @@ pub(super) async fn label_values(
     }
     let limit = params.limit()?;
     let listing = listing(&params, params.selectors()?)?;
-    let ask = prometheus.ask(move |source, _| Ok(source.label_values(&name, &listing)));
+    let ask = prometheus.ask_here(move |source, _| Ok(source.label_values(&name, &listing)));
     let (mut values, mut partial) = ask.await?;
     cut(&mut values, limit, &mut partial);
     Ok(listed(&values, partial))
@@ -121,8 +123,11 @@ pub(super) async fn metadata(
     let per_metric = Some(params.at_most("limit_per_metric")?).filter(|n| *n > 0).unwrap_or(usize::MAX);
     let metric = params.text("metric").filter(|name| !name.is_empty()).map(str::to_owned);
     let (metadata, partial) = prometheus.ask(|source, _| Ok(source.metadata())).await?;
-    let wanted =
-        metadata.iter().filter(|(name, _)| metric.as_deref().is_none_or(|wanted| wanted == &***name));
+    // Of a metric about which no sender said anything there is no metadata.
+    let is_known = |all: &[Metadata]| all.iter().any(|one| *one != Metadata::default());
+    let wanted = metadata
+        .iter()
+        .filter(|(name, all)| metric.as_deref().is_none_or(|wanted| wanted == &***name) && is_known(all));
     let data: BTreeMap<&str, Vec<Json>> = wanted
         .take(limit)
         .map(|(name, all)| {

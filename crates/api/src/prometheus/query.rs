@@ -3,14 +3,15 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use throughline_exec::{Budget, Matcher};
 use throughline_promql::ast::{Expr, ValueType, VectorSelector};
 use throughline_promql::{Engine, QueryResult, parse, print};
 use throughline_scan::metrics::{ExemplarSeries, MetricSource};
 
 use super::params::Params;
-use super::reply::{Notes, Refusal, noted, put_seconds, raw_success, success};
+use super::reply::{Notes, Refusal, closed, noted, opened, put_seconds, success};
+use super::stats::{self, Started, Stats, deprecated_stats};
 use super::{Prometheus, tree, values};
 
 /// Points of one series in one answer: enough for a point every minute of a week.
@@ -21,6 +22,13 @@ const EXEMPLARS_MAX: usize = 10_000;
 
 fn parsed(params: &Params) -> Result<(String, Expr), Refusal> {
     let text = params.text("query").unwrap_or_default().to_owned();
+    if text.is_empty() {
+        // Where nothing is, there is no place to point at.
+        return Err(Refusal::parameter(
+            "query",
+            "unknown position: parse error: no expression found in input",
+        ));
+    }
     match parse(&text) {
         Ok(expr) => Ok((text, expr)),
         Err(error) => Err(Refusal::parameter("query", error)),
@@ -32,6 +40,7 @@ fn engine(prometheus: &Prometheus, params: &Params) -> Result<Engine, Refusal> {
     if let Some(lookback) = params.lookback_ms()?.filter(|ms| *ms > 0) {
         engine.options.lookback_ms = lookback;
     }
+    engine.options.count_samples = Stats::of(params) != Stats::None;
     Ok(engine)
 }
 
@@ -42,15 +51,20 @@ pub(super) async fn query(State(prometheus): State<Prometheus>, params: Params) 
     let timeout_ms = params.duration_ms("timeout")?;
     let engine = engine(&prometheus, &params)?;
     let (text, expr) = parsed(&params)?;
-    let with_stats = params.text("stats").is_some_and(|stats| !stats.is_empty());
+    let stats = Stats::of(&params);
+    let is_small = prometheus.is_small(&expr, 1);
+    let started = Started::now(&prometheus);
     let ask = move |source: &MetricSource, budget: &Budget| {
+        let clock = started.evaluating();
         let result = engine.instant(&text, &expr, time_ms, source, budget);
         let result = result.map_err(|error| Refusal::query(&error))?;
-        Ok(written(&result, time_ms, limit, with_stats))
+        let timings = clock.evaluated();
+        Ok(written(&result, Asked { grid: (time_ms, 0), end_ms: time_ms, limit, stats }, &timings))
     };
-    let ((data, mut notes), partial) = prometheus.ask_within(timeout_ms, ask).await?;
+    let ((body, mut notes), partial) = prometheus.ask_within(timeout_ms, is_small, ask).await?;
     notes.warnings.extend(partial);
-    Ok(raw_success(&data, &notes))
+    notes.warnings.extend(deprecated_stats(&params));
+    Ok(closed(body, &notes))
 }
 
 pub(super) async fn query_range(
@@ -82,31 +96,43 @@ pub(super) async fn query_range(
             format!("invalid expression type {kind:?} for range query, must be Scalar or instant Vector");
         return Err(Refusal::parameter("query", reason));
     }
-    let with_stats = params.text("stats").is_some_and(|stats| !stats.is_empty());
+    let stats = Stats::of(&params);
+    let is_small = prometheus.is_small(&expr, end_ms.saturating_sub(start_ms) / step_ms + 1);
+    let started = Started::now(&prometheus);
     let ask = move |source: &MetricSource, budget: &Budget| {
+        let clock = started.evaluating();
         let result = engine.range(&text, &expr, (start_ms, end_ms, step_ms), source, budget);
         let result = result.map_err(|error| Refusal::query(&error))?;
-        Ok(written(&result, end_ms, limit, with_stats))
+        let timings = clock.evaluated();
+        Ok(written(&result, Asked { grid: (start_ms, step_ms), end_ms, limit, stats }, &timings))
     };
-    let ((data, mut notes), partial) = prometheus.ask_within(timeout_ms, ask).await?;
+    let ((body, mut notes), partial) = prometheus.ask_within(timeout_ms, is_small, ask).await?;
     notes.warnings.extend(partial);
-    Ok(raw_success(&data, &notes))
+    notes.warnings.extend(deprecated_stats(&params));
+    Ok(closed(body, &notes))
 }
 
-fn written(result: &QueryResult, time_ms: i64, limit: Option<usize>, with_stats: bool) -> (Vec<u8>, Notes) {
+/// What of an answer is asked for.
+#[derive(Clone, Copy)]
+struct Asked {
+    /// The first step and the distance of steps, milliseconds.
+    grid: (i64, i64),
+    /// The time of values that have none of their own.
+    end_ms: i64,
+    limit: Option<usize>,
+    stats: Stats,
+}
+
+fn written(result: &QueryResult, asked: Asked, timings: &Json) -> (Vec<u8>, Notes) {
     let mut notes = Notes { warnings: result.warnings.clone(), infos: result.infos.clone() };
-    let mut out = b"{".to_vec();
-    if values::put_value(&mut out, &result.value, time_ms, limit) {
+    let mut out = opened(values::room_for(&result.value, asked.limit));
+    out.push(b'{');
+    if values::put_value(&mut out, &result.value, asked.end_ms, asked.limit) {
         notes.warnings.push("results truncated due to limit".to_owned());
     }
-    if with_stats {
-        let stats = json!({
-            "timings": {},
-            "samples": {
-                "totalQueryableSamples": result.samples_read,
-                "peakSamples": result.samples_peak,
-            },
-        });
+    if asked.stats != Stats::None {
+        let samples = stats::samples(result, asked.stats, asked.grid);
+        let stats = json!({ "timings": timings, "samples": samples });
         out.extend_from_slice(format!(r#","stats":{stats}"#).as_bytes());
     }
     out.push(b'}');
@@ -124,7 +150,7 @@ pub(super) async fn parse_query(params: Params) -> Result<Response, Refusal> {
 }
 
 /// The selectors of an expression, from left to right.
-fn selectors<'a>(expr: &'a Expr, out: &mut Vec<&'a VectorSelector>) {
+pub(super) fn selectors<'a>(expr: &'a Expr, out: &mut Vec<&'a VectorSelector>) {
     match expr {
         Expr::Vector(selector) => out.push(selector),
         Expr::Matrix(matrix) => out.push(&matrix.selector),
@@ -157,7 +183,9 @@ pub(super) async fn query_exemplars(
     if over > 0 {
         notes.warnings.push(format!("{over} older exemplars over the limit of {EXEMPLARS_MAX} are left out"));
     }
-    Ok(raw_success(&exemplar_series(&series), &notes))
+    let mut body = opened(0);
+    put_exemplar_series(&mut body, &series);
+    Ok(closed(body, &notes))
 }
 
 /// Drops the oldest exemplars over the limit; returns how many.
@@ -174,14 +202,14 @@ fn keep_newest(series: &mut Vec<ExemplarSeries>) -> usize {
     total - series.iter().map(|series| series.exemplars.len()).sum::<usize>()
 }
 
-fn exemplar_series(series: &[ExemplarSeries]) -> Vec<u8> {
-    let mut out = b"[".to_vec();
+fn put_exemplar_series(out: &mut Vec<u8>, series: &[ExemplarSeries]) {
+    out.push(b'[');
     for (at, series) in series.iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
         out.extend_from_slice(br#"{"seriesLabels":"#);
-        values::put_labels(&mut out, &series.labels);
+        values::put_labels(out, &series.labels);
         out.extend_from_slice(br#","exemplars":["#);
         for (at, exemplar) in series.exemplars.iter().enumerate() {
             if at > 0 {
@@ -192,19 +220,18 @@ fn exemplar_series(series: &[ExemplarSeries]) -> Vec<u8> {
                 if at > 0 {
                     out.push(b',');
                 }
-                values::put_text(&mut out, name);
+                values::put_text(out, name);
                 out.push(b':');
-                values::put_text(&mut out, value);
+                values::put_text(out, value);
             }
             let value = super::reply::float_text(exemplar.value);
             out.extend_from_slice(format!(r#"}},"value":"{value}","timestamp":"#).as_bytes());
-            put_seconds(&mut out, exemplar.time_ms);
+            put_seconds(out, exemplar.time_ms);
             out.push(b'}');
         }
         out.extend_from_slice(b"]}");
     }
     out.push(b']');
-    out
 }
 
 /// An answer that is no more than data.

@@ -36,6 +36,11 @@ impl Refusal {
         Refusal { status: StatusCode::INTERNAL_SERVER_ERROR, kind: "internal", message: message.into() }
     }
 
+    /// What a server can do and this one does not: Prometheus's word for what is switched off.
+    pub(super) fn unavailable(message: impl Into<String>) -> Refusal {
+        Refusal { status: StatusCode::INTERNAL_SERVER_ERROR, kind: "unavailable", message: message.into() }
+    }
+
     /// A refusal of the machinery that the APIs share: too busy, too slow, or a bug.
     pub(super) fn shared(failure: &Failure) -> Refusal {
         let (status, kind) = match failure.status() {
@@ -102,11 +107,17 @@ pub(super) struct Notes {
     pub(super) infos: Vec<String>,
 }
 
-/// A success with data that is JSON already.
-pub(super) fn raw_success(data: &[u8], notes: &Notes) -> Response {
-    let mut body = Vec::with_capacity(data.len() + 64);
-    body.extend_from_slice(br#"{"status":"success","data":"#);
-    body.extend_from_slice(data);
+/// The start of a success, after which its data is written as JSON, with room for so many bytes of it.
+pub(super) fn opened(bytes: usize) -> Vec<u8> {
+    let start = br#"{"status":"success","data":"#;
+    // Behind the data there is little more than a brace.
+    let mut body = Vec::with_capacity(start.len() + bytes + 64);
+    body.extend_from_slice(start);
+    body
+}
+
+/// A success whose data was written behind [`opened`].
+pub(super) fn closed(mut body: Vec<u8>, notes: &Notes) -> Response {
     for (key, texts) in [("warnings", &notes.warnings), ("infos", &notes.infos)] {
         if !texts.is_empty() {
             let mut shown: Vec<&str> = texts.iter().take(NOTES_MAX).map(String::as_str).collect();
@@ -132,8 +143,9 @@ pub(super) fn success<T: Serialize + ?Sized>(data: &T) -> Response {
 
 /// A success with something to say beside it.
 pub(super) fn noted<T: Serialize + ?Sized>(data: &T, notes: &Notes) -> Response {
-    match serde_json::to_vec(data) {
-        Ok(data) => raw_success(&data, notes),
+    let mut body = opened(256);
+    match serde_json::to_writer(&mut body, data) {
+        Ok(()) => closed(body, notes),
         Err(error) => Refusal::internal(error.to_string()).into_response(),
     }
 }

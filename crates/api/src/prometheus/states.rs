@@ -1,5 +1,7 @@
 //! `rules`, `alerts`, `alertmanagers` and `targets`, as Prometheus shows them.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Map, Value as Json, json};
@@ -159,6 +161,15 @@ pub(super) async fn alertmanagers(State(prometheus): State<Prometheus>) -> Respo
     let active: Vec<Json> =
         prometheus.states.alertmanagers().into_iter().map(|url| json!({ "url": url })).collect();
     reply::success(&json!({ "activeAlertmanagers": active, "droppedAlertmanagers": [] }))
+}
+
+/// The names of the jobs that are scraped.
+pub(super) async fn scrape_pools(State(prometheus): State<Prometheus>) -> Response {
+    let Targets { active, dropped, dropped_counts } = prometheus.states.targets();
+    let mut pools: BTreeSet<String> = active.into_iter().map(|target| target.scrape_pool).collect();
+    pools.extend(dropped.into_iter().map(|(pool, _)| pool));
+    pools.extend(dropped_counts.into_iter().map(|(pool, _)| pool));
+    reply::success(&json!({ "scrapePools": pools }))
 }
 
 pub(super) async fn targets(

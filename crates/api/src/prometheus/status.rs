@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value as Json, json};
 use throughline_exec::{Budget, SelectRequest, SeriesSource, is_stale};
 use throughline_scan::metrics::{MetricSource, to_prometheus};
+use throughline_store::TimeRange;
+use throughline_store::snapshot::parts::MetricPart;
 use throughline_wire::prometheus::exposition::write::{Form, Writer};
 
 use super::Prometheus;
@@ -17,15 +19,19 @@ use super::reply::{Refusal, rfc3339, success};
 /// The version of Prometheus whose API and language this is; clients choose features by it.
 const PROMETHEUS_VERSION: &str = "3.14.0";
 
-pub(super) async fn buildinfo() -> Response {
-    success(&json!({
+fn build() -> Json {
+    json!({
         "version": PROMETHEUS_VERSION,
         "revision": concat!("throughline-", env!("CARGO_PKG_VERSION")),
         "branch": "",
         "buildUser": "",
         "buildDate": "",
         "goVersion": "",
-    }))
+    })
+}
+
+pub(super) async fn buildinfo() -> Response {
+    success(&build())
 }
 
 pub(super) async fn runtimeinfo(State(prometheus): State<Prometheus>) -> Response {
@@ -45,8 +51,14 @@ pub(super) async fn runtimeinfo(State(prometheus): State<Prometheus>) -> Respons
         "GOMEMLIMIT": 0,
         "GOGC": "",
         "GODEBUG": "",
-        "storageRetention": text("retention"),
+        "storageRetention": retention(&text("retention")),
     }))
+}
+
+/// Seconds as Prometheus writes a duration.
+fn retention(text: &str) -> String {
+    let seconds = text.strip_suffix('s').and_then(|seconds| seconds.parse::<i64>().ok());
+    seconds.map_or_else(|| text.to_owned(), |s| super::reply::duration_seconds(s.saturating_mul(1_000)))
 }
 
 pub(super) async fn flags(State(prometheus): State<Prometheus>) -> Response {
@@ -63,6 +75,73 @@ pub(super) async fn flags(State(prometheus): State<Prometheus>) -> Response {
 pub(super) async fn config(State(prometheus): State<Prometheus>) -> Response {
     let yaml = prometheus.process.get("config").and_then(Json::as_str).unwrap_or_default();
     success(&json!({ "yaml": yaml }))
+}
+
+/// Blocks that hold points, in the words of Prometheus's: `ulid` is the block's folder.
+pub(super) async fn blocks(State(prometheus): State<Prometheus>) -> Response {
+    let parts = prometheus.store.snapshot().metric_parts(TimeRange::ALL);
+    let blocks = parts.iter().filter_map(|part| match part {
+        MetricPart::Block(block) => Some(block.meta()),
+        MetricPart::Memtable(_) => None,
+    });
+    let blocks: Vec<Json> = blocks
+        .map(|block| {
+            json!({
+                "ulid": block.name,
+                "minTime": block.min_time.div_euclid(1_000_000),
+                // The last millisecond is not part of a block there.
+                "maxTime": block.max_time.div_euclid(1_000_000).saturating_add(1),
+                "stats": { "numSamples": block.rows.points, "numSeries": block.rows.series },
+                "compaction": { "level": block.level.saturating_add(1), "sources": [block.name] },
+                "version": 1,
+            })
+        })
+        .collect();
+    success(&json!({ "blocks": blocks }))
+}
+
+/// How far the replay of the log is. Before it is done, these routes answer that the server is not ready.
+pub(super) async fn wal_replay() -> Response {
+    success(&json!({ "min": 0, "max": 0, "current": 0 }))
+}
+
+/// The notices of the store.
+pub(super) async fn notifications(State(prometheus): State<Prometheus>) -> Response {
+    let notices = prometheus.store.status().notices.into_iter();
+    let shown: Vec<Json> = notices
+        .map(|notice| {
+            json!({
+                "text": notice.text,
+                "date": rfc3339(notice.at.div_euclid(1_000_000)),
+                "active": true,
+            })
+        })
+        .collect();
+    success(&shown)
+}
+
+/// Nobody is called when there is a notice: no content, which tells a listener not to come back.
+pub(super) async fn live_notifications() -> StatusCode {
+    StatusCode::NO_CONTENT
+}
+
+pub(super) async fn search() -> Refusal {
+    Refusal::unavailable("search API disabled")
+}
+
+pub(super) async fn admin() -> Refusal {
+    Refusal::unavailable("admin APIs disabled")
+}
+
+/// `/-/reload` and `/-/quit`: the process is ended by a signal, and reads its configuration when it starts.
+pub(super) async fn lifecycle(method: Method, Path(action): Path<String>) -> Response {
+    if !matches!(action.as_str(), "reload" | "quit") {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    if !matches!(method, Method::POST | Method::PUT) {
+        return (StatusCode::METHOD_NOT_ALLOWED, "Only POST or PUT requests allowed").into_response();
+    }
+    (StatusCode::FORBIDDEN, "Lifecycle API is not enabled.").into_response()
 }
 
 /// What is switched on; names as Prometheus groups them.
@@ -92,7 +171,8 @@ pub(super) async fn ready(State(prometheus): State<Prometheus>) -> Response {
 }
 
 pub(super) async fn version() -> Response {
-    success(&json!({ "version": PROMETHEUS_VERSION }))
+    // Without an envelope: it is no part of the API.
+    axum::Json(build()).into_response()
 }
 
 /// The newest sample of every matching series, in an exposition format.

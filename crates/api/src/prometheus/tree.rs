@@ -3,7 +3,8 @@
 use serde_json::{Map, Value as Json, json};
 use throughline_exec::MatchOp;
 use throughline_promql::ast::{
-    At, Cardinality, Duration, Expr, Extension, Matching, ValueType, VectorSelector,
+    At, Cardinality, Duration, DurationExpr, DurationKind, Expr, Extension, Matching, ValueType,
+    VectorSelector,
 };
 use throughline_promql::signature::Arity;
 
@@ -22,6 +23,7 @@ pub(super) fn node(expr: &Expr) -> Json {
         Expr::Matrix(matrix) => {
             let mut out = vector("matrixSelector", &matrix.selector);
             out.insert("range".to_owned(), milliseconds(&matrix.range));
+            out.insert("rangeExpr".to_owned(), computed(&matrix.range));
             Json::Object(out)
         }
         Expr::Subquery(subquery) => {
@@ -29,9 +31,12 @@ pub(super) fn node(expr: &Expr) -> Json {
             out.insert("type".to_owned(), "subquery".into());
             out.insert("expr".to_owned(), node(&subquery.expr));
             out.insert("range".to_owned(), milliseconds(&subquery.range));
+            out.insert("rangeExpr".to_owned(), computed(&subquery.range));
             out.insert("offset".to_owned(), milliseconds(&subquery.offset));
+            out.insert("offsetExpr".to_owned(), computed(&subquery.offset));
             let step = subquery.step.as_ref().map_or_else(|| 0.into(), milliseconds);
             out.insert("step".to_owned(), step);
+            out.insert("stepExpr".to_owned(), subquery.step.as_ref().map_or(Json::Null, computed));
             put_at(&mut out, subquery.at);
             Json::Object(out)
         }
@@ -81,6 +86,37 @@ fn milliseconds(duration: &Duration) -> Json {
     }
 }
 
+/// How a duration is computed; null of one that is fixed.
+fn computed(duration: &Duration) -> Json {
+    match duration {
+        Duration::Fixed { .. } => Json::Null,
+        Duration::Computed(expr) => duration_node(expr, false),
+    }
+}
+
+/// A node of the arithmetic on durations; `wrapped` says that it stands in parentheses.
+fn duration_node(expr: &DurationExpr, wrapped: bool) -> Json {
+    let of = |op: &str, lhs: Json, rhs: Json| json!({ "type": "durationExpr", "op": op, "lhs": lhs, "rhs": rhs, "wrapped": wrapped });
+    match &expr.kind {
+        DurationKind::Number(number) => json!({
+            "type": "numberLiteral",
+            "val": float_text(number.value),
+            "duration": number.duration,
+        }),
+        DurationKind::Step => of("step", Json::Null, Json::Null),
+        DurationKind::Range => of("range", Json::Null, Json::Null),
+        DurationKind::Unary { negative, inner } => {
+            of(if *negative { "-" } else { "+" }, Json::Null, duration_node(inner, false))
+        }
+        DurationKind::Binary { op, lhs, rhs } => {
+            of(op.symbol(), duration_node(lhs, false), duration_node(rhs, false))
+        }
+        DurationKind::MinOf(lhs, rhs) => of("min_of", duration_node(lhs, false), duration_node(rhs, false)),
+        DurationKind::MaxOf(lhs, rhs) => of("max_of", duration_node(lhs, false), duration_node(rhs, false)),
+        DurationKind::Paren(inner) => duration_node(inner, true),
+    }
+}
+
 fn put_at(out: &mut Map<String, Json>, at: Option<At>) {
     let (timestamp, anchor) = match at {
         None => (Json::Null, Json::Null),
@@ -97,6 +133,7 @@ fn vector(kind: &str, selector: &VectorSelector) -> Map<String, Json> {
     out.insert("type".to_owned(), kind.into());
     out.insert("name".to_owned(), selector.name.clone().unwrap_or_default().into());
     out.insert("offset".to_owned(), milliseconds(&selector.offset));
+    out.insert("offsetExpr".to_owned(), computed(&selector.offset));
     let matchers = selector.matchers.iter().map(
         |matcher| json!({ "name": matcher.name(), "type": symbol(matcher.op()), "value": matcher.value() }),
     );

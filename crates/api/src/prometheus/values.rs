@@ -80,14 +80,21 @@ fn put_series(out: &mut Vec<u8>, series: &RangeSeries) {
     out.push(b'}');
 }
 
+/// Whether a text stands in JSON as it is. Without an early exit, so that many bytes are looked at at once.
+fn is_plain(text: &str) -> bool {
+    text.bytes().fold(true, |plain, byte| plain & (byte >= b' ') & (byte != b'"') & (byte != b'\\'))
+}
+
+fn put_quoted_text(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+}
+
 /// A JSON text.
 pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
-    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
-    if text.bytes().all(is_plain) {
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
-        out.push(b'"');
-        return;
+    if is_plain(text) {
+        return put_quoted_text(out, text);
     }
     match serde_json::to_vec(text) {
         Ok(json) => out.extend_from_slice(&json),
@@ -96,15 +103,46 @@ pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
 }
 
 pub(crate) fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
+    // Mostly nothing in any of them has to be escaped, which one look at all of them says.
+    let put = if is_plain(labels.text()) { put_quoted_text } else { put_text };
+    out.reserve(labels_bytes(labels));
     out.push(b'{');
     for (at, (name, value)) in labels.iter().enumerate() {
         separate(out, at);
-        put_text(out, name);
+        put(out, name);
         out.push(b':');
-        put_text(out, value);
+        put(out, value);
     }
     out.push(b'}');
 }
+
+/// Quotes, a colon and a comma of each label, and braces.
+fn labels_bytes(labels: &Labels) -> usize {
+    labels.text().len() + 6 * labels.len() + 2
+}
+
+/// How many bytes a value takes as JSON, about: what is written into one buffer should seldom be copied to a larger one.
+pub(super) fn room_for(value: &QueryValue, limit: Option<usize>) -> usize {
+    let limit = limit.unwrap_or(usize::MAX);
+    match value {
+        QueryValue::Scalar(_) | QueryValue::Text(_) => 0,
+        QueryValue::Vector(samples) => {
+            samples.iter().take(limit).map(|sample| labels_bytes(&sample.labels) + SAMPLE_BYTES).sum()
+        }
+        QueryValue::Matrix(series) => {
+            let bytes = |series: &RangeSeries| {
+                labels_bytes(&series.labels) + series.floats.len() * PAIR_BYTES + SAMPLE_BYTES
+            };
+            series.iter().take(limit).map(bytes).sum()
+        }
+    }
+}
+
+/// What a sample takes beside its labels, about.
+const SAMPLE_BYTES: usize = 64;
+
+/// What a time and a value take, about.
+const PAIR_BYTES: usize = 34;
 
 fn put_pair(out: &mut Vec<u8>, time_ms: i64, text: &str) {
     out.push(b'[');
