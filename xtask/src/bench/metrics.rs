@@ -48,6 +48,13 @@ pub struct MetricsArguments {
     /// Connections of the sender
     #[arg(long, default_value_t = 8)]
     connections: usize,
+    /// A system that runs already and holds the samples of `send-samples --series 50000 --native 1000 --samples 12240000`,
+    /// with the port of its API: only the queries are asked, of these systems alone; ours is `throughline`, and comes first
+    #[arg(long, value_name = "NAME=PORT", requires = "end_ms")]
+    running: Vec<String>,
+    /// The time of the last samples that the running systems hold, milliseconds since 1970
+    #[arg(long)]
+    end_ms: Option<i64>,
 }
 
 impl MetricsArguments {
@@ -81,6 +88,11 @@ struct Outcome {
 
 /// Runs the command.
 pub fn run(arguments: &MetricsArguments) -> anyhow::Result<Vec<Figure>> {
+    if let Some(end_ms) = arguments.end_ms.filter(|_| !arguments.running.is_empty()) {
+        let systems =
+            arguments.running.iter().map(|text| running(text)).collect::<anyhow::Result<Vec<_>>>()?;
+        return queries::measure(&systems, arguments.rounds, end_ms);
+    }
     let peers = arguments.common.commands()?;
     let systems = std::iter::once((OURS, None)).chain(peers.iter().map(|(name, line)| (*name, Some(*line))));
     let systems: Vec<(&str, Option<&str>)> = systems.collect();
@@ -103,10 +115,16 @@ pub fn run(arguments: &MetricsArguments) -> anyhow::Result<Vec<Figure>> {
     Ok(figures)
 }
 
+/// A system as it was named on the command line.
+fn running(text: &str) -> anyhow::Result<System<'_>> {
+    let (name, port) = text.split_once('=').context("a running system is NAME=PORT")?;
+    Ok(System { name, target: Target::new(port.parse().context("the port of a running system")?) })
+}
+
 /// Fills all systems with the same samples, and asks them.
 fn asked(arguments: &MetricsArguments, systems: &[(&str, Option<&str>)]) -> anyhow::Result<Vec<Figure>> {
     let end_ms = (now_ns() / 1_000_000) as i64;
-    let mut running = Vec::with_capacity(systems.len());
+    let (mut systems_asked, mut servers) = (Vec::new(), Vec::new());
     for (name, command) in systems {
         let server = started(arguments, *command, &format!("data-{name}"))?;
         let port = if command.is_some() { server.place.http_port } else { server.place.query_port };
@@ -115,13 +133,14 @@ fn asked(arguments: &MetricsArguments, systems: &[(&str, Option<&str>)]) -> anyh
         if let Some(refusal) = &sent.first_refusal {
             eprintln!("refused: {refusal}");
         }
-        running.push(System { name, server, target: Target::new(port) });
+        servers.push(server);
+        systems_asked.push(System { name, target: Target::new(port) });
     }
-    for system in &running {
-        system.server.settle(FLUSH_AGE, SETTLE_MAX)?;
+    for server in &servers {
+        server.settle(FLUSH_AGE, SETTLE_MAX)?;
     }
-    let mut figures = queries::measure(&running, arguments.rounds, end_ms)?;
-    for System { name, server, .. } in running {
+    let mut figures = queries::measure(&systems_asked, arguments.rounds, end_ms)?;
+    for (System { name, .. }, server) in systems_asked.into_iter().zip(servers) {
         let usage = server.usage()?;
         let place = server.stop()?;
         let bytes: u64 = disk_usage(&place.data_dir)?.iter().map(|(_, bytes)| *bytes).sum();

@@ -6,7 +6,6 @@
 //! answer does not count as a fast one.
 
 use super::OURS;
-use super::server::Server;
 use super::table::{Bar, Figure, percentile};
 use crate::answers::{Answer, Target, difference};
 
@@ -160,8 +159,6 @@ const QUESTIONS: [Question; 40] = [
 pub struct System<'a> {
     /// Its name.
     pub name: &'a str,
-    /// The process.
-    pub server: Server,
     /// Its API.
     pub target: Target,
 }
