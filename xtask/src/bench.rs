@@ -6,6 +6,7 @@
 mod corpus;
 mod incidents;
 mod ingest;
+mod investigate;
 mod logs;
 mod lookup;
 mod metrics;
@@ -40,6 +41,8 @@ pub enum Bench {
     Traces(traces::TracesArguments),
     /// Samples in by remote write: CPU, memory, bytes on disk, at several numbers of series; then forty queries
     Metrics(metrics::MetricsArguments),
+    /// An hour of all signals, and investigations of it: cold, warm, and the memory that they take
+    Investigate(investigate::InvestigateArguments),
     /// Real incidents through the receiver, and whether the investigation names the service that caused them
     Incidents(incidents::IncidentArguments),
 }
@@ -90,6 +93,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Logs(arguments) => (logs::run(arguments)?, arguments.common()),
         Bench::Traces(arguments) => (traces::run(arguments)?, arguments.common()),
         Bench::Metrics(arguments) => (metrics::run(arguments)?, arguments.common()),
+        Bench::Investigate(arguments) => (investigate::run(arguments)?, arguments.common()),
         Bench::Incidents(arguments) => return incidents::run(arguments),
     };
     println!("durability of Throughline: {}", common.durability);

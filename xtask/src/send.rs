@@ -57,6 +57,12 @@ pub struct Made {
     /// How many metric data points
     #[arg(long, default_value_t = 0)]
     pub points: u64,
+    /// Time between the starts of neighbouring traces, nanoseconds
+    #[arg(long)]
+    pub interval_ns: Option<u64>,
+    /// Log records and exemplars refer to the traces of these spans alone, however many there are of either
+    #[arg(long)]
+    pub referring: bool,
 }
 
 /// How fast and how patiently.
@@ -151,7 +157,14 @@ pub fn run(arguments: &SendArguments) -> anyhow::Result<()> {
 
 fn made(made: &Made, gzip: bool) -> impl Iterator<Item = std::io::Result<Encoded>> + use<> {
     // The process lives as long as its generator.
-    let generator: &'static Generator = Box::leak(Box::new(Generator::new(made.seed, made.base_time_ns)));
+    let mut generator = Generator::new(made.seed, made.base_time_ns);
+    if let Some(interval_ns) = made.interval_ns {
+        generator = generator.every(interval_ns);
+    }
+    if made.referring {
+        generator = generator.referring_to(made.spans);
+    }
+    let generator: &'static Generator = Box::leak(Box::new(generator));
     let requests = mixed(generator, made.spans, made.logs, made.points);
     requests.enumerate().map(move |(number, request)| Encoded::new(&request, number as u64, gzip))
 }

@@ -7,7 +7,7 @@ use prost::Message as _;
 
 use crate::batches::{Batches, Groups};
 use crate::catalog::{INSTANCES, int, text};
-use crate::plan::{Plan, TRACE_INTERVAL_NS};
+use crate::plan::Plan;
 use crate::random::Random;
 use crate::spans::{failure_of, scope};
 use crate::{Generator, RECORDS_PER_TRACE, Request, Signal};
@@ -45,7 +45,7 @@ impl<'a> LogRequests<'a> {
         let (instance, record) = if self.left % RECORDS_PER_TRACE < WITH_CONTEXT {
             within_span(&plan, &mut random)
         } else {
-            alone(&plan, &mut random)
+            alone(&plan, self.generator.interval_ns, &mut random)
         };
         self.batches.push(instance, record);
         self.current = Some((number, plan));
@@ -100,9 +100,9 @@ fn within_span(plan: &Plan, random: &mut Random) -> (usize, LogRecord) {
     (planned.instance, finish(record, random))
 }
 
-fn alone(plan: &Plan, random: &mut Random) -> (usize, LogRecord) {
+fn alone(plan: &Plan, interval_ns: u64, random: &mut Random) -> (usize, LogRecord) {
     let start_ns = plan.spans.first().map_or(0, |root| root.start_ns);
-    let record = from_template(start_ns + random.below(TRACE_INTERVAL_NS), plan, random);
+    let record = from_template(start_ns + random.below(interval_ns), plan, random);
     (random.index(INSTANCES), finish(record, random))
 }
 

@@ -11,7 +11,7 @@ use prost::Message as _;
 
 use crate::batches::{Batches, Groups};
 use crate::catalog::{self, CATALOG, INSTANCES, INSTANCES_PER_SERVICE, SERVICES, int, text};
-use crate::plan::{MARGIN_NS, TRACE_INTERVAL_NS, Work};
+use crate::plan::{MARGIN_NS, Work};
 use crate::random::Random;
 use crate::spans::scope;
 use crate::{Generator, Request, Signal};
@@ -264,8 +264,8 @@ fn histogram_point(
 /// An exemplar of the 15 seconds before a point: a served request of the service, with the ids of its span.
 fn exemplar_of(generator: &Generator, service: usize, time_ns: u64, random: &mut Random) -> Option<Exemplar> {
     let newest_ns = generator.base_time_ns.saturating_sub(MARGIN_NS);
-    let per_step = STEP_NS / TRACE_INTERVAL_NS;
-    let first = newest_ns.saturating_sub(time_ns) / TRACE_INTERVAL_NS + 1;
+    let per_step = (STEP_NS / generator.interval_ns).max(1);
+    let first = newest_ns.saturating_sub(time_ns) / generator.interval_ns + 1;
     let mut found = None;
     for _ in 0..EXEMPLAR_TRIES {
         let plan = generator.plan(generator.in_pool(first + random.below(per_step)));

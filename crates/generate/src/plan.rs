@@ -9,7 +9,7 @@
 use crate::catalog::{INSTANCES_PER_SERVICE, ROUTES_PER_SERVICE, SERVICES};
 use crate::random::Random;
 
-/// Time between the starts of neighbouring traces: 200,000 traces fill an hour.
+/// Time between the starts of neighbouring traces, where nobody chose another: 200,000 traces fill an hour.
 pub const TRACE_INTERVAL_NS: u64 = 18_000_000;
 /// The newest trace starts this long before the base time, so that all of its spans have ended by then.
 pub const MARGIN_NS: u64 = 20_000_000_000;
@@ -96,7 +96,7 @@ pub struct Plan {
 }
 
 /// Plans the trace with a number; number 0 is the newest, and a higher number is older.
-pub fn plan(seed: u64, base_time_ns: u64, number: u64) -> Plan {
+pub fn plan(seed: u64, base_time_ns: u64, interval_ns: u64, number: u64) -> Plan {
     let mut random = Random::of(seed, 0x7ace, number);
     let trace_id = trace_id(&mut random);
     let (entrance, route) = (random.index(3), random.skewed(ROUTES_PER_SERVICE));
@@ -118,8 +118,7 @@ pub fn plan(seed: u64, base_time_ns: u64, number: u64) -> Plan {
             failed: false,
         });
     }
-    let start_ns =
-        base_time_ns.saturating_sub(MARGIN_NS + number * TRACE_INTERVAL_NS) + random.below(TRACE_INTERVAL_NS);
+    let start_ns = base_time_ns.saturating_sub(MARGIN_NS + number * interval_ns) + random.below(interval_ns);
     time(&mut spans, start_ns, &mut random);
     if random.chance(FAILURE_SHARE) {
         fail(&mut spans, &mut random);

@@ -38,6 +38,11 @@ impl Place {
     pub fn fresh(folder: &Path) -> anyhow::Result<Place> {
         remove_folder(folder)?;
         std::fs::create_dir_all(folder)?;
+        Place::beside(folder)
+    }
+
+    /// Free ports and a folder as it is.
+    pub fn beside(folder: &Path) -> anyhow::Result<Place> {
         // The listeners live until all three ports are chosen, so that no port is chosen twice.
         let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0"));
         let mut ports = [0; 3];
