@@ -19,6 +19,7 @@ mod latency;
 mod read;
 pub mod report;
 mod resources;
+mod sample;
 mod side;
 mod signature;
 mod statistics;
@@ -96,6 +97,12 @@ pub struct ReadCounts {
     pub baseline_traces: usize,
     pub spans: usize,
     pub baseline_spans: usize,
+    /// Spans that began then, where there were more than are read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spans_there: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline_spans_there: Option<u64>,
+    /// Lines that were looked at: those of the traces that were read, and error lines of no trace.
     pub lines: usize,
     pub baseline_lines: usize,
     /// Lines that were written within one of the spans.
@@ -189,6 +196,8 @@ pub enum EvidenceKind {
     LooseErrors,
     /// Another version runs.
     Deployment,
+    /// Requests and failures by the metrics that were counted from every span, whatever was sampled.
+    MetricShift,
     /// An exemplar of the window that resolves.
     Exemplar,
     /// A span that stands for the difference, beside one of the baseline.
@@ -281,8 +290,7 @@ pub fn investigate(snapshot: &Snapshot, request: &Request) -> Result<Case, Error
     let baseline = request.baseline.unwrap_or_else(|| baseline_of(request.window));
     let mut vocabulary = Vocabulary::default();
     let through = request.focus.through(snapshot, request.service.clone())?;
-    let before = read::read(snapshot, baseline, &through, &mut vocabulary);
-    let now = read::read(snapshot, request.window, &through, &mut vocabulary);
+    let [before, now] = read::read(snapshot, [baseline, request.window], &through, &mut vocabulary);
     let slow = latency::find(&now.side, &before.side);
     let rules = errors::find(&now, &before, &latency::by_span(&slow), &vocabulary);
     let utilisations = resources::find(snapshot, request.window, baseline)?;
@@ -332,6 +340,8 @@ fn counts(now: &read::Reading, before: &read::Reading, series: usize) -> ReadCou
         baseline_traces: before.side.traces.len(),
         spans: now.side.spans.len(),
         baseline_spans: before.side.spans.len(),
+        spans_there: now.spans_there,
+        baseline_spans_there: before.spans_there,
         lines: now.lines,
         baseline_lines: before.lines,
         linked_lines: now.linked,

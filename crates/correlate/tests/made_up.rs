@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use throughline_correlate::investigate::{
-    Case, CauseClass, EvidenceKind, Focus, Request, investigate, report,
+    Case, CauseClass, EvidenceKind, Focus, Request, SPANS_MAX, investigate, report,
 };
 use throughline_model::{Signal, TraceId};
 use throughline_store::TimeRange;
@@ -22,6 +22,8 @@ enum Fault {
     None,
     /// Stock fails, the cart and the web server say so, too.
     Error,
+    /// One call of stock in twenty fails.
+    RareError,
     /// Price leaves out a step and says nothing.
     MissingLine,
     /// Cart does not ask for prices any more.
@@ -40,6 +42,17 @@ enum Fault {
     OtherMix,
     /// Stock writes errors outside of spans.
     LooseErrors,
+}
+
+impl Fault {
+    /// Whether stock fails at a request.
+    fn fails(self, n: i64) -> bool {
+        match self {
+            Fault::Error | Fault::Deployment => true,
+            Fault::RareError => n % 20 == 0,
+            _ => false,
+        }
+    }
 }
 
 /// Numbers that vary and stay the same from run to run.
@@ -117,7 +130,7 @@ fn request(telemetry: &mut Telemetry, n: i64, start: i64, fault: Fault, dice: &m
     let of = |span: usize, parent: usize| {
         (trace.as_str(), ids[span].as_str(), if parent > 7 { "" } else { ids[parent].as_str() })
     };
-    let fails = matches!(fault, Fault::Error | Fault::Deployment);
+    let fails = fault.fails(n);
     let way = if fault == Fault::SlowToReach { 500 * MS } else { MS };
     let busy = if fault == Fault::Saturation { 20 * MS } else { 0 };
     let slow = match fault {
@@ -190,11 +203,16 @@ fn home(telemetry: &mut Telemetry, n: i64, start: i64, dice: &mut Dice) {
 }
 
 fn side(range: TimeRange, fault: Fault, from: i64, filled: &Filled) {
+    traces(range, fault, from..from + TRACES, filled);
+}
+
+fn traces(range: TimeRange, fault: Fault, numbers: std::ops::Range<i64>, filled: &Filled) {
+    let (from, count) = (numbers.start, numbers.end - numbers.start);
     let version = if fault == Fault::Deployment { "2.0.0" } else { "1.0.0" };
     let mut telemetry = Telemetry { version, ..Telemetry::default() };
     let mut dice = Dice(range.start as u64 | 1);
-    for n in 0..TRACES {
-        let start = range.start + (range.end - range.start) / TRACES * n + dice.up_to(SECOND);
+    for n in 0..count {
+        let start = range.start + (range.end - range.start) / count * n + dice.up_to(SECOND);
         let is_home = n % if fault == Fault::OtherMix { 2 } else { 5 } == 1;
         match is_home {
             true => home(&mut telemetry, from + n, start, &mut dice),
@@ -219,6 +237,32 @@ fn side(range: TimeRange, fault: Fault, from: i64, filled: &Filled) {
         let body = json!({"resourceMetrics": [{"resource": telemetry.resource(service), "scopeMetrics": [{"metrics": [metric]}]}]});
         filled.write(Signal::Metrics, body.to_string().into_bytes());
     }
+}
+
+/// Calls of stock by what is counted from its spans, as the server does it when they come.
+fn calls(range: TimeRange, failed: u32, filled: &Filled) {
+    let series = |status: &str, count: u32| {
+        let attribute = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
+        json!({"startTimeUnixNano": range.start.to_string(), "timeUnixNano": (range.end - 1).to_string(), "asInt": count.to_string(),
+            "attributes": [attribute("span_kind", "SPAN_KIND_SERVER"), attribute("status_code", status)]})
+    };
+    let points = [series("STATUS_CODE_UNSET", 48 - failed), series("STATUS_CODE_ERROR", failed)];
+    let metric = json!({"name": "traces_spanmetrics_calls_total", "sum": {"aggregationTemporality": 2, "isMonotonic": true, "dataPoints": points}});
+    let resource = json!({"attributes": [{"key": "service.name", "value": {"stringValue": "stock"}}]});
+    let body = json!({"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": [metric]}]}]});
+    filled.write(Signal::Metrics, body.to_string().into_bytes());
+}
+
+#[test]
+fn a_suspect_has_the_shift_of_its_metrics() {
+    let filled = filled(Fault::Error);
+    calls(BASELINE, 0, &filled);
+    calls(WINDOW, 48, &filled);
+    let case = asked(&filled, Focus::Window, None);
+    let evidence = &case.suspects[0].evidence;
+    let shift = evidence.iter().find(|evidence| evidence.kind == EvidenceKind::MetricShift).expect("a shift");
+    assert_eq!((shift.now, shift.before, shift.score), (Some(1.0), Some(0.0), 0.0), "{shift:?}");
+    assert!(shift.sentence.contains("0.16 requests a second, of which 100 % failed"), "{}", shift.sentence);
 }
 
 fn filled(fault: Fault) -> Filled {
@@ -346,6 +390,35 @@ fn the_same_data_gives_the_same_case_from_memory_and_from_blocks() {
         filled.store.flush().expect("written");
         assert_eq!(asked(&filled, Focus::Window, None), memory);
     }
+}
+
+#[test]
+fn a_sample_of_many_spans_names_the_same_cause_from_memory_and_from_blocks() {
+    const PIECES: i64 = 20;
+    let filled = Filled::new(NOW);
+    side(BASELINE, Fault::None, 0, &filled);
+    let length = (WINDOW.end - WINDOW.start) / PIECES;
+    for piece in 0..PIECES {
+        let start = WINDOW.start + piece * length;
+        let from = 100_000 + piece * 1_000;
+        traces(TimeRange { start, end: start + length }, Fault::RareError, from..from + 550, &filled);
+    }
+    let case = asked(&filled, Focus::Window, None);
+    let read = &case.read;
+    let there = read.spans_there.expect("more than are read");
+    assert!(there > SPANS_MAX && (read.spans as u64) <= SPANS_MAX + 15_000, "{read:?}");
+    assert!(read.spans as u64 > SPANS_MAX / 2 && read.linked_lines > read.spans / 4, "{read:?}");
+    assert_eq!(read.baseline_spans_there, None);
+    let [said] = case.partial.as_slice() else { panic!("{:?}", case.partial) };
+    assert!(said.contains(&format!("{there} spans began from")), "{said}");
+    assert!(said.contains("one in 1.") && said.contains("error all (weighed accordingly)"), "{said}");
+    let first = &case.suspects[0];
+    assert_eq!((first.service.as_str(), first.cause), ("stock", CauseClass::Errors), "{case:#?}");
+    // Of 440 requests 28 fail: all of those are there, and count as much as they do among all.
+    let (now, before) = (first.evidence[0].now.expect("a share"), first.evidence[0].before);
+    assert!((now - 28.0 / 440.0).abs() < 0.005 && before == Some(0.0), "{:?}", first.evidence[0]);
+    filled.store.flush().expect("written");
+    assert_eq!(asked(&filled, Focus::Window, None), case);
 }
 
 #[test]

@@ -287,6 +287,7 @@ impl<'a> Evidence<'a> {
             few: false,
             services: services.as_deref(),
             trace: None,
+            among: None,
             texts: &[],
             is_filtered: false,
             times: true,

@@ -1,7 +1,8 @@
 //! What is done otherwise: error lines that are new, and lines and calls that are missing, both for the same operation.
 //!
-//! 1. Of each operation that is called on both sides, the share of calls with a feature is compared ([`evidence_of_change`]). The
-//!    mix of operations may differ between the sides; it does not matter, because calls are compared with calls of their kind.
+//! 1. Of each operation that is called on both sides, the share of calls with a feature is compared ([`evidence_of_news`],
+//!    [`evidence_of_change`]). The mix of operations may differ between the sides; it does not matter, because calls are compared
+//!    with calls of their kind.
 //! 2. New: an error (or a warning, which counts half) that more calls have than before. Gone: something ordinary that calls had
 //!    before whenever they had something else (or at all), and have not any more. Only what was nearly always so, or is never so any
 //!    more, counts: what depends on what is asked for moves with the mix of requests.
@@ -12,7 +13,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::read::{Example, Loose, Reading};
 use super::side::{NONE, Side, Span};
-use super::statistics::{Share, UNKNOWN_RATE, confidence, evidence_of_change};
+use super::statistics::{Share, UNKNOWN_RATE, confidence, evidence_of_change, evidence_of_news};
 use super::vocabulary::{Feature, Vocabulary};
 
 /// What was so in this share of calls counts as always so.
@@ -61,6 +62,15 @@ impl Rule {
     pub(super) fn score(&self) -> f64 {
         self.effect * self.confidence * self.origin
     }
+
+    /// Of the calls that show it, the share that would not have before.
+    fn attributable(&self) -> f64 {
+        let (now, before) = match self.change {
+            Change::New => (self.now.rate(), self.before.rate()),
+            Change::Gone => (1.0 - self.now.rate(), 1.0 - self.before.rate()),
+        };
+        ((now - before) / now.max(f64::MIN_POSITIVE)).clamp(0.0, 1.0)
+    }
 }
 
 /// The calls of each operation.
@@ -90,7 +100,7 @@ pub(super) fn find(
         let healthy: Vec<u32> = all.iter().filter(|at| !sick.contains(*at)).copied().collect();
         let pair = Pair { now: &now.side, before: &before.side, spans, all, healthy: &healthy, vocabulary };
         pair.new_errors(*operation, prior, &mut rules);
-        looks_gone += pair.gone(*operation, may_miss_lines, &mut rules);
+        looks_gone += usize::from(pair.gone(*operation, may_miss_lines, &mut rules));
     }
     for rule in &mut rules {
         let looks = if rule.change == Change::New { calls_now.len() } else { looks_gone };
@@ -125,21 +135,27 @@ fn sick_spans(
     vocabulary: &Vocabulary,
 ) -> HashSet<u32> {
     let count = |side: &Side| {
-        let mut counts: HashMap<(u32, u32), usize> = HashMap::new();
+        let mut counts: HashMap<(u32, u32), f64> = HashMap::new();
         for span in &side.spans {
             for feature in errors_of(span, vocabulary) {
-                *counts.entry((span.operation, feature)).or_default() += 1;
+                *counts.entry((span.operation, feature)).or_default() += side.weight(span).share;
             }
         }
         counts
     };
+    let sizes = |side: &Side, calls: &BTreeMap<u32, Vec<u32>>| -> HashMap<u32, f64> {
+        calls.iter().map(|(operation, spans)| (*operation, size(side, spans))).collect()
+    };
+    let (sizes_now, sizes_before) = (sizes(&now.side, calls_now), sizes(&before.side, calls_before));
     let (errors_now, errors_before) = (count(&now.side), count(&before.side));
     let is_habit = |operation: u32, feature: u32| {
         let key = (operation, feature);
-        let of = |calls: &BTreeMap<u32, Vec<u32>>| calls.get(&operation).map_or(0, Vec::len);
-        let rate_now = Share::new(errors_now.get(&key).copied().unwrap_or(0), of(calls_now)).rate();
-        let rate_before = Share::new(errors_before.get(&key).copied().unwrap_or(0), of(calls_before)).rate();
-        rate_now >= HABIT * rate_before && of(calls_now) > 0
+        let share = |errors: &HashMap<(u32, u32), f64>, sizes: &HashMap<u32, f64>| Share {
+            hits: errors.get(&key).copied().unwrap_or_default(),
+            of: sizes.get(&operation).copied().unwrap_or_default(),
+        };
+        let (now, before) = (share(&errors_now, &sizes_now), share(&errors_before, &sizes_before));
+        now.rate() >= HABIT * before.rate() && now.of > 0.0
     };
     let mut sick = HashSet::new();
     for at in &before.side.deepest_first {
@@ -172,6 +188,7 @@ impl Pair<'_> {
 
     fn new_errors(&self, operation: u32, prior: (f64, f64), rules: &mut Vec<Rule>) {
         let (counts_now, counts_before) = (counts(self.now, self.spans), counts(self.before, self.all));
+        let (size_now, size_before) = (size(self.now, self.spans), size(self.before, self.all));
         let before = if self.healthy.is_empty() { self.all } else { self.healthy };
         let weight = self.weight(before);
         for (feature, hits) in &counts_now {
@@ -179,8 +196,9 @@ impl Pair<'_> {
             if known.is_ordinary() {
                 continue;
             }
-            let now = Share::new(*hits, self.spans.len());
-            let before = Share::new(counts_before.get(feature).copied().unwrap_or(0), self.all.len());
+            let now = Share { hits: *hits, of: size_now };
+            let hits_before = counts_before.get(feature).copied().unwrap_or_default();
+            let before = Share { hits: hits_before, of: size_before };
             if now.rate() <= before.rate() {
                 continue;
             }
@@ -193,43 +211,46 @@ impl Pair<'_> {
                 now,
                 before,
                 effect: (now.rate() - before.rate()) * worth,
-                confidence: evidence_of_change(now, before, weight, prior),
+                confidence: evidence_of_news(now, before, weight, prior),
                 origin: 1.0,
                 spans: with_feature(self.now, self.spans, *feature, true),
             });
         }
     }
 
-    /// What was always so and is not any more; returns at how many things it looked.
-    fn gone(&self, operation: u32, may_miss_lines: bool, rules: &mut Vec<Rule>) -> usize {
+    /// What was always so and is not any more; returns whether there was anything to look at. What a call leaves out it mostly leaves
+    /// out together, so that it is operations that were looked at and not each line of them.
+    fn gone(&self, operation: u32, may_miss_lines: bool, rules: &mut Vec<Rule>) -> bool {
         let counts_before = counts(self.before, self.healthy);
         let counts_now = counts(self.now, self.spans);
-        let is_looked_at = |(feature, hits): &(&u32, &usize)| {
-            **hits >= 2
+        let (size_now, size_before) = (size(self.now, self.spans), size(self.before, self.healthy));
+        let is_looked_at = |(feature, hits): &(&u32, &f64)| {
+            **hits >= 2.0
                 && self.vocabulary.features.get(**feature).is_some_and(|known| {
                     known.is_ordinary() && (may_miss_lines || !matches!(known, Feature::Line(..)))
                 })
         };
-        let mut ordinary: Vec<(u32, usize)> =
+        let mut ordinary: Vec<(u32, f64)> =
             counts_before.iter().filter(is_looked_at).map(|(feature, hits)| (*feature, *hits)).collect();
-        ordinary.sort_unstable_by_key(|(feature, hits)| (std::cmp::Reverse(*hits), *feature));
+        ordinary.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         ordinary.truncate(PAIRED_MAX);
         let weight = self.weight(if self.healthy.is_empty() { self.all } else { self.healthy });
-        let pairs_before = Pairs::new(self.before, self.healthy);
-        let pairs_now = Pairs::new(self.now, self.spans);
-        let mut looks = 0;
-        for (feature, hits) in &ordinary {
-            let hits_now = counts_now.get(feature).copied().unwrap_or(0);
+        let features: Vec<u32> = ordinary.iter().map(|(feature, _)| *feature).collect();
+        let pairs_before = Pairs::new(self.before, self.healthy, &features);
+        let pairs_now = Pairs::new(self.now, self.spans, &features);
+        let mut looked_at_any = false;
+        for (at, (feature, hits)) in ordinary.iter().enumerate() {
+            let hits_now = counts_now.get(feature).copied().unwrap_or_default();
             let mut best: Option<Rule> = None;
             let mut looked = false;
-            let givens = std::iter::once(None).chain(ordinary.iter().map(|(given, _)| Some(*given)));
-            for given in givens.filter(|given| *given != Some(*feature)) {
+            let givens = std::iter::once(None).chain((0..features.len()).map(Some));
+            for given in givens.filter(|given| *given != Some(at)) {
                 let (now, before) = match given {
-                    None => (Share::new(hits_now, self.spans.len()), Share::new(*hits, self.healthy.len())),
-                    Some(given) => (pairs_now.share(given, *feature), pairs_before.share(given, *feature)),
+                    None => (Share { hits: hits_now, of: size_now }, Share { hits: *hits, of: size_before }),
+                    Some(given) => (pairs_now.share(given, at), pairs_before.share(given, at)),
                 };
                 // What depends on what is asked for is no rule, but that it never happens any more is one.
-                let is_rule = before.rate() >= ALWAYS || (given.is_none() && hits_now == 0);
+                let is_rule = before.rate() >= ALWAYS || (given.is_none() && hits_now == 0.0);
                 if before.of < 2.0 || now.of == 0.0 || !is_rule {
                     continue;
                 }
@@ -242,6 +263,7 @@ impl Pair<'_> {
                 if best.as_ref().is_none_or(|best| nats * effect > best.confidence * best.effect) {
                     let change = Change::Gone;
                     let (feature, spans) = (*feature, Vec::new());
+                    let given = given.and_then(|given| features.get(given)).copied();
                     best = Some(Rule {
                         operation,
                         change,
@@ -256,7 +278,7 @@ impl Pair<'_> {
                     });
                 }
             }
-            looks += usize::from(looked);
+            looked_at_any |= looked;
             if let Some(mut rule) = best {
                 let mut spans = with_feature(self.now, self.spans, rule.feature, false);
                 if let Some(given) = rule.given {
@@ -266,16 +288,25 @@ impl Pair<'_> {
                 rules.push(rule);
             }
         }
-        looks
+        looked_at_any
     }
 }
 
-fn counts(side: &Side, spans: &[u32]) -> BTreeMap<u32, usize> {
+/// How many calls have each feature, as much as each counts.
+fn counts(side: &Side, spans: &[u32]) -> BTreeMap<u32, f64> {
     let mut counts = BTreeMap::new();
-    for feature in spans.iter().filter_map(|at| side.span(*at)).flat_map(|span| &span.features) {
-        *counts.entry(*feature).or_default() += 1;
+    for span in spans.iter().filter_map(|at| side.span(*at)) {
+        let share = side.weight(span).share;
+        for feature in &span.features {
+            *counts.entry(*feature).or_default() += share;
+        }
     }
     counts
+}
+
+/// How many calls these are, as much as each counts.
+fn size(side: &Side, spans: &[u32]) -> f64 {
+    spans.iter().filter_map(|at| side.span(*at)).map(|span| side.weight(span).share).sum()
 }
 
 fn with_feature(side: &Side, spans: &[u32], feature: u32, wanted: bool) -> Vec<u32> {
@@ -285,28 +316,54 @@ fn with_feature(side: &Side, spans: &[u32], feature: u32, wanted: bool) -> Vec<u
     spans.iter().filter(has).copied().collect()
 }
 
-/// The features of some calls, to count which go together.
-struct Pairs<'a> {
-    features: Vec<&'a [u32]>,
+/// Which of some calls have which of some features, a bit for each call, to count which go together.
+struct Pairs {
+    has: Vec<Vec<u64>>,
+    /// Calls that count less than one, and what they count.
+    light: Vec<u64>,
+    light_share: f64,
 }
 
-impl<'a> Pairs<'a> {
-    fn new(side: &'a Side, spans: &[u32]) -> Pairs<'a> {
+impl Pairs {
+    fn new(side: &Side, spans: &[u32], features: &[u32]) -> Pairs {
         let step = spans.len().div_ceil(PAIRED_CALLS_MAX).max(1);
-        let chosen = spans.iter().step_by(step).filter_map(|at| side.span(*at));
-        Pairs { features: chosen.map(|span| span.features.as_slice()).collect() }
+        let words = spans.len().div_ceil(step).div_ceil(64);
+        let mut places: Vec<(u32, usize)> =
+            features.iter().enumerate().map(|(at, feature)| (*feature, at)).collect();
+        places.sort_unstable();
+        let empty = vec![0u64; words];
+        let mut pairs = Pairs { has: vec![empty.clone(); features.len()], light: empty, light_share: 1.0 };
+        for (call, span) in spans.iter().step_by(step).filter_map(|at| side.span(*at)).enumerate() {
+            let (word, bit) = (call / 64, 1u64 << (call % 64));
+            let share = side.weight(span).share;
+            if let Some(light) = pairs.light.get_mut(word).filter(|_| share < 1.0) {
+                *light |= bit;
+                pairs.light_share = share;
+            }
+            for feature in &span.features {
+                let Ok(at) = places.binary_search_by_key(feature, |(known, _)| *known) else { continue };
+                let has = places.get(at).and_then(|(_, at)| pairs.has.get_mut(*at));
+                if let Some(word) = has.and_then(|has| has.get_mut(word)) {
+                    *word |= bit;
+                }
+            }
+        }
+        pairs
     }
 
     /// Of the calls that have one, how many have the other.
-    fn share(&self, given: u32, feature: u32) -> Share {
-        let (mut hits, mut of) = (0, 0);
-        for features in &self.features {
-            if features.binary_search(&given).is_ok() {
-                of += 1;
-                hits += usize::from(features.binary_search(&feature).is_ok());
-            }
+    fn share(&self, given: usize, feature: usize) -> Share {
+        let (Some(given), Some(feature)) = (self.has.get(given), self.has.get(feature)) else {
+            return Share::default();
+        };
+        let (mut hits, mut of) = ((0, 0), (0, 0));
+        for ((given, feature), light) in given.iter().zip(feature).zip(&self.light) {
+            let both = given & feature;
+            of = (of.0 + (given & !light).count_ones(), of.1 + (given & light).count_ones());
+            hits = (hits.0 + (both & !light).count_ones(), hits.1 + (both & light).count_ones());
         }
-        Share::new(hits, of)
+        let counted = |(whole, light): (u32, u32)| f64::from(whole) + f64::from(light) * self.light_share;
+        Share { hits: counted(hits), of: counted(of) }
     }
 }
 
@@ -314,7 +371,8 @@ impl<'a> Pairs<'a> {
 fn set_origins(rules: &mut [Rule], side: &Side, slow: &HashMap<u32, f64>) {
     let mut bad = vec![0.0f64; side.spans.len()];
     for rule in &*rules {
-        let weight = rule.effect * rule.confidence;
+        // How likely it is that such a call shows it because of what changed, however many calls do.
+        let weight = rule.confidence * rule.attributable();
         for at in &rule.spans {
             if let Some(bad) = bad.get_mut(*at as usize) {
                 *bad = bad.max(weight);
@@ -331,13 +389,13 @@ fn set_origins(rules: &mut [Rule], side: &Side, slow: &HashMap<u32, f64>) {
         }
     }
     for rule in rules {
-        let explained: f64 = rule
-            .spans
-            .iter()
-            .filter_map(|at| below.get(*at as usize))
-            .map(|below| below.clamp(0.0, 1.0))
-            .sum();
-        rule.origin = if rule.spans.is_empty() { 0.0 } else { 1.0 - explained / rule.spans.len() as f64 };
+        let (mut explained, mut of) = (0.0, 0.0);
+        for at in &rule.spans {
+            let share = side.span(*at).map_or(0.0, |span| side.weight(span).share);
+            explained += below.get(*at as usize).map_or(0.0, |below| below.clamp(0.0, 1.0)) * share;
+            of += share;
+        }
+        rule.origin = if of > 0.0 { 1.0 - explained / of } else { 0.0 };
     }
 }
 

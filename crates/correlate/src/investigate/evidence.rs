@@ -15,6 +15,7 @@ use super::signature::LineKind;
 use super::suspects::{Found, kind_of};
 use super::vocabulary::{Feature, Spender};
 use super::{Evidence, EvidenceKind, Line, TraceRef};
+use crate::reconcile::{DERIVED, derived_calls};
 use crate::spike::unit_ms;
 use crate::units::{duration, rfc3339, three_digits};
 
@@ -109,9 +110,9 @@ impl<'a> Words<'a> {
         let mut sentence = format!(
             "{} of {} calls of {operation}{condition} {verb} {what}, {} of {} did before",
             count(share_now, rule.now.of),
-            rule.now.of,
+            rule.now.of.round(),
             count(share_before, rule.before.of),
-            rule.before.of
+            rule.before.of.round()
         );
         if rule.origin < 0.95 {
             _ = write!(sentence, "; calls below explain {} of it", percent(1.0 - rule.origin));
@@ -262,6 +263,39 @@ impl<'a> Words<'a> {
         let command =
             format!("throughline traces --service {} {}", quoted(service), range_options(self.found.window));
         bare(EvidenceKind::Deployment, 0.0, sentence, command)
+    }
+
+    /// How the requests of a service and their failures moved, by what was counted from every span when it came.
+    pub(super) fn shift(&self, service: &str) -> Result<Option<Evidence>, Error> {
+        let (window, baseline) = (self.found.window, self.found.baseline);
+        let counts = |range: TimeRange| -> Result<(f64, f64, f64), Error> {
+            let counts = derived_calls(self.found.snapshot, service, range)?.within(range);
+            let seconds = range.end.saturating_sub(range.start).max(1) as f64 / 1e9;
+            let failed = counts.errors / counts.requests.max(f64::MIN_POSITIVE);
+            Ok((counts.requests, counts.requests / seconds, failed))
+        };
+        let ((now, rate, failed), (before, rate_before, failed_before)) =
+            (counts(window)?, counts(baseline)?);
+        if now < 1.0 || before < 1.0 {
+            return Ok(None);
+        }
+        let sentence = format!(
+            "{} requests a second, of which {} failed; {} and {} before ({DERIVED}, from every span)",
+            three_digits(rate),
+            percent(failed),
+            three_digits(rate_before),
+            percent(failed_before)
+        );
+        let command =
+            format!("throughline reconcile --service {} {}", quoted(service), range_options(window));
+        Ok(Some(Evidence {
+            metric: Some(DERIVED.to_owned()),
+            now: Some(round(failed)),
+            before: Some(round(failed_before)),
+            calls: Some(now.round() as usize),
+            baseline_calls: Some(before.round() as usize),
+            ..bare(EvidenceKind::MetricShift, 0.0, sentence, command)
+        }))
     }
 
     /// What shows a slow service to people: its culprit span, and an exemplar.

@@ -60,7 +60,7 @@ struct Times {
 
 fn times(side: &Side) -> BTreeMap<u32, Times> {
     let mut times: BTreeMap<u32, Times> = BTreeMap::new();
-    for (at, span) in (0..).zip(&side.spans) {
+    for (at, span) in (0..).zip(&side.spans).filter(|(_, span)| side.weight(span).is_even) {
         let of = times.entry(span.spender).or_insert_with(|| Times { own_ns: Vec::new(), spans: Vec::new() });
         of.own_ns.push(span.own_ns as f64);
         of.spans.push(at);

@@ -1,28 +1,32 @@
-//! What an investigation reads of a snapshot: spans of a window in columns, the log lines that were written within them, and
+//! What an investigation reads of a snapshot: spans of a window as trees, the log lines that were written within them, and
 //! the lines of errors that belong to no span. Limits are named here, and what they leave out is said.
+//!
+//! A window with more spans than are compared is sampled ([`sample`]). Both sides are read at the same time, each with names of its
+//! own, and put together one after the other: nothing depends on which of them was faster.
 
 use std::collections::{BTreeMap, HashMap};
 
+use ahash::AHashMap;
 use throughline_model::{Level, SpanId, TraceId};
 use throughline_store::{
-    BodyWant, FieldWant, LogScan, LogVisitor, More, ScannedLogs, Snapshot, SpanColumn, SpanRows, SpanScan,
-    SpanValues, SpanVisitor, TimeRange, Verdict,
+    Among, BodyWant, FieldWant, LogScan, LogVisitor, More, ScannedLogs, Snapshot, SpanColumn, SpanRows,
+    SpanScan, SpanValues, SpanVisitor, TimeRange, Verdict,
 };
 
-use super::side::{Row, Side};
+use super::sample::{self, Sampled};
+use super::side::{Row, Side, Weight};
 use super::signature::{self, LineKind};
 use super::vocabulary::{Feature, Interner, Vocabulary};
 use crate::units::rfc3339;
 
-/// Spans of one side: more are left out by looking at a part of the window. 120,000 are about 30 MB, and their comparison
-/// takes less than a second.
-pub const SPANS_MAX: u64 = 120_000;
+/// Spans of one side that are compared: of more a sample. So many and their comparison are about 30 MB and a tenth of a second.
+pub const SPANS_MAX: u64 = 60_000;
 /// Log lines of one side that are put together.
 pub const LINES_MAX: usize = 200_000;
 /// Traces that began before the window are told by what they did so long before it.
 const LEAD_NS: i64 = 30_000_000_000;
 /// Traces that began in the window are followed so long after it.
-const TAIL_NS: i64 = 60_000_000_000;
+pub(super) const TAIL_NS: i64 = 60_000_000_000;
 /// How much of a line an example has.
 const EXAMPLE_BYTES: usize = 400;
 /// Lines outside of spans are counted in pieces of the window.
@@ -63,10 +67,9 @@ pub(super) struct Loose {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reading {
     pub(super) side: Side,
-    /// The part of the window that was read.
-    pub(super) read: Option<TimeRange>,
-    /// Spans that began in the window, whether they were read or not.
-    pub(super) spans_there: u64,
+    /// Of a window that was sampled, the spans that began in it.
+    pub(super) spans_there: Option<u64>,
+    /// Lines that were looked at: those of the traces that were read, and errors of no trace.
     pub(super) lines: usize,
     /// Lines that were written within one of the spans.
     pub(super) linked: usize,
@@ -80,63 +83,123 @@ pub(super) struct Reading {
     pub(super) partial: Vec<String>,
 }
 
-/// Reads a side.
+/// Reads both sides of a comparison.
 pub(super) fn read(
     snapshot: &Snapshot,
-    window: TimeRange,
+    windows: [TimeRange; 2],
     through: &Through,
     vocabulary: &mut Vocabulary,
-) -> Reading {
-    let mut reading = Reading { spans_there: count_spans(snapshot, window), ..Reading::default() };
-    let part = part_of(window, reading.spans_there);
-    reading.read = Some(part);
-    if part != window {
-        reading.partial.push(format!(
-            "{} spans began from {} to {}, more than the {SPANS_MAX} that are compared: traces that began from {} to {} stand for them",
-            reading.spans_there,
-            rfc3339(window.start),
-            rfc3339(window.end),
-            rfc3339(part.start),
-            rfc3339(part.end)
-        ));
-    }
-    let range =
-        TimeRange { start: part.start.saturating_sub(LEAD_NS), end: part.end.saturating_add(TAIL_NS) };
-    let mut reader = SpanReader { vocabulary, range, rows: Vec::new(), partial: Vec::new() };
-    reading.partial.extend(snapshot.scan_spans(&span_scan(range), &mut reader));
-    reading.partial.append(&mut reader.partial);
-    let rows = reader.rows;
-    let service = through.service.as_deref().map(|service| vocabulary.texts.text(service));
-    let root = through.root.as_ref();
-    let root = root.map(|(service, name)| (vocabulary.texts.text(service), vocabulary.texts.text(name)));
-    let is_wanted = |rows: &[Row]| {
-        rows.first().is_some_and(|first| {
-            part.contains(first.start) && root.is_none_or(|root| root == (first.service, first.name))
-        }) && service.is_none_or(|service| rows.iter().any(|row| row.service == service))
+) -> [Reading; 2] {
+    let [before, now] = both(windows, |window| gather(snapshot, window, through));
+    let before = before.put_together(through, vocabulary);
+    let now = now.put_together(through, vocabulary);
+    let [of_before, of_now] = {
+        let [window_before, window_now] = windows;
+        let of = [(window_before, &before.side), (window_now, &now.side)];
+        both(of, |(window, side)| Lines::read(snapshot, window, side))
     };
-    reading.side = Side::new(rows, is_wanted, vocabulary);
-    read_lines(snapshot, TimeRange { start: part.start, end: range.end }, part, &mut reading, vocabulary);
-    reading.partial.sort_unstable();
-    reading.partial.dedup();
-    reading
+    [of_before.into_reading(before, vocabulary), of_now.into_reading(now, vocabulary)]
 }
 
-fn span_scan(range: TimeRange) -> SpanScan<'static> {
-    SpanScan { range, of_traces: false, bounds: &[], whole: true, newest_first: false }
-}
-
-/// The middle of the window, as much of it as may be read.
-fn part_of(window: TimeRange, spans: u64) -> TimeRange {
-    if spans <= SPANS_MAX {
-        return window;
-    }
-    let length = window.end.saturating_sub(window.start);
-    let part = (i128::from(length) * i128::from(SPANS_MAX) / i128::from(spans)) as i64;
-    let start = window.start.saturating_add((length - part) / 2);
-    TimeRange { start, end: start.saturating_add(part.max(1)) }
+/// Does the same for both at the same time.
+fn both<T: Send, U: Send>(of: [T; 2], work: impl Fn(T) -> U + Sync) -> [U; 2] {
+    let [first, second] = of;
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| work(first));
+        let second = work(second);
+        match other.join() {
+            Ok(first) => [first, second],
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 // === spans ===
+
+/// Spans with names of their own, and which of them stand for how many.
+pub(super) struct Gathered {
+    window: TimeRange,
+    spans_there: u64,
+    pub(super) names: Names,
+    pub(super) rows: Vec<Row>,
+    pub(super) sampled: Option<Sampled>,
+    pub(super) partial: Vec<String>,
+}
+
+/// Texts of one side by number.
+#[derive(Default)]
+pub(super) struct Names {
+    pub(super) texts: Interner<String>,
+    pub(super) resources: Interner<String>,
+}
+
+fn gather(snapshot: &Snapshot, window: TimeRange, through: &Through) -> Gathered {
+    let spans_there = count_spans(snapshot, window);
+    let mut gathered = Gathered {
+        window,
+        spans_there,
+        names: Names::default(),
+        rows: Vec::new(),
+        sampled: None,
+        partial: Vec::new(),
+    };
+    if spans_there > SPANS_MAX {
+        sample::gather(snapshot, window, spans_there, through, &mut gathered);
+        return gathered;
+    }
+    let range =
+        TimeRange { start: window.start.saturating_sub(LEAD_NS), end: window.end.saturating_add(TAIL_NS) };
+    let mut reader = SpanReader { gathered: &mut gathered, range };
+    let partial = snapshot.scan_spans(&span_scan(range), &mut reader);
+    gathered.partial.extend(partial);
+    gathered
+}
+
+impl Gathered {
+    /// Trees of the traces that are wanted.
+    fn put_together(mut self, through: &Through, vocabulary: &mut Vocabulary) -> Reading {
+        let texts: Vec<u32> =
+            self.names.texts.items().iter().map(|text| vocabulary.texts.text(text)).collect();
+        let resources: Vec<u32> =
+            self.names.resources.items().iter().map(|text| vocabulary.resources.text(text)).collect();
+        let renamed = |names: &[u32], number: u32| names.get(number as usize).copied().unwrap_or(u32::MAX);
+        for row in &mut self.rows {
+            row.service = renamed(&texts, row.service);
+            row.name = renamed(&texts, row.name);
+            row.resource = renamed(&resources, row.resource);
+        }
+        let service = through.service.as_deref().map(|service| vocabulary.texts.text(service));
+        let root = through.root.as_ref();
+        let root = root.map(|(service, name)| (vocabulary.texts.text(service), vocabulary.texts.text(name)));
+        let weigh = |rows: &[Row]| {
+            let first = rows.first()?;
+            let is_wanted = self.window.contains(first.start)
+                && root.is_none_or(|root| root == (first.service, first.name))
+                && service.is_none_or(|service| rows.iter().any(|row| row.service == service));
+            let weight = self.sampled.as_ref().map_or(Weight::ONE, |sampled| sampled.weight(rows));
+            is_wanted.then_some(weight)
+        };
+        let side = Side::new(std::mem::take(&mut self.rows), weigh, vocabulary);
+        let mut partial = self.partial;
+        partial.extend(self.sampled.as_ref().map(|sampled| {
+            format!(
+                "{} spans began from {} to {}, more than the {SPANS_MAX} that are compared: {} traces with {} spans stand for them, {}",
+                self.spans_there,
+                rfc3339(self.window.start),
+                rfc3339(self.window.end),
+                side.traces.len(),
+                side.spans.len(),
+                sampled.sentence()
+            )
+        }));
+        let spans_there = self.sampled.is_some().then_some(self.spans_there);
+        Reading { side, spans_there, partial, ..Reading::default() }
+    }
+}
+
+pub(super) fn span_scan(range: TimeRange) -> SpanScan<'static> {
+    SpanScan { range, of_traces: false, bounds: &[], whole: true, newest_first: false }
+}
 
 /// Counts spans by their starts alone.
 struct SpanCounter {
@@ -162,17 +225,15 @@ fn count_spans(snapshot: &Snapshot, range: TimeRange) -> u64 {
     counter.spans
 }
 
-struct SpanReader<'v> {
-    vocabulary: &'v mut Vocabulary,
+struct SpanReader<'g> {
+    gathered: &'g mut Gathered,
     range: TimeRange,
-    rows: Vec<Row>,
-    partial: Vec<String>,
 }
 
 impl SpanVisitor for SpanReader<'_> {
     fn rows(&mut self, rows: &SpanRows<'_>) -> More {
         if let Err(error) = self.take(rows) {
-            self.partial.push(error.to_string());
+            self.gathered.partial.push(error.to_string());
         }
         More::All
     }
@@ -188,43 +249,65 @@ impl SpanReader<'_> {
             return Ok(());
         }
         let traces = rows.traces(&runs)?;
-        let column = |column| rows.column(column, None);
-        let (ids, parents) = (column(SpanColumn::SpanId)?, column(SpanColumn::ParentId)?);
-        let (services, names, resources) =
-            (column(SpanColumn::Service)?, column(SpanColumn::Name)?, column(SpanColumn::Resource)?);
-        let (kinds, statuses, durations) =
-            (column(SpanColumn::Kind)?, column(SpanColumn::Status)?, column(SpanColumn::Duration)?);
-        let (services, names) = (
-            numbers_of(&services, &mut self.vocabulary.texts),
-            numbers_of(&names, &mut self.vocabulary.texts),
-        );
-        let resources = numbers_of(&resources, &mut self.vocabulary.resources);
-        let id_of = |ids: &SpanValues, row: usize| match ids {
+        let columns = RowColumns::read(|column| rows.column(column, None), &mut self.gathered.names)?;
+        for ((first, last, _), trace) in runs.iter().zip(&traces) {
+            let of_trace = (*first as usize..*last as usize).filter_map(|row| columns.row(trace.id, row));
+            self.gathered.rows.extend(of_trace.filter(|row| self.range.contains(row.start)));
+        }
+        Ok(())
+    }
+}
+
+/// The columns that a row is made of.
+pub(super) struct RowColumns {
+    ids: SpanValues,
+    parents: SpanValues,
+    services: Vec<u32>,
+    names: Vec<u32>,
+    resources: Vec<u32>,
+    kinds: SpanValues,
+    statuses: SpanValues,
+    starts: SpanValues,
+    durations: SpanValues,
+}
+
+impl RowColumns {
+    pub(super) fn read(
+        column: impl Fn(SpanColumn<'static>) -> Result<SpanValues, throughline_store::Error>,
+        names: &mut Names,
+    ) -> Result<RowColumns, throughline_store::Error> {
+        Ok(RowColumns {
+            ids: column(SpanColumn::SpanId)?,
+            parents: column(SpanColumn::ParentId)?,
+            services: numbers_of(&column(SpanColumn::Service)?, &mut names.texts),
+            names: numbers_of(&column(SpanColumn::Name)?, &mut names.texts),
+            resources: numbers_of(&column(SpanColumn::Resource)?, &mut names.resources),
+            kinds: column(SpanColumn::Kind)?,
+            statuses: column(SpanColumn::Status)?,
+            starts: column(SpanColumn::Start)?,
+            durations: column(SpanColumn::Duration)?,
+        })
+    }
+
+    pub(super) fn row(&self, trace: TraceId, row: usize) -> Option<Row> {
+        let id_of = |ids: &SpanValues| match ids {
             SpanValues::Ids(ids) => ids.get(row).copied().flatten(),
             _ => None,
         };
-        let number = |numbers: &[u32], row: usize| numbers.get(row).copied().unwrap_or(u32::MAX);
-        for ((first, last, _), trace) in runs.iter().zip(&traces) {
-            for row in *first as usize..*last as usize {
-                let (start, Some(span)) = (start_of(row as u32), id_of(&ids, row)) else { continue };
-                if !self.range.contains(start) {
-                    continue;
-                }
-                self.rows.push(Row {
-                    trace: trace.id,
-                    span,
-                    parent: id_of(&parents, row),
-                    service: number(&services, row),
-                    name: number(&names, row),
-                    resource: number(&resources, row),
-                    kind: kinds.int(row).and_then(|kind| u8::try_from(kind).ok()).unwrap_or_default(),
-                    failed: statuses.int(row) == Some(2),
-                    start,
-                    end: start.saturating_add(durations.int(row).unwrap_or_default().max(0)),
-                });
-            }
-        }
-        Ok(())
+        let number = |numbers: &[u32]| numbers.get(row).copied().unwrap_or(u32::MAX);
+        let start = self.starts.int(row).unwrap_or_default();
+        Some(Row {
+            trace,
+            span: id_of(&self.ids)?,
+            parent: id_of(&self.parents),
+            service: number(&self.services),
+            name: number(&self.names),
+            resource: number(&self.resources),
+            kind: self.kinds.int(row).and_then(|kind| u8::try_from(kind).ok()).unwrap_or_default(),
+            failed: self.statuses.int(row) == Some(2),
+            start,
+            end: start.saturating_add(self.durations.int(row).unwrap_or_default().max(0)),
+        })
     }
 }
 
@@ -245,91 +328,111 @@ fn numbers_of(values: &SpanValues, texts: &mut Interner<String>) -> Vec<u32> {
 
 // === lines ===
 
-struct LineReader<'a> {
-    snapshot: &'a Snapshot,
-    vocabulary: &'a mut Vocabulary,
-    spans: HashMap<(TraceId, SpanId), u32>,
-    part: TimeRange,
-    /// Services by the number that the scan has for an origin.
-    origins: Vec<u32>,
-    /// Features by the numbers that they have while lines are read.
+/// The lines of one side, with features by numbers of their own.
+struct Lines {
     features: Interner<Feature>,
+    services: Interner<String>,
     read: usize,
     cut: bool,
     /// Span and feature.
     found: Vec<(u32, u32)>,
     examples: HashMap<u32, Example>,
     loose: BTreeMap<(u32, u32), Loose>,
+    partial: Vec<String>,
 }
 
-fn read_lines(
-    snapshot: &Snapshot,
-    range: TimeRange,
-    part: TimeRange,
-    reading: &mut Reading,
-    vocabulary: &mut Vocabulary,
-) {
-    let spans = reading.side.places();
-    let mut reader = LineReader {
-        snapshot,
-        vocabulary,
-        spans,
-        part,
-        origins: Vec::new(),
-        features: Interner::default(),
-        read: 0,
-        cut: false,
-        found: Vec::new(),
-        examples: HashMap::new(),
-        loose: BTreeMap::new(),
-    };
-    let scan = LogScan {
-        range,
-        newest_first: false,
-        few: false,
-        services: None,
-        trace: None,
-        texts: &[],
-        is_filtered: false,
-        times: true,
-        bodies: BodyWant::Text,
-        fields: FieldWant { level: true, context: true, ..FieldWant::default() },
-        conditions: &[],
-        pieces: None,
-    };
-    let partial = snapshot.scan_logs(&scan, &mut reader);
-    let LineReader { mut found, examples, loose, features, read, cut, .. } = reader;
-    // Numbers follow the features' own order, not that in which lines are stored: nothing may depend on the latter.
-    let mut order: Vec<(&Feature, u32)> = features.items().iter().zip(0..).collect();
-    order.sort_unstable();
-    let mut numbers = vec![0; order.len()];
-    for (feature, local) in order {
-        if let Some(number) = numbers.get_mut(local as usize) {
-            *number = vocabulary.features.number(feature.clone());
+impl Lines {
+    fn read(snapshot: &Snapshot, window: TimeRange, side: &Side) -> Lines {
+        let mut traces: Vec<TraceId> = side.traces.iter().map(|trace| trace.id).collect();
+        traces.sort_unstable();
+        let range = TimeRange { start: window.start, end: window.end.saturating_add(TAIL_NS) };
+        let mut reader = LineReader {
+            snapshot,
+            spans: side.places(),
+            window,
+            origins: Vec::new(),
+            lines: Lines {
+                features: Interner::default(),
+                services: Interner::default(),
+                read: 0,
+                cut: false,
+                found: Vec::new(),
+                examples: HashMap::new(),
+                loose: BTreeMap::new(),
+                partial: Vec::new(),
+            },
+        };
+        let scan = LogScan {
+            range,
+            newest_first: false,
+            few: false,
+            services: None,
+            trace: None,
+            among: Some(&Among { traces: &traces, loose: Level::Error }),
+            texts: &[],
+            is_filtered: false,
+            times: true,
+            bodies: BodyWant::Text,
+            fields: FieldWant { level: true, context: true, ..FieldWant::default() },
+            conditions: &[],
+            pieces: None,
+        };
+        let partial = snapshot.scan_logs(&scan, &mut reader);
+        let mut lines = reader.lines;
+        lines.partial = partial;
+        if lines.cut {
+            lines.partial.push(format!(
+                "the traces that were read have more than {LINES_MAX} log lines from {} to {}: the others were not read, and lines that are missing were not looked for",
+                rfc3339(range.start),
+                rfc3339(range.end)
+            ));
         }
+        lines
     }
-    let number = |local: u32| numbers.get(local as usize).copied().unwrap_or(u32::MAX);
-    found.iter_mut().for_each(|(_, feature)| *feature = number(*feature));
-    reading.partial.extend(partial);
-    if cut {
-        reading.partial.push(format!(
-            "more than {LINES_MAX} log lines lie from {} to {}: the others were not read, and lines that are missing were not looked for",
-            rfc3339(range.start),
-            rfc3339(range.end)
-        ));
+
+    /// Numbers follow the features' own order, not that in which lines are stored: nothing may depend on the latter.
+    fn into_reading(mut self, mut reading: Reading, vocabulary: &mut Vocabulary) -> Reading {
+        let mut order: Vec<(&Feature, u32)> = self.features.items().iter().zip(0..).collect();
+        order.sort_unstable();
+        let mut numbers = vec![0; order.len()];
+        for (feature, local) in order {
+            if let Some(number) = numbers.get_mut(local as usize) {
+                *number = vocabulary.features.number(feature.clone());
+            }
+        }
+        let number = |local: u32| numbers.get(local as usize).copied().unwrap_or(u32::MAX);
+        let services: Vec<u32> =
+            self.services.items().iter().map(|service| vocabulary.texts.text(service)).collect();
+        let service = |local: u32| services.get(local as usize).copied().unwrap_or(u32::MAX);
+        self.found.iter_mut().for_each(|(_, feature)| *feature = number(*feature));
+        reading.partial.append(&mut self.partial);
+        (reading.lines, reading.linked, reading.lines_cut) = (self.read, self.found.len(), self.cut);
+        reading.examples =
+            self.examples.into_iter().map(|(local, example)| (number(local), example)).collect();
+        let renamed =
+            |loose: Loose| Loose { feature: number(loose.feature), service: service(loose.service), ..loose };
+        reading.loose = self.loose.into_values().map(renamed).collect();
+        reading.loose.sort_unstable_by_key(|loose| (loose.feature, loose.service));
+        reading.pieces = PIECES as usize;
+        reading.side.set_features(&self.found, vocabulary);
+        reading.partial.sort_unstable();
+        reading.partial.dedup();
+        reading
     }
-    (reading.lines, reading.linked, reading.lines_cut) = (read, found.len(), cut);
-    reading.examples = examples.into_iter().map(|(local, example)| (number(local), example)).collect();
-    reading.loose =
-        loose.into_values().map(|loose| Loose { feature: number(loose.feature), ..loose }).collect();
-    reading.loose.sort_unstable_by_key(|loose| (loose.feature, loose.service));
-    reading.pieces = PIECES as usize;
-    reading.side.set_features(&found, vocabulary);
+}
+
+struct LineReader<'a> {
+    snapshot: &'a Snapshot,
+    spans: AHashMap<(TraceId, SpanId), u32>,
+    window: TimeRange,
+    /// Services by the number that the scan has for an origin.
+    origins: Vec<u32>,
+    lines: Lines,
 }
 
 impl LogVisitor for LineReader<'_> {
     fn origin(&mut self, service: &str, _resource: &str, _scope: &str) -> Option<u32> {
-        self.origins.push(self.vocabulary.texts.text(service));
+        self.origins.push(self.lines.services.text(service));
         Some(self.origins.len() as u32 - 1)
     }
 
@@ -348,11 +451,11 @@ impl LogVisitor for LineReader<'_> {
     fn rows(&mut self, rows: &ScannedLogs<'_>) -> More {
         let levels = rows.fields.levels(rows.bodies.len());
         for (at, body) in rows.bodies.iter().enumerate() {
-            if self.read >= LINES_MAX {
-                self.cut = true;
+            if self.lines.read >= LINES_MAX {
+                self.lines.cut = true;
                 return More::Nothing;
             }
-            self.read += 1;
+            self.lines.read += 1;
             let level = levels.get(at).copied().unwrap_or_default();
             let time = rows.times.get(at).copied().unwrap_or_default();
             let service = rows.origins.get(at).and_then(|origin| self.origins.get(*origin as usize)).copied();
@@ -360,6 +463,14 @@ impl LogVisitor for LineReader<'_> {
         }
         More::All
     }
+}
+
+fn example_of(time: i64, (trace, span): (Option<TraceId>, Option<SpanId>), body: &str) -> Example {
+    let mut text = body.get(..body.floor_char_boundary(EXAMPLE_BYTES)).unwrap_or_default().to_owned();
+    if text.len() < body.len() {
+        text.push('…');
+    }
+    Example { time, trace, span, text }
 }
 
 impl LineReader<'_> {
@@ -375,7 +486,7 @@ impl LineReader<'_> {
             (Some(trace), Some(span)) => self.spans.get(&(trace, span)).copied(),
             _ => None,
         };
-        let is_loose = context.0.is_none() && level >= Level::Error && self.part.contains(time);
+        let is_loose = context.0.is_none() && level >= Level::Error && self.window.contains(time);
         if place.is_none() && !is_loose {
             return;
         }
@@ -383,37 +494,35 @@ impl LineReader<'_> {
             Some(place) => LineKind::Place(place.to_owned()),
             None => self
                 .snapshot
-                .line_pattern(self.vocabulary.texts.name(service), body)
+                .line_pattern(self.lines.services.name(service), body)
                 .map_or(LineKind::Empty, LineKind::Pattern),
         };
-        let feature = self.features.number(Feature::Line(level, kind));
-        let mut text = body.get(..body.floor_char_boundary(EXAMPLE_BYTES)).unwrap_or_default().to_owned();
-        if text.len() < body.len() {
-            text.push('…');
-        }
-        let example = Example { time, trace: context.0, span: context.1, text };
+        let feature = self.lines.features.number(Feature::Line(level, kind));
         match place {
             Some(place) => {
-                self.found.push((place, feature));
+                self.lines.found.push((place, feature));
                 // The first line by time stands for its kind, in whatever order lines are read.
-                match self.examples.get_mut(&feature) {
-                    Some(known) if *known <= example => {}
-                    Some(known) => *known = example,
-                    None => _ = self.examples.insert(feature, example),
+                let known = self.lines.examples.get(&feature);
+                if known.is_none_or(|known| known.time >= time) {
+                    let example = example_of(time, context, body);
+                    if known.is_none_or(|known| *known > example) {
+                        self.lines.examples.insert(feature, example);
+                    }
                 }
             }
-            None => self.loose_line(service, feature, example),
+            None => self.loose_line(service, feature, example_of(time, context, body)),
         }
     }
 
     fn loose_line(&mut self, service: u32, feature: u32, example: Example) {
-        let length = self.part.end.saturating_sub(self.part.start).max(1);
+        let length = self.window.end.saturating_sub(self.window.start).max(1);
         let piece =
-            (i128::from(example.time - self.part.start) * i128::from(PIECES) / i128::from(length)) as i64;
-        if self.loose.len() >= LOOSE_KINDS_MAX && !self.loose.contains_key(&(service, feature)) {
+            (i128::from(example.time - self.window.start) * i128::from(PIECES) / i128::from(length)) as i64;
+        let known = &mut self.lines.loose;
+        if known.len() >= LOOSE_KINDS_MAX && !known.contains_key(&(service, feature)) {
             return;
         }
-        let loose = self.loose.entry((service, feature)).or_insert_with(|| Loose {
+        let loose = known.entry((service, feature)).or_insert_with(|| Loose {
             service,
             feature,
             pieces: Vec::new(),

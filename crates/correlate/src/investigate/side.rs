@@ -3,8 +3,9 @@
 //! Own time: at every moment the time of a trace belongs to the span that is deepest among those that are open. A span that waits
 //! for one below it has none, and neither has one that waits beside it, as reactive servers do.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
+use ahash::AHashMap;
 use throughline_model::{SpanId, TraceId};
 
 use super::vocabulary::{Feature, Operation, Spender, Vocabulary};
@@ -45,9 +46,24 @@ pub(super) struct Span {
     pub(super) features: Vec<u32>,
 }
 
+/// What a trace counts where not all were read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Weight {
+    /// In a share of calls: less than one where more traces of its kind were taken than of others.
+    pub(super) share: f64,
+    /// Whether it is one of those that were taken without regard to what they are like.
+    pub(super) is_even: bool,
+}
+
+impl Weight {
+    /// Of a trace that is one of all.
+    pub(super) const ONE: Weight = Weight { share: 1.0, is_even: true };
+}
+
 /// A trace of the side.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Trace {
+    pub(super) weight: Weight,
     pub(super) id: TraceId,
     pub(super) start: i64,
     pub(super) end: i64,
@@ -66,18 +82,19 @@ pub(super) struct Side {
 }
 
 impl Side {
-    /// Trees out of rows, in any order, of traces that began within; `is_wanted` looks at the rows of one trace.
+    /// Trees out of rows, in any order; `weigh` says of the rows of one trace what it counts, and nothing where it is not wanted.
     pub(super) fn new(
         mut rows: Vec<Row>,
-        is_wanted: impl Fn(&[Row]) -> bool,
+        weigh: impl Fn(&[Row]) -> Option<Weight>,
         vocabulary: &mut Vocabulary,
     ) -> Side {
         rows.sort_unstable_by_key(|row| (row.trace, row.start, row.span));
         rows.dedup_by_key(|row| (row.trace, row.span));
         let mut side = Side::default();
+        let mut places: AHashMap<SpanId, u32> = AHashMap::new();
         for of_trace in rows.chunk_by(|a, b| a.trace == b.trace) {
-            if is_wanted(of_trace) {
-                side.add_trace(of_trace);
+            if let Some(weight) = weigh(of_trace) {
+                side.add_trace(of_trace, weight, &mut places);
             }
         }
         side.link();
@@ -85,10 +102,11 @@ impl Side {
         side
     }
 
-    fn add_trace(&mut self, rows: &[Row]) {
+    fn add_trace(&mut self, rows: &[Row], weight: Weight, places: &mut AHashMap<SpanId, u32>) {
         let Some(first_row) = rows.first() else { return };
         let (first, number) = (self.spans.len() as u32, self.traces.len() as u32);
-        let places: HashMap<SpanId, u32> = (first..).zip(rows).map(|(at, row)| (row.span, at)).collect();
+        places.clear();
+        places.extend((first..).zip(rows).map(|(at, row)| (row.span, at)));
         for (at, row) in (first..).zip(rows) {
             let parent =
                 row.parent.and_then(|parent| places.get(&parent).copied()).filter(|parent| *parent != at);
@@ -107,7 +125,7 @@ impl Side {
         self.set_depths(first, last);
         self.set_own_times(first, last);
         let end = rows.iter().map(|row| row.end).max().unwrap_or(first_row.end);
-        self.traces.push(Trace { id: first_row.trace, start: first_row.start, end });
+        self.traces.push(Trace { weight, id: first_row.trace, start: first_row.start, end });
     }
 
     fn set_depths(&mut self, first: u32, last: u32) {
@@ -244,6 +262,11 @@ impl Side {
         self.spans.get(at as usize)
     }
 
+    /// What the trace of a span counts.
+    pub(super) fn weight(&self, span: &Span) -> Weight {
+        self.traces.get(span.trace as usize).map_or(Weight::ONE, |trace| trace.weight)
+    }
+
     pub(super) fn children(&self, at: u32) -> &[u32] {
         let bounds = self.child_starts.get(at as usize).zip(self.child_starts.get(at as usize + 1));
         let Some((start, end)) = bounds else { return &[] };
@@ -251,7 +274,7 @@ impl Side {
     }
 
     /// The place of each span by its ids.
-    pub(super) fn places(&self) -> HashMap<(TraceId, SpanId), u32> {
+    pub(super) fn places(&self) -> AHashMap<(TraceId, SpanId), u32> {
         (0..).zip(&self.spans).map(|(at, span)| ((span.row.trace, span.row.span), at)).collect()
     }
 

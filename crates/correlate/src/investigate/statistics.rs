@@ -65,6 +65,19 @@ pub(super) fn evidence_of_change(now: Share, before: Share, weight: f64, prior: 
     of(now) + of(before) - ln_beta(a, b) - of(both)
 }
 
+/// The evidence that something is there that was not: that a share comes from a rate of which nothing is known, as it may be where
+/// something broke, rather than from the rate of before, which is one of those that `prior` says are usual. So one call that does
+/// what hardly any call of any kind ever did says more than one that does what a few always do.
+pub(super) fn evidence_of_news(now: Share, before: Share, weight: f64, prior: (f64, f64)) -> f64 {
+    let (now, before) = (now.scaled(weight), before.scaled(weight));
+    let after = |(a, b): (f64, f64), share: Share| (a + share.hits, b + (share.of - share.hits).max(0.0));
+    let of = |prior: (f64, f64)| {
+        let (a, b) = after(prior, now);
+        ln_beta(a, b) - ln_beta(prior.0, prior.1)
+    };
+    of(UNKNOWN_RATE) - of(after(prior, before))
+}
+
 /// The prior of a rate of which nothing is known (Jeffreys).
 pub(super) const UNKNOWN_RATE: (f64, f64) = (0.5, 0.5);
 
@@ -172,6 +185,20 @@ mod tests {
         assert!(of((5, 10), (50, 100)) < 0.0);
         assert!(of((4, 4), (0, 1)) < 2.5, "one call before says little");
         assert!(of((3, 3), (0, 0)).abs() < 1e-9, "no call before says nothing");
+    }
+
+    #[test]
+    fn news_is_what_is_rare_everywhere() {
+        let of = |now: (usize, usize), before: (usize, usize), prior: f64| {
+            let (now, before) = (Share::new(now.0, now.1), Share::new(before.0, before.1));
+            evidence_of_news(now, before, 1.0, (prior, 1.0 - prior))
+        };
+        // One failed call of a kind that was called once and did not fail, where hardly any kind ever fails.
+        assert!(of((1, 1), (0, 1), 0.03) > 3.0, "{}", of((1, 1), (0, 1), 0.03));
+        assert!(of((1, 1), (0, 1), 0.5) < 1.0);
+        assert!(of((3, 3), (0, 9), 0.03) > of((1, 1), (0, 9), 0.03));
+        assert!(of((5, 100), (50, 1_000), 0.03) < 0.0, "as before");
+        assert!(of((0, 100), (0, 100), 0.03) < 0.0);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::vocabulary::{Feature, Spender, Vocabulary};
 use super::{CauseClass, Evidence, EvidenceKind, SCORE_MIN, Suspect};
 
 /// Pieces of evidence that one suspect has.
-const EVIDENCE_MAX: usize = 8;
+const EVIDENCE_MAX: usize = 9;
 /// What a new version adds to a suspicion that there is already.
 const DEPLOYMENT_WEIGHT: f64 = 0.3;
 
@@ -115,6 +115,7 @@ impl Found<'_> {
             None => CauseClass::Errors,
         };
         let (instance, operation) = self.place(against, cause);
+        evidence.extend(words.shift(&against.service)?);
         evidence.extend(words.illustrations(against.slow, &against.service, self.window)?);
         evidence.truncate(EVIDENCE_MAX);
         let sentence = sentence(against, cause, instance.as_deref(), operation.as_deref(), &evidence);
@@ -154,7 +155,8 @@ impl Found<'_> {
             against.full.iter().filter(|full| full.score() >= SCORE_MIN).map(|full| words.full(full)),
         );
         evidence.sort_by(|a, b| b.score.total_cmp(&a.score));
-        evidence.truncate(EVIDENCE_MAX - 3);
+        // Besides: a new version, how its metrics moved, a span and an exemplar.
+        evidence.truncate(EVIDENCE_MAX - 4);
         evidence.extend(
             against.deployed.iter().take(1).map(|deployed| words.deployed(&against.service, deployed)),
         );

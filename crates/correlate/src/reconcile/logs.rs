@@ -44,6 +44,7 @@ pub(super) fn count(
         few: false,
         services: Some(&services),
         trace: None,
+        among: None,
         texts: &[],
         is_filtered: false,
         times: true,

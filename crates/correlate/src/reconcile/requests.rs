@@ -38,7 +38,7 @@ const FAMILIES: [&[&str]; 3] = [
 ];
 
 /// What this store derives from every span.
-const DERIVED: &str = "traces_spanmetrics_calls_total";
+pub(crate) const DERIVED: &str = "traces_spanmetrics_calls_total";
 /// What a Collector's spanmetrics connector writes, over OTLP and scraped.
 pub(crate) const SPAN_METRICS: [&str; 4] =
     ["traces.span.metrics.calls", "traces_span_metrics_calls_total", "calls", "calls_total"];
@@ -113,7 +113,7 @@ pub(crate) fn own_requests(snapshot: &Snapshot, service: &str, range: TimeRange)
 }
 
 /// Spans of servers and consumers as this store counted them when they came.
-pub(super) fn derived_calls(snapshot: &Snapshot, service: &str, range: TimeRange) -> Result<Counted, Error> {
+pub(crate) fn derived_calls(snapshot: &Snapshot, service: &str, range: TimeRange) -> Result<Counted, Error> {
     let mut counted = Counted::default();
     let is_meant = |attributes: &Map<String, Json>| serves(attributes) && is_derived(attributes);
     count(snapshot, service, range, DERIVED, is_meant, &mut counted)?;

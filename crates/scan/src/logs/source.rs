@@ -67,6 +67,7 @@ impl LogSource for StoredLogs {
             few: request.limit_hint.is_some(),
             services: services.as_deref(),
             trace: trace_of(&request.label_hints),
+            among: None,
             texts: &texts,
             is_filtered: !conditions.is_empty(),
             times: true,

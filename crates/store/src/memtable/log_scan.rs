@@ -3,6 +3,7 @@
 use ahash::AHashMap as HashMap;
 use arrow_array::types::UInt8Type;
 use arrow_array::{Array as _, RecordBatch, StringArray};
+use throughline_model::Level;
 use throughline_model::batch::{
     column_dictionary, column_fixed, column_number, column_text, column_time, log,
 };
@@ -137,11 +138,18 @@ fn scan_mini(mini: &MiniBatch, scan: &LogScan<'_>, visitor: &mut dyn LogVisitor,
     let all_times = column_time(rows, log::TIME).values();
     let all_bodies = column_text(rows, log::BODY);
     let ids = column_fixed(rows, log::TRACE_ID);
+    let levels = column_number::<UInt8Type>(rows, log::LEVEL);
+    let is_among = |row: usize| {
+        scan.among.is_none_or(|among| match ids.is_null(row) {
+            true => Level::from_code(levels.value(row)) >= among.loose,
+            false => among.traces.binary_search_by(|id| id.0.as_slice().cmp(ids.value(row))).is_ok(),
+        })
+    };
     let mut of_origin = Origins::default();
     let (mut at, mut origins) = (Vec::new(), Vec::new());
     let mut look = |row: usize| {
         let Some(time) = all_times.get(row) else { return };
-        if !scan.range.contains(*time) || !progress.wants(*time) {
+        if !scan.range.contains(*time) || !progress.wants(*time) || !is_among(row) {
             return;
         }
         let Some(origin) = of_origin.of(rows, row, scan, visitor) else { return };

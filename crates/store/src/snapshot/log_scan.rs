@@ -64,6 +64,8 @@ pub struct LogScan<'q> {
     pub services: Option<&'q [String]>,
     /// They are of this trace.
     pub trace: Option<TraceId>,
+    /// They are of one of these traces, or of none and severe. Others may be handed out, too, if a filter takes them for one of these.
+    pub among: Option<&'q Among<'q>>,
     /// Of each list, a body has at least one of the texts.
     pub texts: &'q [Vec<&'q str>],
     /// Whether [`LogVisitor::pattern`] and [`LogVisitor::body`] are to be asked.
@@ -90,6 +92,15 @@ impl LogScan<'_> {
             && self.bodies == BodyWant::None
             && !(fields.severity || fields.context || fields.rest || fields.attributes.is_some())
     }
+}
+
+/// Records of many traces, and those that no trace explains.
+#[derive(Clone, Copy, Debug)]
+pub struct Among<'q> {
+    /// The traces, sorted.
+    pub traces: &'q [TraceId],
+    /// Of the records without a trace those of at least this level.
+    pub loose: Level,
 }
 
 /// What a pattern says of the bodies that have it.
