@@ -6,7 +6,9 @@ use std::sync::mpsc;
 
 use bytes::Bytes;
 use throughline_model::Signal;
-use throughline_store::{Durability, ManualClock, SimDisk, Store, StoreConfig, Write, WriteError, Written};
+use throughline_store::{
+    Durability, ManualClock, Parts, Sampling, SimDisk, Store, StoreConfig, Write, WriteError, Written,
+};
 use throughline_wire::{Compression, DecodeContext, DecodeLimits, Encoding};
 
 /// A hundred years: incidents may be old.
@@ -14,12 +16,18 @@ const RETENTION_S: u64 = 100 * 365 * 86_400;
 
 pub struct Filled {
     pub store: Store,
+    pub clock: Arc<ManualClock>,
     now: i64,
 }
 
 impl Filled {
     /// An empty store at a time.
     pub fn new(now: i64) -> Filled {
+        Filled::sampled(now, None)
+    }
+
+    /// Likewise, where something decides which traces stay.
+    pub fn sampled(now: i64, sampling: Option<Sampling>) -> Filled {
         let config = StoreConfig {
             durability: Durability::Os,
             segment_bytes: 1 << 20,
@@ -27,7 +35,10 @@ impl Filled {
             ..StoreConfig::new("/data".into(), std::time::Duration::from_secs(RETENTION_S))
         };
         let clock = Arc::new(ManualClock::at(now));
-        Filled { store: Store::open(config, Arc::new(SimDisk::new(1)), clock).expect("opened"), now }
+        let parts = Parts { sampling, ..Parts::default() };
+        let store =
+            Store::open_with(config, Arc::new(SimDisk::new(1)), clock.clone(), parts).expect("opened");
+        Filled { store, clock, now }
     }
 
     /// Writes a request and waits until it is stored.

@@ -1,5 +1,7 @@
-//! Investigations over stored telemetry: made-up incidents of every kind, none at all, and real ones.
+//! Investigations over stored telemetry: made-up incidents of every kind, none at all, and real ones; the doctor over what sampling
+//! has left.
 
+mod doctor;
 mod filled;
 mod incidents;
 mod made_up;
