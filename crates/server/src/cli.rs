@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::client::{Client, Parameter};
 use crate::demo;
 
 /// OpenTelemetry in, one store, and the way from a spike to its cause
@@ -115,9 +116,6 @@ pub struct ReconcileArgs {
     /// The service
     #[arg(long)]
     pub service: String,
-    /// How far back [default: 1h]
-    #[arg(long, value_name = "DURATION", conflicts_with_all = ["start", "end"])]
-    pub last: Option<String>,
     #[command(flatten)]
     pub window: Window,
     #[command(flatten)]
@@ -130,9 +128,6 @@ pub struct DoctorArgs {
     /// Only this service's telemetry
     #[arg(long)]
     pub service: Option<String>,
-    /// How far back [default: 1h]
-    #[arg(long, value_name = "DURATION", conflicts_with_all = ["start", "end"])]
-    pub last: Option<String>,
     #[command(flatten)]
     pub window: Window,
     /// How to write the report
@@ -141,9 +136,8 @@ pub struct DoctorArgs {
     /// Exit with 1 for findings of at least this level
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = FailOn::Warning)]
     pub fail_on: FailOn,
-    /// The server [default: $THROUGHLINE_SERVER, else http://127.0.0.1:4319]
-    #[arg(long, value_name = "URL")]
-    pub server: Option<String>,
+    #[command(flatten)]
+    pub server: ServerUrl,
 }
 
 /// `--format`.
@@ -196,9 +190,8 @@ pub struct ProvisionArgs {
 /// `mcp`.
 #[derive(Args, Debug)]
 pub struct McpArgs {
-    /// The server [default: $THROUGHLINE_SERVER, else http://127.0.0.1:4319]
-    #[arg(long, value_name = "URL")]
-    pub server: Option<String>,
+    #[command(flatten)]
+    pub server: ServerUrl,
 }
 
 /// `fsck`.
@@ -258,17 +251,27 @@ pub enum QueryCommand {
 /// What every query command takes.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Common {
-    /// The server [default: $THROUGHLINE_SERVER, else http://127.0.0.1:4319]
-    #[arg(long, value_name = "URL")]
-    pub server: Option<String>,
+    #[command(flatten)]
+    pub server: ServerUrl,
     /// Answer in JSON, as the server gives it
     #[arg(long)]
     pub json: bool,
 }
 
+/// Which server a command asks.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServerUrl {
+    /// The server [default: $THROUGHLINE_SERVER, else http://127.0.0.1:4319]
+    #[arg(long = "server", value_name = "URL")]
+    pub url: Option<String>,
+}
+
 /// A window of time.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Window {
+    /// How far back from now (15m, 1h, 7d), in place of --start and --end
+    #[arg(long, value_name = "DURATION", conflicts_with_all = ["start", "end"])]
+    pub last: Option<String>,
     /// From: RFC 3339, Unix s/ms/ns, or before now (-1h)
     #[arg(long, allow_hyphen_values = true)]
     pub start: Option<String>,
@@ -453,9 +456,6 @@ pub struct LinksArgs {
     /// References of this service alone
     #[arg(long)]
     pub service: Option<String>,
-    /// Of so long until now (1h) [default: 1h]
-    #[arg(long, value_name = "DURATION", conflicts_with = "start")]
-    pub last: Option<String>,
     #[command(flatten)]
     pub window: Window,
     #[command(flatten)]
@@ -584,6 +584,21 @@ pub enum CaseFormat {
     Short,
 }
 
+impl ServerUrl {
+    /// A client of the server.
+    pub fn client(&self) -> Client {
+        Client::new(self.url.as_deref())
+    }
+}
+
+impl Window {
+    /// The parameters of the window; the server chooses what is left out.
+    pub fn parameters(self) -> [Parameter<'static>; 2] {
+        let last = self.last.map(|last| format!("-{}", last.trim_start_matches('-')));
+        [("start", last.or(self.start)), ("end", self.end)]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -593,5 +608,23 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_window_is_told_in_one_way() {
+        let window = |arguments: &[&str]| {
+            let all = ["throughline", "services"].iter().chain(arguments);
+            match Cli::try_parse_from(all).map(|cli| cli.command) {
+                Ok(Command::Query(QueryCommand::Services(args))) => Some(args.window.parameters()),
+                _ => None,
+            }
+        };
+        let bounds = |start: Option<&str>, end: Option<&str>| {
+            Some([("start", start.map(str::to_owned)), ("end", end.map(str::to_owned))])
+        };
+        assert_eq!(window(&[]), bounds(None, None));
+        assert_eq!(window(&["--last", "15m"]), bounds(Some("-15m"), None));
+        assert_eq!(window(&["--start", "-2h", "--end", "-1h"]), bounds(Some("-2h"), Some("-1h")));
+        assert_eq!(window(&["--last", "15m", "--start", "-2h"]), None);
     }
 }

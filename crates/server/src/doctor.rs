@@ -9,7 +9,6 @@ use serde_json::Value as Json;
 use throughline_correlate::doctor::{Level, Report};
 
 use crate::cli::{DoctorArgs, FailOn, ReportFormat};
-use crate::client::Client;
 use crate::query::out;
 use crate::render::{self, Style};
 
@@ -18,9 +17,8 @@ const FOUND: u8 = 1;
 
 /// Runs the command.
 pub fn run(args: DoctorArgs) -> Result<ExitCode> {
-    let start = args.last.map(|last| format!("-{last}")).or(args.window.start);
-    let parameters = [("service", args.service), ("start", start), ("end", args.window.end)];
-    let json: Json = Client::new(args.server.as_deref()).get_as("/doctor", &parameters)?;
+    let [start, end] = args.window.parameters();
+    let json: Json = args.server.client().get_as("/doctor", &[("service", args.service), start, end])?;
     let report: Report = serde_json::from_value(json.clone()).context("understand the report")?;
     let text = match args.format {
         ReportFormat::Text => render::doctor::text(&report, Style::detect()),

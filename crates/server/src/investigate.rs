@@ -8,7 +8,6 @@ use serde_json::{Value as Json, json};
 use throughline_correlate::investigate::Case;
 
 use crate::cli::{CaseFormat, InvestigateArgs};
-use crate::client::Client;
 use crate::render::{self, Style};
 
 /// No suspect was found.
@@ -21,7 +20,7 @@ pub fn run(args: InvestigateArgs) -> Result<ExitCode> {
         (false, true) => CaseFormat::Json,
         (false, false) => args.format,
     };
-    let client = Client::new(args.common.server.as_deref());
+    let client = args.common.server.client();
     let answer = client.post_json("/investigate", &question(args, format)?)?;
     let (text, found) = match format {
         CaseFormat::Markdown | CaseFormat::Short => (answer, true),
@@ -41,7 +40,8 @@ pub fn run(args: InvestigateArgs) -> Result<ExitCode> {
 }
 
 fn question(args: InvestigateArgs, format: CaseFormat) -> Result<Json> {
-    let window = match (args.window.start, args.window.end) {
+    let [(_, start), (_, end)] = args.window.parameters();
+    let window = match (start, end) {
         (None, None) => Json::Null,
         (Some(start), end) => json!({"start": start, "end": end.unwrap_or_else(|| "now".to_owned())}),
         (None, Some(_)) => bail!("--end needs --start"),

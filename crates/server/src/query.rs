@@ -21,9 +21,9 @@ use throughline_store::{Pattern, ServiceSummary};
 
 use crate::cli::{
     Common, CompareArgs, ExemplarsArgs, LogsArgs, PatternsArgs, QuantileArgs, QueryCommand, ReconcileArgs,
-    SeriesArgs, ServicesArgs, TraceArgs, TracesArgs, WalkArgs, Window,
+    SeriesArgs, ServicesArgs, TraceArgs, TracesArgs, WalkArgs,
 };
-use crate::client::{Answer, Client, Parameter, segment};
+use crate::client::{Answer, Parameter, segment};
 use crate::render::table::Table;
 use crate::render::{self, Style};
 
@@ -61,7 +61,7 @@ fn ask(
     parameters: &[Parameter<'_>],
     show: impl FnOnce(&Json, Style) -> Result<bool>,
 ) -> Result<ExitCode> {
-    show_answer(common, Client::new(common.server.as_deref()).get(path, parameters)?, show)
+    show_answer(common, common.server.client().get(path, parameters)?, show)
 }
 
 /// Prints an answer's JSON or hands it to `show`.
@@ -98,10 +98,6 @@ fn print_json(json: &Json) -> Result<bool> {
 pub(crate) fn out(text: &str) {
     use std::io::Write as _;
     _ = std::io::stdout().lock().write_all(text.as_bytes());
-}
-
-fn window(window: Window) -> [Parameter<'static>; 2] {
-    [("start", window.start), ("end", window.end)]
 }
 
 fn text<'a>(json: &'a Json, key: &str) -> &'a str {
@@ -166,7 +162,7 @@ fn trace(args: &TraceArgs) -> Result<ExitCode> {
 }
 
 fn traces(args: TracesArgs) -> Result<ExitCode> {
-    let [start, end] = window(args.window);
+    let [start, end] = args.window.parameters();
     let parameters = [
         ("service", args.service),
         ("operation", args.operation),
@@ -204,14 +200,14 @@ fn traces(args: TracesArgs) -> Result<ExitCode> {
             ]);
         }
         let nothing =
-            "no trace meets that within the window; --start -24h looks further back than the last hour";
+            "no trace meets that within the window; --last 24h looks further back than the last hour";
         show_table(&table, found.len(), nothing, json, style)
     })
 }
 
 fn logs(args: LogsArgs) -> Result<ExitCode> {
     let of_trace = args.trace.is_some();
-    let [start, end] = window(args.window);
+    let [start, end] = args.window.parameters();
     let parameters = [
         ("trace", args.trace),
         ("span", args.span),
@@ -245,7 +241,7 @@ fn logs(args: LogsArgs) -> Result<ExitCode> {
 }
 
 fn patterns(args: PatternsArgs) -> Result<ExitCode> {
-    let [start, end] = window(args.window);
+    let [start, end] = args.window.parameters();
     let parameters = [
         ("service", args.service),
         ("new_since", args.new_since),
@@ -270,7 +266,8 @@ fn patterns(args: PatternsArgs) -> Result<ExitCode> {
                 pattern.pattern.clone(),
             ]);
         }
-        let nothing = "no log line of the window has such a pattern; --start -24h looks further back than the last hour";
+        let nothing =
+            "no log line of the window has such a pattern; --last 24h looks further back than the last hour";
         show_table(&table, found.len(), nothing, json, style)
     })
 }
@@ -279,7 +276,7 @@ fn series_parameters(args: SeriesArgs) -> (Vec<Parameter<'static>>, Common) {
     let mut parameters = vec![("metric", args.metric), ("service", args.service)];
     parameters.extend(args.attribute.into_iter().map(|pair| ("attribute", Some(pair))));
     parameters.push(("limit", args.limit.map(|limit| limit.to_string())));
-    parameters.extend(window(args.window));
+    parameters.extend(args.window.parameters());
     (parameters, args.common)
 }
 
@@ -364,7 +361,7 @@ fn show_curves(json: &Json, style: Style) -> Result<bool> {
 }
 
 fn services(args: ServicesArgs) -> Result<ExitCode> {
-    ask(&args.common, "/services", &window(args.window), |json, style| {
+    ask(&args.common, "/services", &args.window.parameters(), |json, style| {
         let found: Vec<ServiceSummary> = list(json, "services")?;
         let mut table = Table::new(&["service", ">spans", ">errors", ">logs", ">series", "operations"]);
         for service in &found {
@@ -414,8 +411,8 @@ fn ledger(common: &Common) -> Result<ExitCode> {
 }
 
 fn walk(args: WalkArgs) -> Result<ExitCode> {
-    let client = Client::new(args.common.server.as_deref());
-    let [start, end] = window(args.window);
+    let client = args.common.server.client();
+    let [start, end] = args.window.parameters();
     let quantile = args.quantile.map(|quantile| quantile.to_string());
     let parameters = [("service", args.service), ("metric", args.metric), ("quantile", quantile), start, end];
     let json: Json = client.get_as("/walk", &parameters)?;
@@ -433,8 +430,7 @@ fn walk(args: WalkArgs) -> Result<ExitCode> {
 }
 
 fn reconcile(args: ReconcileArgs) -> Result<ExitCode> {
-    let [start, end] = window(args.window);
-    let start = args.last.map_or(start, |last| ("start", Some(format!("-{last}"))));
+    let [start, end] = args.window.parameters();
     let parameters = [("service", Some(args.service)), start, end];
     ask(&args.common, "/reconcile", &parameters, |json, style| {
         let books: Reconciliation = serde_json::from_value(json.clone()).context("understand the books")?;
@@ -444,7 +440,7 @@ fn reconcile(args: ReconcileArgs) -> Result<ExitCode> {
 }
 
 fn compare(args: CompareArgs) -> Result<ExitCode> {
-    let [start, end] = window(args.window);
+    let [start, end] = args.window.parameters();
     let parameters = [
         ("query", args.query),
         ("service", args.service),

@@ -6,15 +6,14 @@ use anyhow::Result;
 use throughline_correlate::units::rfc3339;
 use throughline_store::links::{KindCount, LinkExample, StateCount};
 
-use super::{ask, list, out, partial, window};
+use super::{ask, list, out, partial};
 use crate::cli::LinksArgs;
 use crate::render::table::Table;
 
 /// Runs the command.
 pub fn run(args: LinksArgs) -> Result<ExitCode> {
-    let [(start_name, start), end] = window(args.window);
-    let start = start.or_else(|| args.last.map(|last| format!("-{}", last.trim_start_matches('-'))));
-    let parameters = [("service", args.service), (start_name, start), end];
+    let [start, end] = args.window.parameters();
+    let parameters = [("service", args.service), start, end];
     ask(&args.common, "/links", &parameters, |json, style| {
         let kinds: Vec<KindCount> = list(json, "kinds")?;
         for kind in &kinds {

@@ -9,13 +9,12 @@ use throughline_model::record::TraceSummary;
 
 use super::{ask, list as items, out, show_answer, text};
 use crate::cli::{Common, PinArgs, UnpinArgs};
-use crate::client::Client;
 use crate::render::table::Table;
 
 /// Pins a trace.
 pub fn pin(args: PinArgs) -> Result<ExitCode> {
     let parameters = [("trace", Some(args.id)), ("note", args.note)];
-    let answer = Client::new(args.common.server.as_deref()).post("/pins", &parameters)?;
+    let answer = args.common.server.client().post("/pins", &parameters)?;
     show_answer(&args.common, answer, |json, _| {
         let id = json.pointer("/pin/trace_id").and_then(Json::as_str).unwrap_or_default();
         out(&format!("trace {id} stays until it is unpinned or passes its retention\n"));
@@ -25,7 +24,7 @@ pub fn pin(args: PinArgs) -> Result<ExitCode> {
 
 /// Takes a pin back.
 pub fn unpin(args: UnpinArgs) -> Result<ExitCode> {
-    let answer = Client::new(args.common.server.as_deref()).delete("/pins", &[("trace", Some(args.id))])?;
+    let answer = args.common.server.client().delete("/pins", &[("trace", Some(args.id))])?;
     show_answer(&args.common, answer, |json, _| {
         let was_pinned = json.get("was_pinned").and_then(Json::as_bool).unwrap_or(false);
         let id = text(json, "trace_id");

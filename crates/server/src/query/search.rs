@@ -6,14 +6,14 @@ use anyhow::Result;
 use serde_json::Value as Json;
 use throughline_correlate::units::{duration, rfc3339, three_digits};
 
-use super::{ask, list, show_table, text, window};
+use super::{ask, list, show_table, text};
 use crate::cli::SearchArgs;
 use crate::render::Style;
 use crate::render::table::Table;
 
 /// Asks in TraceQL.
 pub(super) fn run(args: SearchArgs) -> Result<ExitCode> {
-    let [start, end] = window(args.window);
+    let [start, end] = args.window.parameters();
     let parameters = [
         ("query", Some(args.query)),
         ("limit", args.limit.map(|limit| limit.to_string())),
@@ -58,7 +58,7 @@ fn show_traces_found(json: &Json, style: Style) -> Result<bool> {
             }
         }
     }
-    let nothing = "no trace meets that within the window; --start -24h looks further back than the last hour";
+    let nothing = "no trace meets that within the window; --last 24h looks further back than the last hour";
     show_table(&table, found.len(), nothing, json, style)
 }
 
@@ -79,7 +79,7 @@ fn show_series_found(json: &Json, style: Style) -> Result<bool> {
             exemplars.len().to_string(),
         ]);
     }
-    let nothing = "no span meets that within the window; --start -24h looks further back than the last hour";
+    let nothing = "no span meets that within the window; --last 24h looks further back than the last hour";
     show_table(&table, found.len(), nothing, json, style)
 }
 
