@@ -12,6 +12,8 @@ mod process;
 mod doctor;
 #[path = "correlation/grafana.rs"]
 mod grafana;
+#[path = "correlation/investigate.rs"]
+mod investigate;
 #[path = "correlation/mcp.rs"]
 mod mcp;
 #[path = "correlation/python.rs"]

@@ -51,6 +51,10 @@ fn tools_answer_the_official_client() {
         ["reconcile", {"service": "task-svc"}],
         ["traces", {"service": "nobody"}],
         ["walk", {}],
+        ["investigate", {"service": "task-svc"}],
+        ["investigate", {"focus": format!("trace:{trace}"), "max_tokens": 300}],
+        ["links", {"service": "task-svc"}],
+        ["compare", {"service": "task-svc", "operation": "GET /tasks", "min_duration": "1ns"}],
         ["logs", {"sevice": "task-svc"}],
         ["metrics", {"query": "sum("}],
     ]);
@@ -66,7 +70,7 @@ fn tools_answer_the_official_client() {
     for (way, got) in ways {
         let tools: Vec<&str> =
             got["tools"].as_array().expect("tools").iter().filter_map(Value::as_str).collect();
-        for tool in ["services", "doctor", "trace", "logs", "metrics"] {
+        for tool in ["services", "investigate", "doctor", "links", "trace", "logs", "metrics", "compare"] {
             assert!(tools.contains(&tool), "{way}: {tools:?}");
         }
         check(way, &trace, got["answers"].as_array().expect("answers"));
@@ -98,10 +102,15 @@ fn check(way: &str, trace: &str, answers: &[Value]) {
     says(7, &["task-svc: the books", "requests/errors by metric 400/0"]);
     says(8, &["0 traces"]);
     says(9, &["not checked: spike: "]);
-    for (at, answer) in answers.iter().enumerate().take(10) {
+    says(10, &["window ", "baseline ", "not checked: ", "no trace began in the baseline"]);
+    says(11, &["window "]);
+    assert!(text(11).len() <= 1_200, "{way}: {}", text(11).len());
+    says(12, &["log_trace: 400 of 400 hold", "exemplar_trace: "]);
+    says(13, &["traces of", "compared with"]);
+    for (at, answer) in answers.iter().enumerate().take(14) {
         assert!(text(at).len() <= ANSWER_BYTES && answer["is_error"] == false, "{way} {at}: {}", text(at));
     }
-    says(10, &["logs takes no \"sevice\"; it takes trace, span, service"]);
-    says(11, &["parse error"]);
-    assert!(answers[10]["is_error"] == true && answers[11]["is_error"] == true);
+    says(14, &["logs takes no \"sevice\"; it takes trace, span, service"]);
+    says(15, &["parse error"]);
+    assert!(answers[14]["is_error"] == true && answers[15]["is_error"] == true);
 }
