@@ -41,9 +41,13 @@ fn detect_without_number(said: &Said<'_>) -> Level {
 }
 
 fn of_attributes(list: &[u8]) -> Option<Level> {
-    attribute::iter(list).filter(|(key, _)| is_name(key.as_bytes())).find_map(|(_, value)| match value {
-        Value::Str(text) => Level::from_text(text),
-        Value::Int(number) => Level::from_text(number.to_string().as_str()),
+    attribute::iter(list).find_map(|(key, value)| match value {
+        // As records that came over OTLP elsewhere are pushed on.
+        Value::Str(text) if key == "severity_number" => {
+            Some(Level::from_severity(text.parse().ok()?)).filter(|level| *level != Level::Unknown)
+        }
+        Value::Str(text) if is_name(key.as_bytes()) => Level::from_text(text),
+        Value::Int(number) if is_name(key.as_bytes()) => Level::from_text(number.to_string().as_str()),
         _ => None,
     })
 }
@@ -131,7 +135,8 @@ fn word_level(text: &[u8]) -> Option<Level> {
 }
 
 /// The first word that is a level: written as loggers do (`WARN`, `warn`, `Warn`), and of three letters or more, as single
-/// letters are words of other kinds. klog's `E0102 15:04:05` is the exception, at the start of a line.
+/// letters are words of other kinds. klog's `E0102 15:04:05` is the exception, at the start of a line. What is joined with others is
+/// none: a part of a path or a name (`/error-page`, `rate.error`), or what follows a colon at once (`unit:error`).
 fn of_words(text: &[u8]) -> Option<Level> {
     let text = text.get(..WORDS_BYTES).unwrap_or(text);
     if let [letter @ (b'I' | b'W' | b'E' | b'F'), digits @ ..] = text
@@ -140,8 +145,18 @@ fn of_words(text: &[u8]) -> Option<Level> {
     {
         return word_level(std::slice::from_ref(letter));
     }
-    let words = text.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_');
+    let joins = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'/' | b'.' | b':');
+    let words = text.split(|byte| !joins(byte)).map(bare_word);
     words.filter(|word| is_level_word(word)).find_map(word_level)
+}
+
+/// A word without the colon after it, and without the channel that Monolog writes before a level: `shop.ERROR:`.
+fn bare_word(joined: &[u8]) -> &[u8] {
+    let word = joined.split(|byte| *byte == b':').next().unwrap_or_default();
+    match word.iter().rposition(|byte| *byte == b'.').and_then(|at| word.get(at + 1..)) {
+        Some(after) if after.iter().all(u8::is_ascii_uppercase) => after,
+        _ => word,
+    }
 }
 
 /// Whether a word of running text is taken for a level: "fine", "alert" and "config" are English more often than not.
@@ -203,6 +218,12 @@ mod tests {
         check("12:00 INF started", Level::Info);
         check("connection lost: 5 errors, all is fine, i wait, leveled up", Level::Unknown);
         check("GET /api/info_page 200", Level::Unknown);
+        check("GET /api/error-page 200 -", Level::Unknown);
+        check("unit=db:error [info] done", Level::Info);
+        check("rate.error 5", Level::Unknown);
+        check("[2026-01-01 10:00:00] shop.ERROR: no stock", Level::Error);
+        check("warn: no stock, an error follows", Level::Warn);
+        check("fatal:cannot bind", Level::Fatal);
         check("", Level::Unknown);
         check(&"é".repeat(2_000), Level::Unknown);
         check("\u{0}\u{0}error\u{0}", Level::Error);
@@ -220,6 +241,12 @@ mod tests {
         assert_eq!(detected(0, "?", &attributes), Level::Debug);
         attribute::push(&mut attributes, "Log.Level", Value::Str("Warning"));
         assert_eq!(detected(0, "", &attributes), Level::Warn);
+        let mut pushed = Vec::new();
+        attribute::push(&mut pushed, "severity_number", Value::Str("13"));
+        assert_eq!(detected(0, "", &pushed), Level::Warn);
+        let mut odd = Vec::new();
+        attribute::push(&mut odd, "severity_number", Value::Str("many"));
+        assert_eq!(detected(0, "", &odd), Level::Debug, "the body's");
         let mut numbers = Vec::new();
         attribute::push(&mut numbers, "level", Value::Int(50));
         assert_eq!(detected(0, "", &numbers), Level::Error);
