@@ -198,6 +198,15 @@ fn labels_streams_and_volumes_are_listed() {
             ask(served, "index/volume", &by_label)["data"]["result"][0]["metric"],
             json!({"zone": ""})
         );
+        // Streams that lack a label that is asked for do not count, and all streams may be asked for.
+        let targets = [("query", r#"{service_name=~".+"}"#), ("targetLabels", "app,zone")];
+        let targets = ask(served, "index/volume", &targets)["data"]["result"].clone();
+        assert!(
+            targets.as_array().is_some_and(|all| all.iter().all(|one| one["metric"]["zone"].is_string())),
+            "{targets}"
+        );
+        let all = ask(served, "index/volume", &[("query", "{}")])["data"]["result"].clone();
+        assert!(all[0]["metric"]["service_name"].is_string(), "{all}");
         let range = ask(served, "index/volume_range", &[("query", r#"{app="cart"}"#), ("step", "10s")]);
         let values = range["data"]["result"][0]["values"].as_array().expect("values");
         assert_eq!(values.len(), 3, "{range}");

@@ -111,7 +111,11 @@ struct Volumes {
 
 impl Volumes {
     fn new(params: &Params) -> Result<Volumes, Refusal> {
-        let matchers = params.log_query()?.matchers;
+        // Of volumes all streams may be asked for.
+        let matchers = match params.query()?.trim() {
+            "{}" => Vec::new(),
+            _ => params.log_query()?.matchers,
+        };
         let targets = params.text("targetLabels").unwrap_or_default().split(',');
         let targets = targets.filter(|target| !target.is_empty()).map(str::to_owned).collect();
         let by_label = match params.text("aggregateBy") {
@@ -129,15 +133,17 @@ impl Volumes {
     /// The entries that a stream counts for.
     fn entries_of(&self, stream: &Labels) -> Vec<Labels> {
         let names_all = self.targets.is_empty();
-        // Matchers of every stream say nothing about which labels are of interest.
         let matched = |name: &str| self.matchers.iter().any(|matcher| matcher.name() == name);
+        if !self.targets.iter().all(|target| stream.has(target) || matched(target)) {
+            return Vec::new();
+        }
         if self.by_label {
             let wanted = |name: &str| names_all || self.targets.iter().any(|target| target == name);
             let names = stream.iter().map(|(name, _)| name).filter(|name| wanted(name));
             return names.map(|name| Labels::from_sorted_with_empty([(name, "")])).collect();
         }
         let wanted = |name: &str| match names_all {
-            true => matched(name),
+            true => self.matchers.is_empty() || matched(name),
             false => self.targets.iter().any(|target| target == name),
         };
         let labels = Labels::from_sorted(stream.iter().filter(|(name, _)| wanted(name)));
