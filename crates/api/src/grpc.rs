@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Full};
 use throughline_wire::grpc::{PREFIX_BYTES, message_bytes, percent_encoded, put_message};
 use throughline_wire::{Compression, decompress};
 
-use crate::traces::Refusal;
+use crate::traces::{PARTIAL, Refusal, partial_header};
 
 /// A query is a text and a few numbers.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
@@ -99,17 +99,20 @@ impl IntoResponse for Status {
     }
 }
 
-/// Answers a call: `answer` makes the messages of the one that came.
+/// The messages of an answer, and why there may be more of them; nothing where that is all.
+pub(crate) type Messages = (Vec<Vec<u8>>, Vec<String>);
+
+/// Answers a call: `answer` makes the messages of the one that came, and says why there may be more, which goes into a trailer.
 pub(crate) async fn respond(
     request: Request,
-    answer: impl AsyncFnOnce(Bytes) -> Result<Vec<Vec<u8>>, Status>,
+    answer: impl AsyncFnOnce(Bytes) -> Result<Messages, Status>,
 ) -> Response {
     let message = match message(request).await {
         Ok(message) => message,
         Err(refused) => return refused,
     };
     match answer(message).await {
-        Ok(messages) => success(messages),
+        Ok((messages, partial)) => success(messages, &partial),
         Err(status) => status.into_response(),
     }
 }
@@ -148,10 +151,11 @@ fn unwrapped(body: &Bytes, headers: &HeaderMap) -> Result<Bytes, Status> {
 }
 
 /// A success: these messages, in their order.
-fn success(messages: Vec<Vec<u8>>) -> Response {
+fn success(messages: Vec<Vec<u8>>, partial: &[String]) -> Response {
     let mut data = Vec::new();
     messages.iter().for_each(|message| put_message(&mut data, message));
-    let trailers = HeaderMap::from_iter([(GRPC_STATUS, HeaderValue::from_static("0"))]);
+    let mut trailers = HeaderMap::from_iter([(GRPC_STATUS, HeaderValue::from_static("0"))]);
+    trailers.extend(partial_header(partial).map(|why| (PARTIAL, why)));
     let body = Full::new(Bytes::from(data)).with_trailers(std::future::ready(Some(Ok(trailers))));
     let mut response = Response::new(Body::new(body));
     let headers = response.headers_mut();

@@ -44,6 +44,7 @@ pub(crate) async fn search(State(api): State<Api>, Query(pairs): Query<Vec<(Stri
         let budget =
             Budget::new(prometheus.limits, Cancellation::new()).with_deadline(move || clock.now() > until);
         let source = StoredTraces::new(snapshot.clone());
+        let mut gone = None;
         let failed = |error: EvalError| Failure::parameter("query", error.to_string());
         let answer = match &query.expr {
             Expr::Spans(_) => {
@@ -51,6 +52,7 @@ pub(crate) async fn search(State(api): State<Api>, Query(pairs): Query<Vec<(Stri
                     SearchParams { start_ns: range.start, end_ns: range.end, limit, spans_per_set: spans };
                 let found = Engine.search(&query, &asked, &source, &budget).map_err(failed)?;
                 let traces: Vec<Json> = found.traces.iter().map(trace).collect();
+                gone = crate::traces::gone(&query, snapshot, traces.is_empty())?;
                 json!({"range": range, "limit": limit, "traces": traces})
             }
             Expr::Metrics(_) => {
@@ -62,12 +64,17 @@ pub(crate) async fn search(State(api): State<Api>, Query(pairs): Query<Vec<(Stri
                     exemplars,
                     series_max: SERIES_MAX,
                 };
-                series_answer(&query, asked, range, &source, &budget).map_err(failed)?
+                let (answer, notes) =
+                    series_answer(&query, asked, range, &source, &budget).map_err(failed)?;
+                source.note(notes);
+                answer
             }
         };
         let mut answer = answer;
         if let Some(members) = answer.as_object_mut() {
-            members.insert("partial".to_owned(), json!(source.partial()));
+            let mut partial = source.partial();
+            partial.extend(gone);
+            members.insert("partial".to_owned(), json!(partial));
         }
         Ok(answer)
     })
@@ -80,10 +87,11 @@ fn series_answer(
     range: TimeRange,
     source: &StoredTraces,
     budget: &Budget,
-) -> Result<Json, EvalError> {
+) -> Result<(Json, Vec<String>), EvalError> {
     let found = Engine.metrics(query, &asked, source, budget)?;
     let series: Vec<Json> = found.series.iter().map(self::series).collect();
-    Ok(json!({"range": range, "step_ns": asked.step_ns, "series": series, "is_cut": found.is_cut}))
+    let answer = json!({"range": range, "step_ns": asked.step_ns, "series": series, "is_cut": found.is_cut});
+    Ok((answer, found.notes))
 }
 
 /// Whole seconds, so that a chart has some hundred points.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::Value as Json;
 use throughline_correlate::missing::{Missing, dropped_before};
 use throughline_exec::{Budget, Cancellation, ExecError, Limits};
@@ -20,6 +20,7 @@ use throughline_model::link::LinkState;
 use throughline_model::record::Span;
 use throughline_scan::traces::StoredTraces;
 use throughline_store::{Clock, Snapshot, Store, TraceData, Want};
+use throughline_traceql::ast::Query;
 use throughline_traceql::{EvalError, QueryError};
 
 use crate::blocking::{Blocking, CancelOnDrop};
@@ -35,6 +36,25 @@ pub struct TracesContext {
     pub limits: Limits,
     /// How long one query may take.
     pub timeout: Duration,
+}
+
+/// The header, or the trailer of gRPC, that says why an answer may be incomplete.
+pub(crate) const PARTIAL: HeaderName = HeaderName::from_static("x-throughline-partial");
+
+/// Bytes of reasons in a header.
+const PARTIAL_BYTES_MAX: usize = 2 << 10;
+
+/// What [`PARTIAL`] says; nothing where the answer is complete.
+pub(crate) fn partial_header(reasons: &[String]) -> Option<HeaderValue> {
+    if reasons.is_empty() {
+        return None;
+    }
+    let text = reasons.join("; ").replace(|c: char| !(' '..='~').contains(&c), "?");
+    let cut = text.get(..text.floor_char_boundary(PARTIAL_BYTES_MAX)).unwrap_or_default();
+    Some(
+        HeaderValue::from_str(cut)
+            .unwrap_or_else(|_| HeaderValue::from_static("not everything could be read")),
+    )
 }
 
 #[derive(Clone)]
@@ -62,6 +82,25 @@ pub(crate) struct ReadTrace {
     pub(crate) spans: Vec<Span>,
     /// Why there may be more; empty where that is all.
     pub(crate) partial: Vec<String>,
+    /// How many of its spans are left out, as one answer holds [`SPANS_MAX`].
+    pub(crate) left_out: usize,
+}
+
+impl ReadTrace {
+    /// The trace, if it is whole, for answers that have no place to say that it is not.
+    pub(crate) fn whole(self) -> Result<ReadTrace, Refusal> {
+        if self.left_out == 0 {
+            return Ok(self);
+        }
+        let all = self.spans.len() + self.left_out;
+        Err(Refusal::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            format!(
+                "the trace has {all} spans, and one answer holds {SPANS_MAX}; Tempo's /api/v2/traces/ID and Jaeger's \
+                 /api/traces/ID answer with the first of them and say so, a TraceQL search finds any of them"
+            ),
+        ))
+    }
 }
 
 impl Refusal {
@@ -172,13 +211,26 @@ impl Traces {
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         id: TraceId,
-        answer: impl FnOnce(ReadTrace) -> T + Send + 'static,
+        answer: impl FnOnce(ReadTrace) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
         let store = self.store.clone();
         // A look-up of one trace: it is answered sooner than another thread would begin.
-        let read = move || Ok::<_, Failure>(read_trace(&store.snapshot(), id).map(answer));
+        let read = move || Ok::<_, Failure>(read_trace(&store.snapshot(), id).and_then(answer));
         self.blocking.run_here(read).await.map_err(Refusal::from)?
     }
+}
+
+/// Where a query that names a trace by its id finds nothing: what became of it.
+pub(crate) fn gone(
+    query: &Query,
+    snapshot: &Snapshot,
+    is_empty: bool,
+) -> Result<Option<String>, throughline_store::Error> {
+    let id = query.trace_id().filter(|_| is_empty);
+    let missing = id.map(|id| Missing::of(snapshot, id)).transpose()?;
+    // A trace that is here does not meet the other conditions, and one that nobody knows is not found as any other.
+    let is_news = |missing: &Missing| !matches!(missing.link, LinkState::Resolved | LinkState::NeverReceived);
+    Ok(missing.filter(is_news).map(|missing| missing.message))
 }
 
 /// Reads one trace, or says what became of it.
@@ -192,9 +244,10 @@ pub(crate) fn read_trace(snapshot: &Snapshot, id: TraceId) -> Result<ReadTrace, 
         return Err(Refusal { link: Some(link), ..Refusal::new(StatusCode::NOT_FOUND, message) });
     }
     partial.extend(dropped.as_ref().map(dropped_before));
-    if spans.len() > SPANS_MAX {
-        partial.push(format!("{} spans over the limit of {SPANS_MAX} are left out", spans.len() - SPANS_MAX));
+    let left_out = spans.len().saturating_sub(SPANS_MAX);
+    if left_out > 0 {
+        partial.push(format!("{left_out} spans over the limit of {SPANS_MAX} are left out"));
         spans.truncate(SPANS_MAX);
     }
-    Ok(ReadTrace { spans, partial })
+    Ok(ReadTrace { spans, partial, left_out })
 }

@@ -48,6 +48,16 @@ fn link(headers: &[(String, String)]) -> &str {
 
 /// One call of gRPC; its messages, and its status.
 fn call(served: &Served, path: &str, message: &[u8]) -> (Vec<Vec<u8>>, String) {
+    let (messages, status, _) = call_with_trailers(served, path, message);
+    (messages, status)
+}
+
+/// One call of gRPC; its messages, its status, and its trailers.
+fn call_with_trailers(
+    served: &Served,
+    path: &str,
+    message: &[u8],
+) -> (Vec<Vec<u8>>, String, hyper::HeaderMap) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
     let address = served.base.trim_start_matches("http://").to_owned();
     let mut body = vec![0];
@@ -72,14 +82,15 @@ fn call(served: &Served, path: &str, message: &[u8]) -> (Vec<Vec<u8>>, String) {
         };
         let of_headers = status(response.headers());
         let body = response.into_body().collect().await.expect("a body");
-        let status = body.trailers().and_then(status).or(of_headers).expect("grpc-status");
+        let trailers = body.trailers().cloned().unwrap_or_default();
+        let status = status(&trailers).or(of_headers).expect("grpc-status");
         let (mut rest, mut messages) = (body.to_bytes(), Vec::new());
         while !rest.is_empty() {
             let length = u32::from_be_bytes(rest[1..5].try_into().expect("4")) as usize;
             messages.push(rest[5..5 + length].to_vec());
             rest = rest.slice(5 + length..);
         }
-        (messages, status)
+        (messages, status, trailers)
     })
 }
 
@@ -527,6 +538,11 @@ fn text(key: &str, value: String) -> KeyValue {
 
 /// All that can be asked of a trace; its spans in the native view.
 fn ask_everything(served: &Served, trace: u8) -> Vec<Value> {
+    ask_all_but(served, trace, &[])
+}
+
+/// Some of the paths have no place to say that they do not hold all.
+fn ask_all_but(served: &Served, trace: u8, refused: &[&str]) -> Vec<Value> {
     let id = format!("{trace:02x}").repeat(16);
     let (status, view) = served.ask(&format!("traces/{id}"));
     assert_eq!(status, 200, "{id}");
@@ -537,7 +553,8 @@ fn ask_everything(served: &Served, trace: u8) -> Vec<Value> {
         format!("/jaeger/api/v3/traces/{id}"),
     ] {
         for accept in ["application/json", "application/protobuf"] {
-            assert_eq!(bytes(served, &path, accept).0, 200, "{path}");
+            let status = if refused.iter().any(|start| path.starts_with(start)) { 422 } else { 200 };
+            assert_eq!(bytes(served, &path, accept).0, status, "{path}");
         }
     }
     let query = format!(
@@ -601,10 +618,85 @@ fn a_trace_of_a_hundred_thousand_spans_is_answered() {
     });
     let line = ask_everything(&served, 1);
     assert_eq!((line.len() as u64, &line[line.len() - 1]["depth"]), (SPANS, &json!(SPANS - 1)));
-    let fan = ask_everything(&served, 2);
+    let fan = ask_all_but(&served, 2, &["/tempo/api/traces", "/jaeger/api/v3"]);
     assert_eq!(fan.len() as u64, SPANS, "the limit of one answer");
     let (_, body, _) =
         bytes(&served, &format!("/tempo/api/v2/traces/{}", "02".repeat(16)), "application/json");
     let tail = String::from_utf8_lossy(&body[body.len() - 120..]).into_owned();
     assert!(tail.contains("\"status\":\"PARTIAL\"") && tail.contains("7 spans over the limit"), "{tail}");
+    let (_, body, _) = bytes(&served, &format!("/tempo/api/traces/{}", "02".repeat(16)), "application/json");
+    let said = String::from_utf8_lossy(&body).into_owned();
+    assert!(said.contains("100007 spans") && said.contains("/api/v2/traces"), "{said}");
+    let (_, body) = served.get(&format!("/jaeger/api/traces/{}", "02".repeat(16)));
+    let trace = &body["data"][0];
+    assert_eq!(trace["warnings"], trace["spans"][0]["warnings"]);
+    assert_eq!(trace["warnings"], json!(["7 spans over the limit of 100000 are left out"]));
+    let request = field(1, "02".repeat(16).as_bytes());
+    let (_, status) = call(&served, "/jaeger.api_v3.QueryService/GetTrace", &request);
+    assert_eq!(status, "3", "refused, as there is no place to say that it is cut");
+}
+
+#[test]
+fn an_incomplete_answer_says_so_over_grpc() {
+    let served = Served::new(|store| {
+        let spans = (1..=10_050).map(|id| {
+            let attributes = vec![text("user", format!("u{id}"))];
+            Span { attributes, ..span((id / 100) as u8 + 1, id, 0, 0, 5) }
+        });
+        write(store, Signal::Traces, Encoding::Protobuf, request(spans.collect()));
+    });
+    let mut request = field(1, b"{} | compare({ name = `span 1` })");
+    for (tag, ns) in [(0x10, NOW - 600 * SECOND), (0x18, NOW)] {
+        request.push(tag);
+        throughline_model::protobuf::put_varint(&mut request, ns as u64);
+    }
+    let (messages, status, trailers) =
+        call_with_trailers(&served, "/tempopb.StreamingQuerier/MetricsQueryRange", &request);
+    assert_eq!(status, "0");
+    let said = "compare() told 10000 values of span.user apart";
+    assert!(String::from_utf8_lossy(&messages.concat()).contains(said), "in the message");
+    let trailer = trailers.get("x-throughline-partial").and_then(|value| value.to_str().ok());
+    assert!(trailer.is_some_and(|trailer| trailer.contains(said)), "{trailer:?}");
+    let mut request = field(1, b"span.user");
+    request.extend([0x30, 5]);
+    let (_, status, trailers) =
+        call_with_trailers(&served, "/tempopb.StreamingQuerier/SearchTagValuesV2", &request);
+    assert_eq!((status.as_str(), trailers.contains_key("x-throughline-partial")), ("0", true));
+}
+
+#[test]
+fn a_trace_says_who_links_to_it_and_a_search_by_id_what_became_of_it() {
+    let served = Served::new(|store| {
+        let link = opentelemetry_proto::tonic::trace::v1::span::Link {
+            trace_id: vec![1; 16],
+            span_id: 1u64.to_be_bytes().to_vec(),
+            ..Default::default()
+        };
+        let worker = Span { links: vec![link], name: "work".to_owned(), ..span(2, 9, 0, 10, 20) };
+        write(store, Signal::Traces, Encoding::Protobuf, request(vec![span(1, 1, 0, 0, 5), worker]));
+        let line = json!({
+            "timeUnixNano": (NOW - SECOND).to_string(), "body": {"stringValue": "a line"},
+            "traceId": "03".repeat(16), "spanId": "0000000000000003",
+        });
+        let logs = json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [line]}]}]});
+        write(store, Signal::Logs, Encoding::Json, logs.to_string().into_bytes());
+    });
+    let (_, view) = served.ask(&format!("traces/{}", "01".repeat(16)));
+    let by = &view["referred_by"][0];
+    assert_eq!((&by["trace_id"], &by["name"]), (&json!("02".repeat(16)), &json!("work")));
+    assert_eq!(by["to_span_id"], json!("0000000000000001"));
+    let (start, end) = window();
+    let linking = format!("q=%7Blink%3AtraceID%3D%22{}%22%7D&start={start}&end={end}", "01".repeat(16));
+    let (_, body) = served.get(&format!("/tempo/api/search?{linking}"));
+    assert_eq!(body["traces"][0]["rootTraceName"], json!("work"), "{body}");
+    // A log record refers to this trace, and its spans have not come.
+    let missing = "03".repeat(16);
+    let by_id = format!("q=%7Btrace%3Aid%3D%22{missing}%22%7D&start={start}&end={end}");
+    let (status, body, headers) = bytes(&served, &format!("/tempo/api/search?{by_id}"), "application/json");
+    let said =
+        headers.iter().find(|(name, _)| name == "x-throughline-partial").map(|(_, said)| said.as_str());
+    let json: Value = serde_json::from_slice(&body).expect("JSON");
+    assert_eq!((status, &json["traces"]), (200, &json!([])));
+    assert!(said.is_some_and(|said| said.contains(&missing)), "{said:?}");
+    assert_eq!(json["metrics"]["totalJobs"], json!(2), "one is not done");
 }

@@ -3,7 +3,7 @@
 //! 1. Spans come in tree order, children by start, with depth, self time and their share of the critical path
 //!    ([`throughline_model::trace`] does the analysis).
 //! 2. Log records hang on their span where that span is here, else on the trace.
-//! 3. Span links carry their state; parents that are missing are named.
+//! 3. Span links carry their state; parents that are missing are named, and so are spans of other traces that link here.
 //! 4. Spans that failed without saying so in their status are found by what they recorded and logged ([`effective`]).
 
 pub mod effective;
@@ -17,7 +17,7 @@ use throughline_model::link::LinkState;
 use throughline_model::record::{DroppedSpans, Exemplar, LogRecord, Span};
 use throughline_model::trace::{Analyser, Analysis, SpanTiming};
 use throughline_model::{SpanId, TraceId};
-use throughline_store::{Error, Snapshot, TraceData, Want};
+use throughline_store::{Error, Found, ReferringSpan, Snapshot, TraceData, Want};
 
 use self::effective::EffectiveError;
 use self::facts::{ClockSkew, ServiceCount};
@@ -25,6 +25,9 @@ use self::facts::{ClockSkew, ServiceCount};
 /// How many other traces that span links point at are looked up for one trace. Each costs as much as the trace itself,
 /// and a span of a batch consumer may link to thousands.
 pub const LINKS_ASKED_MAX: usize = 20;
+
+/// Spans of other traces that link to a trace, as many as a person looks through.
+pub const REFERRERS_MAX: usize = 100;
 
 /// A trace with all that belongs to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,6 +72,9 @@ pub struct TraceView {
     pub logs: Vec<LogRecord>,
     /// Exemplars that point at the trace.
     pub exemplars: Vec<Exemplar>,
+    /// Spans of other traces that link to this one, the first to start first.
+    #[serde(default)]
+    pub referred_by: Vec<ReferringSpan>,
     /// What sampling dropped of it before the spans that are here came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropped_before: Option<DroppedSpans>,
@@ -174,6 +180,7 @@ impl TraceView {
             spans: Vec::with_capacity(spans.len()),
             logs: Vec::new(),
             exemplars,
+            referred_by: Vec::new(),
             // Where no spans are here, the tombstone says more.
             dropped_before: dropped.filter(|_| !spans.is_empty()),
             partial,
@@ -270,8 +277,16 @@ impl TraceView {
         }
     }
 
-    /// Fills in the states of span links. Traces beyond [`LINKS_ASKED_MAX`] are left unchecked, which `partial` says.
+    /// Fills in the states of span links, and what links to the trace. Traces beyond [`LINKS_ASKED_MAX`] are left unchecked and spans
+    /// beyond [`REFERRERS_MAX`] are left out, which `partial` says.
     pub fn ask_links(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
+        let Found { items, partial } = snapshot.referring_spans(self.trace_id, REFERRERS_MAX);
+        self.referred_by = items;
+        for reason in partial {
+            if !self.partial.contains(&reason) {
+                self.partial.push(reason);
+            }
+        }
         self.fill_links(|id| snapshot.link_state(id))
     }
 

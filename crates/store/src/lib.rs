@@ -32,7 +32,7 @@ pub use engine::{
 };
 pub use error::Error;
 pub use ledger::{Account, Ledger};
-pub use links::{KindCount, LinkCount, LinkExample, LinkQuery, LinkReport, StateCount};
+pub use links::{KindCount, LinkCount, LinkExample, LinkQuery, LinkReport, ReferringSpan, StateCount};
 pub use memtable::SeriesEntry;
 pub use patterns::{Pattern, PatternLevel, PatternQuery};
 pub use retain::Held;
@@ -42,7 +42,8 @@ pub use snapshot::log_scan::{
 };
 pub use snapshot::span_counts::{SpanCount, SpanCountQuery};
 pub use snapshot::span_scan::{
-    SpanBound, SpanColumn, SpanRows, SpanRun, SpanScan, SpanTrace, SpanValues, SpanVisitor, TraceSpans,
+    SPAN_KEYS_MAX, SpanBound, SpanColumn, SpanRows, SpanRun, SpanScan, SpanTrace, SpanValues, SpanVisitor,
+    TraceSpans,
 };
 pub use snapshot::{
     Found, LogQuery, SeriesQuery, ServiceSummary, Snapshot, TimeRange, TraceData, TraceQuery, Want,

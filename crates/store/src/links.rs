@@ -9,6 +9,8 @@
 pub(crate) mod alerts;
 mod answer;
 pub(crate) mod count;
+mod refer;
+pub(crate) mod referrers;
 pub(crate) mod table;
 mod targets;
 
@@ -104,6 +106,24 @@ pub struct LinkExample {
     pub service: String,
     /// When, nanoseconds since the epoch, to the minute where the block keeps no more.
     pub time: i64,
+}
+
+/// A span with a link to a trace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReferringSpan {
+    /// Its trace.
+    pub trace_id: TraceId,
+    /// Its id.
+    pub span_id: SpanId,
+    /// Its service.
+    pub service: String,
+    /// Its name.
+    pub name: String,
+    /// Its start, nanoseconds since the epoch.
+    pub start_time: i64,
+    /// The span that it links to, if it names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_span_id: Option<SpanId>,
 }
 
 /// References of one kind, over all services.

@@ -74,6 +74,8 @@ pub struct MetricsAnswer {
     pub series: Vec<MetricSeries>,
     /// Whether there were more series than were asked for.
     pub is_cut: bool,
+    /// What the series do not tell, as a limit was met on the way.
+    pub notes: Vec<String>,
 }
 
 /// One series.

@@ -3,6 +3,8 @@
 mod field;
 mod metrics;
 
+use throughline_model::TraceId;
+
 pub use field::{
     Attribute, BinaryField, Field, FieldExpr, FieldOp, Intrinsic, Literal, Scope, SpanKind, SpanStatus, Type,
     UnaryOp,
@@ -19,6 +21,37 @@ pub struct Query {
     pub expr: Expr,
     /// `with (name=value)`, in order.
     pub hints: Vec<Hint>,
+}
+
+impl Query {
+    /// The trace that all spans of the query are of, where its first condition names one by its id.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<TraceId> {
+        let Expr::Spans(pipeline) = &self.expr else { return None };
+        match pipeline.stages.first()? {
+            Stage::Spanset(SpansetExpr::Filter(Some(condition))) => named_trace(condition),
+            _ => None,
+        }
+    }
+}
+
+/// The trace that a condition names. Recursion is bounded by the parser.
+fn named_trace(condition: &FieldExpr) -> Option<TraceId> {
+    let FieldExpr::Binary(binary) = condition else { return None };
+    match (binary.op, &binary.left, &binary.right) {
+        (FieldOp::And, left, right) => named_trace(left).or_else(|| named_trace(right)),
+        (
+            FieldOp::Compare(CompareOp::Equal),
+            FieldExpr::Field(Field::Intrinsic { intrinsic: Intrinsic::TraceId, .. }),
+            FieldExpr::Literal(Literal::Text(text)),
+        )
+        | (
+            FieldOp::Compare(CompareOp::Equal),
+            FieldExpr::Literal(Literal::Text(text)),
+            FieldExpr::Field(Field::Intrinsic { intrinsic: Intrinsic::TraceId, .. }),
+        ) => Some(TraceId::parse(text)?.0).filter(|id| id.to_string() == *text),
+        _ => None,
+    }
 }
 
 /// What a query asks for.

@@ -191,6 +191,16 @@ pub struct Inspected {
     pub blocks: u32,
     /// Spans.
     pub spans: u64,
+    /// Whether not everything was looked at that the query is about.
+    pub is_partial: bool,
+}
+
+impl Inspected {
+    /// The jobs that a query was, of which one is done: what is not done is a job that is missing. Clients take as many done as
+    /// there are for a whole answer.
+    pub fn jobs(&self) -> u32 {
+        1 + u32::from(self.is_partial)
+    }
 }
 
 /// `SearchResponse`.
@@ -311,23 +321,23 @@ fn put_nested(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
 }
 
 impl Inspected {
-    /// `SearchMetrics`. One job, which is done: clients take that for the end.
+    /// `SearchMetrics`.
     fn put(&self, out: &mut Vec<u8>) {
         put_nested(out, 2, |out| {
             put_count(out, 1, u64::from(self.traces));
             put_count(out, 2, self.bytes);
             put_count(out, 3, u64::from(self.blocks));
             put_number(out, 4, 1);
-            put_number(out, 5, 1);
+            put_number(out, 5, u64::from(self.jobs()));
             put_count(out, 7, self.spans);
         });
     }
 }
 
-/// `MetadataMetrics` of a request that was one job.
-fn put_one_job(out: &mut Vec<u8>) {
+/// `MetadataMetrics` of a request that was one job; where not everything was looked at, another is not done.
+fn put_jobs(out: &mut Vec<u8>, is_partial: bool) {
     put_nested(out, 2, |out| {
-        put_number(out, 2, 1);
+        put_number(out, 2, 1 + u64::from(is_partial));
         put_number(out, 3, 1);
     });
 }
@@ -449,16 +459,16 @@ pub fn encode_trace_by_id(trace: &[u8], partial: &str) -> Vec<u8> {
 }
 
 /// `SearchTagsResponse`, and `SearchTagValuesResponse`, which has the same form.
-pub fn encode_texts(texts: &[String]) -> Vec<u8> {
+pub fn encode_texts(texts: &[String], is_partial: bool) -> Vec<u8> {
     let mut out = Vec::new();
     // Not left out where empty: an element of a list that is not there is one fewer.
     texts.iter().for_each(|text| put_bytes(&mut out, 1, text.as_bytes()));
-    put_one_job(&mut out);
+    put_jobs(&mut out, is_partial);
     out
 }
 
 /// `SearchTagsV2Response`: scopes and their tags.
-pub fn encode_scopes(scopes: &[(&str, Vec<String>)]) -> Vec<u8> {
+pub fn encode_scopes(scopes: &[(&str, Vec<String>)], is_partial: bool) -> Vec<u8> {
     let mut out = Vec::new();
     for (scope, tags) in scopes {
         put_nested(&mut out, 1, |out| {
@@ -466,12 +476,12 @@ pub fn encode_scopes(scopes: &[(&str, Vec<String>)]) -> Vec<u8> {
             tags.iter().for_each(|tag| put_bytes(out, 2, tag.as_bytes()));
         });
     }
-    put_one_job(&mut out);
+    put_jobs(&mut out, is_partial);
     out
 }
 
 /// `SearchTagValuesV2Response`: types and values.
-pub fn encode_values(values: &[(&str, String)]) -> Vec<u8> {
+pub fn encode_values(values: &[(&str, String)], is_partial: bool) -> Vec<u8> {
     let mut out = Vec::new();
     for (kind, value) in values {
         put_nested(&mut out, 1, |out| {
@@ -479,7 +489,7 @@ pub fn encode_values(values: &[(&str, String)]) -> Vec<u8> {
             put_text(out, 2, value);
         });
     }
-    put_one_job(&mut out);
+    put_jobs(&mut out, is_partial);
     out
 }
 

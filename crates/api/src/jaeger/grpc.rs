@@ -2,7 +2,6 @@
 
 use axum::body::Bytes;
 use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
 use axum::response::Response;
 use throughline_wire::jaeger::query::{
     TraceQuery, encode_dependencies, encode_operations, encode_services, encode_summaries, texts, times,
@@ -12,9 +11,9 @@ use throughline_wire::otlp::traces_data;
 use super::Jaeger;
 use super::listing::{calls, service_names};
 use super::v3::{operations_of, search_of, summaries_of};
-use crate::grpc::{self, Code, Status};
+use crate::grpc::{self, Code, Messages, Status};
+use crate::traces::ReadTrace;
 use crate::traces::params::trace_id;
-use crate::traces::{ReadTrace, Refusal};
 
 /// Spans of one message of a trace: about a megabyte of ordinary spans.
 const SPANS_PER_MESSAGE: usize = 2_000;
@@ -28,9 +27,10 @@ pub(super) async fn call(
     grpc::respond(request, async |message| answer(&jaeger, &method, &message).await).await
 }
 
-async fn answer(jaeger: &Jaeger, method: &str, message: &Bytes) -> Result<Vec<Vec<u8>>, Status> {
+async fn answer(jaeger: &Jaeger, method: &str, message: &Bytes) -> Result<Messages, Status> {
+    let whole = |message: Vec<u8>| Ok((vec![message], Vec::new()));
     match method {
-        "GetServices" => Ok(vec![encode_services(&service_names(jaeger).await?)]),
+        "GetServices" => whole(encode_services(&service_names(jaeger).await?)),
         "GetOperations" => {
             let [service, kind] = texts(message, [1, 2])?;
             if service.is_empty() {
@@ -38,24 +38,24 @@ async fn answer(jaeger: &Jaeger, method: &str, message: &Bytes) -> Result<Vec<Ve
             }
             let wanted = Some(kind.as_str()).filter(|kind| !kind.is_empty());
             let operations = operations_of(jaeger, &service, wanted).await?;
-            Ok(vec![encode_operations(&Vec::from_iter(operations))])
+            whole(encode_operations(&Vec::from_iter(operations)))
         }
         "GetTrace" => {
             let [id] = texts(message, [1])?;
-            let write = |trace: ReadTrace| cut(&trace.spans);
+            // There is no place to say that spans are left out.
+            let write = |trace: ReadTrace| {
+                let trace = trace.whole()?;
+                Ok((cut(&trace.spans), trace.partial))
+            };
             Ok(jaeger.traces.read(trace_id(&id)?, write).await?)
         }
         "FindTraces" => {
-            let (traces, left_out) = search_of(TraceQuery::decode(message)?)?.spans(jaeger).await?;
-            if !left_out.is_empty() {
-                let text = format!("{} traces do not fit into one answer; narrow the query", left_out.len());
-                return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text).into());
-            }
-            Ok(traces.iter().flat_map(|(_, spans)| cut(spans)).collect())
+            let (traces, partial) = search_of(TraceQuery::decode(message)?)?.spans(jaeger).await?.whole()?;
+            Ok((traces.iter().flat_map(|spans| cut(spans)).collect(), partial))
         }
         "FindTraceSummaries" => {
-            let found = search_of(TraceQuery::decode(message)?)?.run(jaeger).await?;
-            Ok(vec![encode_summaries(&summaries_of(jaeger, found).await?)])
+            let (found, partial) = search_of(TraceQuery::decode(message)?)?.run(jaeger).await?;
+            Ok((vec![encode_summaries(&summaries_of(jaeger, found).await?)], partial))
         }
         "GetDependencies" => {
             let [start, end] = times(message, [1, 2])?;
@@ -63,7 +63,7 @@ async fn answer(jaeger: &Jaeger, method: &str, message: &Bytes) -> Result<Vec<Ve
                 return Err(Status::new(Code::InvalidArgument, "start_time and end_time are required"));
             };
             let lookback_ms = end.saturating_sub(start).div_euclid(1_000_000);
-            Ok(vec![encode_dependencies(&calls(jaeger, end.div_euclid(1_000_000), lookback_ms).await?)])
+            whole(encode_dependencies(&calls(jaeger, end.div_euclid(1_000_000), lookback_ms).await?))
         }
         other => Err(Status::new(Code::Unimplemented, format!("no such method: {other:?}"))),
     }

@@ -20,23 +20,25 @@ pub(super) const KINDS: [&str; 6] = ["", "internal", "server", "client", "produc
 /// Attributes that hold warnings of whoever sent the span.
 const WARNINGS: [&str; 2] = ["jaeger.warnings", "@jaeger@warnings"];
 
-/// Appends the trace of these spans, of which there is at least one.
-pub(super) fn write_trace(out: &mut String, trace_id: TraceId, spans: &[Span]) {
+/// Appends the trace of these spans, of which there is at least one. `warnings` say what is not here: they stand at the trace, and
+/// where its UI shows them, at the first span.
+pub(super) fn write_trace(out: &mut String, trace_id: TraceId, spans: &[Span], warnings: &[String]) {
     let mut processes = Processes::default();
     out.push('{');
     let mut members = Members::new();
     members.text(out, "traceID", &trace_id.to_string());
     members.key(out, "spans");
     let mut list = List::open(out);
-    for span in spans {
+    for (at, span) in spans.iter().enumerate() {
         list.next(out);
         let process = processes.number(span);
-        write_span(out, span, process);
+        write_span(out, span, process, if at == 0 { warnings } else { &[] });
     }
     list.close(out);
     members.key(out, "processes");
     processes.write(out);
-    members.raw(out, "warnings", "null");
+    let all = if warnings.is_empty() { Json::Null } else { Json::from(warnings) };
+    members.raw(out, "warnings", &all.to_string());
     out.push('}');
 }
 
@@ -79,7 +81,7 @@ impl<'a> Processes<'a> {
     }
 }
 
-fn write_span(out: &mut String, span: &Span, process: usize) {
+fn write_span(out: &mut String, span: &Span, process: usize, warnings: &[String]) {
     out.push('{');
     let mut members = Members::new();
     members.text(out, "traceID", &span.trace_id.to_string());
@@ -115,7 +117,7 @@ fn write_span(out: &mut String, span: &Span, process: usize) {
     logs.close(out);
     members.text(out, "processID", &format!("p{process}"));
     members.key(out, "warnings");
-    write_warnings(out, span);
+    write_warnings(out, span, warnings);
     out.push('}');
 }
 
@@ -213,7 +215,7 @@ fn typed(value: &Json) -> (&'static str, Written) {
 }
 
 /// What is odd about the span: what its sender says, and what shows.
-fn write_warnings(out: &mut String, span: &Span) {
+fn write_warnings(out: &mut String, span: &Span, more: &[String]) {
     let mut warnings: Vec<String> = Vec::new();
     for key in WARNINGS {
         let list = span.attributes.get(key).and_then(Json::as_array).into_iter().flatten();
@@ -225,6 +227,7 @@ fn write_warnings(out: &mut String, span: &Span) {
     if span.parent_span_id == Some(span.span_id) {
         warnings.push("the span is its own parent".to_owned());
     }
+    warnings.extend(more.iter().cloned());
     if warnings.is_empty() {
         out.push_str("null");
         return;
@@ -264,7 +267,12 @@ mod tests {
         }))
         .expect("a span");
         let mut out = String::new();
-        write_trace(&mut out, span.trace_id, std::slice::from_ref(&span));
+        write_trace(
+            &mut out,
+            span.trace_id,
+            std::slice::from_ref(&span),
+            &["9 spans are left out".to_owned()],
+        );
         let tag = |key: &str, kind: &str, value: Json| json!({"key": key, "type": kind, "value": value});
         let reference =
             |kind: &str, trace: &str, span: &str| json!({"refType": kind, "traceID": trace, "spanID": span});
@@ -290,11 +298,11 @@ mod tests {
                 ],
                 "logs": [{"timestamp": 1_700_000_000_100_000i64, "fields": [
                     tag("event", "string", json!("exception")), tag("k", "string", json!("v"))]}],
-                "processID": "p1", "warnings": ["late"],
+                "processID": "p1", "warnings": ["late", "9 spans are left out"],
             }],
             "processes": {"p1": {"serviceName": "cart", "tags": [
                 tag("host.name", "string", json!("n1")), tag("service.name", "string", json!("cart"))]}},
-            "warnings": null,
+            "warnings": ["9 spans are left out"],
         });
         assert_eq!(serde_json::from_str::<Json>(&out).expect("JSON"), expected);
     }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::json;
 use throughline_model::TraceId;
 use throughline_model::record::Span;
-use throughline_store::Want;
 use throughline_traceql::ast::Scope;
 use throughline_traceql::{Engine, SearchParams, answer, checked};
 
@@ -89,8 +89,11 @@ impl Search {
         all_of(&conditions)
     }
 
-    /// The traces that it finds, those that started last first.
-    pub(super) async fn run(self, jaeger: &Jaeger) -> Result<Vec<answer::FoundTrace>, Refusal> {
+    /// The traces that it finds, those that started last first, and why there may be more.
+    pub(super) async fn run(
+        self,
+        jaeger: &Jaeger,
+    ) -> Result<(Vec<answer::FoundTrace>, Vec<String>), Refusal> {
         if self.end_ns <= self.start_ns {
             return Err(Refusal::bad("the end of the search is not after its start"));
         }
@@ -102,35 +105,61 @@ impl Search {
         };
         let query = checked(&self.query())?;
         let params = SearchParams { start_ns: self.start_ns, end_ns: self.end_ns, limit, spans_per_set: 1 };
-        let found =
-            jaeger.traces.ask(move |source, budget| Ok(Engine.search(&query, &params, source, budget)?));
-        found.await.map(|answer| answer.traces)
+        let found = jaeger.traces.ask(move |source, budget| {
+            let answer = Engine.search(&query, &params, source, budget)?;
+            Ok((answer.traces, source.partial()))
+        });
+        found.await
     }
 
-    /// The spans of the traces that it finds, as many as there may be in one answer, and which traces were left out.
-    pub(super) async fn spans(
-        self,
-        jaeger: &Jaeger,
-    ) -> Result<(Vec<(TraceId, Vec<Span>)>, Vec<TraceId>), Refusal> {
-        let ids: Vec<TraceId> = self.run(jaeger).await?.into_iter().map(|trace| trace.id).collect();
+    /// The spans of the traces that it finds, as many as there may be in one answer.
+    pub(super) async fn spans(self, jaeger: &Jaeger) -> Result<FoundSpans, Refusal> {
+        let (found, partial) = self.run(jaeger).await?;
         let read = jaeger.traces.ask(move |source, budget| {
             let (mut traces, mut left_out, mut spans) = (Vec::new(), Vec::new(), 0);
-            for id in ids {
+            for id in found.into_iter().map(|trace| trace.id) {
                 budget.check()?;
                 if spans >= SPANS_MAX {
                     left_out.push(id);
                     continue;
                 }
-                let trace = source.snapshot().trace(id, Want::SPANS)?;
-                spans += trace.spans.len();
-                // A trace that has gone meanwhile: clients take one without spans for a mistake.
-                if !trace.spans.is_empty() {
-                    traces.push((id, trace.spans));
+                // A trace may have gone meanwhile: clients take one without spans for a mistake.
+                if let Ok(trace) = read_trace(source.snapshot(), id) {
+                    spans += trace.spans.len();
+                    traces.push((id, trace));
                 }
             }
-            Ok((traces, left_out))
+            Ok(FoundSpans { traces, left_out, partial })
         });
         read.await
+    }
+}
+
+/// What a search finds.
+pub(super) struct FoundSpans {
+    pub(super) traces: Vec<(TraceId, ReadTrace)>,
+    /// Traces that did not fit into one answer.
+    pub(super) left_out: Vec<TraceId>,
+    /// Why there may be more.
+    partial: Vec<String>,
+}
+
+impl FoundSpans {
+    /// The spans of all traces, for answers that have no place to say what is left out; and why there may be more.
+    pub(super) fn whole(self) -> Result<(Vec<Vec<Span>>, Vec<String>), Refusal> {
+        if !self.left_out.is_empty() {
+            let message =
+                format!("{} traces do not fit into one answer; narrow the query", self.left_out.len());
+            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+        }
+        let mut partial = self.partial;
+        let mut all = Vec::with_capacity(self.traces.len());
+        for (_, trace) in self.traces {
+            let ReadTrace { spans, partial: of_trace, .. } = trace.whole()?;
+            partial.extend(of_trace);
+            all.push(spans);
+        }
+        Ok((all, partial))
     }
 }
 
@@ -198,7 +227,7 @@ pub(super) async fn trace(
     params.whole("end")?;
     params.flag("raw")?;
     let id = trace_id(&id)?;
-    let write = move |trace: ReadTrace| written_traces(&[(id, trace.spans)], &[]);
+    let write = move |trace: ReadTrace| Ok(written_traces(&[(id, trace)], &[]));
     Ok(written(jaeger.traces.read(id, write).await?))
 }
 
@@ -208,10 +237,11 @@ pub(super) async fn search(State(jaeger): State<Jaeger>, params: Params) -> Resu
         return Ok(by_ids(&jaeger, ids).await?);
     }
     let search = Search::of_params(&params, jaeger.traces.now())?;
-    let (traces, left_out) = search.spans(&jaeger).await?;
+    let FoundSpans { traces, left_out, partial } = search.spans(&jaeger).await?;
     let message =
         format!("left out: the traces before it have {SPANS_MAX} spans together; ask for it by its id");
-    let errors: Vec<_> = left_out.iter().map(|id| (413, message.clone(), *id)).collect();
+    let left_out = left_out.iter().map(|id| (413, message.clone(), Some(*id)));
+    let errors: Vec<_> = partial.into_iter().map(|why| (206, why, None)).chain(left_out).collect();
     Ok(reply::written(written_traces(&traces, &errors)))
 }
 
@@ -225,8 +255,8 @@ async fn by_ids(jaeger: &Jaeger, ids: Vec<TraceId>) -> Result<Response, Refusal>
         for id in ids {
             budget.check()?;
             match read_trace(source.snapshot(), id) {
-                Ok(trace) => traces.push((id, trace.spans)),
-                Err(refusal) => errors.push((refusal.status.as_u16(), refusal.message, id)),
+                Ok(trace) => traces.push((id, trace)),
+                Err(refusal) => errors.push((refusal.status.as_u16(), refusal.message, Some(id))),
             }
         }
         Ok(written_traces(&traces, &errors))
@@ -234,18 +264,21 @@ async fn by_ids(jaeger: &Jaeger, ids: Vec<TraceId>) -> Result<Response, Refusal>
     Ok(written(read.await?))
 }
 
-fn written_traces(traces: &[(TraceId, Vec<Span>)], errors: &[(u16, String, TraceId)]) -> String {
+fn written_traces(traces: &[(TraceId, ReadTrace)], errors: &[(u16, String, Option<TraceId>)]) -> String {
     let mut out = r#"{"data":"#.to_owned();
     let mut list = List::open(&mut out);
-    for (id, spans) in traces {
+    for (id, trace) in traces {
         list.next(&mut out);
-        write_trace(&mut out, *id, spans);
+        write_trace(&mut out, *id, &trace.spans, &trace.partial);
     }
     list.close(&mut out);
     out.push_str(r#","total":0,"limit":0,"offset":0,"errors":"#);
     let errors: Vec<_> = errors
         .iter()
-        .map(|(code, message, id)| json!({"code": code, "msg": message, "traceID": id.to_string()}))
+        .map(|(code, message, id)| match id {
+            Some(id) => json!({"code": code, "msg": message, "traceID": id.to_string()}),
+            None => json!({"code": code, "msg": message}),
+        })
         .collect();
     out.push_str(&if errors.is_empty() { "null".to_owned() } else { json!(errors).to_string() });
     out.push('}');

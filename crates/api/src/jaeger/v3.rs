@@ -16,7 +16,7 @@ use super::reply::{V3, bare, written};
 use super::search::{LIMIT, Search, texts};
 use crate::otlp_json::{Dialect, write_resource_spans};
 use crate::traces::params::{Params, trace_id};
-use crate::traces::{ReadTrace, Refusal};
+use crate::traces::{PARTIAL, ReadTrace, Refusal, partial_header};
 
 /// The operations of a service, or those of one kind.
 pub(super) async fn operations_of(
@@ -49,6 +49,12 @@ pub(super) async fn operations(State(jaeger): State<Jaeger>, params: Params) -> 
     Ok(bare(&json!({"operations": operations.iter().map(one).collect::<Vec<Json>>()}), &params))
 }
 
+/// An answer with the header that says why it may be incomplete: there is no other place.
+fn said(mut response: Response, partial: &[String]) -> Response {
+    response.headers_mut().extend(partial_header(partial).map(|why| (PARTIAL, why)));
+    response
+}
+
 fn wrapped<'a>(spans: impl IntoIterator<Item = &'a Span>) -> String {
     let mut out = r#"{"result":{"resourceSpans":"#.to_owned();
     write_resource_spans(&mut out, Dialect::Otlp, spans);
@@ -65,8 +71,13 @@ pub(super) async fn trace(
     params.rfc3339_ns(&["startTime", "start_time"])?;
     params.rfc3339_ns(&["endTime", "end_time"])?;
     params.flag("rawTraces")?;
-    let body = jaeger.traces.read(trace_id(&id)?, |trace: ReadTrace| wrapped(&trace.spans)).await?;
-    Ok(written(body))
+    // There is no place to say that spans are left out.
+    let write = |trace: ReadTrace| {
+        let trace = trace.whole()?;
+        Ok((wrapped(&trace.spans), trace.partial))
+    };
+    let (body, partial) = jaeger.traces.read(trace_id(&id)?, write).await?;
+    Ok(said(written(body), &partial))
 }
 
 /// The query of the parameters, in any of their names.
@@ -123,15 +134,11 @@ pub(super) fn search_of(query: TraceQuery) -> Result<Search, Refusal> {
 }
 
 pub(super) async fn traces(State(jaeger): State<Jaeger>, params: Params) -> Result<Response, V3> {
-    let (traces, left_out) = search_of(query_of(&params)?)?.spans(&jaeger).await?;
+    let (traces, partial) = search_of(query_of(&params)?)?.spans(&jaeger).await?.whole()?;
     if traces.is_empty() {
         return Err(Refusal::new(StatusCode::NOT_FOUND, "No traces found").into());
     }
-    if !left_out.is_empty() {
-        let message = format!("{} traces do not fit into one answer; narrow the query", left_out.len());
-        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message).into());
-    }
-    Ok(written(wrapped(traces.iter().flat_map(|(_, spans)| spans))))
+    Ok(said(written(wrapped(traces.iter().flatten())), &partial))
 }
 
 /// What version 3 says of each of these traces.
@@ -161,7 +168,7 @@ pub(super) async fn summaries_of(jaeger: &Jaeger, found: Vec<FoundTrace>) -> Res
 }
 
 pub(super) async fn summaries(State(jaeger): State<Jaeger>, params: Params) -> Result<Response, V3> {
-    let found = search_of(query_of(&params)?)?.run(&jaeger).await?;
+    let (found, partial) = search_of(query_of(&params)?)?.run(&jaeger).await?;
     let one = |summary: &Summary| {
         let service = |(name, spans, errors): &(String, u32, u32)| json!({"name": name, "spanCount": spans, "errorSpanCount": errors});
         json!({
@@ -177,7 +184,7 @@ pub(super) async fn summaries(State(jaeger): State<Jaeger>, params: Params) -> R
         })
     };
     let summaries: Vec<Json> = summaries_of(&jaeger, found).await?.iter().map(one).collect();
-    Ok(bare(&json!({"summaries": summaries}), &params))
+    Ok(said(bare(&json!({"summaries": summaries}), &params), &partial))
 }
 
 pub(super) async fn dependencies(State(jaeger): State<Jaeger>, params: Params) -> Result<Response, V3> {

@@ -1,5 +1,5 @@
 //! `tempopb.StreamingQuerier`: the same questions over gRPC. Each message of an answer is a part to be merged with the others;
-//! all say that the one job is done.
+//! all say that the one job is done, and those of an incomplete answer that another is not; a trailer says why.
 
 use axum::body::Bytes;
 use axum::extract::{Path, Request, State};
@@ -12,7 +12,7 @@ use throughline_wire::tempo::{
 use super::metrics::Metrics;
 use super::search::Search;
 use super::tags::{Names, Values};
-use crate::grpc::{self, Code, Status};
+use crate::grpc::{self, Code, Messages, Status};
 use crate::traces::Traces;
 
 /// Answers one call.
@@ -24,32 +24,36 @@ pub(super) async fn call(
     grpc::respond(request, async |message| answer(&traces, &method, &message).await).await
 }
 
-async fn answer(traces: &Traces, method: &str, message: &Bytes) -> Result<Vec<Vec<u8>>, Status> {
+async fn answer(traces: &Traces, method: &str, message: &Bytes) -> Result<Messages, Status> {
     let now = traces.now();
     match method {
         "Search" => {
             let search = Search::of_request(&SearchRequest::decode(message)?, now)?;
-            let (SearchAnswer { traces, inspected }, _) = search.run(traces).await?;
+            let (SearchAnswer { traces, inspected }, reasons) = search.run(traces).await?;
             let one = |traces| SearchAnswer { traces, inspected: inspected.clone() }.encode();
             let size = |trace: &_| one(vec![Clone::clone(trace)]).len();
-            Ok(grpc::parts(traces, size).into_iter().map(one).collect())
+            Ok((grpc::parts(traces, size).into_iter().map(one).collect(), reasons))
         }
         "SearchTags" => {
             let names = Names::of_request(&TagsRequest::decode(message)?, now)?;
-            Ok(vec![encode_texts(&names.run_v1(traces).await?)])
+            let (names, reasons) = names.run_v1(traces).await?;
+            Ok((vec![encode_texts(&names, !reasons.is_empty())], reasons))
         }
         "SearchTagsV2" => {
             let names = Names::of_request(&TagsRequest::decode(message)?, now)?;
-            Ok(vec![encode_scopes(&names.run(traces).await?)])
+            let (scopes, reasons) = names.run(traces).await?;
+            Ok((vec![encode_scopes(&scopes, !reasons.is_empty())], reasons))
         }
         "SearchTagValues" => {
             let values = Values::of_request(&TagValuesRequest::decode(message)?, true, now)?;
-            let texts: Vec<String> = values.run(traces).await?.into_iter().map(|(_, text)| text).collect();
-            Ok(vec![encode_texts(&texts)])
+            let (values, reasons) = values.run(traces).await?;
+            let texts: Vec<String> = values.into_iter().map(|(_, text)| text).collect();
+            Ok((vec![encode_texts(&texts, !reasons.is_empty())], reasons))
         }
         "SearchTagValuesV2" => {
             let values = Values::of_request(&TagValuesRequest::decode(message)?, false, now)?;
-            Ok(vec![encode_values(&values.run(traces).await?)])
+            let (values, reasons) = values.run(traces).await?;
+            Ok((vec![encode_values(&values, !reasons.is_empty())], reasons))
         }
         "MetricsQueryRange" => {
             let metrics = Metrics::of_request(&MetricsRequest::decode(message)?, false, now)?;
@@ -63,9 +67,11 @@ async fn answer(traces: &Traces, method: &str, message: &Bytes) -> Result<Vec<Ve
     }
 }
 
-fn metric_parts(answer: MetricsAnswer, encode: fn(&MetricsAnswer) -> Vec<u8>) -> Vec<Vec<u8>> {
+fn metric_parts(answer: MetricsAnswer, encode: fn(&MetricsAnswer) -> Vec<u8>) -> Messages {
     let MetricsAnswer { series, inspected, partial } = answer;
+    let reasons = Some(partial.clone()).filter(|partial| !partial.is_empty());
     let one =
         |series| encode(&MetricsAnswer { series, inspected: inspected.clone(), partial: partial.clone() });
-    grpc::parts(series, |series| one(vec![series.clone()]).len()).into_iter().map(one).collect()
+    let parts = grpc::parts(series, |series| one(vec![series.clone()]).len());
+    (parts.into_iter().map(one).collect(), reasons.into_iter().collect())
 }

@@ -110,6 +110,7 @@ impl Metrics {
             let answer = Engine.metrics(&query, &params, source, budget)?;
             let (spans, bytes) = budget.rows_read();
             let mut partial = source.partial();
+            partial.extend(answer.notes.iter().cloned());
             if answer.is_cut {
                 let most = params.series_max;
                 let more = format!("there are more than {most} series; narrow the query or group by less");
@@ -117,7 +118,7 @@ impl Metrics {
             }
             Ok(MetricsAnswer {
                 series: answer.series.iter().map(found_series).collect(),
-                inspected: Inspected { traces: 0, bytes, blocks: 0, spans },
+                inspected: Inspected { traces: 0, bytes, blocks: 0, spans, is_partial: !partial.is_empty() },
                 partial: partial.join("; "),
             })
         });

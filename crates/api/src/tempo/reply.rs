@@ -85,7 +85,7 @@ fn put(object: &mut Json, name: &str, value: Json) {
 }
 
 fn inspected(inspected: &Inspected) -> Json {
-    let mut json = json!({"completedJobs": 1, "totalJobs": 1});
+    let mut json = json!({"completedJobs": 1, "totalJobs": inspected.jobs()});
     put(&mut json, "inspectedTraces", Json::from(inspected.traces));
     put(&mut json, "inspectedBytes", Json::from(inspected.bytes.to_string()));
     put(&mut json, "totalBlocks", Json::from(inspected.blocks));
@@ -187,10 +187,8 @@ pub(super) fn metrics_json(answer: &MetricsAnswer, is_instant: bool) -> Json {
 
 /// The header that says why an answer may be incomplete: its strict JSON has no place for that.
 pub(super) fn partial(mut response: Response, reasons: &[String]) -> Response {
-    if !reasons.is_empty() {
-        let said = HeaderValue::from_str(&reasons.join("; "));
-        let value = said.unwrap_or_else(|_| HeaderValue::from_static("not everything could be read"));
-        response.headers_mut().insert("x-throughline-partial", value);
+    if let Some(value) = crate::traces::partial_header(reasons) {
+        response.headers_mut().insert(crate::traces::PARTIAL, value);
     }
     response
 }

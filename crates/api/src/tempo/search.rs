@@ -10,7 +10,7 @@ use super::reply::{Answer, Encoding, json_answer, partial, search_json};
 use crate::traces::conditions::{all_of, contains, contains_value, duration};
 use crate::traces::params::{Params, seconds_ns};
 use crate::traces::values::attributes_of;
-use crate::traces::{Refusal, Traces};
+use crate::traces::{Refusal, Traces, gone};
 
 /// Traces of one answer, unless asked for otherwise.
 const LIMIT: u32 = 20;
@@ -107,9 +107,11 @@ impl Search {
         let answer = traces.ask(move |source, budget| {
             let answer = Engine.search(&query, &self.params, source, budget)?;
             let (spans, bytes) = budget.rows_read();
-            let inspected = Inspected { traces: 0, bytes, blocks: 0, spans };
+            let mut reasons = source.partial();
+            reasons.extend(gone(&query, source.snapshot(), answer.traces.is_empty())?);
+            let inspected = Inspected { traces: 0, bytes, blocks: 0, spans, is_partial: !reasons.is_empty() };
             let traces = answer.traces.iter().map(found_trace).collect();
-            Ok((SearchAnswer { traces, inspected }, source.partial()))
+            Ok((SearchAnswer { traces, inspected }, reasons))
         });
         answer.await
     }

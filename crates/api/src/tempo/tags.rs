@@ -17,7 +17,7 @@ use throughline_traceql::ast::{Expr, Field, FieldExpr, Intrinsic, Scope, Spanset
 use throughline_traceql::{Engine, MetricsParams, SearchParams, checked};
 use throughline_wire::tempo::{TagValuesRequest, TagsRequest, encode_scopes, encode_texts, encode_values};
 
-use super::reply::{Answer, Encoding, TextRefusal, json_answer};
+use super::reply::{Answer, Encoding, TextRefusal, json_answer, partial};
 use super::search::seconds;
 use crate::traces::params::{Params, seconds_ns};
 use crate::traces::values::typed_texts;
@@ -181,27 +181,28 @@ impl Names {
         Ok(Names { scope, filter, windows: Windows::new(start, end, now)?, limit })
     }
 
-    /// Names without their scopes.
-    pub(super) async fn run_v1(mut self, traces: &Traces) -> Result<Vec<String>, Refusal> {
+    /// Names without their scopes, and why there may be more.
+    pub(super) async fn run_v1(mut self, traces: &Traces) -> Result<(Vec<String>, Vec<String>), Refusal> {
         // Fields that every span has are listed where they are asked for by name.
         let of_all = self.scope.is_none();
         let limit = std::mem::replace(&mut self.limit, LIMIT_MAX);
-        let scopes = self.run(traces).await?;
+        let (scopes, mut reasons) = self.run(traces).await?;
         let wanted = scopes.into_iter().filter(|(scope, _)| !of_all || *scope != INTRINSIC);
         let names: BTreeSet<String> = wanted.flat_map(|(_, names)| names).collect();
-        Ok(names.into_iter().take(limit).collect())
+        reasons.extend(more_than(names.len(), limit));
+        Ok((names.into_iter().take(limit).collect(), reasons))
     }
 
-    /// Scopes that have any, and their names.
-    pub(super) async fn run(self, traces: &Traces) -> Result<Vec<(&'static str, Vec<String>)>, Refusal> {
+    /// Scopes that have any, and their names, and why there may be more.
+    pub(super) async fn run(self, traces: &Traces) -> Result<(ScopeNames, Vec<String>), Refusal> {
         let wants = |name: &str| self.scope.as_deref().is_none_or(|wanted| wanted == name);
-        let mut scopes: Vec<(&'static str, Vec<String>)> = Vec::new();
+        let mut scopes = ScopeNames::new();
         let wanted: Vec<Scope> = SCOPES.into_iter().filter(|scope| wants(scope.name())).collect();
         if wants(INTRINSIC) {
             scopes.push((INTRINSIC, INTRINSICS.map(str::to_owned).to_vec()));
         }
         if wanted.is_empty() {
-            return Ok(scopes);
+            return Ok((scopes, Vec::new()));
         }
         let (filter, windows, limit) = (self.filter, self.windows, self.limit);
         let found = traces.ask(move |source, budget| {
@@ -211,20 +212,29 @@ impl Names {
                     Some(filter) => filtered_keys(source, filter, range, budget)?,
                 };
                 if !keys.is_empty() {
-                    return Ok(keys);
+                    return Ok((keys, source.partial()));
                 }
             }
-            Ok(AttributeKeys::default())
+            Ok((AttributeKeys::default(), source.partial()))
         });
-        let keys = found.await?;
+        let (keys, mut reasons) = found.await?;
         for scope in wanted {
+            reasons.extend(more_than(keys.of(scope).len(), limit));
             let names: Vec<String> = keys.of(scope).iter().take(limit).cloned().collect();
             if !names.is_empty() {
                 scopes.push((scope.name(), names));
             }
         }
-        Ok(scopes)
+        Ok((scopes, reasons))
     }
+}
+
+/// Scopes and their names.
+type ScopeNames = Vec<(&'static str, Vec<String>)>;
+
+/// What is said where there are more than were asked for.
+fn more_than(found: usize, limit: usize) -> Option<String> {
+    (found > limit).then(|| format!("there are more than {limit}; narrow the query or ask for more"))
 }
 
 /// The names that spans have that pass a filter, of the newest traces that have some.
@@ -238,7 +248,11 @@ fn filtered_keys(
     let params =
         SearchParams { start_ns: range.start, end_ns: range.end, limit: FILTERED_TRACES, spans_per_set: 0 };
     let mut keys = AttributeKeys::default();
-    for trace in Engine.search(&query, &params, source, budget)?.traces {
+    let found = Engine.search(&query, &params, source, budget)?.traces;
+    if found.len() >= FILTERED_TRACES {
+        source.note([format!("names are those of the newest {FILTERED_TRACES} traces that pass the filter")]);
+    }
+    for trace in found {
         budget.check()?;
         let ids: BTreeSet<_> =
             trace.spansets.iter().flat_map(|set| set.spans.iter().map(|span| span.id)).collect();
@@ -264,23 +278,25 @@ fn note_keys(keys: &mut AttributeKeys, span: &Span) {
 }
 
 pub(super) async fn names_v1(State(traces): State<Traces>, headers: HeaderMap, params: Params) -> Answer {
-    let names = Names::of_params(&params, traces.now())?.run_v1(&traces).await?;
-    Ok(match Encoding::of(&headers) {
-        Encoding::Protobuf => Encoding::Protobuf.answer(encode_texts(&names)),
+    let (names, reasons) = Names::of_params(&params, traces.now())?.run_v1(&traces).await?;
+    let response = match Encoding::of(&headers) {
+        Encoding::Protobuf => Encoding::Protobuf.answer(encode_texts(&names, !reasons.is_empty())),
         Encoding::Json => json_answer(&json!({"tagNames": names, "metrics": {}})),
-    })
+    };
+    Ok(partial(response, &reasons))
 }
 
 pub(super) async fn names_v2(State(traces): State<Traces>, headers: HeaderMap, params: Params) -> Answer {
-    let scopes = Names::of_params(&params, traces.now())?.run(&traces).await?;
-    Ok(match Encoding::of(&headers) {
-        Encoding::Protobuf => Encoding::Protobuf.answer(encode_scopes(&scopes)),
+    let (scopes, reasons) = Names::of_params(&params, traces.now())?.run(&traces).await?;
+    let response = match Encoding::of(&headers) {
+        Encoding::Protobuf => Encoding::Protobuf.answer(encode_scopes(&scopes, !reasons.is_empty())),
         Encoding::Json => {
             let scopes: Vec<Json> =
                 scopes.into_iter().map(|(name, tags)| json!({"name": name, "tags": tags})).collect();
             json_answer(&json!({"scopes": scopes, "metrics": {}}))
         }
-    })
+    };
+    Ok(partial(response, &reasons))
 }
 
 // === values ===
@@ -324,10 +340,10 @@ impl Values {
         Ok(Values { tag, filter: query.and_then(conditions), windows, limit })
     }
 
-    /// Types and values, sorted.
-    pub(super) async fn run(self, traces: &Traces) -> Result<Vec<(&'static str, String)>, Refusal> {
+    /// Types and values, sorted, and why there may be more.
+    pub(super) async fn run(self, traces: &Traces) -> Result<(TypedValues, Vec<String>), Refusal> {
         if let Some(fixed) = fixed_values(&self.tag) {
-            return Ok(fixed);
+            return Ok((fixed, Vec::new()));
         }
         let filter = self.filter.map_or_else(String::new, |filter| format!("{filter} && "));
         let tag = &self.tag;
@@ -346,14 +362,20 @@ impl Values {
                 let labels = answer.series.iter().filter_map(|series| series.labels.first());
                 let values: BTreeSet<_> = labels.flat_map(|(_, value)| typed_texts(value)).collect();
                 if !values.is_empty() {
-                    return Ok(values.into_iter().take(limit).collect());
+                    let more = if answer.is_cut { limit + 1 } else { values.len() };
+                    let reasons =
+                        source.partial().into_iter().chain(answer.notes).chain(more_than(more, limit));
+                    return Ok((values.into_iter().take(limit).collect(), reasons.collect()));
                 }
             }
-            Ok(Vec::new())
+            Ok((Vec::new(), source.partial()))
         });
         found.await
     }
 }
+
+/// Types and values.
+type TypedValues = Vec<(&'static str, String)>;
 
 /// The field that a tag names.
 fn field_of(tag: &str) -> Option<Field> {
@@ -371,7 +393,7 @@ fn field_of(tag: &str) -> Option<Field> {
 }
 
 /// Values that need no look: words of the language, and nothing where every span has another.
-fn fixed_values(tag: &Field) -> Option<Vec<(&'static str, String)>> {
+fn fixed_values(tag: &Field) -> Option<TypedValues> {
     let Field::Intrinsic { intrinsic, .. } = tag else { return None };
     let words = |words: &[&str]| Some(words.iter().map(|word| ("keyword", (*word).to_owned())).collect());
     match intrinsic {
@@ -400,12 +422,14 @@ pub(super) async fn values_v1(
     headers: HeaderMap,
     params: Params,
 ) -> Answer {
-    let values = Values::of_params(tag_of(&rest)?, &params, true, traces.now())?.run(&traces).await?;
+    let (values, reasons) =
+        Values::of_params(tag_of(&rest)?, &params, true, traces.now())?.run(&traces).await?;
     let values: Vec<String> = values.into_iter().map(|(_, value)| value).collect();
-    Ok(match Encoding::of(&headers) {
-        Encoding::Protobuf => Encoding::Protobuf.answer(encode_texts(&values)),
+    let response = match Encoding::of(&headers) {
+        Encoding::Protobuf => Encoding::Protobuf.answer(encode_texts(&values, !reasons.is_empty())),
         Encoding::Json => json_answer(&json!({"tagValues": values, "metrics": {}})),
-    })
+    };
+    Ok(partial(response, &reasons))
 }
 
 pub(super) async fn values_v2(
@@ -414,15 +438,17 @@ pub(super) async fn values_v2(
     headers: HeaderMap,
     params: Params,
 ) -> Answer {
-    let values = Values::of_params(tag_of(&rest)?, &params, false, traces.now())?.run(&traces).await?;
-    Ok(match Encoding::of(&headers) {
-        Encoding::Protobuf => Encoding::Protobuf.answer(encode_values(&values)),
+    let (values, reasons) =
+        Values::of_params(tag_of(&rest)?, &params, false, traces.now())?.run(&traces).await?;
+    let response = match Encoding::of(&headers) {
+        Encoding::Protobuf => Encoding::Protobuf.answer(encode_values(&values, !reasons.is_empty())),
         Encoding::Json => {
             let values: Vec<Json> =
                 values.into_iter().map(|(kind, value)| json!({"type": kind, "value": value})).collect();
             json_answer(&json!({"tagValues": values, "metrics": {}}))
         }
-    })
+    };
+    Ok(partial(response, &reasons))
 }
 
 #[cfg(test)]

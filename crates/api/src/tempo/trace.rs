@@ -1,11 +1,14 @@
 //! A trace by its id, in both versions. No time is needed: the window that clients send is checked and changes nothing.
+//!
+//! Of a trace that has more spans than an answer holds version 2 gives the first and says `PARTIAL`; version 1 has no place for that
+//! and refuses it.
 
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use throughline_wire::otlp::traces_data;
 use throughline_wire::tempo::encode_trace_by_id;
 
-use super::reply::{Answer, Encoding, resolved};
+use super::reply::{Answer, Encoding, partial, resolved};
 use crate::otlp_json::{Dialect, write_resource_spans};
 use crate::traces::params::{Params, trace_id};
 use crate::traces::{ReadTrace, Refusal, Traces};
@@ -36,17 +39,21 @@ pub(super) async fn v1(
 ) -> Answer {
     check(&params)?;
     let encoding = Encoding::of(&headers);
-    let write = move |trace: ReadTrace| match encoding {
-        Encoding::Protobuf => traces_data::encode(&trace.spans),
-        Encoding::Json => {
-            let mut out = r#"{"batches":"#.to_owned();
-            write_resource_spans(&mut out, Dialect::Tempo, &trace.spans);
-            out.push('}');
-            out.into_bytes()
-        }
+    let write = move |trace: ReadTrace| {
+        let trace = trace.whole()?;
+        let body = match encoding {
+            Encoding::Protobuf => traces_data::encode(&trace.spans),
+            Encoding::Json => {
+                let mut out = r#"{"batches":"#.to_owned();
+                write_resource_spans(&mut out, Dialect::Tempo, &trace.spans);
+                out.push('}');
+                out.into_bytes()
+            }
+        };
+        Ok((body, trace.partial))
     };
-    let body = traces.read(trace_id(&id)?, write).await?;
-    Ok(resolved(encoding.answer(body)))
+    let (body, reasons) = traces.read(trace_id(&id)?, write).await?;
+    Ok(partial(resolved(encoding.answer(body)), &reasons))
 }
 
 pub(super) async fn v2(
@@ -60,7 +67,7 @@ pub(super) async fn v2(
     let write = move |trace: ReadTrace| {
         let partial = trace.partial.join("; ");
         if encoding == Encoding::Protobuf {
-            return encode_trace_by_id(&traces_data::encode(&trace.spans), &partial);
+            return Ok(encode_trace_by_id(&traces_data::encode(&trace.spans), &partial));
         }
         let mut out = r#"{"trace":{"resourceSpans":"#.to_owned();
         write_resource_spans(&mut out, Dialect::Tempo, &trace.spans);
@@ -70,7 +77,7 @@ pub(super) async fn v2(
             throughline_model::attribute::write_json_text(&mut out, &partial);
         }
         out.push('}');
-        out.into_bytes()
+        Ok(out.into_bytes())
     };
     let body = traces.read(trace_id(&id)?, write).await?;
     Ok(resolved(encoding.answer(body)))

@@ -81,10 +81,14 @@ impl StoredTraces {
             stale: 0,
             failed: None,
             damage: Vec::new(),
+            is_cut: false,
         };
         let partial = self.snapshot().scan_spans(&scan, &mut reader);
-        let KeyReader { keys, failed, damage, .. } = reader;
-        self.note(partial.into_iter().chain(damage));
+        let KeyReader { keys, failed, damage, is_cut, .. } = reader;
+        let cut = is_cut.then(|| {
+            format!("names of attributes were looked for until {STALE_BATCHES} batches of spans in a row had no new one")
+        });
+        self.note(partial.into_iter().chain(damage).chain(cut));
         failed.map_or(Ok(keys), Err)
     }
 }
@@ -98,6 +102,8 @@ struct KeyReader<'b> {
     failed: Option<ExecError>,
     /// What could not be read.
     damage: Vec<String>,
+    /// Whether it ended early.
+    is_cut: bool,
 }
 
 impl SpanVisitor for KeyReader<'_> {
@@ -113,7 +119,11 @@ impl SpanVisitor for KeyReader<'_> {
             // What cannot be read of a batch costs the batch, and is said.
             Err(error) => self.damage.push(error.to_string()),
         }
-        if self.stale >= STALE_BATCHES { More::Nothing } else { More::All }
+        if self.stale < STALE_BATCHES {
+            return More::All;
+        }
+        self.is_cut = true;
+        More::Nothing
     }
 }
 

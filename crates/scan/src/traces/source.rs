@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use throughline_exec::{Budget, ExecError};
 use throughline_model::{SpanId, TraceId};
 use throughline_store::{
-    Error, More, Snapshot, SpanBound, SpanColumn, SpanRows, SpanRun, SpanScan, SpanTrace, SpanValues,
-    SpanVisitor, TimeRange, TraceSpans,
+    Error, More, SPAN_KEYS_MAX, Snapshot, SpanBound, SpanColumn, SpanRows, SpanRun, SpanScan, SpanTrace,
+    SpanValues, SpanVisitor, TimeRange, TraceSpans,
 };
 use throughline_traceql::ast::Intrinsic;
 use throughline_traceql::column::{Column, Numbers, Texts};
@@ -44,7 +44,8 @@ impl StoredTraces {
         partial
     }
 
-    pub(super) fn note(&self, partial: impl IntoIterator<Item = String>) {
+    /// Adds why an answer may be incomplete.
+    pub fn note(&self, partial: impl IntoIterator<Item = String>) {
         self.partial.lock().unwrap_or_else(PoisonError::into_inner).extend(partial);
     }
 }
@@ -123,7 +124,7 @@ impl SpanVisitor for Reader<'_> {
     fn rows(&mut self, rows: &SpanRows<'_>) -> More {
         self.budget.note_rows_read(rows.len() as u64, 0);
         let damaged = Cell::new(None);
-        let batch = StoredBatch { rows, parsed: &self.parsed, damaged: &damaged };
+        let batch = StoredBatch { source: self.source, rows, parsed: &self.parsed, damaged: &damaged };
         let demand = self.budget.check().and_then(|()| self.sink.batch(&batch));
         match (demand, damaged.take()) {
             (Ok(Demand::All), _) => More::All,
@@ -152,6 +153,7 @@ fn head_of(trace: SpanTrace) -> TraceHead {
 
 /// Spans of one place.
 struct StoredBatch<'b> {
+    source: &'b StoredTraces,
     rows: &'b SpanRows<'b>,
     parsed: &'b Parsed,
     /// Why something of it could not be read.
@@ -247,6 +249,12 @@ impl SpanBatch for StoredBatch<'_> {
 
     fn attributes(&self) -> Result<Vec<SpanField>, ExecError> {
         let keys = self.read(self.rows.attribute_keys())?;
+        if keys.len() >= SPAN_KEYS_MAX {
+            let first = format!(
+                "of more than {SPAN_KEYS_MAX} attributes of some spans only the first were looked at"
+            );
+            self.source.note([first]);
+        }
         let resources = self.read(self.rows.column(SpanColumn::Resource, None))?;
         Ok(columns::attributes(keys, &resources, self.parsed))
     }

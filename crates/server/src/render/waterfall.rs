@@ -64,6 +64,9 @@ fn head(view: &TraceView, style: Style) -> String {
     }
     facts.push(plural(view.log_count, "log line"));
     facts.push(plural(view.exemplars.len(), "exemplar"));
+    if !view.referred_by.is_empty() {
+        facts.push(format!("linked from {}", plural(view.referred_by.len(), "span")));
+    }
     let id = view.trace_id.to_string();
     let started = rfc3339(view.start_time);
     format!("trace {}  {}\n{}  started {started}\n", style.cyan(&id), style.bold(&root), facts.join(" · "))

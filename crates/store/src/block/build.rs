@@ -13,6 +13,7 @@ use super::{BLOCKS_FOLDER, BlockMeta, FileMeta, RowCounts};
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::links::count::LinkCounter;
+use crate::links::referrers::{self, FILE_NAME as REFERRERS_FILE};
 use crate::links::table::FILE_NAME as LINKS_FILE;
 use crate::patterns::table::{FILE_NAME as PATTERNS_FILE, PatternTable};
 
@@ -108,6 +109,10 @@ impl<'a> BlockBuilder<'a> {
         let rows = &self.meta.rows;
         if rows.spans + rows.logs + rows.exemplars == 0 {
             return Ok(());
+        }
+        if self.meta.rows.spans > 0 {
+            let referrers = self.links.take_referrers();
+            self.write_file(REFERRERS_FILE, &referrers::encode(referrers))?;
         }
         let table = std::mem::take(&mut self.links).finish(&self.traces, texts);
         self.write_file(LINKS_FILE, &table.encode()?)

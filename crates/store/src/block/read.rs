@@ -40,6 +40,7 @@ use super::index::IndexReader;
 use super::{BlockMeta, Table};
 use crate::disk::Disk;
 use crate::error::Error;
+use crate::links::referrers::{FILE_NAME as REFERRERS_FILE, Referrers};
 use crate::links::table::FILE_NAME as LINKS_FILE;
 use crate::patterns::table::FILE_NAME as PATTERNS_FILE;
 use patterns::Aliases;
@@ -63,6 +64,8 @@ pub struct Block {
     patterns: Option<CheckedFile>,
     /// None in a block from before references were counted, or without anything that refers.
     links: Option<CheckedFile>,
+    /// None in a block from before links of spans were listed, or without spans.
+    referrers: Option<Referrers>,
     /// The pattern of each shape that joined one.
     aliases: OnceLock<Aliases>,
     /// Where the decoded footers of the tables are kept.
@@ -97,6 +100,8 @@ impl Block {
         let patterns = if has_patterns { Some(open(PATTERNS_FILE)?) } else { None };
         let has_links = sums.iter().any(|sums| sums.name == LINKS_FILE);
         let links = if has_links { Some(open(LINKS_FILE)?) } else { None };
+        let has_referrers = sums.iter().any(|sums| sums.name == REFERRERS_FILE);
+        let referrers = if has_referrers { Some(Referrers::open(open(REFERRERS_FILE)?)?) } else { None };
         let layouts = std::array::from_fn(|_| OnceLock::new());
         let footers = Footers::new(Footers::BYTES_MAX);
         let aliases = OnceLock::new();
@@ -107,6 +112,7 @@ impl Block {
             files,
             patterns,
             links,
+            referrers,
             aliases,
             footers,
             layouts,

@@ -67,6 +67,10 @@ pub(crate) struct LinkCounter {
     open: Vec<Open>,
     span_links: HashMap<(u32, i64, TraceId), u32>,
     malformed: Vec<Malformed>,
+    /// Spans so far.
+    n_spans: u32,
+    /// The fingerprint of each trace that a span links to, and the span's row.
+    referrers: Vec<(u64, u32)>,
 }
 
 /// References of one service and minute that hold.
@@ -194,8 +198,10 @@ impl LinkCounter {
         }
     }
 
-    /// Counts rows of `spans.parquet`; whether the traces of their links are here is looked up at the end.
+    /// Counts rows of `spans.parquet`, in the order of the file; whether the traces of their links are here is looked up at the end.
     pub(crate) fn add_spans(&mut self, rows: &RecordBatch) {
+        let first_row = self.n_spans;
+        self.n_spans = first_row.saturating_add(rows.num_rows() as u32);
         let Some(links) = rows.column_by_name("links").filter(|links| links.null_count() < links.len())
         else {
             return;
@@ -214,6 +220,7 @@ impl LinkCounter {
                     Some((id, _)) => {
                         let place = (service, time.div_euclid(MINUTE_NS), id);
                         *self.span_links.entry(place).or_default() += 1;
+                        self.referrers.push((id.fingerprint(), first_row.saturating_add(row as u32)));
                     }
                     None => self.add_malformed(service, LinkKind::SpanLinkTrace, time, &link.trace_id),
                 }
@@ -249,6 +256,11 @@ impl LinkCounter {
                 }
             }
         }
+    }
+
+    /// The links of spans so far: the fingerprints of their traces, and the rows of the spans.
+    pub(crate) fn take_referrers(&mut self) -> Vec<(u64, u32)> {
+        std::mem::take(&mut self.referrers)
     }
 
     /// The table of everything counted; `traces` are all of the block.

@@ -218,3 +218,41 @@ fn examples_name_what_is_referred_to() {
     let exemplars = kinds.iter().find(|of| of.kind == LinkKind::ExemplarTrace).expect("exemplars");
     assert_eq!((exemplars.total, exemplars.resolved), (3, 1));
 }
+
+#[test]
+fn what_links_to_a_trace_is_found_wherever_it_lies() {
+    let disk = SimDisk::new(1);
+    let memtable = Memtable::new();
+    insert(&memtable, Signal::Traces, "web", &[span(1, 11, &[]), span(1, 12, &[1])]);
+    let own = Arc::new(memtable);
+    let memtable = Memtable::new();
+    insert(
+        &memtable,
+        Signal::Traces,
+        "queue",
+        &[span(2, 21, &[1, 99]), span(3, 31, &[9]), span(3, 32, &[1, 1])],
+    );
+    let others = Arc::new(memtable);
+    let blocks = [open(&disk, &write(&disk, &own, 1)), open(&disk, &write(&disk, &others, 2))];
+    let one = merged(&disk, &blocks, 3);
+    for (how, snapshot) in [
+        ("in memory", snapshot(&[&own, &others], &[])),
+        ("in a block", snapshot(&[&own], &blocks[1..])),
+        ("in memory and a block", snapshot(&[&others], &blocks)),
+        ("in one block", snapshot(&[], &[one])),
+    ] {
+        let found = snapshot.referring_spans(trace(1), 10);
+        let spans: Vec<(TraceId, &str, &str)> = (found.items.iter())
+            .map(|span| (span.trace_id, span.service.as_str(), span.name.as_str()))
+            .collect();
+        let expected = [(trace(2), "queue", "operation"), (trace(3), "queue", "operation")];
+        assert_eq!(spans, expected, "{how}: a link of the trace's own is none, and two of one span are one");
+        let first = &found.items[0];
+        assert_eq!((first.span_id.0, first.start_time), (21u64.to_be_bytes(), OLD), "{how}");
+        assert_eq!(first.to_span_id.map(|id| id.0), Some(1u64.to_be_bytes()), "{how}");
+        assert_eq!(found.partial, Vec::<String>::new(), "{how}");
+        let cut = snapshot.referring_spans(trace(1), 1);
+        assert_eq!((cut.items.len(), cut.partial.len()), (1, 1), "{how}");
+        assert!(snapshot.referring_spans(trace(2), 10).items.is_empty(), "{how}");
+    }
+}

@@ -15,7 +15,7 @@ use throughline_model::{SpanId, TraceId};
 use super::read::{MemtableView, wanted_keys};
 use super::{MetricMiniBatch, MiniBatch, SeriesEntry};
 use crate::links::alerts::ALERTS;
-use crate::links::{LinkQuery, MINUTE_NS, Reference, ReferredTo};
+use crate::links::{LinkQuery, MINUTE_NS, Reference, ReferredTo, ReferringSpan};
 use crate::sample::Mentions;
 use crate::snapshot::rows::{dictionary, hex};
 
@@ -94,6 +94,26 @@ impl MemtableView {
         found
     }
 
+    /// Adds spans of other traces that link to a trace, until there are more than so many; says whether there are more.
+    pub(crate) fn referring_spans(&self, id: TraceId, limit: usize, into: &mut Vec<ReferringSpan>) -> bool {
+        let finder = memchr::memmem::Finder::new(&id.0);
+        for mini in self.contents().spans.iter() {
+            let links = column_binary(&mini.rows, span::LINKS);
+            // Most spans have no links, and of those that have some few are to this trace.
+            if links.null_count() == links.len() || finder.find(links.value_data()).is_none() {
+                continue;
+            }
+            let linking = (0..links.len()).filter(|row| !links.is_null(*row));
+            for row in linking.filter(|row| finder.find(links.value(*row)).is_some()) {
+                if into.len() > limit {
+                    return true;
+                }
+                refer(mini, row, id, into);
+            }
+        }
+        false
+    }
+
     /// Calls `visit` with the fingerprint of each span's trace and the span's id.
     pub(crate) fn each_span(
         &self,
@@ -107,6 +127,43 @@ impl MemtableView {
                     rows.for_each(|row| visit(found, SpanId::from_slice(ids.value(row))));
                 }
             }
+        }
+    }
+}
+
+/// Adds a span once for each of its links to a trace, unless it is of the trace itself.
+fn refer(mini: &MiniBatch, row: usize, id: TraceId, into: &mut Vec<ReferringSpan>) {
+    let rows = &mini.rows;
+    let of = |column: usize| column_fixed(rows, column).value(row);
+    let (Some(trace_id), Some(span_id)) =
+        (TraceId::from_slice(of(span::TRACE_ID)), SpanId::from_slice(of(span::SPAN_ID)))
+    else {
+        return;
+    };
+    if trace_id == id {
+        return;
+    }
+    let mut reader = Reader::new(column_binary(rows, span::LINKS).value(row));
+    while !reader.rest().is_empty() {
+        let Ok(message) = reader.delimited() else { break };
+        let (mut to, mut to_span_id) = (None, None);
+        let mut fields = Reader::new(message);
+        while let Ok(Some((number, field))) = fields.next_field() {
+            match (number, field) {
+                (1, Field::Bytes(id)) => to = TraceId::from_slice(id),
+                (2, Field::Bytes(id)) => to_span_id = SpanId::from_slice(id),
+                _ => {}
+            }
+        }
+        if to == Some(id) {
+            into.push(ReferringSpan {
+                trace_id,
+                span_id,
+                service: dictionary(rows, span::SERVICE, row).to_owned(),
+                name: column_text(rows, span::NAME).value(row).to_owned(),
+                start_time: column_time(rows, span::START_TIME).value(row),
+                to_span_id,
+            });
         }
     }
 }

@@ -16,8 +16,8 @@ use crate::memtable::{MemtableSpans, MemtableView};
 /// How long before a window a row group may have begun whose traces reach into it: statistics say of the others that they do not.
 const TRACE_REACH_NS: i64 = 3_600_000_000_000;
 
-/// Keys of attributes that are listed of some spans: more are data rather than names.
-const KEYS_MAX: usize = 4_096;
+/// Keys of attributes that are listed of the spans of one batch: more are data rather than names.
+pub const SPAN_KEYS_MAX: usize = 4_096;
 
 /// A column of spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,7 +253,7 @@ impl SpanPart<'_> {
         };
         keys.sort_unstable();
         keys.dedup();
-        keys.truncate(KEYS_MAX);
+        keys.truncate(SPAN_KEYS_MAX);
         Ok(keys)
     }
 
@@ -297,7 +297,7 @@ impl<'a> SpanRows<'a> {
         }
     }
 
-    /// The keys of the attributes that any of the spans has, sorted; of very many the first.
+    /// The keys of the attributes that any of the spans has, sorted; of very many the first [`SPAN_KEYS_MAX`].
     pub fn attribute_keys(&self) -> Result<Vec<String>, Error> {
         self.part.attribute_keys()
     }

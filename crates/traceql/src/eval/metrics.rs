@@ -10,6 +10,8 @@ mod group;
 mod observe;
 mod series;
 
+use std::cell::RefCell;
+
 use throughline_exec::Budget;
 
 use super::{EvalError, invalid};
@@ -101,6 +103,8 @@ struct Context<'q> {
     exemplars: usize,
     source: &'q dyn TraceSource,
     budget: &'q Budget,
+    /// What the series will not tell.
+    notes: &'q RefCell<Vec<String>>,
 }
 
 /// The series of a query.
@@ -115,7 +119,8 @@ pub(super) fn metrics(
     let exemplars = exemplars_wanted(hints, params.exemplars);
     let queries = count_queries(expr).max(1);
     let exemplars = if exemplars == 0 { 0 } else { (exemplars / queries).max(1) };
-    let context = Context { intervals, exemplars, source, budget };
+    let notes = RefCell::default();
+    let context = Context { intervals, exemplars, source, budget, notes: &notes };
     let Side::Series(mut found) = eval(expr, &context)? else {
         return Err(invalid(format!("`{expr}` is a number, not a query")));
     };
@@ -125,7 +130,11 @@ pub(super) fn metrics(
     if is_cut {
         found.truncate(params.series_max);
     }
-    Ok(MetricsAnswer { series: found.into_iter().map(|series| shown(series, &intervals)).collect(), is_cut })
+    let mut notes = notes.into_inner();
+    notes.sort_unstable();
+    notes.dedup();
+    let series = found.into_iter().map(|series| shown(series, &intervals)).collect();
+    Ok(MetricsAnswer { series, is_cut, notes })
 }
 
 /// `with (exemplars=…)` goes before what was asked for, which stays the most.

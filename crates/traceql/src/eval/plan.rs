@@ -1,5 +1,7 @@
 //! A pipeline made ready to run: fields by number, every condition between braces by the number of its mask.
 
+use throughline_model::TraceId;
+
 use super::expr::{Expr, arithmetic, literal_value};
 use super::fields::{FieldRef, Fields};
 use super::filter::Filter;
@@ -7,7 +9,7 @@ use crate::ast::{
     Aggregate, CompareOp, Field, FieldExpr, Fold, Intrinsic, Mode, Pipeline, ScalarExpr, SpansetExpr,
     SpansetOp, Stage,
 };
-use crate::source::FieldTest;
+use crate::source::{FieldTest, SpanField};
 use crate::value::Value;
 
 /// A pipeline.
@@ -157,6 +159,17 @@ impl Plan {
             leaf.tests(&self.fields, &mut tests);
         }
         tests
+    }
+
+    /// The trace that all spans are of, where the conditions name one by its id.
+    pub fn trace_id(&self) -> Option<TraceId> {
+        let named = |test: &FieldTest<'_>| match test {
+            FieldTest::Text(SpanField::Intrinsic(Intrinsic::TraceId), text) => {
+                Some(TraceId::parse(text)?.0).filter(|id| id.to_string() == **text)
+            }
+            _ => None,
+        };
+        self.tests().iter().find_map(named)
     }
 
     /// Whether a trace whose spans fulfil these conditions and no others can be found at all.

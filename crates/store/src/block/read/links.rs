@@ -9,6 +9,7 @@ use throughline_model::{SpanId, TraceId};
 use super::{Block, Columns};
 use crate::block::Table;
 use crate::error::Error;
+use crate::links::ReferringSpan;
 use crate::links::table::LinkTable;
 
 /// A log record that names a span which its block does not have.
@@ -88,6 +89,51 @@ impl Block {
     pub(crate) fn lacks_links(&self) -> bool {
         let rows = &self.meta.rows;
         self.links.is_none() && rows.spans + rows.logs + rows.exemplars > 0
+    }
+
+    /// Adds spans of other traces that link to a trace, at most so many in all; says whether there are more. `None` where the
+    /// block is from before they were listed.
+    pub(crate) fn referring_spans(
+        &self,
+        id: TraceId,
+        limit: usize,
+        into: &mut Vec<ReferringSpan>,
+    ) -> Result<Option<bool>, Error> {
+        let Some(referrers) = &self.referrers else {
+            return Ok((self.meta.rows.spans == 0).then_some(false));
+        };
+        let (mut rows, is_cut) = referrers.rows_of(id.fingerprint(), limit.saturating_add(1))?;
+        rows.dedup();
+        if rows.is_empty() {
+            return Ok(Some(false));
+        }
+        let names = ["trace_row", "span_id", "service", "name", "start_time", "links"];
+        for batch in self.pick(Table::Spans, &rows, Some(&names))? {
+            let columns = Columns::new(&batch);
+            let trace_rows: Vec<u32> =
+                (0..batch.num_rows()).map(|row| columns.u32("trace_row", row).unwrap_or_default()).collect();
+            let mut distinct = trace_rows.clone();
+            distinct.dedup();
+            let ids = self.trace_ids(&distinct)?;
+            for (row, trace_row) in trace_rows.into_iter().enumerate() {
+                let at = distinct.partition_point(|other| *other < trace_row);
+                let Some(trace_id) = ids.get(at).copied().flatten().filter(|trace| *trace != id) else {
+                    continue;
+                };
+                let Some(span_id) = columns.span_id("span_id", row) else { continue };
+                for to_span_id in linked_spans(columns.text("links", row).unwrap_or_default(), id) {
+                    into.push(ReferringSpan {
+                        trace_id,
+                        span_id,
+                        service: columns.owned("service", row),
+                        name: columns.owned("name", row),
+                        start_time: columns.time("start_time", row),
+                        to_span_id,
+                    });
+                }
+            }
+        }
+        Ok(Some(is_cut))
     }
 
     /// What the block has of a trace.
@@ -181,6 +227,17 @@ pub(super) fn dropped_at(columns: &Columns<'_>, row: usize) -> Option<DroppedSpa
         None => (columns.text("policy", row)?, columns.time("decided_at", row)),
     };
     Some(DroppedSpans { policy: policy.to_owned(), at, span_count })
+}
+
+/// The spans of a trace that links name, as `spans.parquet` has them; nothing in the place of one that is not named.
+fn linked_spans(links: &str, id: TraceId) -> Vec<Option<SpanId>> {
+    let links: Vec<serde_json::Value> = serde_json::from_str(links).unwrap_or_default();
+    let text = |link: &serde_json::Value, name: &str| link.get(name)?.as_str().map(str::to_owned);
+    let to = |link: &serde_json::Value| {
+        TraceId::parse(&text(link, "trace_id")?).filter(|(of, _)| *of == id)?;
+        Some(text(link, "span_id").and_then(|text| SpanId::parse(&text)))
+    };
+    links.iter().filter_map(to).collect()
 }
 
 /// What sampling decided, as a row of the trace table says.

@@ -96,6 +96,8 @@ struct Compared {
     name: String,
     values: HashMap<ValueKey, (Value, Counts)>,
     totals: Counts,
+    /// Whether there were more than [`VALUES_MAX`] values.
+    is_cut: bool,
 }
 
 struct Comparing<'c> {
@@ -188,6 +190,7 @@ impl Comparing<'_> {
         for ((key, interval, side), (value, count)) in of_batch {
             compared.totals.add(interval, side, count);
             if compared.values.len() >= VALUES_MAX && !compared.values.contains_key(&key) {
+                compared.is_cut = true;
                 continue;
             }
             let (_, counts) = compared.values.entry(key).or_insert_with(|| (value, Counts::default()));
@@ -202,6 +205,12 @@ impl Comparing<'_> {
         let mut found = Vec::new();
         let meta = |name: &str| (META_TYPE.to_owned(), Value::Text(name.to_owned()));
         for compared in self.fields.into_values() {
+            if compared.is_cut {
+                self.context.notes.borrow_mut().push(format!(
+                    "compare() told {VALUES_MAX} values of {} apart; its others are in the totals alone",
+                    compared.name
+                ));
+            }
             for (side, kind, total) in
                 [(0, "baseline", "baseline_total"), (1, "selection", "selection_total")]
             {

@@ -61,6 +61,9 @@ pub(super) fn spans(
         torn: Torn::default(),
         failed: None,
     };
+    if let Some(id) = plan.trace_id() {
+        return walker.ask(id);
+    }
     let read = context.source.scan(&request, context.budget, &mut walker);
     if let Some(error) = walker.failed.take() {
         return Err(error);
