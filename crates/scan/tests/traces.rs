@@ -6,12 +6,16 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 use throughline_exec::{Budget, Cancellation, ExecError, Limits};
-use throughline_model::Signal;
+use throughline_model::{Signal, TraceId};
 use throughline_scan::traces::StoredTraces;
 use throughline_store::block::Block;
 use throughline_store::flush::{BlockOptions, write_blocks};
 use throughline_store::memtable::Memtable;
 use throughline_store::{SimDisk, Snapshot};
+use throughline_traceql::column::Column;
+use throughline_traceql::source::{
+    Demand, SpanBatch, SpanField, SpanRequest, SpanSink, TraceHead, TraceRun, TraceSource,
+};
 use throughline_traceql::{
     Engine, EvalError, FoundTrace, MetricSeries, MetricsParams, SearchParams, Value, checked,
 };
@@ -54,6 +58,15 @@ fn span(trace: i64, number: i64, parent: Option<i64>, name: &str, extra: Json) -
     span
 }
 
+fn request(service: &str, spans: &[Json]) -> Json {
+    let resource = json!({"attributes": [
+        attribute("service.name", json!(service)), attribute("host.name", json!(format!("{service}-1")))]});
+    json!({"resourceSpans": [{
+        "resource": resource,
+        "scopeSpans": [{"scope": {"name": "lib", "version": "1.2", "attributes": [attribute("lang", json!("rust"))]}, "spans": spans}],
+    }]})
+}
+
 /// Traces of three services: a root, two children, and in every fifth trace an error below them, sent by service.
 fn requests() -> Vec<Json> {
     let mut by_service: [(&str, Vec<Json>); 3] =
@@ -92,16 +105,6 @@ fn requests() -> Vec<Json> {
             })));
         }
     }
-    let resource = |service: &str| {
-        json!({"attributes": [
-        attribute("service.name", json!(service)), attribute("host.name", json!(format!("{service}-1")))]})
-    };
-    let request = |service: &str, spans: &[Json]| {
-        json!({"resourceSpans": [{
-            "resource": resource(service),
-            "scopeSpans": [{"scope": {"name": "lib", "version": "1.2", "attributes": [attribute("lang", json!("rust"))]}, "spans": spans}],
-        }]})
-    };
     by_service
         .iter()
         .flat_map(|(service, spans)| {
@@ -392,4 +395,164 @@ fn deep_traces_end() {
             assert_eq!(found.iter().map(|trace| trace.spansets[0].matched).sum::<u64>(), matched, "{query}");
         }
     }
+}
+
+/// The same spans without what makes it fast: one sink gets all batches, and every column is read whole.
+struct Plain<'a>(&'a StoredTraces);
+
+impl TraceSource for Plain<'_> {
+    fn scan(
+        &self,
+        request: &SpanRequest<'_>,
+        budget: &Budget,
+        sink: &mut dyn SpanSink,
+    ) -> Result<(), ExecError> {
+        self.0.scan(request, budget, &mut PlainSink(sink))
+    }
+
+    fn trace(&self, id: TraceId, budget: &Budget) -> Result<Option<Box<dyn SpanBatch + '_>>, ExecError> {
+        self.0.trace(id, budget)
+    }
+}
+
+struct PlainSink<'a>(&'a mut dyn SpanSink);
+
+impl SpanSink for PlainSink<'_> {
+    fn batch(&mut self, batch: &dyn SpanBatch) -> Result<Demand, ExecError> {
+        self.0.batch(&PlainBatch(batch))
+    }
+}
+
+struct PlainBatch<'a>(&'a dyn SpanBatch);
+
+impl SpanBatch for PlainBatch<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn column(&self, field: &SpanField) -> Result<Column, ExecError> {
+        self.0.column(field)
+    }
+
+    fn pick(&self, field: &SpanField, rows: &[u32]) -> Result<Column, ExecError> {
+        self.0.pick(field, rows)
+    }
+
+    fn runs(&self) -> Result<Vec<TraceRun>, ExecError> {
+        self.0.runs()
+    }
+
+    fn heads(&self, runs: &[TraceRun]) -> Result<Vec<TraceHead>, ExecError> {
+        // A few at a time are read row by row.
+        let mut heads = Vec::new();
+        for some in runs.chunks(7) {
+            heads.extend(self.0.heads(some)?);
+        }
+        Ok(heads)
+    }
+
+    fn is_whole(&self, run: &TraceRun, id: TraceId) -> Result<bool, ExecError> {
+        self.0.is_whole(run, id)
+    }
+
+    fn attributes(&self) -> Result<Vec<SpanField>, ExecError> {
+        self.0.attributes()
+    }
+
+    fn starts_within(&self, start_ns: i64, end_ns: i64) -> bool {
+        self.0.starts_within(start_ns, end_ns)
+    }
+}
+
+/// So many spans that several threads share them: traces of ten, of which some have attributes that few have.
+fn many() -> StoredTraces {
+    let mut of_service = [Vec::new(), Vec::new()];
+    for trace in 0..5_200i64 {
+        for number in 1..=10 {
+            let parent = (number > 1).then_some(number / 2);
+            let mut attributes = vec![attribute("http.status", json!(200 + trace % 7 * number))];
+            if trace % 40 == 3 {
+                attributes.push(attribute("user", json!(format!("u{}", trace * number))));
+            }
+            let status = if (trace * 3 + number) % 11 == 0 { 2 } else { 0 };
+            let start = BASE_NS + trace * 50_000_000 + number * 1_000_000;
+            let extra = json!({
+                "kind": 1 + (trace + number) % 5,
+                "status": {"code": status},
+                "attributes": attributes,
+                "startTimeUnixNano": start.to_string(),
+                "endTimeUnixNano": (start + (trace % 97 + number) * 1_000_000).to_string(),
+            });
+            let span = span(trace + 1, number, parent, &format!("op {}", (trace + number) % 9), extra);
+            of_service[(number % 2) as usize].push(span);
+        }
+    }
+    let [one, other] = of_service;
+    let requests: Vec<Json> = [("web", one), ("cart", other)]
+        .iter()
+        .flat_map(|(name, spans)| spans.chunks(5_000).map(|spans| request(name, spans)).collect::<Vec<_>>())
+        .collect();
+    let (disk, mut next) = (SimDisk::new(1), 1);
+    let blocks = blocks(&memtable(&requests), &disk, &mut next);
+    StoredTraces::new(Snapshot::new(Vec::new(), Arc::new(blocks), Arc::default(), BASE_NS))
+}
+
+#[test]
+fn what_makes_it_fast_changes_no_answer() {
+    let source = many();
+    let plain = Plain(&source);
+    let budget = Budget::unlimited();
+    let end_ns = BASE_NS + 600 * SECOND;
+    for query in [
+        "{ span.http.status = 212 }",
+        "{ span.user = \"nobody\" }",
+        "{ span.user != \"u3\" }",
+        "{ .user =~ \"u1.*5\" || .service.name = \"web\" && name = \"op 3\" }",
+        "{ resource.service.name = \"cart\" && status = error }",
+        "{ kind = server } > { kind = producer }",
+        "{ kind = server } !> { status = error }",
+        "{ status = error } << { kind = client } | count() > 2",
+        "{ kind = server } &>> { status = error }",
+        "{ name = \"op 1\" } ~ { name = \"op 2\" }",
+        "{ name = \"op 1\" } && { status = error } | avg(duration) > 50ms",
+        "{ rootServiceName = \"web\" && traceDuration > 90ms }",
+        "{ span:childCount = 2 && nestedSetLeft > 3 }",
+        "{ span.user != nil } | by(name)",
+        "{ duration > 2s }",
+    ] {
+        let tree = checked(query).unwrap_or_else(|error| panic!("{query}: {error}"));
+        for limit in [20, 10_000] {
+            let params = SearchParams { start_ns: BASE_NS, end_ns, limit, spans_per_set: 0 };
+            let fast = Engine.search(&tree, &params, &source, &budget).expect("an answer");
+            let slow = Engine.search(&tree, &params, &plain, &budget).expect("an answer");
+            assert_eq!(fast, slow, "{query}");
+        }
+    }
+    for query in [
+        "{} | rate() by (resource.service.name)",
+        "{ kind = server } | quantile_over_time(duration, .5, .99) by (name)",
+        "{ status = error } >> {} | count_over_time()",
+        "{} | sum_over_time(span.http.status) by (kind)",
+        "{} | avg_over_time(duration)",
+        "{} | min_over_time(duration) by (name)",
+        "{ span.user != nil } | histogram_over_time(duration)",
+        "{} | compare({ status = error })",
+    ] {
+        let tree = checked(query).unwrap_or_else(|error| panic!("{query}: {error}"));
+        for step_ns in [0, 15 * SECOND] {
+            let params = MetricsParams { start_ns: BASE_NS, end_ns, step_ns, exemplars: 0, series_max: 0 };
+            let fast = Engine.metrics(&tree, &params, &source, &budget).expect("an answer");
+            let slow = Engine.metrics(&tree, &params, &plain, &budget).expect("an answer");
+            assert_eq!(fast.series.len(), slow.series.len(), "{query}");
+            for (fast, slow) in fast.series.iter().zip(&slow.series) {
+                assert_eq!(fast.labels, slow.labels, "{query}");
+                assert_eq!(fast.samples.len(), slow.samples.len(), "{query}");
+                // Sums of parts are rounded elsewhere.
+                let is_close =
+                    |(a, b): (&(i64, f64), &(i64, f64))| a.0 == b.0 && (a.1 - b.1).abs() <= 1e-12 * b.1.abs();
+                assert!(fast.samples.iter().zip(&slow.samples).all(is_close), "{query}: {fast:?} {slow:?}");
+            }
+        }
+    }
+    assert_eq!(source.partial(), Vec::<String>::new());
 }

@@ -11,6 +11,7 @@ pub(crate) mod rows;
 pub(crate) mod services;
 pub mod span_counts;
 pub mod span_scan;
+mod span_split;
 pub(crate) mod summary;
 
 use std::collections::BTreeSet;

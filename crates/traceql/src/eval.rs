@@ -23,6 +23,9 @@ use crate::source::{TraceHead, TraceSource};
 
 pub use metrics::MetricsParams;
 
+/// Threads that share the batches of one query: more would take what other queries need.
+const THREADS: usize = 2;
+
 /// Why a query has no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum EvalError {

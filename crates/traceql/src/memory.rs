@@ -84,6 +84,24 @@ impl TraceSource for MemoryTraces {
         sink.batch(&Spans(&self.spans)).map(|_| ())
     }
 
+    /// A trace for each sink in turn, so that tests see what becomes of it.
+    fn scan_split(
+        &self,
+        _: &SpanRequest<'_>,
+        budget: &Budget,
+        mut sinks: Vec<&mut (dyn SpanSink + Send)>,
+    ) -> Result<(), ExecError> {
+        budget.check()?;
+        budget.note_rows_read(self.spans.len() as u64, 0);
+        let n_sinks = sinks.len().max(1);
+        for (number, spans) in self.spans.chunk_by(|a, b| a.trace_id == b.trace_id).enumerate() {
+            if let Some(sink) = sinks.get_mut(number % n_sinks) {
+                sink.batch(&Spans(spans))?;
+            }
+        }
+        Ok(())
+    }
+
     fn trace(&self, id: TraceId, _: &Budget) -> Result<Option<Box<dyn SpanBatch + '_>>, ExecError> {
         let from = self.spans.partition_point(|span| span.trace_id < id);
         let to = self.spans.partition_point(|span| span.trace_id <= id);

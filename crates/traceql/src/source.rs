@@ -118,6 +118,17 @@ pub trait SpanBatch {
     /// One field of all spans.
     fn column(&self, field: &SpanField) -> Result<Column, ExecError>;
 
+    /// One field of all spans; nothing if `may_pass`, asked of a column of some values among which are all that spans have, says no. A
+    /// source that knows such values without reading every span asks.
+    fn column_if(
+        &self,
+        field: &SpanField,
+        may_pass: &dyn Fn(&Column) -> bool,
+    ) -> Result<Option<Column>, ExecError> {
+        _ = may_pass;
+        self.column(field).map(Some)
+    }
+
     /// One field of some spans, whose positions ascend.
     fn pick(&self, field: &SpanField, rows: &[u32]) -> Result<Column, ExecError>;
 
@@ -165,6 +176,20 @@ pub trait TraceSource: Sync {
         budget: &Budget,
         sink: &mut dyn SpanSink,
     ) -> Result<(), ExecError>;
+
+    /// As [`TraceSource::scan`], with several sinks that share the batches, each on a thread of its own where the source has some to
+    /// spare. Which sink gets which batch does not depend on chance.
+    fn scan_split(
+        &self,
+        request: &SpanRequest<'_>,
+        budget: &Budget,
+        sinks: Vec<&mut (dyn SpanSink + Send)>,
+    ) -> Result<(), ExecError> {
+        match sinks.into_iter().next() {
+            Some(sink) => self.scan(request, budget, sink),
+            None => Ok(()),
+        }
+    }
 
     /// All spans of a trace wherever they lie, by start and without duplicates: one run. Nothing if there are none.
     fn trace(&self, id: TraceId, budget: &Budget) -> Result<Option<Box<dyn SpanBatch + '_>>, ExecError>;

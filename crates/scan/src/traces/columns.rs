@@ -41,6 +41,20 @@ impl Parsed {
     }
 }
 
+/// Whether a field is one column of the store, whose distinct values say what spans have of it.
+pub(super) fn is_of_one(field: &SpanField) -> bool {
+    use Intrinsic::{InstrumentationName, InstrumentationVersion, Kind, Name, Status, StatusMessage};
+    match field {
+        SpanField::Service => true,
+        SpanField::Attribute(scope, _) => !matches!(scope, Scope::Event | Scope::Link),
+        SpanField::Intrinsic(intrinsic) => {
+            [InstrumentationName, InstrumentationVersion, Kind, Name, Status, StatusMessage]
+                .contains(intrinsic)
+        }
+        SpanField::HasParent | SpanField::ParentRow => false,
+    }
+}
+
 /// Reads a column of the store.
 pub(super) type Read<'r> = dyn Fn(SpanColumn<'_>) -> Result<SpanValues, Error> + 'r;
 

@@ -58,18 +58,28 @@ impl TraceSource for StoredTraces {
         sink: &mut dyn SpanSink,
     ) -> Result<(), ExecError> {
         let bounds: Vec<SpanBound<'_>> = request.tests.iter().filter_map(bound_of).collect();
-        let scan = SpanScan {
-            range: TimeRange { start: request.start_ns, end: request.end_ns },
-            of_traces: request.window == WindowOf::Traces,
-            bounds: &bounds,
-            whole: request.whole,
-            newest_first: request.newest_first,
-        };
         let mut reader = Reader { source: self, budget, sink, parsed: Parsed::default(), failed: None };
-        let partial = self.snapshot.scan_spans(&scan, &mut reader);
+        let partial = self.snapshot.scan_spans(&scan_of(request, &bounds), &mut reader);
         let failed = reader.failed.take();
         self.note(partial);
         failed.map_or(Ok(()), Err)
+    }
+
+    fn scan_split(
+        &self,
+        request: &SpanRequest<'_>,
+        budget: &Budget,
+        sinks: Vec<&mut (dyn SpanSink + Send)>,
+    ) -> Result<(), ExecError> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let bounds: Vec<SpanBound<'_>> = request.tests.iter().filter_map(bound_of).collect();
+        let reader = |sink| Reader { source: self, budget, sink, parsed: Parsed::default(), failed: None };
+        let mut readers: Vec<Reader<'_, dyn SpanSink + Send + '_>> =
+            sinks.into_iter().take(threads).map(reader).collect();
+        let visitors = readers.iter_mut().map(|reader| reader as _).collect();
+        let partial = self.snapshot.scan_spans_split(&scan_of(request, &bounds), visitors);
+        self.note(partial);
+        readers.into_iter().find_map(|reader| reader.failed).map_or(Ok(()), Err)
     }
 
     fn trace(&self, id: TraceId, budget: &Budget) -> Result<Option<Box<dyn SpanBatch + '_>>, ExecError> {
@@ -80,6 +90,16 @@ impl TraceSource for StoredTraces {
         }
         budget.note_rows_read(spans.len() as u64, 0);
         Ok(Some(Box::new(StoredTrace { id, spans, parsed: Parsed::default() })))
+    }
+}
+
+fn scan_of<'q>(request: &SpanRequest<'q>, bounds: &'q [SpanBound<'q>]) -> SpanScan<'q> {
+    SpanScan {
+        range: TimeRange { start: request.start_ns, end: request.end_ns },
+        of_traces: request.window == WindowOf::Traces,
+        bounds,
+        whole: request.whole,
+        newest_first: request.newest_first,
     }
 }
 
@@ -112,15 +132,15 @@ fn bound_of<'q>(test: &FieldTest<'q>) -> Option<SpanBound<'q>> {
     }
 }
 
-struct Reader<'r> {
+struct Reader<'r, S: SpanSink + ?Sized> {
     source: &'r StoredTraces,
     budget: &'r Budget,
-    sink: &'r mut dyn SpanSink,
+    sink: &'r mut S,
     parsed: Parsed,
     failed: Option<ExecError>,
 }
 
-impl SpanVisitor for Reader<'_> {
+impl<S: SpanSink + ?Sized> SpanVisitor for Reader<'_, S> {
     fn rows(&mut self, rows: &SpanRows<'_>) -> More {
         self.budget.note_rows_read(rows.len() as u64, 0);
         let damaged = Cell::new(None);
@@ -227,6 +247,29 @@ impl SpanBatch for StoredBatch<'_> {
 
     fn column(&self, field: &SpanField) -> Result<Column, ExecError> {
         self.read(self.field(field, None))
+    }
+
+    fn column_if(
+        &self,
+        field: &SpanField,
+        may_pass: &dyn Fn(&Column) -> bool,
+    ) -> Result<Option<Column>, ExecError> {
+        if !columns::is_of_one(field) {
+            return self.column(field).map(Some);
+        }
+        let is_rejected = Cell::new(false);
+        let read = |column: SpanColumn<'_>| {
+            let mut may = |values: SpanValues| {
+                // What cannot be told is read.
+                columns::column(field, self.parsed, &|_| Ok(values.clone()))
+                    .map_or(true, |column| may_pass(&column))
+            };
+            let found = self.rows.column_if(column, &mut may)?;
+            is_rejected.set(found.is_none());
+            Ok(found.unwrap_or(SpanValues::None))
+        };
+        let column = self.read(columns::column(field, self.parsed, &read))?;
+        Ok(Some(column).filter(|_| !is_rejected.get()))
     }
 
     fn pick(&self, field: &SpanField, rows: &[u32]) -> Result<Column, ExecError> {

@@ -125,9 +125,32 @@ impl<'a> Numbers<'a> {
             match &mut self.run {
                 Run::Equal(number) => out.resize(out.len() + of_run, *number),
                 Run::Packed(bytes, next) => {
-                    let numbers = *next..*next + of_run;
-                    out.extend(numbers.map(|at| packed(bytes, at * self.width, self.width) as u32));
+                    unpack(bytes, *next, of_run, self.width, out);
                     *next += of_run;
+                }
+            }
+            self.left -= of_run;
+            n -= of_run;
+        }
+        Some(())
+    }
+
+    /// Appends of the next numbers, which are of one bit, whether each is 1.
+    pub(super) fn append_flags(&mut self, out: &mut Vec<bool>, mut n: usize) -> Option<()> {
+        while n > 0 {
+            self.load()?;
+            let of_run = n.min(self.left);
+            match &mut self.run {
+                Run::Equal(number) => out.resize(out.len() + of_run, *number == 1),
+                Run::Packed(bytes, next) => {
+                    let (mut at, end) = (*next, *next + of_run);
+                    while at < end {
+                        let byte = bytes.get(at / GROUP).copied().unwrap_or_default();
+                        let of_byte = (GROUP - at % GROUP).min(end - at);
+                        out.extend((at % GROUP..at % GROUP + of_byte).map(|bit| byte >> bit & 1 == 1));
+                        at += of_byte;
+                    }
+                    *next = end;
                 }
             }
             self.left -= of_run;
@@ -172,6 +195,33 @@ impl<'a> Numbers<'a> {
         }
         Some(())
     }
+}
+
+/// Appends packed numbers from one on. Whole groups of narrow ones are taken from a word or two.
+fn unpack(bytes: &[u8], from: usize, n: usize, width: usize, out: &mut Vec<u32>) {
+    let (mut at, end) = (from, from + n);
+    let one = |at: usize| packed(bytes, at * width, width) as u32;
+    if (1..=16).contains(&width) {
+        let until = at.next_multiple_of(GROUP).min(end);
+        out.extend((at..until).map(one));
+        at = until;
+        let mask = (1u64 << width) - 1;
+        let word = |from: usize| bytes.get(from..)?.first_chunk::<8>().map(|word| u64::from_le_bytes(*word));
+        // The second half of a group starts in the middle of a byte where the width is odd.
+        let (half, rest) = (width / 2, width % 2 * 4);
+        while end - at >= GROUP {
+            let first = at / GROUP * width;
+            let (Some(low), Some(high)) = (word(first), word(first + half)) else { break };
+            let high = high >> rest;
+            let group: [u32; GROUP] = std::array::from_fn(|of_group| {
+                let (word, place) = if of_group < 4 { (low, of_group) } else { (high, of_group - 4) };
+                (word >> (place * width) & mask) as u32
+            });
+            out.extend_from_slice(&group);
+            at += GROUP;
+        }
+    }
+    out.extend((at..end).map(one));
 }
 
 /// Takes a number of seven bits a byte from the front.
@@ -265,6 +315,10 @@ mod tests {
                 assert_eq!(reader.take(), Some(*number), "width {width}, step {step}");
             }
             if width == 1 {
+                let mut flags = Vec::new();
+                let mut reader = Numbers::new(bytes, width).unwrap();
+                numbers.chunks(13).for_each(|some| reader.append_flags(&mut flags, some.len()).unwrap());
+                assert_eq!(flags, numbers.iter().map(|number| *number == 1).collect::<Vec<bool>>());
                 let mut reader = Numbers::new(bytes, width).unwrap();
                 let ones = numbers.chunks(step + 1).map(|some| reader.skip_counting(some.len()).unwrap());
                 assert_eq!(ones.sum::<usize>(), numbers.iter().filter(|number| **number == 1).count());
@@ -273,6 +327,9 @@ mod tests {
         let mut all = Vec::new();
         Numbers::new(bytes, width).unwrap().append_to(&mut all, numbers.len()).unwrap();
         assert_eq!(all, numbers, "width {width}");
+        let (mut parts, mut reader) = (Vec::new(), Numbers::new(bytes, width).unwrap());
+        numbers.chunks(27).for_each(|some| reader.append_to(&mut parts, some.len()).unwrap());
+        assert_eq!(parts, numbers, "width {width}, in parts");
         assert!(Numbers::new(bytes, width).unwrap().skip(numbers.len() + GROUP).is_none());
     }
 

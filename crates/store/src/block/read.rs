@@ -24,6 +24,7 @@ mod span_counts;
 mod span_scan;
 mod table;
 mod trace;
+mod trace_columns;
 mod values;
 mod whole;
 

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::memtable::{MemtableSpans, MemtableView};
 
 /// How long before a window a row group may have begun whose traces reach into it: statistics say of the others that they do not.
-const TRACE_REACH_NS: i64 = 3_600_000_000_000;
+pub(super) const TRACE_REACH_NS: i64 = 3_600_000_000_000;
 
 /// Keys of attributes that are listed of the spans of one batch: more are data rather than names.
 pub const SPAN_KEYS_MAX: usize = 4_096;
@@ -229,7 +229,7 @@ pub type SpanRun = (u32, u32, u32);
 /// Some spans, of one place.
 pub struct SpanRows<'a> {
     pub(crate) part: SpanPart<'a>,
-    snapshot: &'a Snapshot,
+    pub(super) snapshot: &'a Snapshot,
 }
 
 /// Where spans lie.
@@ -279,6 +279,19 @@ impl<'a> SpanRows<'a> {
     /// A column, of all rows or of those named, which ascend.
     pub fn column(&self, column: SpanColumn<'_>, rows: Option<&[u32]>) -> Result<SpanValues, Error> {
         self.part.column(column, rows)
+    }
+
+    /// A column of all rows; nothing if `may` says no of some values among which are all that rows have. It is asked where they are
+    /// known without reading every row.
+    pub fn column_if(
+        &self,
+        column: SpanColumn<'_>,
+        may: &mut dyn FnMut(SpanValues) -> bool,
+    ) -> Result<Option<SpanValues>, Error> {
+        match &self.part {
+            SpanPart::Block(spans) => spans.column_if(column, may),
+            SpanPart::Memtable(spans) => Ok(Some(spans.column(column, None))),
+        }
     }
 
     /// The traces, in the order of rows.

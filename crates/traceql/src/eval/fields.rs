@@ -118,6 +118,22 @@ impl<'b> Rows<'b> {
         Ok(cell.get_or_init(|| column))
     }
 
+    /// A column by the number of its field; nothing if `may_pass` says no of values among which are all that spans have.
+    pub fn column_if(
+        &self,
+        number: usize,
+        may_pass: &dyn Fn(&Column) -> bool,
+    ) -> Result<Option<&Column>, ExecError> {
+        let (Some(cell), Some(field)) = (self.columns.get(number), self.fields.get(number)) else {
+            return Ok(Some(&Column::Nil));
+        };
+        if cell.get().is_some() || field.is_of_tree() {
+            return self.column(number).map(Some);
+        }
+        let column = self.batch.column_if(field, may_pass)?;
+        Ok(column.map(|column| cell.get_or_init(|| column)))
+    }
+
     /// What a span has of a field. Its columns have been asked for before.
     pub fn get(&self, field: FieldRef, row: usize) -> Result<ValueRef<'_>, ExecError> {
         let first = self.column(field.first)?.get(row);
@@ -143,12 +159,18 @@ impl<'b> Rows<'b> {
         }
         let within = self.batch.column(&SpanField::ParentRow)?;
         let mut parents = vec![tree::NONE; self.len()];
-        for run in self.runs()? {
-            for row in run.start..run.end {
-                let parent = within.int(row as usize).and_then(|at| u32::try_from(at).ok());
-                let parent = parent.and_then(|at| run.start.checked_add(at)).filter(|at| *at < run.end);
-                if let (Some(parent), Some(place)) = (parent, parents.get_mut(row as usize)) {
-                    *place = parent;
+        if let Column::Ints(Numbers { values, present }) = &within {
+            let has = |row: usize| present.as_ref().is_none_or(|present| present.get(row) == Some(&true));
+            for run in self.runs()? {
+                let rows = run.start as usize..run.end as usize;
+                let (Some(values), Some(of_run)) = (values.get(rows.clone()), parents.get_mut(rows)) else {
+                    continue;
+                };
+                let len = i64::from(run.end - run.start);
+                for (at, (value, place)) in values.iter().zip(of_run).enumerate() {
+                    if (0..len).contains(value) && has(run.start as usize + at) {
+                        *place = run.start + *value as u32;
+                    }
                 }
             }
         }

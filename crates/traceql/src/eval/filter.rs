@@ -90,11 +90,9 @@ impl Filter {
                 mask
             }
             Filter::Not(filter) => filter.mask(rows)?.into_iter().map(|is| !is).collect(),
-            Filter::Test(field, test) => {
-                by_column(rows, *field, |column| test_column(column, test, rows.len()))?
-            }
+            Filter::Test(field, test) => test_mask(rows, *field, test)?,
             Filter::Exists(field, wanted) => {
-                let has = by_column(rows, *field, |column| exists(column, rows.len()))?;
+                let has = exists_mask(rows, *field)?;
                 has.into_iter().map(|has| has == *wanted).collect()
             }
             Filter::Expr(expr) => {
@@ -262,24 +260,58 @@ fn flipped(op: FieldOp) -> Option<FieldOp> {
     }))
 }
 
-/// Decides by the column of a field, and by the second where a span has nothing in the first.
-fn by_column(rows: &Rows<'_>, field: FieldRef, decide: impl Fn(&Column) -> Mask) -> Result<Mask, ExecError> {
+/// Decides by the column of a field, and by the second where a span has nothing in the first. A column none of whose values passes
+/// is not read.
+fn test_mask(rows: &Rows<'_>, field: FieldRef, test: &Test) -> Result<Mask, ExecError> {
+    let may_pass = |column: &Column| any_passes(column, test);
+    let decide = |column: &Column| test_column(column, test, rows.len());
+    let none = || vec![false; rows.len()];
     let mut numbers = field.numbers();
-    let Some(first) = numbers.next() else { return Ok(vec![false; rows.len()]) };
-    let column = rows.column(first)?;
-    let mut mask = decide(column);
-    let Some(second) = numbers.next() else { return Ok(mask) };
-    if let Column::Nil = column {
-        return Ok(decide(rows.column(second)?));
+    let Some(first) = numbers.next() else { return Ok(none()) };
+    let of_first = rows.column_if(first, &may_pass)?;
+    let Some(second) = numbers.next() else { return Ok(of_first.map_or_else(none, decide)) };
+    if let Some(Column::Nil) = of_first {
+        return Ok(rows.column_if(second, &may_pass)?.map_or_else(none, decide));
     }
-    let has = exists(column, rows.len());
-    if has.contains(&false) {
-        let other = decide(rows.column(second)?);
-        for (mask, (has, other)) in mask.iter_mut().zip(has.into_iter().zip(other)) {
-            *mask = if has { *mask } else { other };
+    let of_second = rows.column_if(second, &may_pass)?;
+    let mut mask = of_first.map_or_else(none, decide);
+    if let Some(of_second) = of_second.filter(|column| !matches!(column, Column::Nil)) {
+        let has = exists(rows.column(first)?, rows.len());
+        if has.contains(&false) {
+            for (mask, (has, other)) in mask.iter_mut().zip(has.into_iter().zip(decide(of_second))) {
+                *mask = if has { *mask } else { other };
+            }
         }
     }
     Ok(mask)
+}
+
+/// Which spans have anything in any of the places of a field.
+fn exists_mask(rows: &Rows<'_>, field: FieldRef) -> Result<Mask, ExecError> {
+    let mut mask = vec![false; rows.len()];
+    for number in field.numbers() {
+        let has = exists(rows.column(number)?, rows.len());
+        mask.iter_mut().zip(has).for_each(|(mask, has)| *mask |= has);
+        if !mask.contains(&false) {
+            break;
+        }
+    }
+    Ok(mask)
+}
+
+/// Whether any of the values of a column passes a test.
+fn any_passes(column: &Column, test: &Test) -> bool {
+    match column {
+        Column::Nil => false,
+        Column::Texts(_, texts) => texts.iter().any(|text| test.scalar(Scalar::Text(text))),
+        Column::Cells(_, cells) => cells.iter().any(|cell| test.value(cell_ref(cell))),
+        Column::Ints(numbers) => numbers.values.iter().any(|value| test.scalar(Scalar::Int(*value))),
+        Column::Durations(numbers) => {
+            numbers.values.iter().any(|value| test.scalar(Scalar::Duration(*value)))
+        }
+        Column::Floats(numbers) => numbers.values.iter().any(|value| test.scalar(Scalar::Float(*value))),
+        Column::Bools(_) => true,
+    }
 }
 
 fn by_key(keys: &[u32], verdicts: &[bool]) -> Mask {

@@ -10,7 +10,7 @@ mod group;
 mod observe;
 mod series;
 
-use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
 
 use throughline_exec::Budget;
 
@@ -104,7 +104,13 @@ struct Context<'q> {
     source: &'q dyn TraceSource,
     budget: &'q Budget,
     /// What the series will not tell.
-    notes: &'q RefCell<Vec<String>>,
+    notes: &'q Mutex<Vec<String>>,
+}
+
+impl Context<'_> {
+    fn note(&self, note: String) {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+    }
 }
 
 /// The series of a query.
@@ -119,7 +125,7 @@ pub(super) fn metrics(
     let exemplars = exemplars_wanted(hints, params.exemplars);
     let queries = count_queries(expr).max(1);
     let exemplars = if exemplars == 0 { 0 } else { (exemplars / queries).max(1) };
-    let notes = RefCell::default();
+    let notes = Mutex::default();
     let context = Context { intervals, exemplars, source, budget, notes: &notes };
     let Side::Series(mut found) = eval(expr, &context)? else {
         return Err(invalid(format!("`{expr}` is a number, not a query")));
@@ -130,7 +136,7 @@ pub(super) fn metrics(
     if is_cut {
         found.truncate(params.series_max);
     }
-    let mut notes = notes.into_inner();
+    let mut notes = notes.into_inner().unwrap_or_else(PoisonError::into_inner);
     notes.sort_unstable();
     notes.dedup();
     let series = found.into_iter().map(|series| shown(series, &intervals)).collect();

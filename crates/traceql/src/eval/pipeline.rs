@@ -31,7 +31,77 @@ pub(crate) struct TraceRows<'r> {
     pub run: TraceRun,
 }
 
+/// The spans that the first stage leaves of each trace of a batch by itself, decided for all of them at once; nothing where that
+/// takes a look at one trace after the other.
+pub(crate) fn first_stage(plan: &Plan, rows: &Rows<'_>, masks: &[Mask]) -> Result<Option<Mask>, ExecError> {
+    match plan.stages.first() {
+        Some(PlannedStage::Spanset(set)) => of_batch(set, rows, masks),
+        _ => Ok(None),
+    }
+}
+
+/// Recursion is bounded by the parser.
+fn of_batch(set: &Set, rows: &Rows<'_>, masks: &[Mask]) -> Result<Option<Mask>, ExecError> {
+    let (op, sides) = match set {
+        Set::Leaf(leaf) => return Ok(masks.get(*leaf).cloned()),
+        Set::Pipeline(_) => return Ok(None),
+        Set::Binary(op, sides) => (*op, sides),
+    };
+    let (Some(mut left), Some(right)) = (of_batch(&sides.0, rows, masks)?, of_batch(&sides.1, rows, masks)?)
+    else {
+        return Ok(None);
+    };
+    match op {
+        SpansetOp::Or => left.iter_mut().zip(right).for_each(|(left, right)| *left |= right),
+        SpansetOp::And => {
+            let any = |mask: &[bool]| mask.contains(&true);
+            for run in rows.runs()? {
+                let of_run = run.start as usize..run.end as usize;
+                let (Some(left), Some(right)) = (left.get_mut(of_run.clone()), right.get(of_run)) else {
+                    continue;
+                };
+                match any(left) && any(right) {
+                    true => left.iter_mut().zip(right).for_each(|(left, right)| *left |= right),
+                    false => left.fill(false),
+                }
+            }
+        }
+        // Roots are siblings within their trace, which a batch has many of.
+        SpansetOp::Structural(Relation::Sibling, _) => return Ok(None),
+        SpansetOp::Structural(relation, mode) => {
+            let of = |mask: &[bool]| -> Vec<u32> {
+                (0..).zip(mask).filter(|(_, is)| **is).map(|(row, _)| row).collect()
+            };
+            let (of_left, of_right) = (of(&left), of(&right));
+            left.fill(false);
+            if of_right.is_empty() {
+                return Ok(Some(left));
+            }
+            let batch = TraceRun { start: 0, end: u32::try_from(rows.len()).unwrap_or(u32::MAX), trace: 0 };
+            // Only siblings ask who has lost the parent.
+            let family = Family::new(rows.parents()?, &|_| false, &batch);
+            for row in family.related(relation, mode, &of_left, &of_right) {
+                if let Some(place) = left.get_mut(row as usize) {
+                    *place = true;
+                }
+            }
+        }
+    }
+    Ok(Some(left))
+}
+
 impl TraceRows<'_> {
+    /// What the pipeline gives for the trace, of which the first stage leaves these spans.
+    pub fn evaluate_after(&self, plan: &Plan, first: &Mask) -> Result<Vec<Spanset>, EvalError> {
+        let of_run = first.get(self.run.start as usize..self.run.end as usize).unwrap_or_default();
+        let left = (self.run.start..).zip(of_run).filter(|(_, is)| **is).map(|(row, _)| row);
+        let rows: Vec<u32> = left.collect();
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.stages(plan.stages.get(1..).unwrap_or_default(), vec![Spanset { rows, attributes: Vec::new() }])
+    }
+
     /// What the pipeline gives for the trace.
     pub fn evaluate(&self, plan: &Plan) -> Result<Vec<Spanset>, EvalError> {
         let all = Spanset { rows: (self.run.start..self.run.end).collect(), attributes: Vec::new() };
@@ -224,6 +294,111 @@ impl Folded {
                 i64::try_from(self.count).ok().map(|n| Value::Duration(sum / n.max(1)))
             }
             (value, _) => Some(value),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use throughline_exec::Budget;
+    use throughline_model::{SpanId, TraceId};
+
+    use super::*;
+    use crate::ast::{Expr as QueryExpr, SpanKind, SpanStatus};
+    use crate::checked;
+    use crate::eval::search::masks;
+    use crate::memory::{MemorySpan, MemoryTraces};
+    use crate::source::{Demand, SpanBatch, SpanRequest, SpanSink, TraceSource, WindowOf};
+
+    /// Traces of every size to a dozen spans with parents anywhere, also after them, in circles and nowhere.
+    fn traces() -> MemoryTraces {
+        let mut state = 9u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        let mut all = MemoryTraces::default();
+        for trace in 1..=200u64 {
+            let n_spans = 1 + random(12);
+            for number in 1..=n_spans {
+                let parent = Some(random(n_spans + 2)).filter(|parent| *parent > 0);
+                all.push(MemorySpan {
+                    trace_id: TraceId::from_low(trace).expect("not zero"),
+                    id: SpanId(number.to_be_bytes()),
+                    parent: parent.map(|parent| SpanId(parent.to_be_bytes())),
+                    service: String::new(),
+                    name: format!("n{}", random(3)),
+                    kind: if random(2) == 0 { SpanKind::Server } else { SpanKind::Client },
+                    status: if random(4) == 0 { SpanStatus::Error } else { SpanStatus::Unset },
+                    status_message: String::new(),
+                    start_ns: number as i64,
+                    duration_ns: random(9) as i64,
+                    attributes: Vec::new(),
+                    resource: Vec::new(),
+                    scope_name: String::new(),
+                    scope_version: String::new(),
+                    scope: Vec::new(),
+                    events: Vec::new(),
+                    links: Vec::new(),
+                });
+            }
+        }
+        all
+    }
+
+    struct Both<'p>(&'p Plan, &'p str);
+
+    impl SpanSink for Both<'_> {
+        fn batch(&mut self, batch: &dyn SpanBatch) -> Result<Demand, ExecError> {
+            let Both(plan, query) = self;
+            let rows = Rows::new(batch, &plan.fields);
+            let masks = masks(plan, &rows)?;
+            let first =
+                first_stage(plan, &rows, &masks)?.unwrap_or_else(|| panic!("{query} is for all at once"));
+            for run in rows.runs()? {
+                let trace = TraceRows { rows: &rows, masks: &masks, run: *run };
+                let shown = |sets: Vec<Spanset>| -> Vec<(Vec<u32>, Vec<(String, Value)>)> {
+                    sets.into_iter().map(|set| (set.rows, set.attributes)).collect()
+                };
+                let together = trace.evaluate_after(plan, &first).expect("evaluated");
+                let alone = trace.evaluate(plan).expect("evaluated");
+                assert_eq!(shown(together), shown(alone), "{query} {run:?}");
+            }
+            Ok(Demand::All)
+        }
+    }
+
+    #[test]
+    fn a_batch_at_once_gives_what_its_traces_give() {
+        let traces = traces();
+        let (a, b) = ("{ kind = server }", "{ status = error }");
+        let mut queries = vec![
+            format!("{a}"),
+            format!("{a} && {b}"),
+            format!("{a} || {b}"),
+            format!("({a} > {b}) && ({{ name = `n1` }} << {a})"),
+            format!("({a} && {b}) >> ({{ name = `n2` }} || {b})"),
+            format!("{a} | count() > 2"),
+            format!("{a} > {b} | by(name) | max(duration) > 3"),
+        ];
+        for op in [">", "<", ">>", "<<"] {
+            for form in ["", "!", "&"] {
+                queries.push(format!("{a} {form}{op} {b}"));
+            }
+        }
+        for query in &queries {
+            let tree = checked(query).unwrap_or_else(|error| panic!("{query}: {error}"));
+            let QueryExpr::Spans(pipeline) = &tree.expr else { panic!("{query}") };
+            let plan = Plan::new(pipeline);
+            let request = SpanRequest {
+                start_ns: 0,
+                end_ns: 100,
+                window: WindowOf::Traces,
+                tests: &[],
+                whole: true,
+                newest_first: false,
+            };
+            traces.scan(&request, &Budget::unlimited(), &mut Both(&plan, query)).expect("read");
         }
     }
 }

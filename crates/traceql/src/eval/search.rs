@@ -7,10 +7,10 @@ use throughline_model::{SpanId, TraceId};
 
 use super::fields::Rows;
 use super::filter::Mask;
-use super::pipeline::{Spanset, TraceRows};
+use super::pipeline::{Spanset, TraceRows, first_stage};
 use super::plan::Plan;
 use super::torn::{self, Torn};
-use super::{EvalError, SearchParams};
+use super::{EvalError, SearchParams, THREADS};
 use crate::answer::{FoundSpan, FoundSpanset, FoundTrace, SearchAnswer, ServiceStats};
 use crate::ast::{Intrinsic, Pipeline, SpanStatus};
 use crate::source::{
@@ -43,7 +43,7 @@ pub(super) fn search(
         whole: !any_span,
         newest_first: true,
     };
-    let mut finder = Finder {
+    let new_finder = || Finder {
         plan: &plan,
         params,
         limit,
@@ -56,6 +56,8 @@ pub(super) fn search(
         torn: Torn::default(),
         failed: None,
     };
+    let (mut finder, mut helpers) = (new_finder(), Vec::new());
+    helpers.resize_with(THREADS - 1, new_finder);
     if let Some(id) = plan.trace_id() {
         // One trace may be found, and it is known where it lies.
         return match finder.ask(id)? {
@@ -65,7 +67,11 @@ pub(super) fn search(
             None => Ok(SearchAnswer::default()),
         };
     }
-    let read = source.scan(&request, budget, &mut finder);
+    let sinks = std::iter::once(&mut finder).chain(&mut helpers);
+    let read = source.scan_split(&request, budget, sinks.map(|sink| sink as _).collect());
+    for helper in helpers {
+        finder.join(helper);
+    }
     if let Some(error) = finder.failed.take() {
         return Err(error);
     }
@@ -127,6 +133,11 @@ impl Finder<'_> {
         let runs: Vec<(TraceRun, u64)> = all.filter(|(_, bits)| self.of_trace || *bits != 0).collect();
         let heads = batch.heads(&runs.iter().map(|(run, _)| *run).collect::<Vec<TraceRun>>())?;
         let mut runs: Vec<(TraceHead, (TraceRun, u64))> = heads.into_iter().zip(runs).collect();
+        let may_match = |bits: u64| torn::may_match(self.plan, bits);
+        let first = match !self.any_span && runs.iter().any(|(_, (_, bits))| may_match(*bits)) {
+            true => first_stage(self.plan, &rows, &masks)?,
+            false => None,
+        };
         runs.sort_by_key(|(head, _)| std::cmp::Reverse(head.start_ns));
         for (head, (run, bits)) in &runs {
             if self.too_old.is_some_and(|time| head.start_ns <= time) {
@@ -142,7 +153,12 @@ impl Finder<'_> {
                 false
             } else {
                 let trace = TraceRows { rows: &rows, masks: &masks, run: *run };
-                overlaps && torn::may_match(self.plan, *bits) && !trace.evaluate(self.plan)?.is_empty()
+                overlaps
+                    && may_match(*bits)
+                    && match &first {
+                        Some(first) => !trace.evaluate_after(self.plan, first)?.is_empty(),
+                        None => !trace.evaluate(self.plan)?.is_empty(),
+                    }
             };
             if is_found {
                 self.add(head.id, head.start_ns);
@@ -170,6 +186,15 @@ impl Finder<'_> {
         let Some(batch) = self.source.trace(id, self.budget)? else { return Ok(None) };
         let (_, head, sets) = spansets(self.plan, batch.as_ref())?;
         Ok(head.filter(|head| !sets.is_empty() && self.params.overlaps(head)).map(|head| head.start_ns))
+    }
+
+    /// Takes what another one found.
+    fn join(&mut self, other: Finder<'_>) {
+        for (id, start_ns) in other.starts {
+            self.add(id, start_ns);
+        }
+        self.torn.join(other.torn);
+        self.failed = self.failed.take().or(other.failed);
     }
 
     fn add(&mut self, id: TraceId, start_ns: i64) {

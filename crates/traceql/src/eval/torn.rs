@@ -56,6 +56,15 @@ impl Torn {
         }
     }
 
+    /// Adds what was noted elsewhere.
+    pub fn join(&mut self, other: Torn) {
+        for (id, (bits, start_ns)) in other.traces {
+            let (known, first) = self.traces.entry(id).or_insert((0, start_ns));
+            *known |= bits;
+            *first = (*first).min(start_ns);
+        }
+    }
+
     /// Those that can be found, with their starts as far as they are known; the last first. `of_trace`: conditions are about traces
     /// as a whole, so that parts say nothing.
     pub fn candidates(self, plan: &Plan, of_trace: bool) -> Vec<(TraceId, i64)> {

@@ -17,8 +17,14 @@ fn parent_of(parents: &[u32], row: u32) -> Option<u32> {
 /// Takes the parent from each span that is its own ancestor.
 pub(crate) fn break_cycles(parents: &mut [u32]) {
     const NEW: u32 = 0;
+    // Most spans come after their parents, and a circle has one that does not: walks begin there.
+    let is_before = |(row, parent): (u32, &u32)| *parent != NONE && row <= *parent;
+    let starts: Vec<u32> = (0..).zip(&*parents).filter(|at| is_before(*at)).map(|(row, _)| row).collect();
+    if starts.is_empty() {
+        return;
+    }
     let mut seen = vec![NEW; parents.len()];
-    for start in 0..parents.len() as u32 {
+    for start in starts {
         let walk = start + 1;
         let (mut at, mut last) = (start, None);
         loop {

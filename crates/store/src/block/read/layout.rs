@@ -29,6 +29,9 @@ pub(super) struct Column {
     pub(super) is_list: bool,
 }
 
+/// Whether any of these values of a column, among which are all that a row group has, may be of interest.
+pub(super) type MayPass<'m> = &'m mut dyn FnMut(&FieldRef, WholeColumn) -> bool;
+
 /// One column chunk.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
@@ -322,6 +325,17 @@ impl Layout {
         group: usize,
         name: &str,
     ) -> Result<Option<(FieldRef, Option<WholeColumn>)>, Error> {
+        self.whole_if(file, group, name, None)
+    }
+
+    /// As [`Layout::whole`], but not read, as if no row had a value, if `may` says no of a dictionary that has the values of all rows.
+    pub(super) fn whole_if(
+        &self,
+        file: &CheckedFile,
+        group: usize,
+        name: &str,
+        may: Option<MayPass<'_>>,
+    ) -> Result<Option<(FieldRef, Option<WholeColumn>)>, Error> {
         let Some(at) = self.columns.iter().position(|column| column.field.name() == name) else {
             return Ok(None);
         };
@@ -336,6 +350,12 @@ impl Layout {
         let bytes = file.read(place.start, place.n_bytes as usize)?;
         let chunk =
             Chunk { parts: vec![(0, &*bytes)], codec: place.codec, plain_bytes: place.plain_bytes as usize };
+        if let Some(may) = may
+            && let Some(values) = chunk.dictionary(column)
+            && !may(&column.field, values)
+        {
+            return Ok(Some((Arc::clone(&column.field), None)));
+        }
         let whole = chunk.whole(column, n_rows.len()).filter(|whole| whole.len() == n_rows.len());
         Ok(whole.map(|whole| (Arc::clone(&column.field), Some(whole))))
     }
@@ -360,6 +380,11 @@ impl Layout {
     /// Whether there is a column of this name.
     pub(super) fn has_column(&self, name: &str) -> bool {
         self.columns.iter().any(|column| column.field.name() == name)
+    }
+
+    /// The row group of a row.
+    pub(super) fn group_of(&self, row: u32) -> usize {
+        self.first_rows.partition_point(|first| *first <= row).saturating_sub(1)
     }
 
     /// The rows of a row group.

@@ -14,6 +14,7 @@ use serde_json::Value as Json;
 use throughline_model::{SpanId, TraceId};
 
 use super::search::{bounds, overlaps_number, overlaps_text};
+use super::trace_columns::TOGETHER_MIN;
 use super::whole::WholeColumn;
 use super::{Block, Columns};
 use crate::block::Table;
@@ -163,6 +164,11 @@ impl<'a> BlockSpans<'a> {
 
     pub(crate) fn traces(&self, runs: &[SpanRun]) -> Result<Vec<SpanTrace>, Error> {
         let rows: Vec<u32> = runs.iter().map(|(.., trace)| *trace).collect();
+        if rows.len() >= TOGETHER_MIN
+            && let Some(bounds) = self.block.trace_bounds(&rows)?
+        {
+            return Ok(bounds);
+        }
         let wanted = ["trace_id", "start_time", "duration_ns"];
         let mut found = Vec::with_capacity(rows.len());
         for batch in self.block.pick(Table::Traces, &rows, Some(&wanted))? {
@@ -195,15 +201,16 @@ impl<'a> BlockSpans<'a> {
             SpanColumn::ParentRow => self.stored("parent_row", rows),
             SpanColumn::ParentId => self.parent_ids(rows),
             SpanColumn::HasParent => {
-                let parents = self.stored("parent_row", rows)?;
-                let ids = match self.stored("parent_span_id", rows)? {
-                    SpanValues::Ids(ids) => ids,
-                    _ => Vec::new(),
-                };
                 let n_rows = rows.map_or(self.len(), <[u32]>::len);
-                let has =
-                    |row: usize| parents.int(row).is_some() || ids.get(row).copied().flatten().is_some();
-                Ok(SpanValues::Bools((0..n_rows).map(has).collect(), None))
+                let mut has = match self.stored("parent_row", rows)? {
+                    SpanValues::Ints(_, Some(present)) => present,
+                    SpanValues::Ints(_, None) => vec![true; n_rows],
+                    _ => vec![false; n_rows],
+                };
+                if let SpanValues::Ids(ids) = self.stored("parent_span_id", rows)? {
+                    has.iter_mut().zip(ids).for_each(|(has, id)| *has |= id.is_some());
+                }
+                Ok(SpanValues::Bools(has, None))
             }
             SpanColumn::Attribute(key) => self.attribute(key, rows),
             SpanColumn::TraceStart => self.of_trace("start_time", rows),
@@ -211,6 +218,64 @@ impl<'a> BlockSpans<'a> {
             SpanColumn::RootService => self.of_trace("root_service", rows),
             SpanColumn::RootName => self.of_trace("root_name", rows),
         }
+    }
+
+    /// A column of all rows; nothing if `may` says no of some values among which are all that rows have.
+    pub(crate) fn column_if(
+        &self,
+        column: SpanColumn<'_>,
+        may: &mut dyn FnMut(SpanValues) -> bool,
+    ) -> Result<Option<SpanValues>, Error> {
+        let key = match column {
+            SpanColumn::Name => return self.stored_if("name", may),
+            SpanColumn::Kind => return self.stored_if("kind", may),
+            SpanColumn::Status => return self.stored_if("status_code", may),
+            SpanColumn::StatusMessage => return self.stored_if("status_message", may),
+            SpanColumn::Service => return self.stored_if("service", may),
+            SpanColumn::Resource => return self.stored_if("resource", may),
+            SpanColumn::Scope => return self.stored_if("scope", may),
+            SpanColumn::Attribute(key) => key,
+            column => return self.column(column, None).map(Some),
+        };
+        let name = format!("{COLUMN_PREFIX}{key}");
+        if self.has_column(&name)?
+            && self.stored_if(&name, may)?.is_none()
+            && self.rest_with(key, None)?.is_none()
+        {
+            return Ok(None);
+        }
+        self.attribute(key, None).map(Some)
+    }
+
+    fn stored_if(
+        &self,
+        name: &str,
+        may: &mut dyn FnMut(SpanValues) -> bool,
+    ) -> Result<Option<SpanValues>, Error> {
+        let (Some(group), Some(layout)) = (self.group, self.block.layout(Table::Spans)) else {
+            return self.stored(name, None).map(Some);
+        };
+        let mut is_asked = None;
+        let mut ask = |field: &Arc<Field>, whole: WholeColumn| {
+            let verdict = may(values_of(field, whole));
+            is_asked = Some(verdict);
+            verdict
+        };
+        let found = layout.whole_if(self.block.file(Table::Spans)?, group, name, Some(&mut ask))?;
+        match (found, is_asked) {
+            (_, Some(false)) => Ok(None),
+            (Some((field, whole)), _) => {
+                Ok(Some(whole.map_or(SpanValues::None, |whole| values_of(&field, whole))))
+            }
+            (None, _) => self.stored(name, None).map(Some),
+        }
+    }
+
+    fn has_column(&self, name: &str) -> Result<bool, Error> {
+        Ok(match self.block.layout(Table::Spans) {
+            Some(layout) => layout.has_column(name),
+            None => self.block.table(Table::Spans)?.schema().column_with_name(name).is_some(),
+        })
     }
 
     /// A column of the table by its name.
@@ -231,24 +296,13 @@ impl<'a> BlockSpans<'a> {
     fn attribute(&self, key: &str, rows: Option<&[u32]>) -> Result<SpanValues, Error> {
         let n_rows = rows.map_or(self.len(), <[u32]>::len);
         let name = format!("{COLUMN_PREFIX}{key}");
-        let has_column = match self.block.layout(Table::Spans) {
-            Some(layout) => layout.has_column(&name),
-            None => self.block.table(Table::Spans)?.schema().column_with_name(&name).is_some(),
-        };
-        let own = if has_column { self.stored(&name, rows)? } else { SpanValues::None };
+        let own = if self.has_column(&name)? { self.stored(&name, rows)? } else { SpanValues::None };
         if has_all(&own) {
             return Ok(own);
         }
-        let rest = self.stored("attributes", rows)?;
+        let Some((rest, needle)) = self.rest_with(key, rows)? else { return Ok(own) };
         let SpanValues::Texts(keys, texts, ends) = &rest else { return Ok(own) };
-        // Keys of JSON are written in one way, so that a text without it has no such attribute.
-        let mut needle = String::new();
-        throughline_model::attribute::write_json_text(&mut needle, key);
-        needle.push(':');
         let finder = memchr::memmem::Finder::new(needle.as_bytes());
-        if finder.find(texts.as_bytes()).is_none() {
-            return Ok(own);
-        }
         let mut start = 0;
         let of_text = ends.iter().map(|end| {
             let text =
@@ -263,6 +317,18 @@ impl<'a> BlockSpans<'a> {
         let value =
             |row: usize| own.json(row).or_else(|| of_text.get(*keys.get(row)? as usize).cloned().flatten());
         Ok(SpanValues::Mixed((0..n_rows).map(value).collect()))
+    }
+
+    /// The attributes without columns, if any span may have the one with this key among them, and what its key looks like there.
+    fn rest_with(&self, key: &str, rows: Option<&[u32]>) -> Result<Option<(SpanValues, String)>, Error> {
+        let rest = self.stored("attributes", rows)?;
+        let SpanValues::Texts(_, texts, _) = &rest else { return Ok(None) };
+        // Keys of JSON are written in one way, so that a text without it has no such attribute.
+        let mut needle = String::new();
+        throughline_model::attribute::write_json_text(&mut needle, key);
+        needle.push(':');
+        let found = memchr::memmem::find(texts.as_bytes(), needle.as_bytes());
+        Ok(found.map(|_| (rest, needle)))
     }
 
     /// The keys of attributes: those with columns, and those of the rest.
@@ -286,7 +352,12 @@ impl<'a> BlockSpans<'a> {
     fn of_trace(&self, name: &str, rows: Option<&[u32]>) -> Result<SpanValues, Error> {
         let runs = self.runs()?;
         let traces: Vec<u32> = runs.iter().map(|(.., trace)| *trace).collect();
-        let of_run = picked(&self.block.pick(Table::Traces, &traces, Some(&[name]))?, name)?;
+        let together =
+            if traces.len() >= TOGETHER_MIN { self.block.trace_column(name, &traces)? } else { None };
+        let of_run = match together {
+            Some((field, whole)) => values_of(&field, whole),
+            None => picked(&self.block.pick(Table::Traces, &traces, Some(&[name]))?, name)?,
+        };
         let n_rows = self.len() as u32;
         let mut run_of: Vec<u32> = Vec::with_capacity(n_rows as usize);
         for (number, (start, end, _)) in (0..).zip(&runs) {
@@ -363,23 +434,16 @@ fn values_of(field: &Arc<Field>, whole: WholeColumn) -> SpanValues {
     match (whole, field.data_type()) {
         (WholeColumn::Texts(keys, texts, ends), _) => SpanValues::Texts(keys, texts, ends),
         (WholeColumn::Bools(values, present), _) => SpanValues::Bools(values, present),
-        (WholeColumn::Fixed(8, bytes, present), DataType::Float64) => {
-            let (words, _) = bytes.as_chunks::<8>();
-            SpanValues::Doubles(words.iter().map(|word| f64::from_le_bytes(*word)).collect(), present)
+        (WholeColumn::Words(words, present), DataType::Float64) => {
+            SpanValues::Doubles(words.into_iter().map(f64::from_bits).collect(), present)
         }
-        (WholeColumn::Fixed(8, bytes, present), DataType::FixedSizeBinary(_)) => {
-            let (words, _) = bytes.as_chunks::<8>();
+        (WholeColumn::Words(words, present), DataType::FixedSizeBinary(_)) => {
             let has = |row: usize| present.as_ref().is_none_or(|present| present.get(row) == Some(&true));
-            let id = |(row, word): (usize, &[u8; 8])| SpanId::from_slice(word).filter(|_| has(row));
-            SpanValues::Ids(words.iter().enumerate().map(id).collect())
+            let id = |(row, word): (usize, u64)| SpanId::from_slice(&word.to_le_bytes()).filter(|_| has(row));
+            SpanValues::Ids(words.into_iter().enumerate().map(id).collect())
         }
-        (WholeColumn::Fixed(8, bytes, present), _) => {
-            let (words, _) = bytes.as_chunks::<8>();
-            SpanValues::Ints(words.iter().map(|word| i64::from_le_bytes(*word)).collect(), present)
-        }
-        (WholeColumn::Fixed(4, bytes, present), _) => {
-            let (words, _) = bytes.as_chunks::<4>();
-            SpanValues::Ints(words.iter().map(|word| i64::from(u32::from_le_bytes(*word))).collect(), present)
+        (WholeColumn::Words(words, present), _) => {
+            SpanValues::Ints(words.into_iter().map(|word| word as i64).collect(), present)
         }
         (WholeColumn::Fixed(..), _) => SpanValues::None,
     }

@@ -17,7 +17,9 @@ pub(crate) const NO_VALUE: u32 = u32::MAX;
 pub(crate) enum WholeColumn {
     /// The key of each row, and texts one after the other with their ends.
     Texts(Vec<u32>, String, Vec<u32>),
-    /// So many bytes for each row, and which rows have a value.
+    /// A word for each row, of values of four or eight bytes, and which rows have a value.
+    Words(Vec<u64>, Option<Vec<bool>>),
+    /// So many bytes for each row, of other values of one size, and which rows have one.
     Fixed(usize, Vec<u8>, Option<Vec<bool>>),
     /// Truth values, and which rows have one.
     Bools(Vec<bool>, Option<Vec<bool>>),
@@ -28,9 +30,52 @@ impl WholeColumn {
     pub(super) fn len(&self) -> usize {
         match self {
             WholeColumn::Texts(keys, ..) => keys.len(),
+            WholeColumn::Words(words, _) => words.len(),
             WholeColumn::Fixed(width, bytes, _) => bytes.len().checked_div(*width).unwrap_or_default(),
             WholeColumn::Bools(values, _) => values.len(),
         }
+    }
+
+    /// A column of the same kind without rows.
+    pub(super) fn without_rows(&self) -> WholeColumn {
+        match self {
+            WholeColumn::Texts(..) => WholeColumn::Texts(Vec::new(), String::new(), Vec::new()),
+            WholeColumn::Words(..) => WholeColumn::Words(Vec::new(), None),
+            WholeColumn::Fixed(width, ..) => WholeColumn::Fixed(*width, Vec::new(), None),
+            WholeColumn::Bools(..) => WholeColumn::Bools(Vec::new(), None),
+        }
+    }
+
+    /// Appends some rows of another one; none where they are not of one kind, or some have no value that is no text.
+    pub(super) fn append(&mut self, other: &WholeColumn, rows: impl Iterator<Item = u32>) -> Option<()> {
+        match (self, other) {
+            (WholeColumn::Texts(keys, text, ends), WholeColumn::Texts(of_other, texts, their_ends)) => {
+                let (before, bytes) = (u32::try_from(ends.len()).ok()?, u32::try_from(text.len()).ok()?);
+                text.push_str(texts);
+                for end in their_ends {
+                    ends.push(bytes.checked_add(*end)?);
+                }
+                for row in rows {
+                    let key = *of_other.get(row as usize)?;
+                    keys.push(if key == NO_VALUE { key } else { before.checked_add(key)? });
+                }
+            }
+            (WholeColumn::Words(words, None), WholeColumn::Words(others, None)) => {
+                for row in rows {
+                    words.push(*others.get(row as usize)?);
+                }
+            }
+            (WholeColumn::Fixed(width, bytes, None), WholeColumn::Fixed(of_other, others, None))
+                if width == of_other =>
+            {
+                for row in rows {
+                    let from = row as usize * *width;
+                    bytes.extend_from_slice(others.get(from..from + *width)?);
+                }
+            }
+            _ => return None,
+        }
+        Some(())
     }
 }
 
@@ -41,12 +86,17 @@ struct Rows {
     keys: Vec<u32>,
     text: Vec<u8>,
     ends: Vec<u32>,
+    words: Vec<u64>,
     bytes: Vec<u8>,
+    /// Which rows have a value; nothing as long as all have.
     present: Vec<bool>,
     has_null: bool,
     dictionary: Vec<u8>,
+    dictionary_words: Vec<u64>,
     /// How many texts the dictionary has; they come first.
     n_dictionary: u32,
+    /// Room for keys.
+    room: Vec<u32>,
 }
 
 impl Chunk<'_> {
@@ -55,18 +105,7 @@ impl Chunk<'_> {
         if column.is_list {
             return None;
         }
-        let mut rows = Rows {
-            form: column.form,
-            n_rows: 0,
-            keys: Vec::new(),
-            text: Vec::new(),
-            ends: Vec::new(),
-            bytes: Vec::new(),
-            present: Vec::new(),
-            has_null: false,
-            dictionary: Vec::new(),
-            n_dictionary: 0,
-        };
+        let mut rows = Rows::new(column.form);
         let mut room = Vec::new();
         for (_, part) in &self.parts {
             let mut rest = *part;
@@ -84,20 +123,64 @@ impl Chunk<'_> {
         }
         rows.finish()
     }
+
+    /// The values of its dictionary, a row for each; none where some rows have a value that is not of it, or cannot have one.
+    pub(super) fn dictionary(&self, column: &Column) -> Option<WholeColumn> {
+        if column.is_list || column.form == Form::Bool {
+            return None;
+        }
+        let mut dictionary = None;
+        for (_, part) in &self.parts {
+            let mut rest = *part;
+            while !rest.is_empty() {
+                let page = StoredPage::take(&mut rest)?;
+                match page.is_dictionary() {
+                    true => dictionary = Some(page),
+                    false if page.encoding != Encoding::Dictionary => return None,
+                    false => {}
+                }
+            }
+        }
+        let (mut rows, mut room) = (Rows::new(column.form), Vec::new());
+        rows.take_dictionary(dictionary?.values(self.codec, self.plain_bytes, &mut room)?)?;
+        rows.keys = (0..rows.n_dictionary).collect();
+        rows.words = std::mem::take(&mut rows.dictionary_words);
+        rows.bytes = std::mem::take(&mut rows.dictionary);
+        rows.finish()
+    }
 }
 
 impl Rows {
+    fn new(form: Form) -> Rows {
+        Rows {
+            form,
+            n_rows: 0,
+            keys: Vec::new(),
+            text: Vec::new(),
+            ends: Vec::new(),
+            words: Vec::new(),
+            bytes: Vec::new(),
+            present: Vec::new(),
+            has_null: false,
+            dictionary: Vec::new(),
+            dictionary_words: Vec::new(),
+            n_dictionary: 0,
+            room: Vec::new(),
+        }
+    }
+
     fn take_dictionary(&mut self, bytes: &[u8]) -> Option<()> {
-        if self.form != Form::Bytes {
-            self.dictionary = bytes.to_vec();
-            return Some(());
+        match self.form {
+            Form::Bytes => {
+                let mut rest = bytes;
+                while !rest.is_empty() {
+                    self.push_text(take_bytes(&mut rest)?)?;
+                }
+                self.n_dictionary = self.ends.len() as u32;
+            }
+            Form::Fixed(width @ (4 | 8)) => append_words(&mut self.dictionary_words, bytes, width),
+            Form::Fixed(_) | Form::Bool => self.dictionary = bytes.to_vec(),
         }
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let text = take_bytes(&mut rest)?;
-            self.push_text(text)?;
-        }
-        self.n_dictionary = self.ends.len() as u32;
         Some(())
     }
 
@@ -110,55 +193,100 @@ impl Rows {
     fn take_page(&mut self, page: &StoredPage<'_>, bytes: &[u8]) -> Option<()> {
         let n_rows = page.header.n_values;
         let n_values = n_rows.checked_sub(page.header.n_nulls)?;
-        let from = self.present.len();
+        let from = self.n_rows;
+        self.n_rows = from.checked_add(n_rows)?;
         if page.header.n_nulls == 0 {
-            self.present.resize(from + n_rows, true);
-        } else {
-            self.has_null = true;
-            let mut levels = Vec::with_capacity(n_rows);
-            Numbers::new(page.definition_levels, 1)?.append_to(&mut levels, n_rows)?;
-            self.present.extend(levels.iter().map(|level| *level == 1));
+            if self.has_null {
+                self.present.resize(self.n_rows, true);
+            }
+            return self.append(page.encoding, bytes, n_values);
         }
-        let present = self.present.get(from..)?.to_vec();
-        if present.iter().filter(|present| **present).count() != n_values {
+        if !self.has_null {
+            self.has_null = true;
+            self.present.resize(from, true);
+        }
+        let mut present = std::mem::take(&mut self.present);
+        Numbers::new(page.definition_levels, 1)?.append_flags(&mut present, n_rows)?;
+        let of_page = present.get(from..)?;
+        if of_page.iter().filter(|present| **present).count() != n_values {
             return None;
         }
-        self.n_rows += n_rows;
+        self.append_some(page.encoding, bytes, n_values, of_page)?;
+        self.present = present;
+        Some(())
+    }
+
+    /// Takes the values of a page all of whose rows have one.
+    fn append(&mut self, encoding: Encoding, bytes: &[u8], n_values: usize) -> Option<()> {
         match self.form {
             Form::Bytes => {
-                let keys = self.text_keys(page.encoding, bytes, n_values)?;
-                spread(&mut self.keys, &present, keys.into_iter(), NO_VALUE);
+                let mut keys = std::mem::take(&mut self.keys);
+                self.append_keys(encoding, bytes, n_values, &mut keys)?;
+                self.keys = keys;
+            }
+            Form::Fixed(width @ (4 | 8)) => {
+                let mut words = std::mem::take(&mut self.words);
+                self.append_words(encoding, bytes, n_values, width, &mut words)?;
+                self.words = words;
             }
             Form::Fixed(width) => {
-                let values = self.fixed(page.encoding, bytes, n_values, width)?;
-                match page.header.n_nulls {
-                    0 => self.bytes.extend_from_slice(&values),
-                    _ => {
-                        let mut values = values.chunks_exact(width);
-                        for present in present {
-                            match present {
-                                true => self.bytes.extend_from_slice(values.next()?),
-                                false => self.bytes.resize(self.bytes.len() + width, 0),
-                            }
-                        }
+                let values = self.fixed(encoding, bytes, n_values, width)?;
+                self.bytes.extend_from_slice(&values);
+            }
+            Form::Bool => self.bytes.extend(bools(encoding, bytes, n_values)?),
+        }
+        Some(())
+    }
+
+    /// Takes the values of a page some of whose rows have one.
+    fn append_some(
+        &mut self,
+        encoding: Encoding,
+        bytes: &[u8],
+        n_values: usize,
+        present: &[bool],
+    ) -> Option<()> {
+        match self.form {
+            Form::Bytes => {
+                let mut keys = Vec::with_capacity(n_values);
+                self.append_keys(encoding, bytes, n_values, &mut keys)?;
+                spread(&mut self.keys, present, keys.into_iter(), NO_VALUE);
+            }
+            Form::Fixed(width @ (4 | 8)) => {
+                let mut words = Vec::with_capacity(n_values);
+                self.append_words(encoding, bytes, n_values, width, &mut words)?;
+                spread(&mut self.words, present, words.into_iter(), 0);
+            }
+            Form::Fixed(width) => {
+                let values = self.fixed(encoding, bytes, n_values, width)?;
+                let mut values = values.chunks_exact(width);
+                for present in present {
+                    match present {
+                        true => self.bytes.extend_from_slice(values.next()?),
+                        false => self.bytes.resize(self.bytes.len() + width, 0),
                     }
                 }
             }
             Form::Bool => {
-                let bits = bools(page.encoding, bytes, n_values)?;
-                spread(&mut self.bytes, &present, bits.into_iter(), 0);
+                spread(&mut self.bytes, present, bools(encoding, bytes, n_values)?.into_iter(), 0);
             }
         }
         Some(())
     }
 
-    fn text_keys(&mut self, encoding: Encoding, bytes: &[u8], n_values: usize) -> Option<Vec<u32>> {
-        let mut keys = Vec::with_capacity(n_values);
+    fn append_keys(
+        &mut self,
+        encoding: Encoding,
+        bytes: &[u8],
+        n_values: usize,
+        keys: &mut Vec<u32>,
+    ) -> Option<()> {
         match encoding {
             Encoding::Dictionary => {
                 let (width, packed) = bytes.split_first()?;
-                Numbers::new(packed, *width)?.append_to(&mut keys, n_values)?;
-                if keys.iter().any(|key| *key >= self.n_dictionary) {
+                let from = keys.len();
+                Numbers::new(packed, *width)?.append_to(keys, n_values)?;
+                if keys.get(from..)?.iter().any(|key| *key >= self.n_dictionary) {
                     return None;
                 }
             }
@@ -175,18 +303,64 @@ impl Rows {
                     lengths.push(usize::try_from(len).ok()?);
                     Some(())
                 })?;
+                let first = self.ends.len() as u32;
+                let mut end = self.text.len();
+                let text = rest.get(..lengths.iter().try_fold(0usize, |sum, len| sum.checked_add(*len))?)?;
+                self.text.extend_from_slice(text);
                 for len in lengths {
-                    let (text, after) = rest.split_at_checked(len)?;
-                    rest = after;
-                    keys.push(self.ends.len() as u32);
-                    self.push_text(text)?;
+                    end += len;
+                    self.ends.push(u32::try_from(end).ok()?);
+                }
+                keys.extend(first..self.ends.len() as u32);
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Appends values of four or eight bytes.
+    fn append_words(
+        &mut self,
+        encoding: Encoding,
+        bytes: &[u8],
+        n_values: usize,
+        width: usize,
+        words: &mut Vec<u64>,
+    ) -> Option<()> {
+        let n_bytes = n_values.checked_mul(width)?;
+        match encoding {
+            Encoding::Plain => append_words(words, bytes.get(..n_bytes)?, width),
+            Encoding::Dictionary => {
+                let (bits, packed) = bytes.split_first()?;
+                self.room.clear();
+                Numbers::new(packed, *bits)?.append_to(&mut self.room, n_values)?;
+                for key in &self.room {
+                    words.push(*self.dictionary_words.get(*key as usize)?);
+                }
+            }
+            Encoding::Delta => {
+                let mask = if width == 4 { u64::from(u32::MAX) } else { u64::MAX };
+                each_delta(bytes, n_values, |value| {
+                    words.push(value as u64 & mask);
+                    Some(())
+                })?;
+            }
+            Encoding::ByteStreamSplit => {
+                let from = words.len();
+                let streams = bytes.get(..n_bytes)?;
+                words.resize(from + n_values, 0);
+                for (at, stream) in streams.chunks_exact(n_values.max(1)).enumerate() {
+                    for (word, byte) in words.get_mut(from..)?.iter_mut().zip(stream) {
+                        *word |= u64::from(*byte) << (8 * at);
+                    }
                 }
             }
             _ => return None,
         }
-        Some(keys)
+        Some(())
     }
 
+    /// Values of another size.
     fn fixed(&self, encoding: Encoding, bytes: &[u8], n_values: usize, width: usize) -> Option<Vec<u8>> {
         let n_bytes = n_values.checked_mul(width)?;
         match encoding {
@@ -200,14 +374,6 @@ impl Rows {
                     let from = (key as usize).checked_mul(width)?;
                     out.extend_from_slice(self.dictionary.get(from..from.checked_add(width)?)?);
                 }
-                Some(out)
-            }
-            Encoding::Delta => {
-                let mut out = Vec::with_capacity(n_bytes);
-                each_delta(bytes, n_values, |value| {
-                    out.extend_from_slice(value.to_le_bytes().get(..width)?);
-                    Some(())
-                })?;
                 Some(out)
             }
             Encoding::ByteStreamSplit => {
@@ -227,9 +393,18 @@ impl Rows {
         let present = self.has_null.then_some(self.present);
         Some(match self.form {
             Form::Bytes => WholeColumn::Texts(self.keys, String::from_utf8(self.text).ok()?, self.ends),
+            Form::Fixed(4 | 8) => WholeColumn::Words(self.words, present),
             Form::Fixed(width) => WholeColumn::Fixed(width, self.bytes, present),
             Form::Bool => WholeColumn::Bools(self.bytes.into_iter().map(|bit| bit != 0).collect(), present),
         })
+    }
+}
+
+/// Appends values of four or eight bytes that lie one after the other.
+fn append_words(words: &mut Vec<u64>, bytes: &[u8], width: usize) {
+    match width {
+        4 => words.extend(bytes.as_chunks::<4>().0.iter().map(|word| u64::from(u32::from_le_bytes(*word)))),
+        _ => words.extend(bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word))),
     }
 }
 

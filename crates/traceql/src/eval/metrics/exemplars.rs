@@ -21,6 +21,8 @@ pub(crate) struct Exemplars {
     parts: Vec<usize>,
     start_ns: i64,
     part_ns: i64,
+    /// From when to when no more are taken: the part that was found full last.
+    full: (i64, i64),
     traces: HashSet<TraceId>,
     /// With the number of the series.
     pub found: Vec<(usize, MetricExemplar)>,
@@ -36,6 +38,7 @@ impl Exemplars {
             parts: vec![PER_PART; n_parts],
             start_ns: intervals.start_ns,
             part_ns,
+            full: (i64::MAX, i64::MIN),
             traces: HashSet::new(),
             found: Vec::new(),
         }
@@ -48,7 +51,28 @@ impl Exemplars {
 
     /// Whether a span of this time would be taken.
     pub fn wants(&mut self, time_ns: i64) -> bool {
-        self.left > 0 && self.part(time_ns).is_some_and(|left| *left > 0)
+        if self.left == 0 || (self.full.0 <= time_ns && time_ns < self.full.1) {
+            return false;
+        }
+        let wants = self.part(time_ns).is_some_and(|left| *left > 0);
+        if !wants {
+            let before = time_ns.saturating_sub(self.start_ns).div_euclid(self.part_ns);
+            let start = self.start_ns.saturating_add(before.saturating_mul(self.part_ns));
+            self.full = (start, start.saturating_add(self.part_ns));
+        }
+        wants
+    }
+
+    /// Takes one that was found elsewhere, if there is room and none of its trace yet.
+    pub fn take(&mut self, series: usize, exemplar: MetricExemplar) {
+        if !self.wants(exemplar.time_ns) || !self.traces.insert(exemplar.trace_id) {
+            return;
+        }
+        self.left -= 1;
+        if let Some(left) = self.part(exemplar.time_ns) {
+            *left -= 1;
+        }
+        self.found.push((series, exemplar));
     }
 
     /// Takes a span of a batch, if there is none of its trace yet.

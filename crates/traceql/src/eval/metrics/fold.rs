@@ -12,17 +12,21 @@ pub(crate) fn seconds(scalar: Scalar<'_>) -> Option<f64> {
     }
 }
 
-/// The bucket of a value in a histogram: the power of two that it is not greater than. Durations have buckets of nanoseconds, and
-/// are written in seconds. What is below two, and what is no whole number, is in none.
-pub(crate) fn bucket(scalar: Scalar<'_>) -> Option<(u32, f64)> {
+/// The bucket of a value in a histogram: the power of two that it is not greater than, and what it is divided by to be written.
+/// Durations have buckets of nanoseconds, and are written in seconds. What is below two, and what is no whole number, is in none.
+fn exponent(scalar: Scalar<'_>) -> Option<(u32, f64)> {
     let (value, scale) = match scalar {
         Scalar::Int(value) => (value, 1.0),
         Scalar::Duration(ns) => (ns, 1e9),
         _ => return None,
     };
     let value = u64::try_from(value).ok().filter(|value| *value >= 2)?;
-    let exponent = u64::BITS - (value - 1).leading_zeros();
-    Some((exponent, 2f64.powi(exponent as i32) / scale))
+    Some((u64::BITS - (value - 1).leading_zeros(), scale))
+}
+
+/// The upper bound of a bucket.
+fn bound(exponent: u32, scale: f64) -> f64 {
+    2f64.powi(exponent as i32) / scale
 }
 
 /// One series under construction.
@@ -99,17 +103,59 @@ impl Folded {
                 (*sum, *count) = (next, *count + 1.0);
             }
             Folded::Buckets(buckets) => {
-                let Some((exponent, bound)) = value.and_then(bucket) else { return };
+                let Some((exponent, scale)) = value.and_then(exponent) else { return };
                 let at = exponent as usize;
                 if buckets.len() <= at {
                     buckets.resize(at + 1, None);
                 }
                 let Some(bucket) = buckets.get_mut(at) else { return };
-                let (_, counts) = bucket.get_or_insert_with(|| (bound, vec![0.0; intervals.count]));
+                let (_, counts) =
+                    bucket.get_or_insert_with(|| (bound(exponent, scale), vec![0.0; intervals.count]));
                 if let Some(count) = counts.get_mut(interval) {
                     *count += 1.0;
                 }
             }
+        }
+    }
+
+    /// Takes what another one of the same function has.
+    pub fn join(&mut self, function: SpanFunction, other: Folded) {
+        match (self, other) {
+            (Folded::Counts(counts), Folded::Counts(others)) => add_up(counts, &others),
+            (Folded::Numbers(numbers), Folded::Numbers(others)) => {
+                for (place, number) in numbers.iter_mut().zip(others) {
+                    *place = match function {
+                        _ if number.is_nan() => *place,
+                        _ if place.is_nan() => number,
+                        SpanFunction::MinOverTime => place.min(number),
+                        SpanFunction::MaxOverTime => place.max(number),
+                        _ => *place + number,
+                    };
+                }
+            }
+            (Folded::Means(means), Folded::Means(others)) => {
+                for ((sum, lost, count), (other, also_lost, n)) in means.iter_mut().zip(others) {
+                    let next = *sum + other;
+                    *lost += also_lost;
+                    *lost +=
+                        if sum.abs() >= other.abs() { (*sum - next) + other } else { (other - next) + *sum };
+                    (*sum, *count) = (next, *count + n);
+                }
+            }
+            (Folded::Buckets(buckets), Folded::Buckets(others)) => {
+                if buckets.len() < others.len() {
+                    buckets.resize(others.len(), None);
+                }
+                for (bucket, other) in buckets.iter_mut().zip(others) {
+                    match (bucket, other) {
+                        (Some((_, counts)), Some((_, others))) => add_up(counts, &others),
+                        (bucket, Some(other)) => *bucket = Some(other),
+                        (_, None) => {}
+                    }
+                }
+            }
+            // Both are of one function.
+            _ => {}
         }
     }
 
@@ -132,6 +178,10 @@ impl Folded {
             Folded::Buckets(_) => Vec::new(),
         }
     }
+}
+
+fn add_up(counts: &mut [f64], others: &[f64]) {
+    counts.iter_mut().zip(others).for_each(|(count, other)| *count += other);
 }
 
 /// The buckets of one interval, lowest first: upper bounds and counts.
@@ -169,13 +219,13 @@ mod tests {
 
     #[test]
     fn buckets_are_powers_of_two() {
+        let bucket = |value| exponent(value).map(|(exponent, scale)| bound(exponent, scale));
         for (value, expected) in
             [(1, None), (2, Some(2.0)), (3, Some(4.0)), (4, Some(4.0)), (1025, Some(2048.0))]
         {
-            assert_eq!(bucket(Scalar::Int(value)).map(|(_, bound)| bound), expected, "{value}");
+            assert_eq!(bucket(Scalar::Int(value)), expected, "{value}");
         }
-        let second = bucket(Scalar::Duration(1_000_000_000)).map(|(_, bound)| bound);
-        assert_eq!(second, Some(1.073741824));
+        assert_eq!(bucket(Scalar::Duration(1_000_000_000)), Some(1.073741824));
         assert!(bucket(Scalar::Float(5.0)).is_none());
     }
 

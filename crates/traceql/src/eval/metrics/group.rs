@@ -86,6 +86,17 @@ impl Groups {
         Ok(found)
     }
 
+    /// The group of these values, which is added if it is new.
+    pub fn place(&mut self, values: Vec<Option<Value>>) -> usize {
+        if !self.by.is_empty() {
+            return self.group(values);
+        }
+        if self.values.is_empty() {
+            self.values.push(values);
+        }
+        0
+    }
+
     fn group(&mut self, values: Vec<Option<Value>>) -> usize {
         let key: Vec<ValueKey> = values.iter().map(|value| ValueKey::of(value.as_ref())).collect();
         let next = self.values.len();

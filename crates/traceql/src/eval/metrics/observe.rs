@@ -10,12 +10,12 @@ use super::series::Series;
 use super::{Context, Intervals};
 use crate::ast::{Field, Grouped, Intrinsic, Literal, Pipeline, SpanFunction};
 use crate::column::Column;
-use crate::eval::EvalError;
 use crate::eval::fields::{FieldRef, Rows};
-use crate::eval::pipeline::TraceRows;
+use crate::eval::pipeline::{TraceRows, first_stage};
 use crate::eval::plan::Plan;
 use crate::eval::search::masks;
 use crate::eval::torn::{self, Torn};
+use crate::eval::{EvalError, THREADS};
 use crate::source::{Demand, FieldTest, SpanBatch, SpanField, SpanRequest, SpanSink, TraceRun, WindowOf};
 use crate::value::Value;
 
@@ -31,11 +31,12 @@ pub(super) trait Observer {
     ) -> Result<(), ExecError>;
 }
 
-/// Hands the spans that a pipeline leaves within the time of the query to an observer.
-pub(super) fn spans(
-    plan: &Plan,
-    context: &Context<'_>,
-    observer: &mut dyn Observer,
+/// Hands the spans that a pipeline leaves within the time of the query to observers, of which there is at least one: each span to
+/// one of them.
+pub(super) fn spans<'w>(
+    plan: &'w Plan,
+    context: &'w Context<'w>,
+    observers: Vec<&'w mut (dyn Observer + Send + 'w)>,
 ) -> Result<(), EvalError> {
     let (start_ns, end_ns) = (context.intervals.start_ns, context.intervals.end_ns);
     let any_span = plan.is_any_span();
@@ -52,7 +53,7 @@ pub(super) fn spans(
         whole: !any_span,
         newest_first: false,
     };
-    let mut walker = Walker {
+    let new_walker = |observer: &'w mut (dyn Observer + Send + 'w)| Walker {
         plan,
         context,
         any_span,
@@ -61,15 +62,20 @@ pub(super) fn spans(
         torn: Torn::default(),
         failed: None,
     };
+    let mut walkers: Vec<Walker<'_>> = observers.into_iter().map(new_walker).collect();
     if let Some(id) = plan.trace_id() {
-        return walker.ask(id);
+        return walkers.first_mut().map_or(Ok(()), |walker| walker.ask(id));
     }
-    let read = context.source.scan(&request, context.budget, &mut walker);
-    if let Some(error) = walker.failed.take() {
+    let sinks = walkers.iter_mut().map(|walker| walker as _).collect();
+    let read = context.source.scan_split(&request, context.budget, sinks);
+    if let Some(error) = walkers.iter_mut().find_map(|walker| walker.failed.take()) {
         return Err(error);
     }
     read?;
-    for (id, _) in std::mem::take(&mut walker.torn).candidates(plan, walker.of_trace) {
+    let mut torn = Torn::default();
+    walkers.iter_mut().for_each(|walker| torn.join(std::mem::take(&mut walker.torn)));
+    let Some(walker) = walkers.first_mut() else { return Ok(()) };
+    for (id, _) in torn.candidates(plan, walker.of_trace) {
         walker.ask(id)?;
     }
     Ok(())
@@ -80,7 +86,7 @@ struct Walker<'w> {
     context: &'w Context<'w>,
     any_span: bool,
     of_trace: bool,
-    observer: &'w mut dyn Observer,
+    observer: &'w mut (dyn Observer + Send + 'w),
     torn: Torn,
     failed: Option<EvalError>,
 }
@@ -103,8 +109,14 @@ impl Walker<'_> {
         let rows = Rows::new(batch, &self.plan.fields);
         let masks = masks(self.plan, &rows)?;
         if self.any_span {
-            let is_chosen = |row: &u32| masks.iter().any(|mask| mask.get(*row as usize) == Some(&true));
-            let chosen: Vec<u32> = (0..rows.len() as u32).filter(is_chosen).collect();
+            let chosen: Vec<u32> = match masks.as_slice() {
+                [mask] if !mask.contains(&false) => (0..rows.len() as u32).collect(),
+                [mask] => (0..).zip(mask).filter(|(_, is)| **is).map(|(row, _)| row).collect(),
+                masks => {
+                    let is = |row: &u32| masks.iter().any(|mask| mask.get(*row as usize) == Some(&true));
+                    (0..rows.len() as u32).filter(is).collect()
+                }
+            };
             return self.take(&rows, chosen);
         }
         let all = rows.runs()?.iter().map(|run| (*run, torn::fulfilled(&masks, run)));
@@ -113,13 +125,21 @@ impl Walker<'_> {
             return Ok(());
         }
         let heads = batch.heads(&runs.iter().map(|(run, _)| *run).collect::<Vec<TraceRun>>())?;
+        let first = match runs.iter().any(|(_, bits)| torn::may_match(self.plan, *bits)) {
+            true => first_stage(self.plan, &rows, &masks)?,
+            false => None,
+        };
         let mut chosen = Vec::new();
         for (head, (run, bits)) in heads.into_iter().zip(&runs) {
             if !batch.is_whole(run, head.id)? {
                 self.torn.add(&head, *bits, self.context.budget)?;
             } else if torn::may_match(self.plan, *bits) {
                 let trace = TraceRows { rows: &rows, masks: &masks, run: *run };
-                chosen.extend(trace.evaluate(self.plan)?.into_iter().flat_map(|set| set.rows));
+                let sets = match &first {
+                    Some(first) => trace.evaluate_after(self.plan, first)?,
+                    None => trace.evaluate(self.plan)?,
+                };
+                chosen.extend(sets.into_iter().flat_map(|set| set.rows));
             }
         }
         self.take(&rows, chosen)
@@ -145,15 +165,26 @@ impl Walker<'_> {
         let column = rows.batch.column(&SpanField::Intrinsic(Intrinsic::SpanStart))?;
         let Column::Ints(starts) = column else { return Ok(()) };
         let (mut intervals, mut times) = (Vec::with_capacity(chosen.len()), Vec::with_capacity(chosen.len()));
-        chosen.retain(|row| {
-            let time = starts.get(*row as usize);
-            let interval = time.and_then(|time| self.context.intervals.of(time));
-            if let (Some(time), Some(interval)) = (time, interval) {
-                intervals.push(interval);
-                times.push(time);
+        // Spans that lie together start at about the same time: most are in the interval of the one before.
+        let mut last = (i64::MAX, i64::MIN, 0);
+        let mut kept = 0;
+        for at in 0..chosen.len() {
+            let Some(row) = chosen.get(at).copied() else { break };
+            let Some(time) = starts.get(row as usize) else { continue };
+            if !(last.0 < time && time <= last.1) {
+                let Some(interval) = self.context.intervals.of(time) else { continue };
+                let end = self.context.intervals.end_of(interval);
+                let start = end.saturating_sub(self.context.intervals.step_ns);
+                last = (start, end.min(self.context.intervals.end_ns), interval);
             }
-            interval.is_some()
-        });
+            intervals.push(last.2);
+            times.push(time);
+            if let Some(place) = chosen.get_mut(kept) {
+                *place = row;
+            }
+            kept += 1;
+        }
+        chosen.truncate(kept);
         if chosen.is_empty() {
             return Ok(());
         }
@@ -171,6 +202,8 @@ struct Grouping<'g> {
     exemplars: Exemplars,
     shown: Vec<(String, FieldRef)>,
     context: &'g Context<'g>,
+    /// Whether its series count against the budget: those of a helper do when they are joined.
+    counts_series: bool,
 }
 
 impl Observer for Grouping<'_> {
@@ -183,15 +216,29 @@ impl Observer for Grouping<'_> {
     ) -> Result<(), ExecError> {
         let groups = self.groups.of(rows, chosen)?;
         self.make_room()?;
-        for (((row, interval), start), group) in chosen.iter().zip(intervals).zip(starts).zip(groups) {
-            let value = match self.field {
-                None => None,
-                Some(field) => rows.get(field, *row as usize)?.scalar(),
-            };
-            if let Some(folded) = self.folded.get_mut(group) {
-                folded.add(self.function, *interval, &self.intervals, value);
+        match self.field {
+            None => {
+                for (interval, group) in intervals.iter().zip(&groups) {
+                    if let Some(folded) = self.folded.get_mut(*group) {
+                        folded.add(self.function, *interval, &self.intervals, None);
+                    }
+                }
             }
+            Some(field) => {
+                for ((row, interval), group) in chosen.iter().zip(intervals).zip(&groups) {
+                    let value = rows.get(field, *row as usize)?.scalar();
+                    if let Some(folded) = self.folded.get_mut(*group) {
+                        folded.add(self.function, *interval, &self.intervals, value);
+                    }
+                }
+            }
+        }
+        for ((row, start), group) in chosen.iter().zip(starts).zip(groups) {
             if self.exemplars.wants(*start) {
+                let value = match self.field {
+                    None => None,
+                    Some(field) => rows.get(field, *row as usize)?.scalar(),
+                };
                 let counts = matches!(
                     self.function,
                     SpanFunction::Rate | SpanFunction::CountOverTime | SpanFunction::HistogramOverTime
@@ -207,10 +254,30 @@ impl Observer for Grouping<'_> {
 }
 
 impl Grouping<'_> {
+    /// Takes what another one counted.
+    fn join(&mut self, other: Grouping<'_>) -> Result<(), ExecError> {
+        let places: Vec<usize> =
+            other.groups.into_values().into_iter().map(|values| self.groups.place(values)).collect();
+        self.make_room()?;
+        for (folded, place) in other.folded.into_iter().zip(&places) {
+            if let Some(into) = self.folded.get_mut(*place) {
+                into.join(self.function, folded);
+            }
+        }
+        for (series, exemplar) in other.exemplars.found {
+            if let Some(place) = places.get(series) {
+                self.exemplars.take(*place, exemplar);
+            }
+        }
+        Ok(())
+    }
+
     /// Series for groups that are new, within the budget.
     fn make_room(&mut self) -> Result<(), ExecError> {
         while self.folded.len() < self.groups.len() {
-            self.context.budget.take_series(1)?;
+            if self.counts_series {
+                self.context.budget.take_series(1)?;
+            }
             let bytes = Folded::interval_bytes(self.function).saturating_mul(self.intervals.count as u64);
             self.context.budget.take_bytes(bytes)?;
             self.folded.push(Folded::new(self.function, &self.intervals));
@@ -239,17 +306,24 @@ pub(super) fn grouped(
     }
     let by: Vec<FieldRef> = grouped.by.iter().map(|field| show(field, &mut plan)).collect();
     let field = grouped.field.as_ref().map(|field| show(field, &mut plan));
-    let mut grouping = Grouping {
+    let new_grouping = |counts_series| Grouping {
         function: grouped.function,
         intervals: context.intervals,
         field,
-        groups: Groups::new(by),
+        groups: Groups::new(by.clone()),
         folded: Vec::new(),
         exemplars: Exemplars::new(context.exemplars, &context.intervals),
-        shown,
+        shown: shown.clone(),
         context,
+        counts_series,
     };
-    spans(&plan, context, &mut grouping)?;
+    let (mut grouping, mut helpers) = (new_grouping(true), Vec::new());
+    helpers.resize_with(THREADS - 1, || new_grouping(false));
+    let observers = std::iter::once(&mut grouping).chain(&mut helpers).map(|observer| observer as _);
+    spans(&plan, context, observers.collect())?;
+    for helper in helpers {
+        grouping.join(helper)?;
+    }
     if grouped.by.is_empty() && grouping.folded.is_empty() {
         // Without groups there is one series, also of no spans.
         grouping.groups = Groups::default();
