@@ -1,7 +1,8 @@
 //! `bench traces`: a store full of spans, and the questions that people ask of traces, warm: by id, in TraceQL, tag values.
 //!
-//! Tempo gets the same spans and is asked the same through its own API. Every answer is checked for what it must hold: a wrong
-//! answer does not count as a fast one.
+//! Tempo gets the same spans and is asked the same in TraceQL; VictoriaTraces, which has no TraceQL, in LogsQL, and for traces through
+//! its Jaeger API. What its language does not have, such as relations between spans, it is not asked. Every answer is checked for what
+//! it must hold: a wrong answer does not count as a fast one.
 
 use std::time::Duration;
 
@@ -49,9 +50,14 @@ impl TracesArguments {
 struct Question {
     what: &'static str,
     asked: Asked,
+    /// The same in LogsQL, where that has it.
+    logsql: Option<&'static str>,
     holds: String,
     bar: Option<f64>,
 }
+
+/// What an answer in LogsQL shows of a span.
+const FIELDS: &str = "sort by (_time desc) limit 20 | fields trace_id, span_id, _time, name, duration";
 
 enum Asked {
     Trace(String),
@@ -97,12 +103,17 @@ fn measure(
     let window = (base_time_ns - WINDOW_NS, base_time_ns + 60 * SECOND_NS);
     let mut figures = Vec::new();
     for question in questions(&trace.hex_id(), arguments.spans) {
-        let Some(url) = url(&question.asked, system, window) else {
+        let Some(url) = url(&question, system, window) else {
             eprintln!("{system}, {}: SKIPPED: it is not asked in a way that is known here", question.what);
             continue;
         };
         let url = format!("http://{}{url}", Place::address(port));
-        match ask(&url, &question, arguments.questions) {
+        let holds = match question.logsql {
+            // Spans, not traces, and no attributes but those of every span.
+            Some(_) if is_victoria(system) => "",
+            _ => question.holds.as_str(),
+        };
+        match ask(&url, holds, arguments.questions) {
             Ok(latencies) => figures.extend(percentiles(system, &question, &latencies)),
             Err(error) if peer.is_some() => eprintln!("{system}, {}: SKIPPED: {error:#}", question.what),
             Err(error) => return Err(error.context(question.what)),
@@ -113,8 +124,30 @@ fn measure(
     Ok(figures)
 }
 
+fn is_victoria(system: &str) -> bool {
+    system.to_lowercase().starts_with("victoriatraces")
+}
+
+/// Path and parameters of a question to VictoriaTraces.
+fn victoria_url(question: &Question, (start, end): (&str, &str)) -> Option<String> {
+    let ask = |path: &str, query: &str, more: &[(&str, &str)]| {
+        let mut out = form_urlencoded::Serializer::new(String::new());
+        let window = [("query", query), ("start", start), ("end", end)];
+        window.iter().chain(more).for_each(|(name, value)| _ = out.append_pair(name, value));
+        format!("/select/logsql/{path}?{}", out.finish())
+    };
+    Some(match (&question.asked, question.logsql) {
+        (Asked::Trace(id), _) => format!("/select/jaeger/api/traces/{id}"),
+        (Asked::Services, _) => "/select/jaeger/api/services".to_owned(),
+        (Asked::Search(_), Some(query)) => ask("query", &format!("{query} | {FIELDS}"), &[]),
+        (Asked::Series(_), Some(query)) => ask("stats_query_range", query, &[("step", "15s")]),
+        (_, None) => return None,
+    })
+}
+
 /// Path and parameters of a question to a system.
-fn url(asked: &Asked, system: &str, (start_ns, end_ns): (u64, u64)) -> Option<String> {
+fn url(question: &Question, system: &str, (start_ns, end_ns): (u64, u64)) -> Option<String> {
+    let asked = &question.asked;
     let encoded = |pairs: &[(&str, &str)]| {
         let mut out = form_urlencoded::Serializer::new(String::new());
         pairs.iter().for_each(|(name, value)| _ = out.append_pair(name, value));
@@ -137,6 +170,9 @@ fn url(asked: &Asked, system: &str, (start_ns, end_ns): (u64, u64)) -> Option<St
     }
     let is_tempo = system.to_lowercase().starts_with("tempo");
     let (start, end) = ((start_ns / SECOND_NS).to_string(), (end_ns / SECOND_NS).to_string());
+    if is_victoria(system) {
+        return victoria_url(question, (&start, &end));
+    }
     let with_window = |path: &str, more: &[(&str, &str)]| {
         let window = [("start", start.as_str()), ("end", end.as_str())];
         format!("{path}?{}", encoded(&[&window[..], more].concat()))
@@ -149,47 +185,97 @@ fn url(asked: &Asked, system: &str, (start_ns, end_ns): (u64, u64)) -> Option<St
     })
 }
 
+/// A search: what it is, in TraceQL, in LogsQL where that has it, and what the answer holds.
+type Search = (&'static str, &'static str, Option<&'static str>, &'static str);
+
+const SEARCHES: [Search; 11] = [
+    (
+        "attribute",
+        "{ span.http.response.status_code = 503 }",
+        Some(r#""span_attr:http.response.status_code":="503""#),
+        "503",
+    ),
+    (
+        "attribute that nobody has",
+        "{ span.user.id = \"u-no such user\" }",
+        Some(r#""span_attr:user.id":="u-no such user""#),
+        "traces",
+    ),
+    (
+        "resource and name",
+        "{ resource.service.name = \"cart\" && name =~ \"GET.*\" }",
+        Some(r#"{"resource_attr:service.name"="cart"} name:~"^GET""#),
+        "cart",
+    ),
+    ("duration", "{ duration > 1s }", Some("duration:>1000000000"), "traces"),
+    ("error", "{ status = error }", Some(r#"status_code:="2""#), "error"),
+    (
+        "error of a service",
+        "{ status = error && resource.service.name = \"payment\" }",
+        Some(r#"{"resource_attr:service.name"="payment"} status_code:="2""#),
+        "payment",
+    ),
+    (
+        "regular expression",
+        "{ span.db.query.text =~ \".*cache:0000[0-9a-f]+\" }",
+        Some(r#""span_attr:db.query.text":~"cache:0000[0-9a-f]+$""#),
+        "traces",
+    ),
+    ("descendants", "{ kind = server } >> { status = error }", None, "error"),
+    ("children that are not there", "{ kind = producer } > { kind = producer }", None, "traces"),
+    ("aggregate", "{ status = error } | count() > 5", None, "traces"),
+    ("root service that nobody has", "{ rootServiceName = \"no such service\" }", None, "traces"),
+];
+
+/// Numbers over an hour: what they are, in TraceQL, and in LogsQL.
+const SERIES: [(&str, &str, &str); 2] = [
+    (
+        "rate by service over an hour",
+        "{} | rate() by (resource.service.name)",
+        r#"* | stats by ("resource_attr:service.name") rate() rate"#,
+    ),
+    (
+        "quantiles by service over an hour",
+        "{ kind = server } | quantile_over_time(duration, .5, .99) by (resource.service.name)",
+        r#"kind:="2" | stats by ("resource_attr:service.name") quantile(0.5, duration) p50, quantile(0.99, duration) p99"#,
+    ),
+];
+
 fn questions(trace: &str, spans: u64) -> Vec<Question> {
-    let bar = SEARCH_BAR_MS * (spans as f64 / BAR_SPANS).max(1.0);
-    let search = |what, query: &str, holds: &str| Question {
-        what,
-        asked: Asked::Search(query.to_owned()),
-        holds: holds.to_owned(),
-        bar: Some(bar),
+    let by_id = Question {
+        what: "trace by id",
+        asked: Asked::Trace(trace.to_owned()),
+        logsql: None,
+        holds: String::new(),
+        bar: Some(1.5),
     };
-    let series = |what, query: &str| Question {
-        what,
-        asked: Asked::Series(query.to_owned()),
+    let values = Question {
+        what: "values of a tag",
+        asked: Asked::Services,
+        logsql: None,
         holds: "cart".to_owned(),
         bar: None,
     };
-    vec![
-        Question {
-            what: "trace by id",
-            asked: Asked::Trace(trace.to_owned()),
-            holds: String::new(),
-            bar: Some(1.5),
-        },
-        search("attribute", "{ span.http.response.status_code = 503 }", "503"),
-        search("attribute that nobody has", "{ span.user.id = \"u-no such user\" }", "traces"),
-        search("resource and name", "{ resource.service.name = \"cart\" && name =~ \"GET.*\" }", "cart"),
-        search("duration", "{ duration > 1s }", "traces"),
-        search("error", "{ status = error }", "error"),
-        search("error of a service", "{ status = error && resource.service.name = \"payment\" }", "payment"),
-        search("regular expression", "{ span.db.query.text =~ \".*cache:0000[0-9a-f]+\" }", "traces"),
-        search("descendants", "{ kind = server } >> { status = error }", "error"),
-        search("children that are not there", "{ kind = producer } > { kind = producer }", "traces"),
-        search("aggregate", "{ status = error } | count() > 5", "traces"),
-        series("rate by service over an hour", "{} | rate() by (resource.service.name)"),
-        series(
-            "quantiles by service over an hour",
-            "{ kind = server } | quantile_over_time(duration, .5, .99) by (resource.service.name)",
-        ),
-        Question { what: "values of a tag", asked: Asked::Services, holds: "cart".to_owned(), bar: None },
-    ]
+    let bar = SEARCH_BAR_MS * (spans as f64 / BAR_SPANS).max(1.0);
+    let search = |(what, query, logsql, holds): (_, &str, _, &str)| Question {
+        what,
+        asked: Asked::Search(query.to_owned()),
+        logsql,
+        holds: holds.to_owned(),
+        bar: Some(bar),
+    };
+    let series = |(what, query, logsql): (_, &str, _)| Question {
+        what,
+        asked: Asked::Series(query.to_owned()),
+        logsql: Some(logsql),
+        holds: "cart".to_owned(),
+        bar: None,
+    };
+    let searches = SEARCHES.into_iter().map(search).chain(SERIES.into_iter().map(series));
+    std::iter::once(by_id).chain(searches).chain([values]).collect()
 }
 
-fn ask(url: &str, question: &Question, times: usize) -> anyhow::Result<Vec<f64>> {
+fn ask(url: &str, holds: &str, times: usize) -> anyhow::Result<Vec<f64>> {
     let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(120))).build();
     let agent: ureq::Agent = config.into();
     let get = || -> anyhow::Result<(f64, String)> {
@@ -199,7 +285,7 @@ fn ask(url: &str, question: &Question, times: usize) -> anyhow::Result<Vec<f64>>
         Ok((start.elapsed().as_secs_f64() * 1e3, body))
     };
     let (_, answer) = get()?;
-    anyhow::ensure!(answer.contains(&question.holds), "the answer lacks {:?}: {answer:.300}", question.holds);
+    anyhow::ensure!(answer.contains(holds), "the answer lacks {holds:?}: {answer:.300}");
     (0..times.max(1)).map(|_| Ok(get()?.0)).collect()
 }
 
@@ -225,9 +311,14 @@ mod tests {
         assert!(questions.len() >= 12);
         for question in &questions {
             for system in [OURS, "tempo-3"] {
-                assert!(url(&question.asked, system, (1, 2)).is_some_and(|url| url.starts_with("/api/")));
+                assert!(url(question, system, (1, 2)).is_some_and(|url| url.starts_with("/api/")));
             }
-            assert_eq!(url(&question.asked, "victoriatraces", (1, 2)), None);
+            let has_relations = ["descendants", "children that are not there"].contains(&question.what);
+            let victoria = url(question, "victoriatraces", (1, 2));
+            assert!(
+                victoria.is_none()
+                    || !has_relations && victoria.is_some_and(|url| url.starts_with("/select/"))
+            );
         }
     }
 }
