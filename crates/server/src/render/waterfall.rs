@@ -17,6 +17,8 @@ const ROWS_MAX: usize = 200;
 const DEPTH_MAX: usize = 16;
 /// Columns of the durations and marks beside tree and bars.
 const FIXED_COLUMNS: usize = 28;
+/// How many spans of other traces that link to the trace are named.
+const REFERRERS_MAX: usize = 5;
 /// How many log lines follow the waterfall.
 pub const LOGS_MAX: usize = 20;
 
@@ -37,6 +39,14 @@ pub fn render(view: &TraceView, style: Style) -> String {
             duration(skew.at_least_ns),
             plural(skew.span_count, "span")
         ));
+    }
+    for by in view.referred_by.iter().take(REFERRERS_MAX) {
+        let what = format!("{} {}", clean(&by.service), clean(&by.name));
+        out += &format!("linked from {} span {}: {}\n", by.trace_id, by.span_id, cut(&what, style.width));
+    }
+    if view.referred_by.len() > REFERRERS_MAX {
+        let more = view.referred_by.len() - REFERRERS_MAX;
+        out += &style.dim(&format!("… {more} more spans link to it; --json has them\n"));
     }
     if let Some(dropped) = &view.dropped_before {
         out += &style.yellow(&format!("{}\n", clean(&missing::dropped_before(dropped))));
