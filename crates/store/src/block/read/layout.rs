@@ -382,11 +382,6 @@ impl Layout {
         self.columns.iter().any(|column| column.field.name() == name)
     }
 
-    /// The row group of a row.
-    pub(super) fn group_of(&self, row: u32) -> usize {
-        self.first_rows.partition_point(|first| *first <= row).saturating_sub(1)
-    }
-
     /// The rows of a row group.
     pub(super) fn group_rows(&self, group: usize) -> Option<Range<u32>> {
         Some(*self.first_rows.get(group)?..*self.first_rows.get(group + 1)?)
