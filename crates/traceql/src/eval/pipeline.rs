@@ -79,7 +79,8 @@ fn of_batch(set: &Set, rows: &Rows<'_>, masks: &[Mask]) -> Result<Option<Mask>, 
             }
             let batch = TraceRun { start: 0, end: u32::try_from(rows.len()).unwrap_or(u32::MAX), trace: 0 };
             // Only siblings ask who has lost the parent.
-            let family = Family::new(rows.parents()?, &|_| false, &batch);
+            let has_parent = |_: u32| false;
+            let family = Family::new(rows.parents()?, &has_parent, &batch);
             for row in family.related(relation, mode, &of_left, &of_right) {
                 if let Some(place) = left.get_mut(row as usize) {
                     *place = true;
