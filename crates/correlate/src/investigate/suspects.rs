@@ -107,13 +107,13 @@ impl Found<'_> {
     }
 
     fn suspect(&self, rank: usize, against: &Against<'_>, words: &Words<'_>) -> Result<Suspect, Error> {
-        let mut evidence = self.evidence(against, words);
         let strongest = against.scores().into_iter().max_by(|a, b| a.0.total_cmp(&b.0));
         let cause = match strongest {
             Some((_, CauseClass::SlowItself)) => self.kind_of_slowness(against),
             Some((_, cause)) => cause,
             None => CauseClass::Errors,
         };
+        let mut evidence = self.evidence(against, cause, words);
         let (instance, operation) = self.place(against, cause);
         evidence.extend(words.shift(&against.service)?);
         evidence.extend(words.illustrations(against.slow, &against.service, self.window)?);
@@ -131,7 +131,7 @@ impl Found<'_> {
         })
     }
 
-    fn evidence(&self, against: &Against<'_>, words: &Words<'_>) -> Vec<Evidence> {
+    fn evidence(&self, against: &Against<'_>, cause: CauseClass, words: &Words<'_>) -> Vec<Evidence> {
         let mut evidence: Vec<Evidence> = Vec::new();
         let mut seen = BTreeSet::new();
         let mut rules = against.rules.clone();
@@ -154,7 +154,9 @@ impl Found<'_> {
         evidence.extend(
             against.full.iter().filter(|full| full.score() >= SCORE_MIN).map(|full| words.full(full)),
         );
-        evidence.sort_by(|a, b| b.score.total_cmp(&a.score));
+        // Of what is equally sure, that first by which the cause is known.
+        let is_other = |evidence: &Evidence| !evidence.kind.is_of(cause);
+        evidence.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| is_other(a).cmp(&is_other(b))));
         // Besides: a new version, how its metrics moved, a span and an exemplar.
         evidence.truncate(EVIDENCE_MAX - 4);
         evidence.extend(

@@ -113,11 +113,6 @@ impl Bench {
         self.running.take().expect("running").stop();
     }
 
-    pub fn restart(&mut self, receiver: Receiver) {
-        self.stop();
-        self.start(receiver);
-    }
-
     pub fn forget_what_is_stored(&mut self) {
         (self.store_disk, self.store) = store();
     }

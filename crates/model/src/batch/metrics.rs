@@ -274,6 +274,9 @@ impl ExemplarColumns {
         ExemplarColumns {
             trace_id: FixedColumn::nullable(),
             span_id: FixedColumn::nullable(),
+            // Most batches have none, and stay in memory: builders have room for a thousand otherwise.
+            trace_id_original: StringBuilder::with_capacity(0, 0),
+            attributes: BinaryBuilder::with_capacity(0, 0),
             ..Default::default()
         }
     }

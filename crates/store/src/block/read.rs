@@ -6,6 +6,7 @@ mod footers;
 mod layout;
 mod links;
 mod log_alike;
+mod log_among;
 mod log_bodies;
 mod log_scan;
 mod log_search;

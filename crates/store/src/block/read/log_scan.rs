@@ -4,13 +4,12 @@
 use std::cmp::Reverse;
 use std::ops::Range;
 
-use ahash::{AHashMap as HashMap, AHashSet};
-use arrow_array::types::UInt32Type;
-use arrow_array::{Array as _, RecordBatch};
+use ahash::AHashMap as HashMap;
+use arrow_array::RecordBatch;
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
-use throughline_model::Level;
 
+use super::log_among::Wanted;
 use super::picked::Keys;
 use super::search::{bounds, overlaps_number, overlaps_text};
 use super::services::lies_within;
@@ -21,7 +20,7 @@ use crate::block::index::tokens::TextTokens;
 use crate::block::shred::COLUMN_PREFIX;
 use crate::error::Error;
 use crate::snapshot::log_scan::{
-    Among, BodyWant, FieldWant, LogFields, LogScan, LogVisitor, More, Progress, ScannedLogs, Verdict,
+    BodyWant, FieldWant, LogFields, LogScan, LogVisitor, More, Progress, ScannedLogs, Verdict,
 };
 
 /// At least one row in so many is read together with all others: decoding them in a row is faster than picking.
@@ -118,41 +117,6 @@ pub(super) struct Chosen<'a> {
     /// Patterns of the rows that were read, if they were.
     pub(super) patterns: Option<Keyed<'a>>,
     pub(super) candidates: Vec<Candidate>,
-}
-
-/// The traces of a scan among those of a block.
-struct Wanted {
-    /// Rows of the trace table.
-    traces: AHashSet<u32>,
-    loose: Level,
-}
-
-impl Wanted {
-    fn new(block: &Block, among: &Among<'_>) -> Result<Wanted, Error> {
-        let mut traces = AHashSet::new();
-        for id in among.traces {
-            traces.extend(block.index().candidates(id.fingerprint())?);
-        }
-        Ok(Wanted { traces, loose: among.loose })
-    }
-
-    /// The rows of a row group that are wanted, by their number within it.
-    fn rows(&self, table: &TableReader, group: usize) -> Result<Vec<u32>, Error> {
-        let (mut rows, mut first) = (Vec::new(), 0u32);
-        for batch in table.read_group(group, None, Some(&["trace_row", "level", "severity_number"]))? {
-            let n_rows = batch.num_rows();
-            let levels = LogFields::Block(&batch, &[]).levels(n_rows);
-            let traces = Columns::new(&batch).numbers::<UInt32Type>("trace_row");
-            let trace = |row: usize| traces.filter(|of| !of.is_null(row)).map(|of| of.value(row));
-            let is_wanted = |row: &u32| match trace(*row as usize) {
-                Some(trace) => self.traces.contains(&trace),
-                None => levels.get(*row as usize).is_some_and(|level| *level >= self.loose),
-            };
-            rows.extend((0..n_rows as u32).filter(is_wanted).map(|row| first + row));
-            first += n_rows as u32;
-        }
-        Ok(rows)
-    }
 }
 
 /// The columns by which rows are chosen.
