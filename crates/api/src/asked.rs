@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 use throughline_correlate::exemplar::{self, Pick, Question};
-use throughline_exec::{Budget, Cancellation};
+use throughline_exec::Cancellation;
 use throughline_model::link::LinkState;
 use throughline_scan::metrics::MetricSource;
 use throughline_store::TimeRange;
 
 use crate::Api;
+use crate::blocking::budget;
 use crate::failure::Failure;
 use crate::native::{Answer, EXEMPLARS, HOUR_NS};
 use crate::params::Params;
@@ -53,10 +54,7 @@ pub(crate) async fn exemplars(api: &Api, params: &Params) -> Answer {
     let prometheus = api.context.prometheus.clone();
     let clock = api.context.clock.clone();
     api.ask(move |snapshot| {
-        let until =
-            clock.now().saturating_add(i64::try_from(prometheus.timeout.as_nanos()).unwrap_or(i64::MAX));
-        let budget =
-            Budget::new(prometheus.limits, Cancellation::new()).with_deadline(move || clock.now() > until);
+        let budget = budget(prometheus.limits, prometheus.timeout, Cancellation::new(), clock);
         let source = MetricSource::new(snapshot.clone(), prometheus.index.clone());
         let question = Question {
             text: &text,

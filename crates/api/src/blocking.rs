@@ -7,7 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use throughline_exec::Cancellation;
+use throughline_exec::{Budget, Cancellation, Limits};
+use throughline_store::Clock;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -27,6 +28,17 @@ impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.cancel();
     }
+}
+
+/// What a query that begins now may use, and until when.
+pub(crate) fn budget(
+    limits: Limits,
+    timeout: Duration,
+    cancellation: Cancellation,
+    clock: Arc<dyn Clock>,
+) -> Budget {
+    let until = clock.now().saturating_add(i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX));
+    Budget::new(limits, cancellation).with_deadline(move || clock.now() > until)
 }
 
 /// The places for running queries.

@@ -6,13 +6,14 @@ use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::Value as Json;
 use throughline_correlate::investigate::{self as cases, Case, Focus, Request, Shift, report};
-use throughline_exec::{Budget, Cancellation};
+use throughline_exec::Cancellation;
 use throughline_model::TraceId;
 use throughline_model::link::LinkState;
 use throughline_scan::metrics::MetricSource;
 use throughline_store::{Snapshot, TimeRange};
 
 use crate::Api;
+use crate::blocking::budget;
 use crate::failure::Failure;
 use crate::native::{Answer, HOUR_NS};
 use crate::params::{self, parse_time};
@@ -131,9 +132,7 @@ pub(crate) async fn investigate(State(api): State<Api>, body: axum::body::Bytes)
     let prometheus = api.context.prometheus.clone();
     let clock = api.context.clock.clone();
     let question = move |snapshot: &Snapshot| {
-        let until = now.saturating_add(i64::try_from(prometheus.timeout.as_nanos()).unwrap_or(i64::MAX));
-        let budget =
-            Budget::new(prometheus.limits, Cancellation::new()).with_deadline(move || clock.now() > until);
+        let budget = budget(prometheus.limits, prometheus.timeout, Cancellation::new(), clock);
         let source = MetricSource::new(snapshot.clone(), prometheus.index.clone());
         let looked_at = match (window, baseline) {
             (Some(window), baseline) => {

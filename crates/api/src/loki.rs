@@ -25,7 +25,7 @@ use throughline_store::{Clock, Store};
 use tokio::sync::Semaphore;
 
 use self::reply::Refusal;
-use crate::blocking::{Blocking, CancelOnDrop};
+use crate::blocking::{Blocking, CancelOnDrop, budget};
 use crate::prometheus::compression;
 
 /// Where the API lies beside the root.
@@ -94,9 +94,7 @@ impl Loki {
         let (store, clock, context) =
             (self.store.clone(), Arc::clone(&self.clock), Arc::clone(&self.context));
         let run = move || {
-            let timeout_ns = i64::try_from(context.timeout.as_nanos()).unwrap_or(i64::MAX);
-            let until = clock.now().saturating_add(timeout_ns);
-            let budget = Budget::new(context.limits, cancellation).with_deadline(move || clock.now() > until);
+            let budget = budget(context.limits, context.timeout, cancellation, clock);
             let logs = StoredLogs::new(store.snapshot(), Arc::clone(&context.labels));
             let answer = question(&logs, &budget)?;
             Ok((answer, logs.partial()))

@@ -29,7 +29,7 @@ use throughline_scan::metrics::{MetricIndex, MetricSource};
 use throughline_store::{Clock, Store, TimeRange};
 
 use self::reply::Refusal;
-use crate::blocking::{Blocking, CancelOnDrop};
+use crate::blocking::{Blocking, CancelOnDrop, budget};
 use crate::states::StateSource;
 
 /// A query of so few series, and of so few samples in its answer, is small.
@@ -162,8 +162,8 @@ impl Prometheus {
         let (store, clock, context) =
             (self.store.clone(), Arc::clone(&self.clock), Arc::clone(&self.context));
         let run = move || {
-            let until = clock.now().saturating_add(timeout_ms.saturating_mul(1_000_000));
-            let budget = Budget::new(context.limits, cancellation).with_deadline(move || clock.now() > until);
+            let timeout = Duration::from_millis(timeout_ms.unsigned_abs());
+            let budget = budget(context.limits, timeout, cancellation, clock);
             let source = MetricSource::new(store.snapshot(), Arc::clone(&context.index));
             let answer = question(&source, &budget)?;
             Ok((answer, source.partial()))

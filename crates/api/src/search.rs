@@ -11,6 +11,7 @@ use throughline_traceql::{
 };
 
 use crate::Api;
+use crate::blocking::budget;
 use crate::failure::Failure;
 use crate::native::{Answer, HOUR_NS};
 use crate::params::Params;
@@ -39,10 +40,7 @@ pub(crate) async fn search(State(api): State<Api>, Query(pairs): Query<Vec<(Stri
     let prometheus = api.context.prometheus.clone();
     let clock = api.context.clock.clone();
     api.ask(move |snapshot| {
-        let until =
-            clock.now().saturating_add(i64::try_from(prometheus.timeout.as_nanos()).unwrap_or(i64::MAX));
-        let budget =
-            Budget::new(prometheus.limits, Cancellation::new()).with_deadline(move || clock.now() > until);
+        let budget = budget(prometheus.limits, prometheus.timeout, Cancellation::new(), clock);
         let source = StoredTraces::new(snapshot.clone());
         let mut gone = None;
         let failed = |error: EvalError| Failure::parameter("query", error.to_string());

@@ -23,7 +23,7 @@ use throughline_store::{Clock, Snapshot, Store, TraceData, Want};
 use throughline_traceql::ast::Query;
 use throughline_traceql::{EvalError, QueryError};
 
-use crate::blocking::{Blocking, CancelOnDrop};
+use crate::blocking::{Blocking, CancelOnDrop, budget};
 use crate::failure::Failure;
 
 /// Spans of one trace in one answer: about 50 MB of JSON.
@@ -198,9 +198,7 @@ impl Traces {
         let (store, clock, context) =
             (self.store.clone(), Arc::clone(&self.clock), Arc::clone(&self.context));
         let run = move || {
-            let timeout_ns = i64::try_from(context.timeout.as_nanos()).unwrap_or(i64::MAX);
-            let until = clock.now().saturating_add(timeout_ns);
-            let budget = Budget::new(context.limits, cancellation).with_deadline(move || clock.now() > until);
+            let budget = budget(context.limits, context.timeout, cancellation, clock);
             question(&StoredTraces::new(store.snapshot()), &budget)
         };
         // The budget ends the query in time; waiting a little longer lets it say so itself.

@@ -8,13 +8,14 @@ use throughline_model::attribute::{self, Value};
 use throughline_model::{SpanId, TraceId};
 
 use super::log_scan::More;
+use super::span_split::Group;
 use super::{Snapshot, TimeRange};
 use crate::block::{Block, BlockSpans};
 use crate::error::Error;
 use crate::memtable::{MemtableSpans, MemtableView};
 
 /// How long before a window a row group may have begun whose traces reach into it: statistics say of the others that they do not.
-pub(super) const TRACE_REACH_NS: i64 = 3_600_000_000_000;
+const TRACE_REACH_NS: i64 = 3_600_000_000_000;
 
 /// Keys of attributes that are listed of the spans of one batch: more are data rather than names.
 pub const SPAN_KEYS_MAX: usize = 4_096;
@@ -422,17 +423,24 @@ impl TraceSpans<'_> {
 impl Snapshot {
     /// Hands out spans. What could not be read is named in the answer.
     pub fn scan_spans(&self, scan: &SpanScan<'_>, visitor: &mut dyn SpanVisitor) -> Vec<String> {
+        self.scan_spans_but(scan, visitor, &mut |_| false).0
+    }
+
+    /// Hands out spans but those of row groups that are set aside. Returns what could not be read, and what is wanted after that.
+    pub(super) fn scan_spans_but<'b>(
+        &'b self,
+        scan: &SpanScan<'_>,
+        visitor: &mut dyn SpanVisitor,
+        set_aside: &mut dyn FnMut(Group<'b>) -> bool,
+    ) -> (Vec<String>, More) {
         let mut partial = self.missing.to_vec();
         let mut more = More::All;
-        let hand_out = |part: SpanPart<'_>, visitor: &mut dyn SpanVisitor| {
-            visitor.rows(&SpanRows { part, snapshot: self })
-        };
         // What is in memory came last.
         let memtables: Vec<&MemtableView> = self.memtables.iter().collect();
         for spans in MemtableSpans::of(&memtables, scan) {
-            more = hand_out(SpanPart::Memtable(spans), visitor);
+            more = visitor.rows(&SpanRows { part: SpanPart::Memtable(spans), snapshot: self });
             if more == More::Nothing {
-                return partial;
+                return (partial, more);
             }
         }
         let reach = if scan.of_traces { TRACE_REACH_NS } else { 0 };
@@ -441,25 +449,27 @@ impl Snapshot {
             if matches!(more, More::Until(time) if block.max_time() <= time) {
                 continue;
             }
-            if let Err(error) = self.scan_block(block, scan, &mut more, visitor) {
+            if let Err(error) = self.scan_block(block, scan, &mut more, visitor, set_aside) {
                 partial.push(error.to_string());
             }
             if more == More::Nothing {
                 break;
             }
         }
-        partial
+        (partial, more)
     }
 
-    fn scan_block(
+    fn scan_block<'b>(
         &self,
-        block: &Block,
+        block: &'b Block,
         scan: &SpanScan<'_>,
         more: &mut More,
         visitor: &mut dyn SpanVisitor,
+        set_aside: &mut dyn FnMut(Group<'b>) -> bool,
     ) -> Result<(), Error> {
         for (group, max_start) in block.span_groups(scan)? {
-            if matches!(*more, More::Until(time) if max_start <= time) {
+            if matches!(*more, More::Until(time) if max_start <= time) || set_aside((block, group, max_start))
+            {
                 continue;
             }
             let Some(spans) = block.group_spans(group)? else { continue };

@@ -2,12 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
+use super::Snapshot;
 use super::log_scan::More;
-use super::span_scan::{SpanPart, SpanRows, SpanScan, SpanVisitor, TRACE_REACH_NS};
-use super::{Snapshot, TimeRange};
+use super::span_scan::{SpanPart, SpanRows, SpanScan, SpanVisitor};
 use crate::block::Block;
-use crate::error::Error;
-use crate::memtable::{MemtableSpans, MemtableView};
 
 /// Row groups that one visitor takes before others help it: a quarter of a million spans.
 const ALONE: usize = 32;
@@ -16,15 +14,7 @@ const ALONE: usize = 32;
 const SHARED_MIN: usize = 6;
 
 /// A row group of a block, and the last start in it.
-type Group<'b> = (&'b Block, usize, i64);
-
-/// The first of several visitors, and what is left for all of them.
-struct Alone<'v, 'b> {
-    visitor: &'v mut (dyn SpanVisitor + Send),
-    /// How many row groups it takes alone yet.
-    left: usize,
-    rest: Vec<Group<'b>>,
-}
+pub(super) type Group<'b> = (&'b Block, usize, i64);
 
 impl Snapshot {
     /// As [`Snapshot::scan_spans`], with several visitors that share the row groups of blocks, each on a thread of its own. What is in
@@ -38,59 +28,24 @@ impl Snapshot {
         let mut visitors = visitors.into_iter();
         let Some(first) = visitors.next() else { return Vec::new() };
         let helpers: Vec<&mut (dyn SpanVisitor + Send)> = visitors.collect();
-        let left = if scan.newest_first { ALONE } else { 0 };
-        let mut alone = Alone { visitor: first, left, rest: Vec::new() };
-        let mut partial = self.missing.to_vec();
-        let memtables: Vec<&MemtableView> = self.memtables.iter().collect();
-        let mut more = More::All;
-        for spans in MemtableSpans::of(&memtables, scan) {
-            more = alone.visitor.rows(&SpanRows { part: SpanPart::Memtable(spans), snapshot: self });
-            if more == More::Nothing {
-                return partial;
+        // How many row groups the first takes alone yet, and what is left for all.
+        let mut alone = if scan.newest_first { ALONE } else { 0 };
+        let mut rest: Vec<Group<'_>> = Vec::new();
+        let mut set_aside = |group| match alone.checked_sub(1) {
+            Some(left) => {
+                alone = left;
+                false
             }
+            None => {
+                rest.push(group);
+                true
+            }
+        };
+        let (mut partial, more) = self.scan_spans_but(scan, first, &mut set_aside);
+        if more != More::Nothing {
+            partial.extend(self.share(first, helpers, &rest, more));
         }
-        let reach = if scan.of_traces { TRACE_REACH_NS } else { 0 };
-        let range = TimeRange { start: scan.range.start.saturating_sub(reach), end: scan.range.end };
-        for block in self.newest_first(&range) {
-            if matches!(more, More::Until(time) if block.max_time() <= time) {
-                continue;
-            }
-            if let Err(error) = self.scan_alone(block, scan, &mut more, &mut alone) {
-                partial.push(error.to_string());
-            }
-            if more == More::Nothing {
-                return partial;
-            }
-        }
-        let Alone { visitor, rest, .. } = alone;
-        partial.extend(self.share(visitor, helpers, &rest, more));
         partial
-    }
-
-    /// Hands out row groups of a block as long as the first visitor is alone, and notes the others.
-    fn scan_alone<'b>(
-        &self,
-        block: &'b Block,
-        scan: &SpanScan<'_>,
-        more: &mut More,
-        alone: &mut Alone<'_, 'b>,
-    ) -> Result<(), Error> {
-        for (group, max_start) in block.span_groups(scan)? {
-            if matches!(*more, More::Until(time) if max_start <= time) {
-                continue;
-            }
-            if alone.left == 0 {
-                alone.rest.push((block, group, max_start));
-                continue;
-            }
-            let Some(spans) = block.group_spans(group)? else { continue };
-            alone.left -= 1;
-            *more = alone.visitor.rows(&SpanRows { part: SpanPart::Block(spans), snapshot: self });
-            if *more == More::Nothing {
-                break;
-            }
-        }
-        Ok(())
     }
 
     /// Hands out row groups to visitors in turn.
