@@ -19,7 +19,7 @@ use throughline_store::{Error, Snapshot, SpanCountQuery, TimeRange};
 
 use crate::doctor;
 
-pub(crate) use requests::{DERIVED, SPAN_METRICS, derived_calls, own_requests, span_metric_calls};
+pub(crate) use requests::{DERIVED, SPAN_METRICS, derived_calls_by_service, own_requests, span_metric_calls};
 
 /// The width of a row.
 pub const STEP_NS: i64 = 60_000_000_000;

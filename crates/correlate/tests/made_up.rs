@@ -411,7 +411,7 @@ fn a_sample_of_many_spans_names_the_same_cause_from_memory_and_from_blocks() {
     assert_eq!(read.baseline_spans_there, None);
     let [said] = case.partial.as_slice() else { panic!("{:?}", case.partial) };
     assert!(said.contains(&format!("{there} spans began from")), "{said}");
-    assert!(said.contains("one in 1.") && said.contains("error all (weighed accordingly)"), "{said}");
+    assert!(said.contains("one in 2.") && said.contains("error all (weighed accordingly)"), "{said}");
     let first = &case.suspects[0];
     assert_eq!((first.service.as_str(), first.cause), ("stock", CauseClass::Errors), "{case:#?}");
     // Of 440 requests 28 fail: all of those are there, and count as much as they do among all.

@@ -1,6 +1,7 @@
 //! Evidence in words: each difference as a sentence with its numbers, the line or the traces that show it, and the command that
 //! shows them again.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use throughline_model::link::LinkState;
@@ -15,7 +16,7 @@ use super::signature::LineKind;
 use super::suspects::{Found, kind_of};
 use super::vocabulary::{Feature, Spender};
 use super::{Evidence, EvidenceKind, Line, TraceRef};
-use crate::reconcile::{DERIVED, derived_calls};
+use crate::reconcile::{Counts, DERIVED, derived_calls_by_service};
 use crate::spike::unit_ms;
 use crate::units::{duration, rfc3339, three_digits};
 
@@ -28,6 +29,8 @@ const MS: f64 = 1e6;
 /// Writes evidence.
 pub(super) struct Words<'a> {
     found: &'a Found<'a>,
+    /// Requests of each service in the window and in the baseline.
+    calls: [HashMap<String, Counts>; 2],
 }
 
 /// Evidence without details.
@@ -74,8 +77,9 @@ pub(super) fn range_options(range: TimeRange) -> String {
 }
 
 impl<'a> Words<'a> {
-    pub(super) fn new(found: &'a Found<'a>) -> Words<'a> {
-        Words { found }
+    pub(super) fn new(found: &'a Found<'a>) -> Result<Words<'a>, Error> {
+        let calls = |range: TimeRange| derived_calls_by_service(found.snapshot, range);
+        Ok(Words { found, calls: [calls(found.window)?, calls(found.baseline)?] })
     }
 
     /// Something that calls do otherwise.
@@ -266,18 +270,19 @@ impl<'a> Words<'a> {
     }
 
     /// How the requests of a service and their failures moved, by what was counted from every span when it came.
-    pub(super) fn shift(&self, service: &str) -> Result<Option<Evidence>, Error> {
+    pub(super) fn shift(&self, service: &str) -> Option<Evidence> {
         let (window, baseline) = (self.found.window, self.found.baseline);
-        let counts = |range: TimeRange| -> Result<(f64, f64, f64), Error> {
-            let counts = derived_calls(self.found.snapshot, service, range)?.within(range);
+        let [of_window, of_baseline] = &self.calls;
+        let counts = |calls: &HashMap<String, Counts>, range: TimeRange| -> Option<(f64, f64, f64)> {
+            let counts = calls.get(service)?;
             let seconds = range.end.saturating_sub(range.start).max(1) as f64 / 1e9;
             let failed = counts.errors / counts.requests.max(f64::MIN_POSITIVE);
-            Ok((counts.requests, counts.requests / seconds, failed))
+            Some((counts.requests, counts.requests / seconds, failed))
         };
         let ((now, rate, failed), (before, rate_before, failed_before)) =
-            (counts(window)?, counts(baseline)?);
+            (counts(of_window, window)?, counts(of_baseline, baseline)?);
         if now < 1.0 || before < 1.0 {
-            return Ok(None);
+            return None;
         }
         let sentence = format!(
             "{} requests a second, of which {} failed; {} and {} before ({DERIVED}, from every span)",
@@ -288,14 +293,14 @@ impl<'a> Words<'a> {
         );
         let command =
             format!("throughline reconcile --service {} {}", quoted(service), range_options(window));
-        Ok(Some(Evidence {
+        Some(Evidence {
             metric: Some(DERIVED.to_owned()),
             now: Some(round(failed)),
             before: Some(round(failed_before)),
             calls: Some(now.round() as usize),
             baseline_calls: Some(before.round() as usize),
             ..bare(EvidenceKind::MetricShift, 0.0, sentence, command)
-        }))
+        })
     }
 
     /// What shows a slow service to people: its culprit span, and an exemplar.

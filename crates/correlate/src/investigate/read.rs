@@ -20,7 +20,7 @@ use super::vocabulary::{Feature, Interner, Vocabulary};
 use crate::units::rfc3339;
 
 /// Spans of one side that are compared: of more a sample. So many and their comparison are about 30 MB and a tenth of a second.
-pub const SPANS_MAX: u64 = 60_000;
+pub const SPANS_MAX: u64 = 30_000;
 /// Log lines of one side that are put together.
 pub const LINES_MAX: usize = 200_000;
 /// Traces that began before the window are told by what they did so long before it.

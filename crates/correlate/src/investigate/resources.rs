@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json};
 use throughline_model::point::PointKind;
-use throughline_store::snapshot::parts::PointWant;
+use throughline_store::snapshot::parts::{PointColumns, PointWant};
 use throughline_store::{Error, SeriesEntry, Snapshot, TimeRange};
 
 use super::side::Side;
@@ -118,7 +118,6 @@ type Key = (String, Option<String>, String, &'static str, Vec<u8>);
 pub(super) struct Utilisations {
     pub(super) full: Vec<Full>,
     pub(super) series: usize,
-    points: usize,
     pub(super) partial: Vec<String>,
 }
 
@@ -128,16 +127,16 @@ pub(super) fn find(snapshot: &Snapshot, now: TimeRange, before: TimeRange) -> Re
     let mut points: BTreeMap<Key, Points> = BTreeMap::new();
     // A point says what was until then, so that of those after a window the next one belongs to it.
     let mut times: BTreeMap<Key, BTreeMap<i64, f64>> = BTreeMap::new();
-    for range in [before, now] {
+    let [before_on, now_on] = [before, now].map(|range| {
         let length = range.end.saturating_sub(range.start);
-        found.points = 0;
-        read(
-            snapshot,
-            TimeRange { start: range.start, end: range.end.saturating_add(length.max(REACH_NS)) },
-            &mut times,
-            &mut found,
-        )?;
-    }
+        TimeRange { start: range.start, end: range.end.saturating_add(length.max(REACH_NS)) }
+    });
+    let both = TimeRange { start: before_on.start.min(now_on.start), end: before_on.end.max(now_on.end) };
+    let ranges = match before_on.overlaps(now_on.start, now_on.end) {
+        true => vec![Wanted { range: both, points: 2 * POINTS_MAX }],
+        false => [before_on, now_on].map(|range| Wanted { range, points: POINTS_MAX }).into(),
+    };
+    read(snapshot, both, ranges, &mut times, &mut found)?;
     for (key, values) in &times {
         let half = spacing(values) / 2;
         let of = points.entry(key.clone()).or_default();
@@ -167,59 +166,81 @@ fn spacing(values: &BTreeMap<i64, f64>) -> i64 {
     distances.get(distances.len() / 2).copied().unwrap_or(0)
 }
 
+/// A range that points are read of, and how many more of them.
+struct Wanted {
+    range: TimeRange,
+    points: usize,
+}
+
+/// Reads the points of some ranges, which lie within one.
 fn read(
     snapshot: &Snapshot,
-    range: TimeRange,
+    both: TimeRange,
+    mut ranges: Vec<Wanted>,
     times: &mut BTreeMap<Key, BTreeMap<i64, f64>>,
     found: &mut Utilisations,
 ) -> Result<(), Error> {
-    for part in snapshot.metric_parts(range) {
+    for part in snapshot.metric_parts(both) {
         let series = part.series_from(0)?;
-        let wanted: Vec<(u32, Key, f64)> = (0..)
+        let keys: Vec<(u32, Key, f64)> = (0..)
             .zip(&series)
             .filter_map(|(row, series): (u32, _)| key_of(series).map(|(key, scale)| (row, key, scale)))
             .collect();
-        let rows: Vec<u32> = wanted.iter().map(|(row, ..)| *row).collect();
+        let rows: Vec<u32> = keys.iter().map(|(row, ..)| *row).collect();
         for run in part.runs()? {
             let from = rows.partition_point(|row| *row < run.series.start);
             let to = rows.partition_point(|row| *row < run.series.end);
             let of_run = rows.get(from..to).unwrap_or_default();
-            if of_run.is_empty() || !range.overlaps(run.min_time, run.max_time) {
+            if of_run.is_empty() {
                 continue;
             }
-            let columns = part.read_run(&run, of_run, range, PointWant::default())?;
-            for (row, at) in &columns.series {
-                let Ok(place) = wanted.binary_search_by_key(row, |(row, ..)| *row) else { continue };
-                let Some((_, key, scale)) = wanted.get(place) else { continue };
-                if times.len() >= SERIES_MAX && !times.contains_key(key) {
-                    found.partial.push(format!(
-                        "more than {SERIES_MAX} series of utilisations: the others were not read"
-                    ));
-                    found.partial.dedup();
-                    continue;
-                }
-                if found.points >= POINTS_MAX {
-                    found.partial.push(format!(
-                        "more than {POINTS_MAX} points of utilisations: the others were not read"
-                    ));
-                    return Ok(());
-                }
-                found.points += at.len();
-                let of_series = times.entry(key.clone()).or_default();
-                for point in at.clone() {
-                    let (Some(time), Some(value)) = (columns.times.get(point), columns.values.get(point))
-                    else {
-                        continue;
-                    };
-                    let is_there = columns.flags.get(point).is_none_or(|flags| flags & NO_VALUE == 0);
-                    if is_there && value.is_finite() && range.contains(*time) {
-                        of_series.insert(*time, value * scale);
-                    }
+            for wanted in &mut ranges {
+                if wanted.range.overlaps(run.min_time, run.max_time) {
+                    let columns = part.read_run(&run, of_run, wanted.range, PointWant::default())?;
+                    take(&columns, &keys, wanted, times, found);
                 }
             }
         }
     }
     Ok(())
+}
+
+/// Takes the values of a run by the keys of their series.
+fn take(
+    columns: &PointColumns,
+    keys: &[(u32, Key, f64)],
+    wanted: &mut Wanted,
+    times: &mut BTreeMap<Key, BTreeMap<i64, f64>>,
+    found: &mut Utilisations,
+) {
+    let mut left_out = |what: String| {
+        if !found.partial.contains(&what) {
+            found.partial.push(what);
+        }
+    };
+    for (row, at) in &columns.series {
+        let Ok(place) = keys.binary_search_by_key(row, |(row, ..)| *row) else { continue };
+        let Some((_, key, scale)) = keys.get(place) else { continue };
+        if times.len() >= SERIES_MAX && !times.contains_key(key) {
+            left_out(format!("more than {SERIES_MAX} series of utilisations: the others were not read"));
+            continue;
+        }
+        if wanted.points == 0 {
+            left_out(format!("more than {POINTS_MAX} points of utilisations: the others were not read"));
+            return;
+        }
+        wanted.points = wanted.points.saturating_sub(at.len());
+        let of_series = times.entry(key.clone()).or_default();
+        for point in at.clone() {
+            let (Some(time), Some(value)) = (columns.times.get(point), columns.values.get(point)) else {
+                continue;
+            };
+            let is_there = columns.flags.get(point).is_none_or(|flags| flags & NO_VALUE == 0);
+            if is_there && value.is_finite() && wanted.range.contains(*time) {
+                of_series.insert(*time, value * scale);
+            }
+        }
+    }
 }
 
 fn key_of(series: &SeriesEntry) -> Option<(Key, f64)> {

@@ -17,13 +17,13 @@ use super::side::{Row, Weight};
 /// Traces that began within these are near each other in blocks.
 const SLOT_NS: i64 = 10_000_000_000;
 /// Spans of the slots that are looked at.
-const LOOKED_AT_MAX: u64 = 240_000;
+const LOOKED_AT_MAX: u64 = 120_000;
 /// The same where only some of the traces are wanted, so that enough of those are among them.
-const LOOKED_AT_NARROW_MAX: u64 = 1_000_000;
+const LOOKED_AT_NARROW_MAX: u64 = 500_000;
 /// At least so many slots are looked at, if there are so many.
-const SLOTS_MIN: u64 = 6;
+const SLOTS_MIN: u64 = 12;
 /// Spans of traces with errors that are taken beside the others.
-const FAILED_SPANS_MAX: u64 = 15_000;
+const FAILED_SPANS_MAX: u64 = 10_000;
 /// Traces that lie in several places: more are left out.
 const TORN_MAX: usize = 2_000;
 

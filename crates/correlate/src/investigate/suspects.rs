@@ -80,7 +80,7 @@ impl Found<'_> {
         all.retain(|against| against.score >= SCORE_MIN);
         all.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.service.cmp(&b.service)));
         all.truncate(limit);
-        let words = Words::new(self);
+        let words = Words::new(self)?;
         (1..).zip(&all).map(|(rank, against)| self.suspect(rank, against, &words)).collect()
     }
 
@@ -115,7 +115,7 @@ impl Found<'_> {
         };
         let mut evidence = self.evidence(against, cause, words);
         let (instance, operation) = self.place(against, cause);
-        evidence.extend(words.shift(&against.service)?);
+        evidence.extend(words.shift(&against.service));
         evidence.extend(words.illustrations(against.slow, &against.service, self.window)?);
         evidence.truncate(EVIDENCE_MAX);
         let sentence = sentence(against, cause, instance.as_deref(), operation.as_deref(), &evidence);

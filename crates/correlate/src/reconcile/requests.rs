@@ -3,15 +3,19 @@
 //! Counters and cumulative histograms become what they rose by between two points; a point whose value fell, or whose start
 //! changed, begins anew. Delta points are what they are.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value as Json};
 use throughline_model::point::{ExponentialHistogram, Histogram, PointKind};
 use throughline_model::record::{Point, Series};
-use throughline_store::{Error, SeriesQuery, Snapshot, TimeRange};
+use throughline_store::{Error, Found, SeriesQuery, Snapshot, TimeRange};
 
 use super::Counts;
 
 /// Series of one metric that are read.
 const SERIES_MAX: usize = 20_000;
+/// Series of all services that are read of a metric.
+const ALL_SERIES_MAX: usize = 100_000;
 /// How far outside of the window a point is looked for: the first one in it has risen from the one before, and what the last
 /// minute counted stands in the one after.
 const OUTSIDE_NS: i64 = 300_000_000_000;
@@ -83,6 +87,17 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
+    /// Adds the rises of a series within a window.
+    fn add(&mut self, series: &Series, points: &[Point], range: TimeRange) {
+        let failed = is_error(&series.attributes);
+        for (from, to, requests) in rises(series, points) {
+            if to > range.start && from < range.end {
+                let errors = if failed { requests } else { 0.0 };
+                self.steps.push(Step { from, to, counts: Counts { requests, errors } });
+            }
+        }
+    }
+
     /// Requests within a window; a step that crosses its bounds counts as far as it lies within.
     pub fn within(&self, range: TimeRange) -> Counts {
         let mut sum = Counts::default();
@@ -115,9 +130,24 @@ pub(crate) fn own_requests(snapshot: &Snapshot, service: &str, range: TimeRange)
 /// Spans of servers and consumers as this store counted them when they came.
 pub(crate) fn derived_calls(snapshot: &Snapshot, service: &str, range: TimeRange) -> Result<Counted, Error> {
     let mut counted = Counted::default();
-    let is_meant = |attributes: &Map<String, Json>| serves(attributes) && is_derived(attributes);
-    count(snapshot, service, range, DERIVED, is_meant, &mut counted)?;
+    count(snapshot, service, range, DERIVED, is_derived_call, &mut counted)?;
     Ok(counted)
+}
+
+/// The same of all services, within a window; of none where some of it cannot be read, because a part of the calls says nothing.
+pub(crate) fn derived_calls_by_service(
+    snapshot: &Snapshot,
+    range: TimeRange,
+) -> Result<HashMap<String, Counts>, Error> {
+    let mut counted: HashMap<String, Counted> = HashMap::new();
+    let mut found = points_of(snapshot, None, range, DERIVED)?;
+    if !found.partial.is_empty() {
+        found.items.clear();
+    }
+    for (series, points) in found.items.iter().filter(|(series, _)| is_derived_call(&series.attributes)) {
+        counted.entry(series.service.clone()).or_default().add(series, points, range);
+    }
+    Ok(counted.into_iter().map(|(service, counted)| (service, counted.within(range))).collect())
 }
 
 /// Server spans as somebody else's span metrics count them.
@@ -138,18 +168,34 @@ pub(crate) fn span_metric_calls(
     Ok(counted)
 }
 
-fn serves(attributes: &Map<String, Json>) -> bool {
-    text(attributes, &["span_kind"])
-        .is_some_and(|kind| matches!(kind.as_str(), "SPAN_KIND_SERVER" | "SPAN_KIND_CONSUMER"))
-}
-
-/// Another's span metrics have labels of where they come from.
-fn is_derived(attributes: &Map<String, Json>) -> bool {
-    !attributes.contains_key("job") && !attributes.contains_key("instance")
+/// Whether a series counts spans of servers or consumers, and is our own: another's span metrics have labels of where they come from.
+fn is_derived_call(attributes: &Map<String, Json>) -> bool {
+    let serves = text(attributes, &["span_kind"])
+        .is_some_and(|kind| matches!(kind.as_str(), "SPAN_KIND_SERVER" | "SPAN_KIND_CONSUMER"));
+    serves && !attributes.contains_key("job") && !attributes.contains_key("instance")
 }
 
 fn text(attributes: &Map<String, Json>, keys: &[&str]) -> Option<String> {
     keys.iter().find_map(|key| attributes.get(*key)).map(crate::contrast::text_of)
+}
+
+/// The points of a metric, of one service or of all, in a window and a little beyond its bounds.
+fn points_of(
+    snapshot: &Snapshot,
+    service: Option<&str>,
+    range: TimeRange,
+    metric: &str,
+) -> Result<Found<(Series, Vec<Point>)>, Error> {
+    snapshot.points(&SeriesQuery {
+        range: TimeRange {
+            start: range.start.saturating_sub(OUTSIDE_NS),
+            end: range.end.saturating_add(OUTSIDE_NS),
+        },
+        metric: Some(metric.to_owned()),
+        service: service.map(str::to_owned),
+        attributes: Vec::new(),
+        limit: if service.is_some() { SERIES_MAX } else { ALL_SERIES_MAX },
+    })
 }
 
 /// Adds what a metric counted; false where the service has none of the name.
@@ -161,26 +207,11 @@ fn count(
     is_meant: impl Fn(&Map<String, Json>) -> bool,
     counted: &mut Counted,
 ) -> Result<bool, Error> {
-    let found = snapshot.points(&SeriesQuery {
-        range: TimeRange {
-            start: range.start.saturating_sub(OUTSIDE_NS),
-            end: range.end.saturating_add(OUTSIDE_NS),
-        },
-        metric: Some(metric.to_owned()),
-        service: Some(service.to_owned()),
-        attributes: Vec::new(),
-        limit: SERIES_MAX,
-    })?;
+    let found = points_of(snapshot, Some(service), range, metric)?;
     let mut is_there = false;
     for (series, points) in found.items.iter().filter(|(series, _)| is_meant(&series.attributes)) {
         is_there = true;
-        let failed = is_error(&series.attributes);
-        for (from, to, requests) in rises(series, points) {
-            if to > range.start && from < range.end {
-                let errors = if failed { requests } else { 0.0 };
-                counted.steps.push(Step { from, to, counts: Counts { requests, errors } });
-            }
-        }
+        counted.add(series, points, range);
     }
     if is_there {
         counted.metrics.push(metric.to_owned());

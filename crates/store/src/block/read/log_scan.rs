@@ -26,6 +26,9 @@ use crate::snapshot::log_scan::{
 /// At least one row in so many is read together with all others: decoding them in a row is faster than picking.
 const FEW_OF: usize = 8;
 
+/// Of rows whose keys or numbers are wanted alone, at least one in so many: those are decoded faster than they are picked.
+const RARE_OF: usize = 64;
+
 /// Rows that are put together first where few suffice; each further step takes four times as many, so that reading a page
 /// again stays rare.
 const FIRST_STEP_ROWS: usize = 256;
@@ -276,11 +279,22 @@ impl Block {
         Ok(())
     }
 
-    /// The keys of rows of a row group that follow each other in these columns; `None` where one of them has no dictionary.
+    /// The keys of rows of a row group in these columns; `None` where one of them has no dictionary, and where rows are so rare that
+    /// they are better picked.
     fn keys_of_rows(&self, group: usize, columns: &[&str], rows: &Rows) -> Result<Option<Vec<Keys>>, Error> {
-        let (Some(layout), Rows::Between(rows)) = (self.layout(Table::Logs), rows) else { return Ok(None) };
+        let (Some(layout), Some(range)) = (self.layout(Table::Logs), rows.range()) else { return Ok(None) };
         let file = self.file(Table::Logs)?;
-        columns.iter().map(|column| layout.keys_of(file, group, column, rows.clone())).collect()
+        let keys_of = |column: &&str| {
+            let keys = layout.keys_of(file, group, column, range.clone())?;
+            Ok(keys.map(|mut keys| {
+                if let Rows::These(rows) = rows {
+                    let of_row = |row: &u32| keys.of_row.get((row - range.start) as usize).copied();
+                    keys.of_row = rows.iter().filter_map(of_row).collect();
+                }
+                keys
+            }))
+        };
+        columns.iter().map(keys_of).collect()
     }
 
     /// Rows of a row group by their number within it.
@@ -299,10 +313,11 @@ impl Block {
     /// The times of rows of a row group, which ascend.
     fn times(&self, table: &TableReader, group: usize, rows: &[u32]) -> Result<Vec<i64>, Error> {
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(Vec::new()) };
-        if is_few(table, group, rows.len()) {
+        let range = *first..last + 1;
+        if is_rare(rows.len(), &range) {
             return Ok(times_of(&self.pick_of_group(table, group, rows, &["time"])?));
         }
-        let times = self.times_between(table, group, &(*first..last + 1))?;
+        let times = self.times_between(table, group, &range)?;
         Ok(rows.iter().filter_map(|row| times.get((row - first) as usize).copied()).collect())
     }
 
@@ -419,6 +434,17 @@ enum Rows {
 }
 
 impl Rows {
+    /// The rows between the first and the last of them; `None` where few of those are wanted.
+    fn range(&self) -> Option<Range<u32>> {
+        match self {
+            Rows::Between(rows) => Some(rows.clone()),
+            Rows::These(rows) => {
+                let range = *rows.first()?..rows.last()? + 1;
+                (!is_rare(rows.len(), &range)).then_some(range)
+            }
+        }
+    }
+
     fn row(&self, at: u32) -> u32 {
         match self {
             Rows::These(rows) => rows.get(at as usize).copied().unwrap_or_default(),
@@ -528,6 +554,11 @@ pub(super) type OriginKeys = (u32, u32, u32);
 /// Whether so many rows of a row group are picked one by one, and not read with all others.
 pub(super) fn is_few(table: &TableReader, group: usize, n_rows: usize) -> bool {
     n_rows * FEW_OF <= table.group(group).num_rows().max(0) as usize
+}
+
+/// Whether so many of the rows of a range are picked one by one even where a column of keys or numbers can be decoded as it is.
+fn is_rare(n_rows: usize, range: &Range<u32>) -> bool {
+    n_rows * RARE_OF <= range.len()
 }
 
 /// The rows that are wanted as far as origin and pattern say, and times if they are given.

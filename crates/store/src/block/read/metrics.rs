@@ -1,6 +1,7 @@
 //! Series, points and exemplars of a block.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::types::Int32Type;
@@ -9,7 +10,7 @@ use throughline_model::TraceId;
 use throughline_model::point::{MetricType, PointKind};
 use throughline_model::record::Exemplar;
 
-use super::{Block, Columns};
+use super::{Block, Columns, TableReader};
 use crate::block::Table;
 use crate::block::samples::Run;
 use crate::error::Error;
@@ -103,6 +104,28 @@ fn series_of_all(rows: &RecordBatch, out: &mut Vec<SeriesEntry>) {
     }
 }
 
+/// The rows of a row group whose series have the metric and the service of a query, in runs.
+fn named_rows(table: &TableReader, group: usize, query: &SeriesQuery) -> Result<Vec<Range<usize>>, Error> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    let mut at = 0;
+    for rows in table.read_group(group, None, Some(&["metric", "service"]))? {
+        let columns = Columns::new(&rows);
+        let is_named = |name: &str, wanted: &Option<String>, row: usize| {
+            wanted.is_none() || columns.text(name, row) == wanted.as_deref()
+        };
+        for row in 0..rows.num_rows() {
+            if is_named("metric", &query.metric, row) && is_named("service", &query.service, row) {
+                match runs.last_mut() {
+                    Some(run) if run.end == at + row => run.end += 1,
+                    _ => runs.push(at + row..at + row + 1),
+                }
+            }
+        }
+        at += rows.num_rows();
+    }
+    Ok(runs)
+}
+
 fn run_of(columns: &Columns<'_>, row: usize) -> Run {
     let bytes = |name: &str| columns.bytes(name, row).map(<[u8]>::to_vec);
     Run {
@@ -124,23 +147,24 @@ fn run_of(columns: &Columns<'_>, row: usize) -> Run {
 }
 
 impl Block {
-    /// The series that a query asks for, by row.
+    /// The series that a query asks for, by row. Only those of its metric and service are put together.
     fn matching_series(&self, query: &SeriesQuery) -> Result<BTreeMap<u32, SeriesEntry>, Error> {
         let mut out = BTreeMap::new();
         let table = self.table(Table::Series)?;
         for group in 0..table.groups() {
+            let ranges = named_rows(&table, group, query)?;
+            if ranges.is_empty() {
+                continue;
+            }
             let first = table.first_row(group) as u32;
-            for rows in table.read_group(group, None, None)? {
+            let numbers: Vec<u32> = ranges.iter().cloned().flatten().map(|row| first + row as u32).collect();
+            let mut numbers = numbers.into_iter();
+            for rows in table.read_group(group, Some(ranges), Some(&SERIES_COLUMNS))? {
                 let columns = Columns::new(&rows);
-                for row in 0..rows.num_rows() {
-                    let is_metric =
-                        query.metric.is_none() || columns.text("metric", row) == query.metric.as_deref();
-                    if !is_metric {
-                        continue;
-                    }
+                for (row, number) in (0..rows.num_rows()).zip(&mut numbers) {
                     let series = series_of(&columns, row);
                     if series.matches(query) {
-                        out.insert(first + row as u32, series);
+                        out.insert(number, series);
                     }
                 }
             }
