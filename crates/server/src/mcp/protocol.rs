@@ -1,27 +1,23 @@
-//! Messages of the protocol: JSON-RPC 2.0, as far as a server that has tools and nothing else needs it.
-//!
-//! Revisions of the protocol are told apart by the version of the handshake alone: what is used here is the same in all of them.
-//! A client that asks for a newer revision is answered with the newest that is known, as the specification has it, and goes on
-//! with that or ends.
+//! What this server is in the protocol: tools, and nothing else. `rmcp` speaks it; here is what it asks for an answer, and what is
+//! said to bytes that are no message.
 
-use serde_json::{Map, Value as Json, json};
+use std::sync::Arc;
+
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CallToolResult, ClientJsonRpcMessage, ContentBlock,
+    CustomRequest, CustomResult, ErrorCode, Implementation, InitializeRequestParams, InitializeResult,
+    JsonRpcError, ListToolsResult, PaginatedRequestParams, RequestId, ServerCapabilities, ServerConfig,
+};
+use rmcp::service::RequestContext;
+use rmcp::{ErrorData, RoleServer, ServerHandler};
+use serde_json::Value as Json;
+use tokio::task::JoinSet;
 
 use super::ask::Server;
 use super::tools;
 
-/// Revisions of the protocol that are known, the newest first.
-pub(super) const VERSIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
-
 /// The largest message: a call of a tool is some hundred bytes.
 pub(super) const MESSAGE_BYTES_MAX: usize = 256 << 10;
-/// Messages of one batch, which old revisions have.
-const BATCH_MAX: usize = 32;
-
-/// Codes of JSON-RPC.
-const PARSE_ERROR: i64 = -32700;
-const INVALID_REQUEST: i64 = -32600;
-const METHOD_NOT_FOUND: i64 = -32601;
-const INVALID_PARAMS: i64 = -32602;
 
 /// How to begin, for whoever reads tools for the first time.
 const INSTRUCTIONS: &str = "Telemetry (traces, logs, metrics) of the services of one system, from one store. Names of services come \
@@ -29,143 +25,175 @@ from `services`. A trace id in any form is taken by `trace`; log lines and exemp
 with the telemetry itself: ask it when something that should be there is not. Times are RFC 3339, or before now (-1h). Each answer \
 fits max_tokens (2000 by default) and ends with what was not checked or left out.";
 
-/// Why a request has no result.
-struct Refusal {
-    code: i64,
-    message: String,
+/// Methods that are answered, and what their parameters are.
+const METHODS: [(&str, &str); 4] = [
+    ("initialize", "protocolVersion, capabilities and clientInfo"),
+    ("server/discover", "_meta"),
+    ("tools/list", "nothing, or cursor"),
+    ("tools/call", "name, a text, and arguments, an object"),
+];
+
+/// The tools as `rmcp` serves them. Nothing is kept from one request to the next.
+#[derive(Clone)]
+pub(super) struct ToolServer {
+    asked: Arc<Server>,
 }
 
-/// Answers the text of a message, or of a batch of them. Nothing where it asks nothing: a notification, or a client's response.
-pub(super) async fn answer(text: &[u8], server: &Server) -> Option<Json> {
-    let message: Json = match serde_json::from_slice(text) {
-        Ok(message) => message,
-        Err(error) => return Some(refused(&Json::Null, PARSE_ERROR, &format!("not JSON: {error}"))),
-    };
-    let Json::Array(batch) = message else { return answer_one(&message, server).await };
-    if batch.is_empty() || batch.len() > BATCH_MAX {
-        let message = format!("a batch has 1 to {BATCH_MAX} messages");
-        return Some(refused(&Json::Null, INVALID_REQUEST, &message));
-    }
-    let mut answers = Vec::new();
-    for message in &batch {
-        answers.extend(answer_one(message, server).await);
-    }
-    (!answers.is_empty()).then_some(Json::Array(answers))
-}
-
-async fn answer_one(message: &Json, server: &Server) -> Option<Json> {
-    let is_response = message.get("result").is_some() || message.get("error").is_some();
-    let method = match message.get("method").and_then(Json::as_str) {
-        Some(method) => method,
-        None if is_response => return None,
-        None => return Some(refused(&Json::Null, INVALID_REQUEST, "a message has a method")),
-    };
-    // Without an id it is a notification, which nobody answers.
-    let id = message.get("id").filter(|id| id.is_string() || id.is_number())?;
-    let params = message.get("params").unwrap_or(&Json::Null);
-    Some(match result(method, params, server).await {
-        Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
-        Err(Refusal { code, message }) => refused(id, code, &message),
-    })
-}
-
-fn refused(id: &Json, code: i64, message: &str) -> Json {
-    json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}})
-}
-
-async fn result(method: &str, params: &Json, server: &Server) -> Result<Json, Refusal> {
-    match method {
-        "initialize" => Ok(initialized(params)),
-        "ping" => Ok(json!({})),
-        "tools/list" => Ok(json!({"tools": tools::all().map(tools::Tool::described).collect::<Vec<Json>>()})),
-        "tools/call" => call(params, server).await,
-        _ => Err(Refusal {
-            code: METHOD_NOT_FOUND,
-            message: format!("there is no method {method}: this server has tools"),
-        }),
+impl ToolServer {
+    /// Tools that ask this server.
+    pub fn new(asked: Server) -> ToolServer {
+        ToolServer { asked: Arc::new(asked) }
     }
 }
 
-fn initialized(params: &Json) -> Json {
-    let asked = params.get("protocolVersion").and_then(Json::as_str).unwrap_or_default();
-    let version = VERSIONS.into_iter().find(|version| *version == asked).unwrap_or(VERSIONS[0]);
-    json!({
-        "protocolVersion": version,
-        "capabilities": {"tools": {"listChanged": false}},
-        "serverInfo": {"name": "throughline", "version": env!("CARGO_PKG_VERSION")},
-        "instructions": INSTRUCTIONS,
-    })
+impl ServerHandler for ToolServer {
+    fn get_info(&self) -> ServerConfig {
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+            .with_server_info(Implementation::new("throughline", env!("CARGO_PKG_VERSION")))
+            .with_instructions(INSTRUCTIONS)
+    }
+
+    /// As `rmcp` would, but the revision that was agreed upon is what later requests are answered by, not the one that was asked for.
+    async fn initialize(
+        &self,
+        mut client: InitializeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<InitializeResult, ErrorData> {
+        let agreed = self.negotiate_initialize(&client)?;
+        client.protocol_version = agreed.protocol_version.clone();
+        context.peer.set_peer_info(client);
+        Ok(agreed)
+    }
+
+    async fn list_tools(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        Ok(ListToolsResult::with_all_items(tools::all().map(tools::Tool::described).collect()))
+    }
+
+    /// Calls a tool. What a tool cannot answer is a result for whoever called, not a failure of the protocol.
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let Some(tool) = tools::all().find(|tool| tool.name == request.name) else {
+            let names: Vec<&str> = tools::all().map(|tool| tool.name).collect();
+            let message = format!("there is no tool {:?}; there are {}", request.name, names.join(", "));
+            return Err(ErrorData::invalid_params(message, None));
+        };
+        let (asked, arguments) = (Arc::clone(&self.asked), request.arguments.unwrap_or_default());
+        // A task of its own, which ends with this one: where it fails in itself, whoever called is told instead of waiting.
+        let mut calls = JoinSet::new();
+        calls.spawn(async move { tool.call(&asked, arguments).await });
+        let answer = tokio::select! {
+            answer = calls.join_next() => answer,
+            () = context.ct.cancelled() => return Err(ErrorData::internal_error("the call was cancelled", None)),
+        };
+        match answer {
+            Some(Ok(Ok(text))) => Ok(CallToolResult::success(vec![ContentBlock::text(text)]).into()),
+            Some(Ok(Err(text))) => Ok(CallToolResult::error(vec![ContentBlock::text(text)]).into()),
+            Some(Err(_)) | None => {
+                Err(ErrorData::internal_error(format!("{} ended without an answer", tool.name), None))
+            }
+        }
+    }
+
+    /// Requests that `rmcp` has no form for: of methods that are not the protocol's, or with parameters that are not the method's.
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        let method = request.method;
+        Err(match METHODS.iter().find(|(known, _)| *known == method) {
+            Some((_, parameters)) => {
+                ErrorData::invalid_params(format!("the parameters of {method} are {parameters}"), None)
+            }
+            None => {
+                let message = format!("there is no method {method}: this server has tools");
+                ErrorData::new(ErrorCode::METHOD_NOT_FOUND, message, None)
+            }
+        })
+    }
 }
 
-/// Calls a tool. What a tool cannot answer is a result for whoever called, not a failure of the protocol.
-async fn call(params: &Json, server: &Server) -> Result<Json, Refusal> {
-    let name = params.get("name").and_then(Json::as_str).unwrap_or_default();
-    let Some(tool) = tools::all().find(|tool| tool.name == name) else {
-        let names: Vec<&str> = tools::all().map(|tool| tool.name).collect();
-        let message = format!("there is no tool {name:?}; there are {}", names.join(", "));
-        return Err(Refusal { code: INVALID_PARAMS, message });
-    };
-    let arguments = match params.get("arguments") {
-        None | Some(Json::Null) => Map::new(),
-        Some(Json::Object(arguments)) => arguments.clone(),
-        Some(_) => {
-            return Err(Refusal { code: INVALID_PARAMS, message: "arguments is not an object".to_owned() });
+/// Reads one message.
+///
+/// # Errors
+///
+/// What to answer to bytes that are none: they are not JSON, are nested too deeply, or have not the form of a message.
+pub(super) fn read(text: &[u8]) -> Result<ClientJsonRpcMessage, Box<JsonRpcError>> {
+    serde_json::from_slice(text).map_err(|_| Box::new(refusal(text)))
+}
+
+fn refusal(text: &[u8]) -> JsonRpcError {
+    let json: Json = match serde_json::from_slice(text) {
+        Ok(json) => json,
+        Err(error) => {
+            return JsonRpcError::new(None, ErrorData::parse_error(format!("not JSON: {error}"), None));
         }
     };
-    let (text, is_error) = match tool.call(server, arguments).await {
-        Ok(text) => (text, false),
-        Err(text) => (text, true),
+    let id = json.get("id").and_then(|id| serde_json::from_value::<RequestId>(id.clone()).ok());
+    let message = match json.is_array() {
+        true => "a batch is not taken: send one message at a time",
+        false => {
+            "not a message of JSON-RPC: it has \"jsonrpc\": \"2.0\" and a method, with an id where an answer is wanted"
+        }
     };
-    Ok(json!({"content": [{"type": "text", "text": text}], "isError": is_error}))
+    JsonRpcError::new(id, ErrorData::invalid_request(message, None))
+}
+
+/// What to answer to more than a message may be.
+pub(super) fn too_long() -> JsonRpcError {
+    let message = format!("a message has at most {MESSAGE_BYTES_MAX} bytes");
+    JsonRpcError::new(None, ErrorData::invalid_request(message, None))
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::Router;
-
     use super::*;
 
-    fn ask(text: &str) -> Option<Json> {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
-        runtime.block_on(answer(text.as_bytes(), &Server::Here(Router::new())))
-    }
-
-    fn code(text: &str) -> Option<i64> {
-        ask(text)?.pointer("/error/code")?.as_i64()
+    fn code(text: &str) -> (i32, Option<RequestId>) {
+        let refusal = read(text.as_bytes()).expect_err("refused");
+        (refusal.error.code.0, refusal.id)
     }
 
     #[test]
-    fn versions_are_agreed_upon() {
-        let version = |asked: &str| {
-            let message = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": asked}});
-            ask(&message.to_string()).expect("answered")["result"]["protocolVersion"].clone()
-        };
-        assert_eq!(version("2025-03-26"), "2025-03-26");
-        assert_eq!(version("2099-01-01"), VERSIONS[0]);
+    fn what_is_no_message_is_refused_by_what_it_lacks() {
+        assert_eq!(code("{"), (-32700, None));
+        assert_eq!(code(""), (-32700, None));
+        assert_eq!(code(&format!("{}{}", "[".repeat(10_000), "]".repeat(10_000))), (-32700, None));
+        assert_eq!(
+            code(&format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{}"#,
+                "{\"a\":".repeat(10_000)
+            )),
+            (-32700, None)
+        );
+        assert_eq!(code("7"), (-32600, None));
+        assert_eq!(code("[]"), (-32600, None));
+        assert_eq!(code(r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#), (-32600, None));
+        assert_eq!(code(r#"{"id":7,"method":"ping"}"#), (-32600, Some(RequestId::Number(7))));
+        assert_eq!(code(r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#), (-32600, None));
     }
 
     #[test]
-    fn messages_are_answered_or_refused() {
-        assert_eq!(ask(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#), None);
-        assert_eq!(ask(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), None);
-        let pong = ask(r#"{"jsonrpc":"2.0","id":"a","method":"ping"}"#).expect("answered");
-        assert_eq!(pong, json!({"jsonrpc": "2.0", "id": "a", "result": {}}));
-        assert_eq!(code("{"), Some(PARSE_ERROR));
-        assert_eq!(code("[]"), Some(INVALID_REQUEST));
-        assert_eq!(code("7"), Some(INVALID_REQUEST));
-        assert_eq!(code(r#"{"id":1,"method":"resources/list"}"#), Some(METHOD_NOT_FOUND));
-        assert_eq!(code(r#"{"id":1,"method":"tools/call","params":{"name":"rm"}}"#), Some(INVALID_PARAMS));
-        let batch =
-            ask(r#"[{"id":1,"method":"ping"},{"method":"notifications/x"},{"id":2,"method":"ping"}]"#);
-        assert_eq!(batch.expect("answered").as_array().map(Vec::len), Some(2));
-    }
-
-    #[test]
-    fn a_misspelt_argument_is_a_result_that_says_so() {
-        let message = r#"{"id":1,"method":"tools/call","params":{"name":"logs","arguments":{"sevice":"x"}}}"#;
-        let answer = ask(message).expect("answered");
-        assert_eq!(answer["result"]["isError"], true);
-        let text = answer["result"]["content"][0]["text"].as_str().expect("text");
-        assert!(text.starts_with("logs takes no \"sevice\"; it takes "), "{text}");
+    fn messages_are_read() {
+        for text in [
+            r#"{"jsonrpc":"2.0","id":"a","method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":7}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
+            &format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"a":{}{}}}}}"#,
+                "[".repeat(100),
+                "]".repeat(100)
+            ),
+        ] {
+            assert!(read(text.as_bytes()).is_ok(), "{text}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The tools: name, parameters, which question they ask, and how its answer reads.
 
+use rmcp::model::ToolAnnotations;
 use serde_json::{Map, Value as Json, json};
 use throughline_store::{Clock as _, SystemClock};
 
@@ -320,7 +321,7 @@ impl Arguments {
 
 impl Tool {
     /// The tool as the protocol lists it.
-    pub fn described(&self) -> Json {
+    pub fn described(&self) -> rmcp::model::Tool {
         let mut properties = JsonObject::new();
         for parameter in self.parameters {
             properties
@@ -333,17 +334,14 @@ impl Tool {
         );
         let required: Vec<&str> =
             self.parameters.iter().filter(|parameter| parameter.is_required).map(|p| p.name).collect();
-        json!({
-            "name": self.name,
-            "description": self.description,
-            "inputSchema": {
-                "type": "object",
-                "properties": properties,
-                "required": required,
-                "additionalProperties": false,
-            },
-            "annotations": {"readOnlyHint": true},
-        })
+        let schema = JsonObject::from_iter([
+            ("type".to_owned(), Json::from("object")),
+            ("properties".to_owned(), Json::from(properties)),
+            ("required".to_owned(), Json::from(required)),
+            ("additionalProperties".to_owned(), Json::from(false)),
+        ]);
+        rmcp::model::Tool::new(self.name, self.description, schema)
+            .with_annotations(ToolAnnotations::new().read_only(true))
     }
 
     /// Asks and writes the answer. An error is a sentence for whoever called.
@@ -399,7 +397,7 @@ mod tests {
     #[test]
     fn every_tool_has_a_schema() {
         for tool in all() {
-            let schema = tool.described()["inputSchema"].clone();
+            let schema = tool.described().input_schema;
             assert_eq!(schema["type"], "object", "{}", tool.name);
             let properties = schema["properties"].as_object().expect("properties");
             assert!(properties.contains_key("max_tokens"), "{}", tool.name);

@@ -1,17 +1,23 @@
-//! The Model Context Protocol, spoken by the official client for Python: over standard input and output, and over HTTP.
+//! The Model Context Protocol, spoken by the official client for Python, and by one that means harm: over standard input and output,
+//! and over HTTP.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use throughline_instrument::{Config, LATENCY_BOUNDS_SECONDS, SpanKind, Telemetry};
 
-use crate::process::Server;
+use crate::process::{PATIENCE, Running, Server};
 use crate::python;
 
 const SCRIPT: &str = include_str!("mcp.py");
 /// Bytes of an answer by default: 2,000 tokens of four bytes.
 const ANSWER_BYTES: usize = 8_000;
+/// The largest message.
+const MESSAGE_BYTES: usize = 256 << 10;
+const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
 
 /// Requests, one of which fails in silence; the id of its trace.
 fn send(server: &Server) -> String {
@@ -113,4 +119,89 @@ fn check(way: &str, trace: &str, answers: &[Value]) {
     says(14, &["logs takes no \"sevice\"; it takes trace, span, service"]);
     says(15, &["parse error"]);
     assert!(answers[14]["is_error"] == true && answers[15]["is_error"] == true);
+}
+
+/// What is wrong with a message, and the code of the error that says so.
+fn hostile() -> Vec<(String, i64)> {
+    let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+    let call = |params: Value| {
+        json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params}).to_string()
+    };
+    vec![
+        (PING.to_owned() + &" ".repeat(MESSAGE_BYTES + 1 - PING.len()), -32600),
+        ("this is not JSON".to_owned(), -32700),
+        (deep(100_000), -32700),
+        (format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{}}}"#, deep(1_000)), -32700),
+        (format!("[{PING}]"), -32600),
+        (r#"{"jsonrpc":"2.0","id":3}"#.to_owned(), -32600),
+        (
+            r#"{"jsonrpc":"2.0","id":4,"method":"resources/read","params":{"uri":"file:///etc/passwd"}}"#
+                .to_owned(),
+            -32601,
+        ),
+        (r#"{"jsonrpc":"2.0","id":5,"method":"no/such"}"#.to_owned(), -32601),
+        (call(json!({"name": "rm", "arguments": {}})), -32602),
+        (call(json!({"name": 7})), -32602),
+        (call(json!({"name": "trace", "arguments": "id"})), -32602),
+    ]
+}
+
+/// The status and the body of what is answered to a posted message.
+fn post(server: &Server, host: &str, body: &str) -> (u16, String) {
+    let address = server.api.strip_prefix("http://").expect("an address");
+    let mut stream = TcpStream::connect(address).expect("connected");
+    stream.set_read_timeout(Some(PATIENCE)).expect("set");
+    let length = body.len();
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nhost: {host}\r\naccept: application/json, text/event-stream\r\ncontent-type: application/json\r\n\
+         connection: close\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a status");
+    (status, body.to_owned())
+}
+
+#[test]
+fn hostile_messages_are_refused_and_the_server_lives() {
+    let server = Server::start("mcp-hostile");
+    for (message, code) in hostile() {
+        let (status, body) = post(&server, "localhost", &message);
+        let answer: Value = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{status} {body}"));
+        assert_eq!(answer["error"]["code"], code, "{message:.80}: {status} {body}");
+        assert!(answer["error"]["message"].as_str().is_some_and(|text| text.len() > 10), "{body}");
+    }
+    assert_eq!(post(&server, "evil.example", PING).0, 403);
+    assert_eq!(post(&server, "localhost.evil.example:4319", PING).0, 403);
+    assert_eq!(post(&server, "localhost", PING), (200, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#.to_owned()));
+}
+
+#[test]
+fn hostile_lines_are_refused_and_the_command_ends_with_its_input() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_throughline"))
+        .args(["mcp", "--server", "http://127.0.0.1:1"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map(Running)
+        .expect("started");
+    let mut input = command.0.stdin.take().expect("input");
+    let mut lines = BufReader::new(command.0.stdout.take().expect("output")).lines();
+    let mut ask = |message: &str| -> Value {
+        writeln!(input, "{message}").expect("written");
+        serde_json::from_str(&lines.next().expect("a line").expect("read")).expect("JSON")
+    };
+    for (message, code) in hostile() {
+        let answer = ask(&message);
+        assert_eq!(answer["error"]["code"], code, "{message:.80}: {answer}");
+    }
+    assert_eq!(ask(PING), json!({"jsonrpc": "2.0", "id": 1, "result": {}}));
+    let called = ask(r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"doctor"}}"#);
+    assert_eq!(called["result"]["isError"], true);
+    let text = called["result"]["content"][0]["text"].as_str().expect("text");
+    assert!(text.contains("is throughline serve running?"), "{text}");
+    drop(input);
+    assert!(command.0.wait().expect("ended").success());
 }
