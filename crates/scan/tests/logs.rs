@@ -2,6 +2,8 @@
 
 #[path = "logs/counts.rs"]
 mod counts;
+#[path = "logs/settled.rs"]
+mod settled;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
@@ -16,6 +17,8 @@ use throughline_generate::Generator;
 use throughline_generate::corpus::Encoded;
 use throughline_generate::plan::Work;
 use throughline_generate::sender::{self, Pace, Protocol, Target};
+use throughline_store::engine::Engine;
+use throughline_store::{ManualClock, OsDisk, Parts, StoreConfig};
 
 const SPANS: u64 = 6_000;
 const RECORDS: u64 = 9_000;
@@ -39,6 +42,7 @@ fn queries_of_the_guide_give_what_was_sent() {
     let folder = std::env::temp_dir().join(format!("throughline-duckdb-{}", std::process::id()));
     let generator = Generator::new(11, within_one_partition(now_ns())).referring_to(SPANS);
     let sent_spans = fill(&folder.join("data"), &generator);
+    merge(&folder.join("data"));
     let guide = include_str!("../../../docs/operators-guide.md");
     let mut statements = statements(guide, &folder.join("data"));
     let queries = statements.iter().filter(|statement| !statement.starts_with("CREATE")).count();
@@ -47,10 +51,15 @@ fn queries_of_the_guide_give_what_was_sent() {
         statements.push(format!("SELECT count(*) FROM {table}"));
     }
     statements.push("SELECT count(DISTINCT trace_id) FROM traces".to_owned());
+    statements.extend(about_patterns(guide));
     let answers = run(&python, &statements);
-    let [slowest, lines, statuses, spans, logs, traces, ids] = &answers[answers.len() - 7..] else {
+    let [slowest, lines, statuses, spans, logs, traces, ids, settled, uneven, unlike] =
+        &answers[answers.len() - 10..]
+    else {
         panic!()
     };
+    assert!(number(settled) > RECORDS / 10, "{settled:?} records have words with digits in their pattern");
+    assert_eq!((number(uneven), number(unlike)), (0, 0));
 
     assert_eq!(number(spans), sent_spans);
     assert_eq!(number(logs), RECORDS);
@@ -63,6 +72,38 @@ fn queries_of_the_guide_give_what_was_sent() {
     check_error_lines(&generator, lines);
     check_statuses(&generator, statuses);
     remove(&folder);
+}
+
+/// How many records have words with digits in their pattern, not as many slots as placeholders, and another kind by their pattern
+/// than by their body, as the guide says it.
+fn about_patterns(guide: &str) -> [String; 3] {
+    let kind = guide.split('`').find(|code| code.starts_with("regexp_replace(pattern,"));
+    let kind = kind.expect("an expression for kinds of lines in the guide");
+    let of_body = kind.replace("(pattern,", "(body,");
+    let n_parts = |of: &str, by: &str| format!("len(string_split({of}, '{by}'))");
+    [
+        "SELECT count(*) FROM logs WHERE regexp_matches(pattern, '[0-9]')".to_owned(),
+        format!(
+            "SELECT count(*) FROM logs WHERE {} <> {} + 1",
+            n_parts("pattern", "{}"),
+            n_parts("slots", " ")
+        ),
+        format!("SELECT count(*) FROM logs WHERE {kind} <> {of_body}"),
+    ]
+}
+
+/// Merges the blocks of a folder without a server, as a server does when an hour has gone by.
+fn merge(data_dir: &Path) {
+    let config = StoreConfig::new(data_dir.to_path_buf(), Duration::from_secs(86_400));
+    let later = ManualClock::at(now_ns() as i64 + 3_600_000_000_000);
+    let engine =
+        Engine::open_with(config, Arc::new(OsDisk), Arc::new(later), Parts::default()).expect("opens");
+    let mut n_merges = 0;
+    while engine.compact_once().expect("a merge") {
+        n_merges += 1;
+    }
+    assert!(n_merges > 0, "nothing was merged");
+    engine.close().expect("closes");
 }
 
 #[expect(clippy::disallowed_methods, reason = "the folder is the test's own")]

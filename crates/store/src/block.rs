@@ -30,6 +30,7 @@ pub(crate) mod packed;
 pub mod probe;
 pub(crate) mod read;
 pub(crate) mod samples;
+pub(crate) mod settled;
 pub(crate) mod shred;
 pub(crate) mod spans;
 pub(crate) mod tables;

@@ -168,7 +168,7 @@ impl StoredLogs {
             texts: &[],
             is_filtered: false,
             times: true,
-            bodies: BodyWant::Pattern,
+            bodies: BodyWant::Mask,
             fields: FieldWant { level: true, ..FieldWant::default() },
             conditions: &[],
             pieces: None,

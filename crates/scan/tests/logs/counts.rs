@@ -34,20 +34,20 @@ impl LogSource for Plainly<'_> {
     }
 }
 
-struct Random(u64);
+pub(super) struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, n: u64) -> u64 {
+    pub fn below(&mut self, n: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % n
     }
 
-    fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+    pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         &of[self.below(of.len() as u64) as usize]
     }
 }
 
-fn attributes(pairs: &[(&str, Json)]) -> Json {
+pub(super) fn attributes(pairs: &[(&str, Json)]) -> Json {
     let value = |value: &Json| match value {
         Json::String(_) => json!({ "stringValue": value }),
         Json::Bool(_) => json!({ "boolValue": value }),
@@ -137,7 +137,7 @@ fn memtable(seed: u64) -> Arc<Memtable> {
     memtable
 }
 
-fn opened(disk: &SimDisk, metas: &[BlockMeta]) -> Vec<Arc<Block>> {
+pub(super) fn opened(disk: &SimDisk, metas: &[BlockMeta]) -> Vec<Arc<Block>> {
     let open =
         |meta: &BlockMeta| Arc::new(Block::open(disk, Path::new("data"), meta.clone()).expect("a block"));
     metas.iter().map(open).collect()

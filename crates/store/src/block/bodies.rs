@@ -82,6 +82,13 @@ fn run_at(bytes: &[u8]) -> Run {
     Run { len, slot }
 }
 
+/// The bytes of a text up to where a slot may begin next, and those of the slot that it begins with, if it does. The text is not
+/// empty and does not begin within a run of letters and digits.
+pub(super) fn slot_at(bytes: &[u8]) -> (usize, Option<usize>) {
+    let run = run_at(bytes);
+    (run.len.max(1), run.slot)
+}
+
 impl Splitter {
     /// The pattern of a body and its slots; no slots where the body is its own pattern.
     pub(crate) fn split<'a>(&'a mut self, body: &'a str) -> (&'a str, Option<&'a str>) {

@@ -18,6 +18,7 @@ use crate::block::Block;
 use crate::block::build::{BlockBuilder, TraceRows};
 use crate::block::index::tokens::{PatternTokens, TokenFilter};
 use crate::block::read::{Columns, TableReader};
+use crate::block::settled;
 use crate::block::tables::{LOG_GROUP_ROWS, Table, TableWriter, logs_schema, with_dictionaries};
 use crate::block::texts::{TextId, Texts, mapped};
 use crate::block::traces::arrow_error;
@@ -149,6 +150,7 @@ pub(super) fn write(
         fields,
         map,
         rows,
+        group: Vec::new(),
         tokens: TokenFilter::new(),
         counts: Counts::default(),
         known: KnownPatterns::of(blocks)?,
@@ -219,7 +221,9 @@ struct Output<'a> {
     fields: Vec<Field>,
     map: &'a RowMap,
     rows: &'a TraceRows,
-    /// Tokens of the current row group.
+    /// The rows of the current row group, which are written together.
+    group: Vec<RecordBatch>,
+    /// Its tokens.
     tokens: TokenFilter,
     counts: Counts,
     known: KnownPatterns,
@@ -298,13 +302,14 @@ impl Output<'_> {
             });
         }
         let rows = RecordBatch::try_new(self.schema.clone(), columns).map_err(arrow_error)?;
+        let rows = settled::take_apart(&rows).map_err(arrow_error)?;
         self.add_tokens(&rows);
         self.counts.add(&rows, |service, masked| self.known.learned(service, masked));
         builder.links.add_logs(&rows, &builder.traces);
-        self.table.write(&rows)?;
         self.n_rows += rows.num_rows();
+        self.group.push(rows);
         if self.n_rows.is_multiple_of(LOG_GROUP_ROWS) {
-            self.end_group(builder);
+            self.end_group(builder)?;
         }
         Ok(())
     }
@@ -340,8 +345,12 @@ impl Output<'_> {
         }
     }
 
-    fn end_group(&mut self, builder: &mut BlockBuilder<'_>) {
+    fn end_group(&mut self, builder: &mut BlockBuilder<'_>) -> Result<(), Error> {
         builder.index.add_tokens(&self.tokens.take());
+        for rows in settled::settle(&std::mem::take(&mut self.group)).map_err(arrow_error)? {
+            self.table.write(&rows)?;
+        }
+        Ok(())
     }
 
     fn references(&self, builder: &mut BlockBuilder<'_>, piece: &Piece) -> Result<References, Error> {
@@ -386,7 +395,7 @@ impl Output<'_> {
 
     fn finish(mut self, builder: &mut BlockBuilder<'_>) -> Result<(), Error> {
         if !self.n_rows.is_multiple_of(LOG_GROUP_ROWS) {
-            self.end_group(builder);
+            self.end_group(builder)?;
         }
         builder.meta.rows.logs = self.n_rows as u64;
         builder.sums.push(self.table.finish()?);

@@ -52,6 +52,36 @@ fn a_merged_block_answers_as_its_inputs() {
     assert_same(&of_blocks(&disk, &metas), &of_blocks(&disk, &merged), &ids(7, 900));
 }
 
+/// What was settled among some lines is taken apart where others come.
+#[test]
+fn a_block_that_was_merged_twice_answers_as_its_inputs() {
+    let memtables = [memtable(42, 900, 12_000, 100), memtable(7, 900, 9_000, 100)];
+    let (disk, data) = (SimDisk::new(1), Path::new(DATA));
+    let (mut metas, once) = flush_and_merge(&disk, &memtables[..1]);
+    let slots = |of: &[BlockMeta]| -> Vec<String> {
+        let block = Block::open(&disk, data, of[0].clone()).unwrap();
+        let table = block.table(crate::block::Table::Logs).unwrap();
+        let rows = table.read_group(0, None, Some(&["slots"])).unwrap();
+        let texts = |rows: &arrow_array::RecordBatch| -> Vec<String> {
+            let column = crate::block::read::Columns::new(rows);
+            (0..rows.num_rows()).map(|row| column.owned("slots", row)).collect()
+        };
+        rows.iter().flat_map(texts).collect()
+    };
+    let bytes = |slots: Vec<String>| slots.iter().map(String::len).sum::<usize>();
+    assert!(bytes(slots(&once)) < bytes(slots(&metas)), "nothing was settled");
+    let mut next = 100;
+    let options = BlockOptions { partition_ns: 1_000 * HOUR_NS };
+    metas = write_blocks(&disk, data, &memtables[1], &mut next, &options).unwrap();
+    metas.insert(0, once[0].clone());
+    let inputs: Vec<Arc<Block>> =
+        metas.iter().map(|meta| Arc::new(Block::open(&disk, data, meta.clone()).unwrap())).collect();
+    let choice = Choice { inputs: metas.iter().map(|meta| meta.id).collect(), level: 2 };
+    let twice = merge(&disk, data, &inputs, &choice, &mut next).unwrap();
+    assert_same(&of_memtables(&memtables), &of_blocks(&disk, &twice), &ids(42, 900));
+    assert_same(&of_memtables(&memtables), &of_blocks(&disk, &twice), &ids(7, 900));
+}
+
 #[test]
 fn what_was_received_twice_is_merged_into_one() {
     let memtables = [memtable(42, 1_000, 1_000, 9_000), memtable(42, 1_000, 1_000, 9_000)];

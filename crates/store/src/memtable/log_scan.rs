@@ -9,7 +9,7 @@ use throughline_model::batch::{
 };
 
 use super::{MemtableView, MiniBatch};
-use crate::block::bodies::Splitter;
+use crate::block::settled::mask;
 use crate::snapshot::log_kinds::LevelCounts;
 use crate::snapshot::log_scan::{BodyWant, LogFields, LogScan, LogVisitor, More, Progress, ScannedLogs};
 
@@ -167,17 +167,16 @@ fn scan_mini(mini: &MiniBatch, scan: &LogScan<'_>, visitor: &mut dyn LogVisitor,
     }
     let times: Vec<i64> = at.iter().filter_map(|row| all_times.get(*row).copied()).collect();
     let body = |row: &usize| all_bodies.value(*row);
-    let mut splitter = Splitter::default();
-    let patterns: Vec<String> = match scan.bodies {
-        BodyWant::Pattern => at.iter().map(|row| splitter.split(body(row)).0.to_owned()).collect(),
+    let masks: Vec<String> = match scan.bodies {
+        BodyWant::Mask => at.iter().map(|row| mask(body(row)).into_owned()).collect(),
         _ => Vec::new(),
     };
     let bodies: Vec<&str> = match scan.bodies {
         BodyWant::Text => at.iter().map(body).collect(),
-        _ => patterns.iter().map(String::as_str).collect(),
+        _ => masks.iter().map(String::as_str).collect(),
     };
     let body_bytes: Vec<u32> = match scan.bodies {
-        BodyWant::None | BodyWant::Pattern => Vec::new(),
+        BodyWant::None | BodyWant::Mask => Vec::new(),
         _ => at.iter().map(|row| u32::try_from(body(row).len()).unwrap_or(u32::MAX)).collect(),
     };
     let fields = if scan.fields.is_none() { LogFields::None } else { LogFields::Memtable(rows, &at) };

@@ -4,12 +4,15 @@
 //! shape's hash is the same id, in every block, after every restart and on every machine. A shape keeps the line's spaces
 //! and signs, so that it matches the line where `<_>` stands for any text.
 //!
+//! Where slots stand in the text again, or never were taken out of it, it is masked first (`crate::block::settled`).
+//!
 //! 1. Text: each run of letters and digits with a digit is a hole; holes with one sign between them (`3.5`, `10:30`, the
 //!    parts of an address or a UUID) are one.
 //! 2. JSON: values are holes, but of the message the words are kept; what is left is the message and the keys.
 //! 3. logfmt: likewise.
 
 use crate::block::bodies::PLACEHOLDER;
+use crate::block::settled::mask;
 
 /// What stands in a shape for a value.
 pub(crate) const HOLE: &str = "<_>";
@@ -26,6 +29,7 @@ const DEPTH_MAX: usize = 16;
 /// Writes the shape of a masked line in place of what `out` has.
 pub(crate) fn write(masked: &str, out: &mut String) {
     out.clear();
+    let masked = mask(masked);
     let line = masked.get(..masked.floor_char_boundary(LINE_BYTES)).unwrap_or_default();
     if !json(line, out) && !logfmt(line, out) {
         words(line, out);

@@ -24,8 +24,8 @@ pub enum BodyWant {
     None,
     /// How many bytes they have.
     Lengths,
-    /// The pattern: the text with a placeholder for each word that has a digit.
-    Pattern,
+    /// The mask: the text with a placeholder for each word that has a digit. It is the same wherever a record lies.
+    Mask,
     /// The text.
     Text,
 }
@@ -131,7 +131,7 @@ pub trait LogVisitor {
     /// JSON objects.
     fn origin(&mut self, service: &str, resource: &str, scope: &str) -> Option<u32>;
 
-    /// What a pattern says of its bodies.
+    /// What a pattern says of its bodies. It may have words with digits, too; where it has no placeholder, it is the body.
     fn pattern(&mut self, pattern: &str) -> Verdict;
 
     /// Whether a body is wanted.

@@ -1,10 +1,12 @@
 //! Bodies of a block's log records, for scans: put together of those rows alone that are left.
 //!
-//! A text with a digit lies in slots, because patterns have no digits. So a page of slots that does not have it, as one piece of
-//! memory, has no line that has it: its rows go before a single body is put together.
+//! A text with a digit lies in slots, or in a pattern whose slots do not vary. So a page of slots that does not have it, as one piece
+//! of memory, has no line that has it but those of such patterns: its other rows go before a single body is put together.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
+use ahash::AHashMap as HashMap;
 use arrow_array::Array as _;
 use memchr::memmem::Finder;
 
@@ -12,6 +14,7 @@ use super::log_scan::{Candidate, Chosen, STEP_ROWS, is_few, ranges_of};
 use super::{Block, Columns, TableReader};
 use crate::block::Table;
 use crate::block::bodies::{PLACEHOLDER, assemble, part_in_slots};
+use crate::block::settled::mask;
 use crate::error::Error;
 use crate::snapshot::log_scan::{BodyWant, LogScan, LogVisitor};
 
@@ -63,6 +66,7 @@ impl Block {
                 .map(move |row| texts.filter(|texts| !texts.is_null(row)).map(|texts| texts.value(row)))
         });
         let mut body = String::new();
+        let mut masks: HashMap<u32, Cow<'_, str>> = HashMap::new();
         part.retain(|candidate| {
             let slots = if is_read(candidate) { slots.next().flatten() } else { None };
             let pattern = patterns.text(candidate.at);
@@ -73,8 +77,17 @@ impl Block {
             if candidate.is_open && !visitor.body(&body) {
                 return false;
             }
-            if matches!(scan.bodies, BodyWant::Text | BodyWant::Pattern) {
-                out.text.push_str(if scan.bodies == BodyWant::Text { &body } else { pattern });
+            let text = match scan.bodies {
+                BodyWant::Text => Some(body.as_str()),
+                BodyWant::Mask => {
+                    let of_key = masks.entry(patterns.key(candidate.at as usize));
+                    let mask: &str = of_key.or_insert_with(|| mask(pattern));
+                    Some(mask)
+                }
+                BodyWant::None | BodyWant::Lengths => None,
+            };
+            if let Some(text) = text {
+                out.text.push_str(text);
                 out.ends.push(out.text.len());
             }
             if is_whole {
@@ -138,11 +151,11 @@ impl Block {
         let Some(parts) = parts_in_slots(scan.texts) else {
             return self.drop_pages_by_pattern(chosen, scan);
         };
-        // A body that looks like a pattern is one, and has no slots.
-        let is_odd = patterns.each(|pattern| parts.iter().any(|part| pattern.contains(part)));
-        let looks_odd = |candidate: &Candidate| patterns.of(candidate.at, &is_odd);
-        let open: Vec<u32> = chosen.candidates.iter().filter(|row| row.is_open).map(|row| row.row).collect();
-        if open.is_empty() || chosen.candidates.iter().any(|row| row.is_open && looks_odd(row)) {
+        // Of bodies that look like a pattern and have no slots, too.
+        let has_part = patterns.each(|pattern| parts.iter().any(|part| pattern.contains(part)));
+        let is_open = |row: &Candidate| row.is_open && !patterns.of(row.at, &has_part);
+        let open: Vec<u32> = chosen.candidates.iter().filter(|row| is_open(row)).map(|row| row.row).collect();
+        if open.is_empty() {
             return Ok(());
         }
         let finders: Vec<Finder<'_>> = parts.iter().map(Finder::new).collect();
@@ -151,7 +164,7 @@ impl Block {
         let Some(pages) = layout.pages_with(file, chosen.group, "slots", &open, holds)? else {
             return Ok(());
         };
-        chosen.candidates.retain(|candidate| !candidate.is_open || is_within(&pages, candidate.row));
+        chosen.candidates.retain(|candidate| !is_open(candidate) || is_within(&pages, candidate.row));
         Ok(())
     }
 }
