@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
+use throughline_model::Level;
 use throughline_model::link::LinkState;
 use throughline_store::{Error, SeriesQuery, TimeRange};
 
 use super::errors::{Change, LooseRule, Rule};
 use super::latency::{Slow, SlowService};
-use super::read::{Example, Reading};
+use super::read::{Example, Reading, text_of};
 use super::resources::{Deployed, Full};
 use super::side::Side;
 use super::signature::LineKind;
@@ -89,7 +90,7 @@ impl<'a> Words<'a> {
         let feature = vocabulary.features.get(rule.feature);
         let kind = kind_of(feature, is_new);
         let reading = if is_new { self.found.now } else { self.found.before };
-        let line = line_of(reading, rule.feature, feature);
+        let line = self.line_of(reading, rule.feature, feature);
         let what = match feature {
             Some(Feature::Call(operation)) => format!(
                 "the call of {} {}",
@@ -148,10 +149,33 @@ impl<'a> Words<'a> {
         let vocabulary = self.found.vocabulary;
         match vocabulary.features.get(feature) {
             Some(Feature::Call(operation)) => format!("calling {}", vocabulary.operation(*operation)),
-            Some(Feature::Line(_, kind)) => {
-                name_of(kind, line_of(self.found.before, feature, vocabulary.features.get(feature)).as_ref())
-            }
+            Some(Feature::Line(_, kind)) => name_of(
+                kind,
+                self.line_of(self.found.before, feature, vocabulary.features.get(feature)).as_ref(),
+            ),
             _ => "failing".to_owned(),
+        }
+    }
+
+    fn line_of(&self, reading: &Reading, number: u32, feature: Option<&Feature>) -> Option<Line> {
+        reading.examples.get(&number).map(|example| self.to_line(example, feature))
+    }
+
+    fn to_line(&self, example: &Example, feature: Option<&Feature>) -> Line {
+        let (level, kind) = match feature {
+            Some(Feature::Line(level, kind)) => (*level, kind),
+            _ => (Level::Unknown, &LineKind::Empty),
+        };
+        Line {
+            time: example.time,
+            level,
+            text: text_of(self.found.snapshot, example, level, kind),
+            pattern: match kind {
+                LineKind::Pattern(pattern) => Some(*pattern),
+                _ => None,
+            },
+            trace: example.trace,
+            span: example.span,
         }
     }
 
@@ -159,7 +183,7 @@ impl<'a> Words<'a> {
     pub(super) fn loose(&self, rule: &LooseRule) -> Evidence {
         let vocabulary = self.found.vocabulary;
         let feature = vocabulary.features.get(rule.feature);
-        let line = to_line(&rule.example, feature);
+        let line = self.to_line(&rule.example, feature);
         let kind = match feature {
             Some(Feature::Line(_, kind)) => name_of(kind, Some(&line)),
             _ => String::new(),
@@ -410,26 +434,6 @@ fn trace_ref(side: &Side, at: u32, baseline: bool) -> Option<TraceRef> {
 
 fn count(share: f64, of: f64) -> String {
     format!("{}", (share * of).round())
-}
-
-fn line_of(reading: &Reading, number: u32, feature: Option<&Feature>) -> Option<Line> {
-    reading.examples.get(&number).map(|example| to_line(example, feature))
-}
-
-fn to_line(example: &Example, feature: Option<&Feature>) -> Line {
-    let (level, pattern) = match feature {
-        Some(Feature::Line(level, LineKind::Pattern(pattern))) => (*level, Some(*pattern)),
-        Some(Feature::Line(level, _)) => (*level, None),
-        _ => (throughline_model::Level::Unknown, None),
-    };
-    Line {
-        time: example.time,
-        level,
-        text: example.text.clone(),
-        pattern,
-        trace: example.trace,
-        span: example.span,
-    }
 }
 
 /// A kind of line in a sentence: its place in the code, else the start of a line of it.

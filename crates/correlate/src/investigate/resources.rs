@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json};
-use throughline_model::point::PointKind;
 use throughline_store::snapshot::parts::{PointColumns, PointWant};
 use throughline_store::{Error, SeriesEntry, Snapshot, TimeRange};
 
@@ -181,10 +180,10 @@ fn read(
     found: &mut Utilisations,
 ) -> Result<(), Error> {
     for part in snapshot.metric_parts(both) {
-        let series = part.series_from(0)?;
-        let keys: Vec<(u32, Key, f64)> = (0..)
-            .zip(&series)
-            .filter_map(|(row, series): (u32, _)| key_of(series).map(|(key, scale)| (row, key, scale)))
+        let series = part.gauges(|metric, unit| utilisation(metric, unit).is_some())?;
+        let keys: Vec<(u32, Key, f64)> = series
+            .iter()
+            .filter_map(|(row, series)| key_of(series).map(|(key, scale)| (*row, key, scale)))
             .collect();
         let rows: Vec<u32> = keys.iter().map(|(row, ..)| *row).collect();
         for run in part.runs()? {
@@ -244,9 +243,6 @@ fn take(
 }
 
 fn key_of(series: &SeriesEntry) -> Option<(Key, f64)> {
-    if series.kind != PointKind::Gauge {
-        return None;
-    }
     let (resource, scale) = utilisation(&series.metric, &series.unit)?;
     let of: Map<String, Json> = serde_json::from_str(&series.resource).unwrap_or_default();
     let key = (

@@ -35,6 +35,24 @@ pub(super) fn place(line: &str) -> Option<&str> {
     })
 }
 
+/// Whether a line with this pattern may name a place: with a number after `#`, or after the `:` of a file of code; the number as it is
+/// or as a slot.
+pub(super) fn may_name_place(pattern: &str) -> bool {
+    let is_number = |byte: u8| byte == b'{' || byte.is_ascii_digit();
+    pattern.as_bytes().windows(2).enumerate().any(|(at, pair)| match *pair {
+        [b'#', next] => is_number(next),
+        [b':', next] => is_number(next) && is_file_of_code(pattern.get(..at).unwrap_or_default()),
+        _ => false,
+    })
+}
+
+/// Whether a text ends with the extension of a file of code.
+fn is_file_of_code(path: &str) -> bool {
+    EXTENSIONS
+        .iter()
+        .any(|extension| path.strip_suffix(extension).is_some_and(|before| before.ends_with('.')))
+}
+
 fn is_place(word: &str) -> bool {
     if word.len() > PLACE_BYTES_MAX {
         return false;
@@ -47,9 +65,8 @@ fn is_place(word: &str) -> bool {
     if !path.chars().all(in_path) || !path.contains(|c: char| c.is_ascii_alphabetic()) {
         return false;
     }
-    let extension = path.rsplit_once('.').map(|(_, extension)| extension);
     match separator {
-        ':' => extension.is_some_and(|extension| EXTENSIONS.contains(&extension)),
+        ':' => is_file_of_code(path),
         // Qualified names, and names of classes; not the number of an order or of a request.
         _ => {
             let last = path.rsplit(['.', '/', '$']).next().unwrap_or_default();
@@ -72,6 +89,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn patterns_say_whether_their_lines_may_name_a_place() {
+        for (pattern, may) in [
+            ("{} INFO a.b.CartService#{} added", true),
+            ("cache/lru.go:77: evicted", true),
+            ("connected to {}:{}", false),
+            ("(OrderController.java:{})", true),
+            ("GET /cart/{} handled in {} ms", false),
+            ("retry #: none", false),
+            ("", false),
+        ] {
+            assert_eq!(may_name_place(pattern), may, "{pattern}");
+        }
+    }
+
+    #[test]
     fn places_are_found_and_values_are_not() {
         for (line, expected) in [
             ("12:00:01 INFO  a.b.CartService#42 added", Some("a.b.CartService#42")),
@@ -87,6 +119,7 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(place(line), expected, "{line}");
+            assert!(expected.is_none() || may_name_place(line), "{line}");
         }
     }
 }

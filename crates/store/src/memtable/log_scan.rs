@@ -172,11 +172,11 @@ fn scan_mini(mini: &MiniBatch, scan: &LogScan<'_>, visitor: &mut dyn LogVisitor,
         _ => Vec::new(),
     };
     let bodies: Vec<&str> = match scan.bodies {
-        BodyWant::Text => at.iter().map(body).collect(),
+        BodyWant::Text | BodyWant::Judged => at.iter().map(body).collect(),
         _ => masks.iter().map(String::as_str).collect(),
     };
     let body_bytes: Vec<u32> = match scan.bodies {
-        BodyWant::None | BodyWant::Mask => Vec::new(),
+        BodyWant::None | BodyWant::Mask | BodyWant::Judged => Vec::new(),
         _ => at.iter().map(|row| u32::try_from(body(row).len()).unwrap_or(u32::MAX)).collect(),
     };
     let fields = if scan.fields.is_none() { LogFields::None } else { LogFields::Memtable(rows, &at) };

@@ -26,6 +26,9 @@ pub enum BodyWant {
     Lengths,
     /// The mask: the text with a placeholder for each word that has a digit. It is the same wherever a record lies.
     Mask,
+    /// The text where [`LogVisitor::pattern`] says [`Verdict::Open`], else the mask, for which no body is put together. Of what lies in
+    /// memory always the text. Asked for with [`LogScan::is_filtered`].
+    Judged,
     /// The text.
     Text,
 }

@@ -7,6 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use throughline_model::point::PointKind;
 use throughline_model::record::Exemplar;
 
 use super::{Snapshot, TimeRange};
@@ -179,6 +180,25 @@ impl MetricPart {
         match self {
             MetricPart::Memtable(view) => Ok(view.all_series().get(row..).unwrap_or_default().to_vec()),
             MetricPart::Block(block) => Ok(block.all_series()?.into_iter().skip(row).map(Arc::new).collect()),
+        }
+    }
+
+    /// The gauges whose metric and unit are wanted, with their rows, which ascend.
+    pub fn gauges(
+        &self,
+        is_wanted: impl Fn(&str, &str) -> bool,
+    ) -> Result<Vec<(u32, Arc<SeriesEntry>)>, Error> {
+        match self {
+            MetricPart::Memtable(view) => {
+                let of = |entry: &SeriesEntry| {
+                    entry.kind == PointKind::Gauge && is_wanted(&entry.metric, &entry.unit)
+                };
+                let series = (0..).zip(view.all_series()).filter(|(_, entry)| of(entry));
+                Ok(series.map(|(row, entry)| (row, Arc::clone(entry))).collect())
+            }
+            MetricPart::Block(block) => {
+                Ok(block.gauges(is_wanted)?.into_iter().map(|(row, entry)| (row, Arc::new(entry))).collect())
+            }
         }
     }
 

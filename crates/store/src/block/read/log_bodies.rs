@@ -79,7 +79,8 @@ impl Block {
             }
             let text = match scan.bodies {
                 BodyWant::Text => Some(body.as_str()),
-                BodyWant::Mask => {
+                BodyWant::Judged if candidate.is_open => Some(body.as_str()),
+                BodyWant::Mask | BodyWant::Judged => {
                     let of_key = masks.entry(patterns.key(candidate.at as usize));
                     let mask: &str = of_key.or_insert_with(|| mask(pattern));
                     Some(mask)

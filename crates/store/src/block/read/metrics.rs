@@ -104,21 +104,21 @@ fn series_of_all(rows: &RecordBatch, out: &mut Vec<SeriesEntry>) {
     }
 }
 
-/// The rows of a row group whose series have the metric and the service of a query, in runs.
-fn named_rows(table: &TableReader, group: usize, query: &SeriesQuery) -> Result<Vec<Range<usize>>, Error> {
+/// The rows of a row group whose series are wanted by a few of their columns, in runs.
+fn wanted_rows(
+    table: &TableReader,
+    group: usize,
+    names: &[&str],
+    is_wanted: impl Fn(&Columns<'_>, usize) -> bool,
+) -> Result<Vec<Range<usize>>, Error> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     let mut at = 0;
-    for rows in table.read_group(group, None, Some(&["metric", "service"]))? {
+    for rows in table.read_group(group, None, Some(names))? {
         let columns = Columns::new(&rows);
-        let is_named = |name: &str, wanted: &Option<String>, row: usize| {
-            wanted.is_none() || columns.text(name, row) == wanted.as_deref()
-        };
-        for row in 0..rows.num_rows() {
-            if is_named("metric", &query.metric, row) && is_named("service", &query.service, row) {
-                match runs.last_mut() {
-                    Some(run) if run.end == at + row => run.end += 1,
-                    _ => runs.push(at + row..at + row + 1),
-                }
+        for row in (0..rows.num_rows()).filter(|row| is_wanted(&columns, *row)) {
+            match runs.last_mut() {
+                Some(run) if run.end == at + row => run.end += 1,
+                _ => runs.push(at + row..at + row + 1),
             }
         }
         at += rows.num_rows();
@@ -147,12 +147,42 @@ fn run_of(columns: &Columns<'_>, row: usize) -> Run {
 }
 
 impl Block {
-    /// The series that a query asks for, by row. Only those of its metric and service are put together.
+    /// The series that a query asks for, by row.
     fn matching_series(&self, query: &SeriesQuery) -> Result<BTreeMap<u32, SeriesEntry>, Error> {
+        let is = |columns: &Columns<'_>, name: &str, wanted: &Option<String>, row: usize| {
+            wanted.is_none() || columns.text(name, row) == wanted.as_deref()
+        };
+        let mut series = self.series_where(&["metric", "service"], |columns, row| {
+            is(columns, "metric", &query.metric, row) && is(columns, "service", &query.service, row)
+        })?;
+        series.retain(|_, series| series.matches(query));
+        Ok(series)
+    }
+
+    /// The gauges whose metric and unit are wanted, by row.
+    pub(crate) fn gauges(
+        &self,
+        is_wanted: impl Fn(&str, &str) -> bool,
+    ) -> Result<BTreeMap<u32, SeriesEntry>, Error> {
+        self.series_where(&["metric", "unit", "kind"], |columns, row| {
+            PointKind::from_code(columns.u8("kind", row)) == PointKind::Gauge
+                && is_wanted(
+                    columns.text("metric", row).unwrap_or_default(),
+                    columns.text("unit", row).unwrap_or_default(),
+                )
+        })
+    }
+
+    /// The series that a few of their columns choose, by row. Only those are put together.
+    fn series_where(
+        &self,
+        names: &[&str],
+        is_wanted: impl Fn(&Columns<'_>, usize) -> bool,
+    ) -> Result<BTreeMap<u32, SeriesEntry>, Error> {
         let mut out = BTreeMap::new();
         let table = self.table(Table::Series)?;
         for group in 0..table.groups() {
-            let ranges = named_rows(&table, group, query)?;
+            let ranges = wanted_rows(&table, group, names, &is_wanted)?;
             if ranges.is_empty() {
                 continue;
             }
@@ -161,12 +191,11 @@ impl Block {
             let mut numbers = numbers.into_iter();
             for rows in table.read_group(group, Some(ranges), Some(&SERIES_COLUMNS))? {
                 let columns = Columns::new(&rows);
-                for (row, number) in (0..rows.num_rows()).zip(&mut numbers) {
-                    let series = series_of(&columns, row);
-                    if series.matches(query) {
-                        out.insert(number, series);
-                    }
-                }
+                out.extend(
+                    (0..rows.num_rows())
+                        .zip(&mut numbers)
+                        .map(|(row, number)| (number, series_of(&columns, row))),
+                );
             }
         }
         Ok(out)

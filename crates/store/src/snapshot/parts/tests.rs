@@ -59,6 +59,13 @@ fn by_column(snapshot: &Snapshot) -> Points {
     for part in snapshot.metric_parts(TimeRange::ALL) {
         let series = part.series_from(0).unwrap();
         assert_eq!(series.len(), part.series_count());
+        let is_wanted = |metric: &str, unit: &str| metric.len() > unit.len() + 12;
+        let gauges = series
+            .iter()
+            .zip(0..)
+            .filter(|(entry, _)| entry.kind == PointKind::Gauge && is_wanted(&entry.metric, &entry.unit));
+        let gauges: Vec<_> = gauges.map(|(entry, row)| (row, Arc::clone(entry))).collect();
+        assert_eq!(part.gauges(is_wanted).unwrap(), gauges);
         for run in part.runs().unwrap() {
             let wanted: Vec<u32> = run.series.clone().collect();
             let want = PointWant { start_times: true, payloads: true };
@@ -92,9 +99,29 @@ fn exemplars_by_part(snapshot: &Snapshot) -> Vec<Exemplar> {
     out
 }
 
+/// A question by metric and service has of all what it asks for.
+fn assert_questions_agree(snapshot: &Snapshot) {
+    let all = snapshot.points(&ALL).unwrap().items;
+    for (wanted, _) in all.iter().step_by(all.len() / 7 + 1) {
+        let (metric, service) = (&wanted.metric, &wanted.service);
+        for (metric, service) in [(Some(metric), None), (None, Some(service)), (Some(metric), Some(service))]
+        {
+            let query = SeriesQuery { metric: metric.cloned(), service: service.cloned(), ..ALL };
+            let of = all.iter().filter(|(series, _)| {
+                metric.is_none_or(|metric| *metric == series.metric)
+                    && service.is_none_or(|service| *service == series.service)
+            });
+            let of: Vec<_> = of.cloned().collect();
+            assert!(!of.is_empty());
+            assert_eq!(snapshot.points(&query).unwrap().items, of);
+        }
+    }
+}
+
 fn assert_parts_agree(snapshot: &Snapshot) {
     let rows = by_row(snapshot);
     assert!(rows.len() > 1_000, "{}", rows.len());
+    assert_questions_agree(snapshot);
     assert_eq!(rows, by_column(snapshot));
     let mut exemplars = snapshot.exemplars(&ALL).unwrap().items;
     exemplars.iter_mut().for_each(|exemplar| exemplar.link = None);
