@@ -16,6 +16,7 @@ mod errors;
 mod evidence;
 pub mod focus;
 mod latency;
+mod lines;
 mod read;
 pub mod report;
 mod resources;
@@ -32,7 +33,8 @@ use throughline_model::{Level, PatternId, SpanId, TraceId};
 use throughline_store::{Error, Snapshot, TimeRange};
 
 pub use focus::{Focus, Shift};
-pub use read::{LINES_MAX, SPANS_MAX};
+pub use lines::LINES_MAX;
+pub use read::SPANS_MAX;
 pub use resources::SERIES_MAX;
 
 use vocabulary::Vocabulary;

@@ -11,7 +11,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::read::{Example, Loose, Reading};
+use super::lines::{Example, Loose};
+use super::read::Reading;
 use super::side::{NONE, Side, Span};
 use super::statistics::{Share, UNKNOWN_RATE, confidence, evidence_of_change, evidence_of_news};
 use super::vocabulary::{Feature, Vocabulary};

@@ -10,7 +10,8 @@ use throughline_store::{Error, SeriesQuery, TimeRange};
 
 use super::errors::{Change, LooseRule, Rule};
 use super::latency::{Slow, SlowService};
-use super::read::{Example, Reading, text_of};
+use super::lines::{Example, text_of};
+use super::read::Reading;
 use super::resources::{Deployed, Full};
 use super::side::Side;
 use super::signature::LineKind;

@@ -10,6 +10,7 @@ use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 
 use super::log_among::Wanted;
+use super::log_rows::{Rows, as_range, is_few, is_rare, ranges_of};
 use super::picked::Keys;
 use super::search::{bounds, overlaps_number, overlaps_text};
 use super::services::lies_within;
@@ -22,12 +23,6 @@ use crate::error::Error;
 use crate::snapshot::log_scan::{
     BodyWant, FieldWant, LogFields, LogScan, LogVisitor, More, Progress, ScannedLogs, Verdict,
 };
-
-/// At least one row in so many is read together with all others: decoding them in a row is faster than picking.
-const FEW_OF: usize = 8;
-
-/// Of rows whose keys or numbers are wanted alone, at least one in so many: those are decoded faster than they are picked.
-const RARE_OF: usize = 64;
 
 /// Rows that are put together first where few suffice; each further step takes four times as many, so that reading a page
 /// again stays rare.
@@ -427,36 +422,6 @@ impl Block {
     }
 }
 
-/// Rows of a row group.
-enum Rows {
-    These(Vec<u32>),
-    Between(Range<u32>),
-}
-
-impl Rows {
-    /// The rows between the first and the last of them; `None` where few of those are wanted.
-    fn range(&self) -> Option<Range<u32>> {
-        match self {
-            Rows::Between(rows) => Some(rows.clone()),
-            Rows::These(rows) => {
-                let range = *rows.first()?..rows.last()? + 1;
-                (!is_rare(rows.len(), &range)).then_some(range)
-            }
-        }
-    }
-
-    fn row(&self, at: u32) -> u32 {
-        match self {
-            Rows::These(rows) => rows.get(at as usize).copied().unwrap_or_default(),
-            Rows::Between(rows) => rows.start + at,
-        }
-    }
-}
-
-fn as_range(rows: &Range<u32>) -> Range<usize> {
-    rows.start as usize..rows.end as usize
-}
-
 fn times_of(batches: &[RecordBatch]) -> Vec<i64> {
     let of = |batch| Columns::new(batch).times("time").map_or(&[][..], |times| times.values());
     batches.iter().flat_map(of).copied().collect()
@@ -492,19 +457,6 @@ pub(super) fn time_bounds(group: &RowGroupMetaData) -> (i64, i64) {
         }
         _ => (i64::MIN, i64::MAX),
     }
-}
-
-/// Ascending rows as ranges.
-pub(super) fn ranges_of(rows: &[u32]) -> Vec<Range<usize>> {
-    let mut ranges: Vec<Range<usize>> = Vec::new();
-    for row in rows {
-        let row = *row as usize;
-        match ranges.last_mut() {
-            Some(last) if last.end == row => last.end += 1,
-            _ => ranges.push(row..row + 1),
-        }
-    }
-    ranges
 }
 
 impl<'a> Choosing<'a> {
@@ -550,16 +502,6 @@ impl<'a> Choosing<'a> {
 
 /// The keys of service, resource and scope.
 pub(super) type OriginKeys = (u32, u32, u32);
-
-/// Whether so many rows of a row group are picked one by one, and not read with all others.
-pub(super) fn is_few(table: &TableReader, group: usize, n_rows: usize) -> bool {
-    n_rows * FEW_OF <= table.group(group).num_rows().max(0) as usize
-}
-
-/// Whether so many of the rows of a range are picked one by one even where a column of keys or numbers can be decoded as it is.
-fn is_rare(n_rows: usize, range: &Range<u32>) -> bool {
-    n_rows * RARE_OF <= range.len()
-}
 
 /// The rows that are wanted as far as origin and pattern say, and times if they are given.
 fn choose(
