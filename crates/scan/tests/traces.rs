@@ -556,3 +556,141 @@ fn what_makes_it_fast_changes_no_answer() {
     }
     assert_eq!(source.partial(), Vec::<String>::new());
 }
+
+/// Traces one by one, each read by its id: nothing is torn, and nothing is decided for many at once.
+struct OneByOne<'a>(&'a StoredTraces, Vec<TraceId>);
+
+impl TraceSource for OneByOne<'_> {
+    fn scan(&self, _: &SpanRequest<'_>, budget: &Budget, sink: &mut dyn SpanSink) -> Result<(), ExecError> {
+        for id in &self.1 {
+            if let Some(trace) = self.0.trace(*id, budget)? {
+                sink.batch(&PlainBatch(trace.as_ref()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn trace(&self, id: TraceId, budget: &Budget) -> Result<Option<Box<dyn SpanBatch + '_>>, ExecError> {
+        self.0.trace(id, budget)
+    }
+}
+
+const TORN_TRACES: i64 = 60;
+
+/// Traces of which some lie in several places: each span is in one of three, by its service, and in every fourth trace the root is
+/// missing.
+fn torn() -> Vec<(&'static str, StoredTraces)> {
+    let mut of_place: [Vec<Json>; 3] = [Vec::new(), Vec::new(), Vec::new()];
+    let mut all: Vec<Json> = Vec::new();
+    for trace in 1..=TORN_TRACES {
+        let roots = ["web", "shop", "app"];
+        for number in 1..=12 {
+            if number == 1 && trace % 4 == 0 {
+                continue;
+            }
+            let service =
+                if number == 1 { roots[trace as usize % 3] } else { ["cart", "db"][number as usize % 2] };
+            let extra = json!({
+                "kind": 1 + (trace * 7 + number * number) % 5,
+                "status": {"code": if (trace * 5 + number) % 31 == 0 { 2 } else { 0 }},
+                "attributes": [attribute("user", json!(format!("u{}", trace * number % 400)))],
+            });
+            let parent = (number > 1).then_some(number / 2);
+            let name = format!("op {}", (trace + number * 3) % 7);
+            let span = request(service, &[span(trace, number, parent, &name, extra)]);
+            // Half of the traces are whole.
+            let place = if trace % 2 == 0 { 0 } else { (number + trace) % 3 };
+            of_place[place as usize].push(span.clone());
+            all.push(span);
+        }
+    }
+    let disk = SimDisk::new(1);
+    let mut next = 1;
+    let mut block = |spans: &[Json]| blocks(&memtable(spans), &disk, &mut next);
+    let [first, second, third] = &of_place;
+    let (one, other, last) = (block(first), block(second), block(third));
+    let together = block(&all);
+    let snapshot = |memtables: Vec<Arc<Memtable>>, blocks: Vec<Arc<Block>>| {
+        let views = memtables.iter().map(|memtable| memtable.view()).collect();
+        StoredTraces::new(Snapshot::new(views, Arc::new(blocks), Arc::default(), BASE_NS))
+    };
+    vec![
+        ("a block", snapshot(Vec::new(), together)),
+        ("three blocks", snapshot(Vec::new(), [one.clone(), other.clone(), last].concat())),
+        ("two blocks and a memtable", snapshot(vec![memtable(third)], [one.clone(), other].concat())),
+        ("a block and two memtables", snapshot(vec![memtable(second), memtable(third)], one)),
+        (
+            "two memtables",
+            snapshot(vec![memtable(first), memtable(&[&second[..], third].concat())], Vec::new()),
+        ),
+    ]
+}
+
+#[test]
+fn traces_in_several_places_are_found_as_if_they_were_in_one() {
+    let sets =
+        ["{ kind = producer }", "{ status = error }", "{ name = \"op 3\" }", "{ rootServiceName = \"web\" }"];
+    let mut queries: Vec<String> = [
+        "{ rootServiceName = \"web\" }",
+        "{ rootServiceName = \"nobody\" }",
+        "{ rootServiceName = \"\" && kind = server }",
+        "{ rootServiceName != \"web\" && status = error }",
+        "{ rootServiceName =~ \"s.*\" || traceDuration < 1ms }",
+        "{ !(rootServiceName = \"web\" && status = error) && kind = client }",
+        "{ rootServiceName = \"app\" && rootName = \"op 5\" && resource.service.name = \"db\" }",
+        "{ rootName = \"op 5\" || status = error }",
+        "{ (rootName = \"op 5\" || status = error) && (rootServiceName = \"web\" || kind = consumer) }",
+        "{ rootName = name }",
+        "{ traceDuration > 130ms }",
+        "{ traceDuration < 100ms && status = error }",
+        "{ traceDuration > 1h }",
+        "{ span:childCount = 2 && rootServiceName = \"web\" }",
+        "{ nestedSetParent < 0 && rootServiceName = \"web\" }",
+        "{ rootServiceName = resource.service.name }",
+        "{ rootServiceName = \"web\" } | count() > 11",
+        "{ status = error } | avg(duration) > 60ms",
+        "{ status = error } | by(rootServiceName) | max(duration) > 60ms",
+        "{ span.user = \"u17\" }",
+        "{ span.user = \"u170\" } && { span.user =~ \"u1.*\" }",
+        "max(traceDuration) > 120ms",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    for (at, left) in sets.iter().enumerate() {
+        for right in &sets[at..] {
+            for op in [
+                "&&", "||", ">", "!>", "&>", "<", "!<", "&<", ">>", "!>>", "&>>", "<<", "!<<", "&<<", "~",
+                "!~", "&~",
+            ] {
+                queries.push(format!("{left} {op} {right}"));
+            }
+        }
+    }
+    let budget = Budget::unlimited();
+    let ids: Vec<TraceId> =
+        (1..=TORN_TRACES).map(|trace| TraceId::parse(&id(trace)).expect("an id").0).collect();
+    for (name, source) in torn() {
+        let alone = OneByOne(&source, ids.clone());
+        for query in &queries {
+            let tree = checked(query).unwrap_or_else(|error| panic!("{query}: {error}"));
+            for limit in [5, 10_000] {
+                let params = SearchParams { end_ns: BASE_NS + 1_000 * SECOND, ..params(limit) };
+                let found = Engine.search(&tree, &params, &source, &budget).expect("an answer");
+                let expected = Engine.search(&tree, &params, &alone, &budget).expect("an answer");
+                assert_eq!(found.traces.len(), expected.traces.len(), "{name}: {query} {limit}");
+                assert_eq!(found, expected, "{name}: {query} {limit}");
+            }
+            let Ok(tree) = checked(&format!("{query} | count_over_time() by (name)")) else { continue };
+            let params = MetricsParams {
+                start_ns: BASE_NS,
+                end_ns: BASE_NS + 1_000 * SECOND,
+                step_ns: 100 * SECOND,
+                exemplars: 0,
+                series_max: 0,
+            };
+            let counted = Engine.metrics(&tree, &params, &source, &budget).expect("an answer");
+            let expected = Engine.metrics(&tree, &params, &alone, &budget).expect("an answer");
+            assert_eq!(counted, expected, "{name}: {query}");
+        }
+    }
+}

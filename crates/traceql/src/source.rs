@@ -141,6 +141,18 @@ pub trait SpanBatch {
     /// Whether all there is of a trace lies in the run.
     fn is_whole(&self, run: &TraceRun, id: TraceId) -> Result<bool, ExecError>;
 
+    /// Whether some of the spans of a trace may be outside of its run, as far as that is known without the trace's id.
+    fn may_be_torn(&self, run: &TraceRun) -> Result<bool, ExecError> {
+        _ = run;
+        Ok(true)
+    }
+
+    /// Whether no other place has any span, so that what fields say of traces as a whole ([`SpanField::is_of_trace`]) is so wherever
+    /// the rest of a trace is.
+    fn is_alone(&self) -> bool {
+        false
+    }
+
     /// The attributes that any of the spans has: of spans and of their resources, but for the name of the service.
     fn attributes(&self) -> Result<Vec<SpanField>, ExecError>;
 

@@ -43,13 +43,17 @@ impl Parsed {
 
 /// Whether a field is one column of the store, whose distinct values say what spans have of it.
 pub(super) fn is_of_one(field: &SpanField) -> bool {
-    use Intrinsic::{InstrumentationName, InstrumentationVersion, Kind, Name, Status, StatusMessage};
+    use Intrinsic::{
+        InstrumentationName, InstrumentationVersion, Kind, Name, RootName, RootServiceName, Status,
+        StatusMessage, TraceDuration, TraceStart,
+    };
     match field {
         SpanField::Service => true,
         SpanField::Attribute(scope, _) => !matches!(scope, Scope::Event | Scope::Link),
         SpanField::Intrinsic(intrinsic) => {
-            [InstrumentationName, InstrumentationVersion, Kind, Name, Status, StatusMessage]
-                .contains(intrinsic)
+            let of_spans = [InstrumentationName, InstrumentationVersion, Kind, Name, Status, StatusMessage];
+            let of_traces = [RootName, RootServiceName, TraceDuration, TraceStart];
+            of_spans.contains(intrinsic) || of_traces.contains(intrinsic)
         }
         SpanField::HasParent | SpanField::ParentRow => false,
     }

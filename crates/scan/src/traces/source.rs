@@ -290,6 +290,14 @@ impl SpanBatch for StoredBatch<'_> {
         self.read(self.rows.is_whole(run_of(run), id))
     }
 
+    fn may_be_torn(&self, run: &TraceRun) -> Result<bool, ExecError> {
+        self.read(self.rows.may_be_torn(run_of(run)))
+    }
+
+    fn is_alone(&self) -> bool {
+        self.rows.is_alone()
+    }
+
     fn attributes(&self) -> Result<Vec<SpanField>, ExecError> {
         let keys = self.read(self.rows.attribute_keys())?;
         if keys.len() >= SPAN_KEYS_MAX {

@@ -76,6 +76,8 @@ pub struct Block {
     /// Where the column chunks of each table lie; nothing where only the library can read the table.
     layouts: [OnceLock<Option<Layout>>; Table::ALL.len()],
     listing: OnceLock<services::Listing>,
+    /// The first span of each row group of the trace table, once a search has asked.
+    first_spans: OnceLock<Option<Vec<u32>>>,
     /// How many log records each page has of each origin and level, once somebody has asked.
     tallies: OnceLock<log_tallies::Tallies>,
     /// How long the traces of each route last, once sampling has asked.
@@ -109,6 +111,7 @@ impl Block {
         let footers = Footers::new(Footers::BYTES_MAX);
         let aliases = OnceLock::new();
         let (listing, tallies, routes) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let first_spans = OnceLock::new();
         let block = Block {
             meta,
             index,
@@ -120,6 +123,7 @@ impl Block {
             footers,
             layouts,
             listing,
+            first_spans,
             tallies,
             routes,
         };
@@ -159,7 +163,9 @@ impl Block {
     pub fn pinned_bytes(&self) -> usize {
         let layouts = self.layouts.iter().filter_map(|layout| layout.get()?.as_ref());
         let tallies = self.tallies.get().map_or(0, log_tallies::Tallies::memory_bytes);
-        self.index.pinned_bytes() + layouts.map(Layout::memory_bytes).sum::<usize>() + tallies
+        let firsts = self.first_spans.get().and_then(Option::as_ref).map_or(0, Vec::capacity);
+        let firsts = firsts * size_of::<u32>();
+        self.index.pinned_bytes() + layouts.map(Layout::memory_bytes).sum::<usize>() + tallies + firsts
     }
 
     pub(crate) fn index(&self) -> &IndexReader {

@@ -5,7 +5,7 @@
 
 use serde_json::Value as Json;
 use throughline_model::attribute::{self, Value};
-use throughline_model::{SpanId, TraceId};
+use throughline_model::{Signal, SpanId, TraceId};
 
 use super::log_scan::More;
 use super::span_split::Group;
@@ -319,6 +319,28 @@ impl<'a> SpanRows<'a> {
     /// Whether [`SpanColumn::ParentRow`] says where parents are; otherwise their ids do.
     pub fn has_parent_rows(&self) -> bool {
         matches!(self.part, SpanPart::Block(_))
+    }
+
+    /// Whether all spans that are stored are in the place that these are of.
+    pub fn is_alone(&self) -> bool {
+        let own = match &self.part {
+            SpanPart::Block(spans) => Some(spans.block().meta().id),
+            SpanPart::Memtable(_) => None,
+        };
+        let has_spans = |block: &Block| block.rows(Signal::Traces) > 0;
+        let mut memtables = self.snapshot.memtables.iter();
+        if own.is_some() && memtables.any(|memtable| memtable.rows(Signal::Traces) > 0) {
+            return false;
+        }
+        !self.snapshot.blocks.iter().any(|block| Some(block.meta().id) != own && has_spans(block))
+    }
+
+    /// Whether some of what is stored of a trace may be outside of the run, as far as that is known without its id.
+    pub fn may_be_torn(&self, run: SpanRun) -> Result<bool, Error> {
+        Ok(match &self.part {
+            SpanPart::Block(spans) => !spans.holds(run)? || !self.is_alone(),
+            SpanPart::Memtable(spans) => spans.is_torn || !self.is_alone(),
+        })
     }
 
     /// Whether all that is stored of a trace is in the run.

@@ -53,6 +53,19 @@ impl Expr {
         }
     }
 
+    /// Calls `visit` with the number of each field in it. Recursion is bounded by the parser.
+    pub fn each_field(&self, visit: &mut dyn FnMut(usize)) {
+        match self {
+            Expr::Constant(_) => {}
+            Expr::Field(field) => field.numbers().for_each(visit),
+            Expr::Unary(_, inner) | Expr::Regex(inner, ..) => inner.each_field(visit),
+            Expr::Binary(_, sides) => {
+                sides.0.each_field(visit);
+                sides.1.each_field(visit);
+            }
+        }
+    }
+
     /// The value for a span. Recursion is bounded by the parser.
     pub fn value(&self, rows: &Rows<'_>, row: usize) -> Result<Option<Value>, ExecError> {
         match self {

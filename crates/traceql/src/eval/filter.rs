@@ -114,6 +114,17 @@ impl Filter {
         }
     }
 
+    /// Calls `visit` with the number of each field in it. Recursion is bounded by the parser.
+    pub fn each_field(&self, visit: &mut dyn FnMut(usize)) {
+        match self {
+            Filter::Constant(_) => {}
+            Filter::All(list) | Filter::Any(list) => list.iter().for_each(|filter| filter.each_field(visit)),
+            Filter::Not(filter) => filter.each_field(visit),
+            Filter::Test(field, _) | Filter::Exists(field, _) => field.numbers().for_each(visit),
+            Filter::Expr(expr) => expr.each_field(visit),
+        }
+    }
+
     /// How much is read to decide it.
     fn cost(&self, fields: &Fields) -> u32 {
         match self {

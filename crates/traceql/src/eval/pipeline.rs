@@ -10,7 +10,7 @@ use super::fields::Rows;
 use super::filter::Mask;
 use super::plan::{Number, Plan, PlannedStage, Set};
 use super::tree::Family;
-use crate::ast::{Fold, Relation, SpansetOp};
+use crate::ast::{Fold, Mode, Relation, SpansetOp};
 use crate::column::Column;
 use crate::source::TraceRun;
 use crate::value::{Scalar, Value, ValueKey};
@@ -47,12 +47,13 @@ fn of_batch(set: &Set, rows: &Rows<'_>, masks: &[Mask]) -> Result<Option<Mask>, 
         Set::Pipeline(_) => return Ok(None),
         Set::Binary(op, sides) => (*op, sides),
     };
-    let (Some(mut left), Some(right)) = (of_batch(&sides.0, rows, masks)?, of_batch(&sides.1, rows, masks)?)
+    let (Some(mut left), Some(mut right)) =
+        (of_batch(&sides.0, rows, masks)?, of_batch(&sides.1, rows, masks)?)
     else {
         return Ok(None);
     };
     match op {
-        SpansetOp::Or => left.iter_mut().zip(right).for_each(|(left, right)| *left |= right),
+        SpansetOp::Or => left.iter_mut().zip(&right).for_each(|(left, right)| *left |= right),
         SpansetOp::And => {
             let any = |mask: &[bool]| mask.contains(&true);
             for run in rows.runs()? {
@@ -72,11 +73,26 @@ fn of_batch(set: &Set, rows: &Rows<'_>, masks: &[Mask]) -> Result<Option<Mask>, 
             let of = |mask: &[bool]| -> Vec<u32> {
                 (0..).zip(mask).filter(|(_, is)| **is).map(|(row, _)| row).collect()
             };
-            let (of_left, of_right) = (of(&left), of(&right));
-            left.fill(false);
-            if of_right.is_empty() {
-                return Ok(Some(left));
+            // Who stands alone in the trace is related to nobody, and nobody need know the parents.
+            if mode != Mode::Unrelated {
+                for run in rows.runs()? {
+                    let of_run = run.start as usize..run.end as usize;
+                    let (Some(left), Some(right)) = (left.get_mut(of_run.clone()), right.get_mut(of_run))
+                    else {
+                        continue;
+                    };
+                    if !left.contains(&true) || !right.contains(&true) {
+                        left.fill(false);
+                        right.fill(false);
+                    }
+                }
             }
+            let (of_left, of_right) = (of(&left), of(&right));
+            if of_right.is_empty() || of_left.is_empty() {
+                // What is left of the right side without a left one is what is wanted: all of it, or nothing.
+                return Ok(Some(right));
+            }
+            left.fill(false);
             let batch = TraceRun { start: 0, end: u32::try_from(rows.len()).unwrap_or(u32::MAX), trace: 0 };
             // Only siblings ask who has lost the parent.
             let has_parent = |_: u32| false;
@@ -194,7 +210,9 @@ impl TraceRows<'_> {
         };
         let (left, right) = match (left.as_slice(), right.as_slice()) {
             (_, []) => return Ok(Vec::new()),
-            ([], [right]) => (&[][..], right.rows.as_slice()),
+            // To nobody none is related.
+            ([], [right]) if mode == Mode::Unrelated => return Ok(right.rows.clone()),
+            ([], [_]) => return Ok(Vec::new()),
             ([left], [right]) => (left.rows.as_slice(), right.rows.as_slice()),
             _ => {
                 return Err(EvalError::Invalid {

@@ -7,7 +7,8 @@ use throughline_model::{SpanId, TraceId};
 
 use super::fields::Rows;
 use super::filter::Mask;
-use super::pipeline::{Spanset, TraceRows, first_stage};
+use super::parts::{Candidate, Parts};
+use super::pipeline::{Spanset, TraceRows};
 use super::plan::Plan;
 use super::torn::{self, Torn};
 use super::{EvalError, SearchParams, THREADS};
@@ -35,6 +36,7 @@ pub(super) fn search(
     }
     let tests = plan.tests();
     let any_span = plan.is_any_span();
+    let parts = Parts::new(&plan);
     let request = SpanRequest {
         start_ns: params.start_ns,
         end_ns: params.end_ns,
@@ -48,7 +50,7 @@ pub(super) fn search(
         params,
         limit,
         any_span,
-        of_trace: plan.fields.any(|field| field.is_of_tree() || field.is_of_trace()),
+        parts: &parts,
         source,
         budget,
         starts: HashMap::new(),
@@ -97,8 +99,7 @@ struct Finder<'q> {
     params: &'q SearchParams,
     limit: usize,
     any_span: bool,
-    /// Whether a trace cannot be judged by some of its spans.
-    of_trace: bool,
+    parts: &'q Parts,
     source: &'q dyn TraceSource,
     budget: &'q Budget,
     /// When each trace that was found started.
@@ -125,21 +126,21 @@ impl SpanSink for Finder<'_> {
 impl Finder<'_> {
     fn look(&mut self, batch: &dyn SpanBatch) -> Result<(), EvalError> {
         let rows = Rows::new(batch, &self.plan.fields);
-        let masks = masks(self.plan, &rows)?;
-        if !self.of_trace && !masks.iter().any(|mask| mask.contains(&true)) {
+        let masks = self.parts.masks(self.plan, &rows)?;
+        if !masks.any() {
             return Ok(());
         }
-        let all = rows.runs()?.iter().map(|run| (*run, torn::fulfilled(&masks, run)));
-        let runs: Vec<(TraceRun, u64)> = all.filter(|(_, bits)| self.of_trace || *bits != 0).collect();
-        let heads = batch.heads(&runs.iter().map(|(run, _)| *run).collect::<Vec<TraceRun>>())?;
-        let mut runs: Vec<(TraceHead, (TraceRun, u64))> = heads.into_iter().zip(runs).collect();
-        let may_match = |bits: u64| torn::may_match(self.plan, bits);
-        let first = match !self.any_span && runs.iter().any(|(_, (_, bits))| may_match(*bits)) {
-            true => first_stage(self.plan, &rows, &masks)?,
-            false => None,
+        let (runs, first) = match self.any_span {
+            true => (masks.runs(&rows)?, None),
+            false => masks.candidates(self.plan, &rows)?,
         };
+        if runs.is_empty() {
+            return Ok(());
+        }
+        let heads = batch.heads(&runs.iter().map(|of| of.run).collect::<Vec<TraceRun>>())?;
+        let mut runs: Vec<(TraceHead, Candidate)> = heads.into_iter().zip(runs).collect();
         runs.sort_by_key(|(head, _)| std::cmp::Reverse(head.start_ns));
-        for (head, (run, bits)) in &runs {
+        for (head, Candidate { run, bits, may_be_torn }) in &runs {
             if self.too_old.is_some_and(|time| head.start_ns <= time) {
                 break;
             }
@@ -148,13 +149,13 @@ impl Finder<'_> {
                 true
             } else if self.any_span && !self.params.is_near(head) {
                 false
-            } else if !batch.is_whole(run, head.id)? {
+            } else if *may_be_torn && !batch.is_whole(run, head.id)? {
                 self.torn.add(head, *bits, self.budget)?;
                 false
             } else {
-                let trace = TraceRows { rows: &rows, masks: &masks, run: *run };
+                let trace = TraceRows { rows: &rows, masks: &masks.leaves, run: *run };
                 overlaps
-                    && may_match(*bits)
+                    && torn::may_match(self.plan, *bits)
                     && match &first {
                         Some(first) => !trace.evaluate_after(self.plan, first)?.is_empty(),
                         None => !trace.evaluate(self.plan)?.is_empty(),
@@ -169,7 +170,7 @@ impl Finder<'_> {
 
     /// Reads the traces that lie in several places, as long as they may be among the newest.
     fn finish(&mut self) -> Result<(), EvalError> {
-        for (id, start_ns) in std::mem::take(&mut self.torn).candidates(self.plan, self.of_trace) {
+        for (id, start_ns) in std::mem::take(&mut self.torn).candidates(self.plan) {
             if self.too_old.is_some_and(|time| start_ns <= time) {
                 break;
             }
@@ -184,8 +185,12 @@ impl Finder<'_> {
     fn ask(&self, id: TraceId) -> Result<Option<i64>, EvalError> {
         self.budget.check()?;
         let Some(batch) = self.source.trace(id, self.budget)? else { return Ok(None) };
-        let (_, head, sets) = spansets(self.plan, batch.as_ref())?;
-        Ok(head.filter(|head| !sets.is_empty() && self.params.overlaps(head)).map(|head| head.start_ns))
+        let (_, sets) = spansets(self.plan, batch.as_ref())?;
+        if sets.is_empty() {
+            return Ok(None);
+        }
+        let head = head_of(batch.as_ref())?;
+        Ok(head.filter(|head| self.params.overlaps(head)).map(|head| head.start_ns))
     }
 
     /// Takes what another one found.
@@ -222,17 +227,22 @@ impl Finder<'_> {
     }
 }
 
-/// What the pipeline gives for one trace, as rows of the batch that holds all of it, and what is known of the trace.
-fn spansets<'b>(
-    plan: &'b Plan,
-    batch: &'b dyn SpanBatch,
-) -> Result<(Rows<'b>, Option<TraceHead>, Vec<Spanset>), EvalError> {
+/// What the pipeline gives for one trace, as rows of the batch that holds all of it.
+fn spansets<'b>(plan: &'b Plan, batch: &'b dyn SpanBatch) -> Result<(Rows<'b>, Vec<Spanset>), EvalError> {
     let rows = Rows::new(batch, &plan.fields);
     let masks = masks(plan, &rows)?;
-    let run = TraceRun { start: 0, end: u32::try_from(batch.len()).unwrap_or(u32::MAX), trace: 0 };
-    let sets = TraceRows { rows: &rows, masks: &masks, run }.evaluate(plan)?;
-    let head = batch.heads(&[run])?.first().copied();
-    Ok((rows, head, sets))
+    let sets = TraceRows { rows: &rows, masks: &masks, run: run_of(batch) }.evaluate(plan)?;
+    Ok((rows, sets))
+}
+
+/// The run of a batch that holds one trace.
+fn run_of(batch: &dyn SpanBatch) -> TraceRun {
+    TraceRun { start: 0, end: u32::try_from(batch.len()).unwrap_or(u32::MAX), trace: 0 }
+}
+
+/// What is known of the trace of such a batch.
+fn head_of(batch: &dyn SpanBatch) -> Result<Option<TraceHead>, ExecError> {
+    Ok(batch.heads(&[run_of(batch)])?.first().copied())
 }
 
 /// A trace of the answer.
@@ -245,8 +255,11 @@ fn show(
 ) -> Result<Option<FoundTrace>, EvalError> {
     let Some(batch) = source.trace(id, budget)? else { return Ok(None) };
     let batch = batch.as_ref();
-    let (rows, head, sets) = spansets(plan, batch)?;
-    let Some(head) = head.filter(|_| !sets.is_empty()) else { return Ok(None) };
+    let (rows, sets) = spansets(plan, batch)?;
+    if sets.is_empty() {
+        return Ok(None);
+    }
+    let Some(head) = head_of(batch)? else { return Ok(None) };
     let names = batch.column(&SpanField::Intrinsic(Intrinsic::Name))?;
     let services = batch.column(&SpanField::Service)?;
     let has_parent = batch.column(&SpanField::HasParent)?;

@@ -65,10 +65,9 @@ impl Torn {
         }
     }
 
-    /// Those that can be found, with their starts as far as they are known; the last first. `of_trace`: conditions are about traces
-    /// as a whole, so that parts say nothing.
-    pub fn candidates(self, plan: &Plan, of_trace: bool) -> Vec<(TraceId, i64)> {
-        let may = |(_, (bits, _)): &(TraceId, (u64, i64))| of_trace || may_match(plan, *bits);
+    /// Those that can be found, with their starts as far as they are known; the last first.
+    pub fn candidates(self, plan: &Plan) -> Vec<(TraceId, i64)> {
+        let may = |(_, (bits, _)): &(TraceId, (u64, i64))| may_match(plan, *bits);
         let found = self.traces.into_iter().filter(may).map(|(id, (_, start_ns))| (id, start_ns));
         let mut found: Vec<(TraceId, i64)> = found.collect();
         found.sort_unstable_by_key(|(id, start_ns)| (Reverse(*start_ns), *id));

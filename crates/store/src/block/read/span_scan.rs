@@ -234,6 +234,10 @@ impl<'a> BlockSpans<'a> {
             SpanColumn::Service => return self.stored_if("service", may),
             SpanColumn::Resource => return self.stored_if("resource", may),
             SpanColumn::Scope => return self.stored_if("scope", may),
+            SpanColumn::TraceStart => return self.of_trace_if("start_time", may),
+            SpanColumn::TraceDuration => return self.of_trace_if("duration_ns", may),
+            SpanColumn::RootService => return self.of_trace_if("root_service", may),
+            SpanColumn::RootName => return self.of_trace_if("root_name", may),
             SpanColumn::Attribute(key) => key,
             column => return self.column(column, None).map(Some),
         };
@@ -379,6 +383,17 @@ impl<'a> BlockSpans<'a> {
         })
     }
 
+    /// As [`BlockSpans::of_trace`], of all rows; nothing if `may` says no of what the row groups of the trace table have in which the
+    /// traces lie.
+    fn of_trace_if(
+        &self,
+        name: &str,
+        may: &mut dyn FnMut(SpanValues) -> bool,
+    ) -> Result<Option<SpanValues>, Error> {
+        let may_pass = self.group.is_none() || self.block.traces_may_have(name, &self.rows, may)?;
+        if may_pass { self.of_trace(name, None).map(Some) } else { Ok(None) }
+    }
+
     /// The parents' ids: those that are in the trace are named by their rows.
     fn parent_ids(&self, rows: Option<&[u32]>) -> Result<SpanValues, Error> {
         let parents = self.stored("parent_row", rows)?;
@@ -430,7 +445,7 @@ fn has_all(values: &SpanValues) -> bool {
 }
 
 /// A whole column chunk as values.
-fn values_of(field: &Arc<Field>, whole: WholeColumn) -> SpanValues {
+pub(super) fn values_of(field: &Arc<Field>, whole: WholeColumn) -> SpanValues {
     match (whole, field.data_type()) {
         (WholeColumn::Texts(keys, texts, ends), _) => SpanValues::Texts(keys, texts, ends),
         (WholeColumn::Bools(values, present), _) => SpanValues::Bools(values, present),

@@ -1,13 +1,16 @@
 //! Columns of the trace table for many traces that lie together, as scans of spans want them: row groups whole, not row by row.
 
+use std::ops::Range;
+
 use arrow_schema::FieldRef;
 use throughline_model::TraceId;
 
 use super::Block;
+use super::span_scan::values_of;
 use super::whole::WholeColumn;
 use crate::block::Table;
 use crate::error::Error;
-use crate::snapshot::span_scan::SpanTrace;
+use crate::snapshot::span_scan::{SpanTrace, SpanValues};
 
 /// Fewer traces than these are picked row by row.
 pub(super) const TOGETHER_MIN: usize = 48;
@@ -40,6 +43,56 @@ impl Block {
             at += n;
         }
         Ok(found)
+    }
+
+    /// Whether `may` says yes of some values of a column of the trace table, among which are all that the traces of these spans have.
+    /// Of texts a dictionary says it.
+    pub(super) fn traces_may_have(
+        &self,
+        name: &str,
+        spans: &Range<u32>,
+        may: &mut dyn FnMut(SpanValues) -> bool,
+    ) -> Result<bool, Error> {
+        let (Some(layout), Some(first_spans)) = (self.layout(Table::Traces), self.first_spans()?) else {
+            return Ok(true);
+        };
+        let from = first_spans.partition_point(|first| *first <= spans.start).saturating_sub(1);
+        let to = first_spans.partition_point(|first| *first < spans.end);
+        for group in from..to {
+            let mut verdict = None;
+            let mut ask = |field: &FieldRef, values: WholeColumn| {
+                verdict = Some(may(values_of(field, values)));
+                false
+            };
+            let found = layout.whole_if(self.file(Table::Traces)?, group, name, Some(&mut ask))?;
+            let may_pass = match (verdict, found) {
+                (Some(verdict), _) => verdict,
+                (None, Some((field, Some(values)))) => may(values_of(&field, values)),
+                // Without a value.
+                (None, Some((_, None))) => may(SpanValues::None),
+                (None, None) => true,
+            };
+            if may_pass {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The first span of each row group of the trace table; none where only the library reads it. Looked up once.
+    fn first_spans(&self) -> Result<Option<&[u32]>, Error> {
+        if let Some(known) = self.first_spans.get() {
+            return Ok(known.as_deref());
+        }
+        let mut found = None;
+        if let Some(layout) = self.layout(Table::Traces) {
+            let mut firsts = Vec::with_capacity(layout.groups());
+            for rows in (0..layout.groups()).filter_map(|group| layout.group_rows(group)) {
+                firsts.push(self.index().postings(rows.start)?.first_span);
+            }
+            found = Some(firsts);
+        }
+        Ok(self.first_spans.get_or_init(|| found).as_deref())
     }
 
     /// The ids, the first starts and the last ends of traces by row; the rows ascend.

@@ -11,7 +11,8 @@ use super::{Context, Intervals};
 use crate::ast::{Field, Grouped, Intrinsic, Literal, Pipeline, SpanFunction};
 use crate::column::Column;
 use crate::eval::fields::{FieldRef, Rows};
-use crate::eval::pipeline::{TraceRows, first_stage};
+use crate::eval::parts::{Candidate, Parts};
+use crate::eval::pipeline::TraceRows;
 use crate::eval::plan::Plan;
 use crate::eval::search::masks;
 use crate::eval::torn::{self, Torn};
@@ -53,11 +54,13 @@ pub(super) fn spans<'w>(
         whole: !any_span,
         newest_first: false,
     };
+    let parts = Parts::new(plan);
+    let parts = &parts;
     let new_walker = |observer: &'w mut (dyn Observer + Send + 'w)| Walker {
         plan,
         context,
         any_span,
-        of_trace: plan.fields.any(|field| field.is_of_tree() || field.is_of_trace()),
+        parts,
         observer,
         torn: Torn::default(),
         failed: None,
@@ -75,7 +78,7 @@ pub(super) fn spans<'w>(
     let mut torn = Torn::default();
     walkers.iter_mut().for_each(|walker| torn.join(std::mem::take(&mut walker.torn)));
     let Some(walker) = walkers.first_mut() else { return Ok(()) };
-    for (id, _) in torn.candidates(plan, walker.of_trace) {
+    for (id, _) in torn.candidates(plan) {
         walker.ask(id)?;
     }
     Ok(())
@@ -85,7 +88,7 @@ struct Walker<'w> {
     plan: &'w Plan,
     context: &'w Context<'w>,
     any_span: bool,
-    of_trace: bool,
+    parts: &'w Parts,
     observer: &'w mut (dyn Observer + Send + 'w),
     torn: Torn,
     failed: Option<EvalError>,
@@ -107,9 +110,9 @@ impl SpanSink for Walker<'_> {
 impl Walker<'_> {
     fn look(&mut self, batch: &dyn SpanBatch) -> Result<(), EvalError> {
         let rows = Rows::new(batch, &self.plan.fields);
-        let masks = masks(self.plan, &rows)?;
+        let masks = self.parts.masks(self.plan, &rows)?;
         if self.any_span {
-            let chosen: Vec<u32> = match masks.as_slice() {
+            let chosen: Vec<u32> = match masks.leaves.as_slice() {
                 [mask] if !mask.contains(&false) => (0..rows.len() as u32).collect(),
                 [mask] => (0..).zip(mask).filter(|(_, is)| **is).map(|(row, _)| row).collect(),
                 masks => {
@@ -119,22 +122,25 @@ impl Walker<'_> {
             };
             return self.take(&rows, chosen);
         }
-        let all = rows.runs()?.iter().map(|run| (*run, torn::fulfilled(&masks, run)));
-        let runs: Vec<(TraceRun, u64)> = all.filter(|(_, bits)| self.of_trace || *bits != 0).collect();
+        if !masks.any() {
+            return Ok(());
+        }
+        let (runs, first) = masks.candidates(self.plan, &rows)?;
         if runs.is_empty() {
             return Ok(());
         }
-        let heads = batch.heads(&runs.iter().map(|(run, _)| *run).collect::<Vec<TraceRun>>())?;
-        let first = match runs.iter().any(|(_, bits)| torn::may_match(self.plan, *bits)) {
-            true => first_stage(self.plan, &rows, &masks)?,
-            false => None,
-        };
+        // Who lies here alone needs no name.
+        let torn: Vec<TraceRun> = runs.iter().filter(|of| of.may_be_torn).map(|of| of.run).collect();
+        let mut heads = if torn.is_empty() { Vec::new() } else { batch.heads(&torn)? }.into_iter();
         let mut chosen = Vec::new();
-        for (head, (run, bits)) in heads.into_iter().zip(&runs) {
-            if !batch.is_whole(run, head.id)? {
+        for Candidate { run, bits, may_be_torn } in &runs {
+            let head = if *may_be_torn { heads.next() } else { None };
+            if let Some(head) = head
+                && !batch.is_whole(run, head.id)?
+            {
                 self.torn.add(&head, *bits, self.context.budget)?;
             } else if torn::may_match(self.plan, *bits) {
-                let trace = TraceRows { rows: &rows, masks: &masks, run: *run };
+                let trace = TraceRows { rows: &rows, masks: &masks.leaves, run: *run };
                 let sets = match &first {
                     Some(first) => trace.evaluate_after(self.plan, first)?,
                     None => trace.evaluate(self.plan)?,
