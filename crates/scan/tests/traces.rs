@@ -575,7 +575,7 @@ impl TraceSource for OneByOne<'_> {
     }
 }
 
-const TORN_TRACES: i64 = 60;
+const TORN_TRACES: i64 = 30;
 
 /// Traces of which some lie in several places: each span is in one of three, by its service, and in every fourth trace the root is
 /// missing.

@@ -129,6 +129,12 @@ pub trait SpanBatch {
         self.column(field).map(Some)
     }
 
+    /// Whether any span may have this text in a field; no is certain. A source that can tell without taking texts apart does.
+    fn may_have_text(&self, field: &SpanField, text: &str) -> Result<bool, ExecError> {
+        _ = (field, text);
+        Ok(true)
+    }
+
     /// One field of some spans, whose positions ascend.
     fn pick(&self, field: &SpanField, rows: &[u32]) -> Result<Column, ExecError>;
 
@@ -177,6 +183,9 @@ pub trait SpanSink {
     fn batch(&mut self, batch: &dyn SpanBatch) -> Result<Demand, ExecError>;
 }
 
+/// All spans of a trace, if there are any.
+pub type WholeTrace<'s> = Option<Box<dyn SpanBatch + 's>>;
+
 /// Where spans come from.
 ///
 /// The implementations are the store's snapshot and, in tests and tools, memory.
@@ -205,6 +214,11 @@ pub trait TraceSource: Sync {
 
     /// All spans of a trace wherever they lie, by start and without duplicates: one run. Nothing if there are none.
     fn trace(&self, id: TraceId, budget: &Budget) -> Result<Option<Box<dyn SpanBatch + '_>>, ExecError>;
+
+    /// As [`TraceSource::trace`], each of some traces: a source may read together what lies together.
+    fn traces(&self, ids: &[TraceId], budget: &Budget) -> Result<Vec<WholeTrace<'_>>, ExecError> {
+        ids.iter().map(|id| self.trace(*id, budget)).collect()
+    }
 }
 
 /// Where the parent of each span is among these spans, of which each has an id and may have that of a parent.

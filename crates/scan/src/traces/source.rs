@@ -9,11 +9,11 @@ use throughline_store::{
     Error, More, SPAN_KEYS_MAX, Snapshot, SpanBound, SpanColumn, SpanRows, SpanRun, SpanScan, SpanTrace,
     SpanValues, SpanVisitor, TimeRange, TraceSpans,
 };
-use throughline_traceql::ast::Intrinsic;
+use throughline_traceql::ast::{Intrinsic, Scope};
 use throughline_traceql::column::{Column, Numbers, Texts};
 use throughline_traceql::source::{
     Demand, FieldTest, SpanBatch, SpanField, SpanRequest, SpanSink, TraceHead, TraceRun, TraceSource,
-    WindowOf, parents_by_id,
+    WholeTrace, WindowOf, parents_by_id,
 };
 
 use super::columns::{self, Parsed};
@@ -83,13 +83,20 @@ impl TraceSource for StoredTraces {
     }
 
     fn trace(&self, id: TraceId, budget: &Budget) -> Result<Option<Box<dyn SpanBatch + '_>>, ExecError> {
-        let spans = self.snapshot.trace_spans(id).map_err(source_error)?;
-        self.note(spans.partial.iter().cloned());
-        if spans.is_empty() {
-            return Ok(None);
+        Ok(self.traces(&[id], budget)?.pop().flatten())
+    }
+
+    fn traces(&self, ids: &[TraceId], budget: &Budget) -> Result<Vec<WholeTrace<'_>>, ExecError> {
+        let found = self.snapshot.traces_spans(ids).map_err(source_error)?;
+        let mut traces: Vec<WholeTrace<'_>> = Vec::with_capacity(ids.len());
+        for (id, spans) in ids.iter().zip(found) {
+            self.note(spans.partial.iter().cloned());
+            budget.note_rows_read(spans.len() as u64, 0);
+            let is_there = !spans.is_empty();
+            let trace = StoredTrace { id: *id, spans, parsed: Parsed::default() };
+            traces.push(if is_there { Some(Box::new(trace)) } else { None });
         }
-        budget.note_rows_read(spans.len() as u64, 0);
-        Ok(Some(Box::new(StoredTrace { id, spans, parsed: Parsed::default() })))
+        Ok(traces)
     }
 }
 
@@ -270,6 +277,14 @@ impl SpanBatch for StoredBatch<'_> {
         };
         let column = self.read(columns::column(field, self.parsed, &read))?;
         Ok(Some(column).filter(|_| !is_rejected.get()))
+    }
+
+    fn may_have_text(&self, field: &SpanField, text: &str) -> Result<bool, ExecError> {
+        // Of what has few values the dictionary is taken apart as fast.
+        match field {
+            SpanField::Attribute(Scope::Span, key) => self.read(self.rows.attribute_may_be(key, text)),
+            _ => Ok(true),
+        }
     }
 
     fn pick(&self, field: &SpanField, rows: &[u32]) -> Result<Column, ExecError> {

@@ -142,6 +142,56 @@ impl SpanValues {
         SpanValues::Mixed(values.iter().map(|value| value.map(|value| value.to_json())).collect())
     }
 
+    /// Some rows of them.
+    pub(crate) fn some(&self, rows: impl Iterator<Item = usize>) -> SpanValues {
+        fn numbers<T: Copy + Default>(
+            (values, present): (&[T], &Option<Vec<bool>>),
+            rows: impl Iterator<Item = usize>,
+            make: fn(Vec<T>, Option<Vec<bool>>) -> SpanValues,
+        ) -> SpanValues {
+            let has = |row: usize| present.as_ref().is_none_or(|present| present.get(row) == Some(&true));
+            let some = rows.map(|row| (values.get(row).copied().unwrap_or_default(), has(row)));
+            let (values, present): (Vec<T>, Vec<bool>) = some.unzip();
+            match present.contains(&true) {
+                true => make(values, present.contains(&false).then_some(present)),
+                false => SpanValues::None,
+            }
+        }
+        match self {
+            SpanValues::None => SpanValues::None,
+            SpanValues::Texts(keys, text, ends) => {
+                let (mut some, mut all, mut all_ends) = (Vec::new(), String::new(), Vec::new());
+                let mut places = vec![SpanValues::NO_VALUE; ends.len()];
+                for row in rows {
+                    let key = keys.get(row).map_or(usize::MAX, |key| *key as usize);
+                    let (Some(place), Some(end)) = (places.get_mut(key), ends.get(key)) else {
+                        some.push(SpanValues::NO_VALUE);
+                        continue;
+                    };
+                    if *place == SpanValues::NO_VALUE {
+                        let start = key.checked_sub(1).and_then(|before| ends.get(before)).copied();
+                        let of_key = start.unwrap_or_default() as usize..*end as usize;
+                        *place = all_ends.len() as u32;
+                        all.push_str(text.get(of_key).unwrap_or_default());
+                        all_ends.push(u32::try_from(all.len()).unwrap_or(u32::MAX));
+                    }
+                    some.push(*place);
+                }
+                if all_ends.is_empty() { SpanValues::None } else { SpanValues::Texts(some, all, all_ends) }
+            }
+            SpanValues::Ints(values, present) => numbers((values, present), rows, SpanValues::Ints),
+            SpanValues::Doubles(values, present) => numbers((values, present), rows, SpanValues::Doubles),
+            SpanValues::Bools(values, present) => numbers((values, present), rows, SpanValues::Bools),
+            SpanValues::Ids(ids) => {
+                let some: Vec<Option<SpanId>> = rows.map(|row| ids.get(row).copied().flatten()).collect();
+                if some.iter().any(Option::is_some) { SpanValues::Ids(some) } else { SpanValues::None }
+            }
+            SpanValues::Mixed(values) => {
+                SpanValues::Mixed(rows.map(|row| values.get(row).cloned().flatten()).collect())
+            }
+        }
+    }
+
     /// The value of a row as JSON.
     pub(crate) fn json(&self, row: usize) -> Option<Json> {
         let has = |present: &Option<Vec<bool>>| present.as_ref().is_none_or(|p| p.get(row) == Some(&true));
@@ -292,6 +342,14 @@ impl<'a> SpanRows<'a> {
         match &self.part {
             SpanPart::Block(spans) => spans.column_if(column, may),
             SpanPart::Memtable(spans) => Ok(Some(spans.column(column, None))),
+        }
+    }
+
+    /// Whether any row may have this text as an attribute; no is certain.
+    pub fn attribute_may_be(&self, key: &str, text: &str) -> Result<bool, Error> {
+        match &self.part {
+            SpanPart::Block(spans) => spans.attribute_may_be(key, text),
+            SpanPart::Memtable(_) => Ok(true),
         }
     }
 
@@ -505,16 +563,47 @@ impl Snapshot {
 
     /// All spans of a trace.
     pub fn trace_spans(&self, id: TraceId) -> Result<TraceSpans<'_>, Error> {
-        let mut found = TraceSpans { parts: Vec::new(), order: None, partial: self.missing.to_vec() };
+        let none = || TraceSpans { parts: Vec::new(), order: None, partial: Vec::new() };
+        Ok(self.traces_spans(&[id])?.pop().unwrap_or_else(none))
+    }
+
+    /// All spans of each of some traces, whose ids differ. What is asked of one is read for several of them at once.
+    pub fn traces_spans<'a>(&'a self, ids: &[TraceId]) -> Result<Vec<TraceSpans<'a>>, Error> {
         let memtables: Vec<&MemtableView> = self.memtables.iter().collect();
-        found.parts.extend(MemtableSpans::of_trace(&memtables, id).map(SpanPart::Memtable));
+        let of_memory = |id: &TraceId| TraceSpans {
+            parts: MemtableSpans::of_trace(&memtables, *id).map(SpanPart::Memtable).into_iter().collect(),
+            order: None,
+            partial: self.missing.to_vec(),
+        };
+        let mut found: Vec<TraceSpans<'a>> = ids.iter().map(of_memory).collect();
+        let mut damaged = Vec::new();
         for block in self.blocks.iter() {
-            match block.trace_rows(id) {
-                Ok(spans) => found.parts.extend(spans.map(SpanPart::Block)),
-                Err(error) => found.partial.push(error.to_string()),
+            let spans = match block.traces_rows(ids) {
+                Ok(spans) => spans,
+                // What is damaged of one does no harm to the others.
+                Err(_) => {
+                    let mut spans = Vec::new();
+                    for (at, id) in ids.iter().enumerate() {
+                        match block.traces_rows(&[*id]) {
+                            Ok(of_one) => spans.extend(of_one.into_iter().map(|(_, of_one)| (at, of_one))),
+                            Err(error) => damaged.push((at, error)),
+                        }
+                    }
+                    spans
+                }
+            };
+            for (at, spans) in spans {
+                if let Some(of) = found.get_mut(at) {
+                    of.parts.push(SpanPart::Block(spans));
+                }
             }
         }
-        found.arrange()?;
+        for (at, error) in damaged {
+            if let Some(of) = found.get_mut(at) {
+                of.partial.push(error.to_string());
+            }
+        }
+        found.iter_mut().try_for_each(TraceSpans::arrange)?;
         Ok(found)
     }
 }

@@ -134,6 +134,16 @@ impl<'b> Rows<'b> {
         Ok(column.map(|column| cell.get_or_init(|| column)))
     }
 
+    /// Whether any span may have a text in the column of a field; no is certain.
+    pub fn may_have_text(&self, number: usize, text: &str) -> Result<bool, ExecError> {
+        match (self.columns.get(number), self.fields.get(number)) {
+            (Some(cell), Some(field)) if cell.get().is_none() && !field.is_of_tree() => {
+                self.batch.may_have_text(field, text)
+            }
+            _ => Ok(true),
+        }
+    }
+
     /// What a span has of a field. Its columns have been asked for before.
     pub fn get(&self, field: FieldRef, row: usize) -> Result<ValueRef<'_>, ExecError> {
         let first = self.column(field.first)?.get(row);

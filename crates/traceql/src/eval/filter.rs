@@ -272,11 +272,20 @@ fn flipped(op: FieldOp) -> Option<FieldOp> {
 }
 
 /// Decides by the column of a field, and by the second where a span has nothing in the first. A column none of whose values passes
-/// is not read.
+/// is not read, and of one that should have a text nothing is taken apart as long as its bytes do not hold it.
 fn test_mask(rows: &Rows<'_>, field: FieldRef, test: &Test) -> Result<Mask, ExecError> {
     let may_pass = |column: &Column| any_passes(column, test);
     let decide = |column: &Column| test_column(column, test, rows.len());
     let none = || vec![false; rows.len()];
+    if let Test::Compare(CompareOp::Equal, Value::Text(text)) = test {
+        let mut may_have = false;
+        for number in field.numbers() {
+            may_have = may_have || rows.may_have_text(number, text)?;
+        }
+        if !may_have {
+            return Ok(none());
+        }
+    }
     let mut numbers = field.numbers();
     let Some(first) = numbers.next() else { return Ok(none()) };
     let of_first = rows.column_if(first, &may_pass)?;

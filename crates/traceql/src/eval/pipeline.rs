@@ -261,6 +261,14 @@ impl TraceRows<'_> {
             return Ok(Some(Value::Int(i64::try_from(set.rows.len()).unwrap_or(i64::MAX))));
         };
         let mut folded = Folded::default();
+        if let Expr::Field(field) = field {
+            for row in &set.rows {
+                if let Some(scalar) = self.rows.get(*field, *row as usize)?.scalar() {
+                    folded.add(*fold, scalar);
+                }
+            }
+            return Ok(folded.finish(*fold));
+        }
         for row in &set.rows {
             if let Some(value) = field.value(self.rows, *row as usize)?
                 && let Some(scalar) = value.scalar()

@@ -22,6 +22,9 @@ use crate::value::{Scalar, Value, ValueRef};
 /// The most traces of an answer.
 pub(crate) const TRACES_MAX: usize = 100_000;
 
+/// Traces that are read together.
+pub(super) const ASKED_TOGETHER: usize = 32;
+
 /// Finds traces.
 pub(super) fn search(
     pipeline: &Pipeline,
@@ -64,7 +67,9 @@ pub(super) fn search(
         // One trace may be found, and it is known where it lies.
         return match finder.ask(id)? {
             Some(_) => {
-                Ok(SearchAnswer { traces: show(&plan, params, source, budget, id)?.into_iter().collect() })
+                let batch = source.trace(id, budget)?;
+                let shown = batch.map(|batch| show(&plan, params, batch.as_ref(), id)).transpose()?;
+                Ok(SearchAnswer { traces: shown.flatten().into_iter().collect() })
             }
             None => Ok(SearchAnswer::default()),
         };
@@ -80,9 +85,14 @@ pub(super) fn search(
     read?;
     finder.finish()?;
     let mut traces = Vec::new();
-    for (_, id) in finder.newest() {
+    let newest: Vec<TraceId> = finder.newest().into_iter().map(|(_, id)| id).collect();
+    for ids in newest.chunks(ASKED_TOGETHER) {
         budget.check()?;
-        traces.extend(show(&plan, params, source, budget, id)?);
+        for (id, batch) in ids.iter().zip(source.traces(ids, budget)?) {
+            if let Some(batch) = batch {
+                traces.extend(show(&plan, params, batch.as_ref(), *id)?);
+            }
+        }
     }
     traces.sort_by_key(|trace: &FoundTrace| (std::cmp::Reverse(trace.start_ns), trace.id));
     Ok(SearchAnswer { traces })
@@ -130,10 +140,21 @@ impl Finder<'_> {
         if !masks.any() {
             return Ok(());
         }
-        let (runs, first) = match self.any_span {
+        let (mut runs, first) = match self.any_span {
             true => (masks.runs(&rows)?, None),
             false => masks.candidates(self.plan, &rows)?,
         };
+        if let Some(first) = first.as_ref().filter(|_| self.plan.stages.len() > 1) {
+            // When a trace was is asked of those that are left alone.
+            let mut left = Vec::with_capacity(runs.len());
+            for of in runs {
+                let trace = TraceRows { rows: &rows, masks: &masks.leaves, run: of.run };
+                if of.may_be_torn || !trace.evaluate_after(self.plan, first)?.is_empty() {
+                    left.push(of);
+                }
+            }
+            runs = left;
+        }
         if runs.is_empty() {
             return Ok(());
         }
@@ -170,12 +191,21 @@ impl Finder<'_> {
 
     /// Reads the traces that lie in several places, as long as they may be among the newest.
     fn finish(&mut self) -> Result<(), EvalError> {
-        for (id, start_ns) in std::mem::take(&mut self.torn).candidates(self.plan) {
-            if self.too_old.is_some_and(|time| start_ns <= time) {
+        let torn = std::mem::take(&mut self.torn).candidates(self.plan);
+        for some in torn.chunks(ASKED_TOGETHER) {
+            let is_old = |start_ns: i64| self.too_old.is_some_and(|time| start_ns <= time);
+            let ids: Vec<TraceId> =
+                some.iter().filter(|(_, start_ns)| !is_old(*start_ns)).map(|(id, _)| *id).collect();
+            if ids.is_empty() {
                 break;
             }
-            if let Some(start_ns) = self.ask(id)? {
-                self.add(id, start_ns);
+            self.budget.check()?;
+            for (id, batch) in ids.iter().zip(self.source.traces(&ids, self.budget)?) {
+                if let Some(batch) = batch
+                    && let Some(start_ns) = self.decide(batch.as_ref())?
+                {
+                    self.add(*id, start_ns);
+                }
             }
         }
         Ok(())
@@ -184,12 +214,16 @@ impl Finder<'_> {
     /// When a trace started, if it is found with all its spans.
     fn ask(&self, id: TraceId) -> Result<Option<i64>, EvalError> {
         self.budget.check()?;
-        let Some(batch) = self.source.trace(id, self.budget)? else { return Ok(None) };
-        let (_, sets) = spansets(self.plan, batch.as_ref())?;
+        self.source.trace(id, self.budget)?.map_or(Ok(None), |batch| self.decide(batch.as_ref()))
+    }
+
+    /// When the trace started that these are all the spans of, if it is found.
+    fn decide(&self, batch: &dyn SpanBatch) -> Result<Option<i64>, EvalError> {
+        let (_, sets) = spansets(self.plan, batch)?;
         if sets.is_empty() {
             return Ok(None);
         }
-        let head = head_of(batch.as_ref())?;
+        let head = head_of(batch)?;
         Ok(head.filter(|head| self.params.overlaps(head)).map(|head| head.start_ns))
     }
 
@@ -249,12 +283,9 @@ fn head_of(batch: &dyn SpanBatch) -> Result<Option<TraceHead>, ExecError> {
 fn show(
     plan: &Plan,
     params: &SearchParams,
-    source: &dyn TraceSource,
-    budget: &Budget,
+    batch: &dyn SpanBatch,
     id: TraceId,
 ) -> Result<Option<FoundTrace>, EvalError> {
-    let Some(batch) = source.trace(id, budget)? else { return Ok(None) };
-    let batch = batch.as_ref();
     let (rows, sets) = spansets(plan, batch)?;
     if sets.is_empty() {
         return Ok(None);

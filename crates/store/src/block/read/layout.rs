@@ -15,7 +15,7 @@ use super::distinct::DistinctColumn;
 use super::picked::{Chunk, Keys, column};
 use super::search::numbers;
 use super::values::Form;
-use super::whole::WholeColumn;
+use super::whole::{Needle, WholeColumn};
 use crate::block::checksums::{CheckedFile, Windows};
 use crate::error::Error;
 
@@ -358,6 +358,26 @@ impl Layout {
         }
         let whole = chunk.whole(column, n_rows.len()).filter(|whole| whole.len() == n_rows.len());
         Ok(whole.map(|whole| (Arc::clone(&column.field), Some(whole))))
+    }
+
+    /// Whether any row of a row group may have what is looked for in a column of texts; no is certain.
+    pub(super) fn may_have(
+        &self,
+        file: &CheckedFile,
+        group: usize,
+        name: &str,
+        needle: Needle<'_>,
+    ) -> Result<bool, Error> {
+        let column = self.columns.iter().position(|column| column.field.name() == name);
+        let Some(column) = column.and_then(|at| self.columns.get(at)) else { return Ok(false) };
+        let Some(place) = self.place(group, name) else { return Ok(true) };
+        if place.is_null {
+            return Ok(false);
+        }
+        let bytes = file.read(place.start, place.n_bytes as usize)?;
+        let chunk =
+            Chunk { parts: vec![(0, &*bytes)], codec: place.codec, plain_bytes: place.plain_bytes as usize };
+        Ok(chunk.has(column, needle).unwrap_or(true))
     }
 
     /// The least and the greatest value of a column in a row group; all there is where they are not kept.

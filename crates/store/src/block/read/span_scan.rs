@@ -1,8 +1,11 @@
 //! Spans of a block for scans and for whole traces: rows that follow each other, and their columns when they are asked for.
 
+use std::cell::RefCell;
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 
+use ahash::AHashMap as HashMap;
 use arrow_array::types::{Float64Type, Int64Type, TimestampNanosecondType, UInt8Type, UInt32Type};
 use arrow_array::{
     Array, ArrowPrimitiveType, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, RecordBatch,
@@ -15,7 +18,7 @@ use throughline_model::{SpanId, TraceId};
 
 use super::search::{bounds, overlaps_number, overlaps_text};
 use super::trace_columns::TOGETHER_MIN;
-use super::whole::WholeColumn;
+use super::whole::{Needle, WholeColumn};
 use super::{Block, Columns};
 use crate::block::Table;
 use crate::block::shred::COLUMN_PREFIX;
@@ -34,7 +37,18 @@ pub(crate) struct BlockSpans<'a> {
     trace: Option<u32>,
     /// The least and the greatest start, where they are known.
     starts: Option<(i64, i64)>,
+    /// The rows that are read together with these, and after how many of them these come.
+    together: Option<(Rc<Together>, usize)>,
 }
+
+/// Rows of some traces, of which a column is read when it is first asked for of any.
+struct Together {
+    rows: Vec<u32>,
+    columns: RefCell<HashMap<String, Rc<SpanValues>>>,
+}
+
+/// Rows of traces that are read together, unless one has as many.
+const TOGETHER_ROWS_MAX: usize = 4_096;
 
 impl Block {
     /// The row groups of spans that may have what is wanted, and the greatest start of each; those that started last first if that is
@@ -64,16 +78,61 @@ impl Block {
         let rows = table.first_row(group)..table.first_row(group + 1);
         let starts = start_bounds(table.group(group));
         let rows = u32::try_from(rows.start).unwrap_or(u32::MAX)..u32::try_from(rows.end).unwrap_or(u32::MAX);
-        let spans = BlockSpans { block: self, rows, group: Some(group), trace: None, starts };
+        let spans = BlockSpans { block: self, rows, group: Some(group), trace: None, starts, together: None };
         Ok(Some(spans).filter(|spans| spans.len() > 0))
     }
 
-    /// The spans of a trace, if there are any.
-    pub(crate) fn trace_rows(&self, id: TraceId) -> Result<Option<BlockSpans<'_>>, Error> {
-        let Some(trace) = self.trace_row(id)? else { return Ok(None) };
-        let rows = self.span_rows(trace)?;
-        let spans = BlockSpans { block: self, rows, group: None, trace: Some(trace), starts: None };
-        Ok(Some(spans).filter(|spans| spans.len() > 0))
+    /// The spans of those of the traces that have any, each with its place among them.
+    pub(crate) fn traces_rows(&self, ids: &[TraceId]) -> Result<Vec<(usize, BlockSpans<'_>)>, Error> {
+        let mut wanted = Vec::new();
+        for (at, trace) in self.trace_rows(ids)? {
+            let rows = self.span_rows(trace)?;
+            if !rows.is_empty() {
+                wanted.push((rows, trace, at));
+            }
+        }
+        wanted.sort_unstable_by_key(|(rows, ..)| rows.start);
+        let mut found = Vec::with_capacity(wanted.len());
+        let mut left = wanted.as_slice();
+        while !left.is_empty() {
+            let mut n_rows = 0;
+            let fits = |(rows, ..): &&(Range<u32>, u32, usize)| {
+                n_rows += rows.len();
+                n_rows <= TOGETHER_ROWS_MAX
+            };
+            let n = left.iter().take_while(fits).count().max(1);
+            let (some, rest) = left.split_at_checked(n).unwrap_or((left, &[]));
+            left = rest;
+            let rows: Vec<u32> = some.iter().flat_map(|(rows, ..)| rows.clone()).collect();
+            let together = Rc::new(Together { rows, columns: RefCell::default() });
+            let mut before = 0;
+            for (rows, trace, at) in some {
+                let together = Some((Rc::clone(&together), before));
+                before += rows.len();
+                let (rows, trace) = (rows.clone(), Some(*trace));
+                let spans = BlockSpans { block: self, rows, group: None, trace, starts: None, together };
+                found.push((*at, spans));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The rows of those of the traces that are in the trace table, each with its place among them.
+    fn trace_rows(&self, ids: &[TraceId]) -> Result<Vec<(usize, u32)>, Error> {
+        let mut candidates: Vec<(u32, usize)> = Vec::new();
+        for (at, id) in ids.iter().enumerate() {
+            let of_id = self.index().candidates(id.fingerprint())?;
+            candidates.extend(of_id.into_iter().map(|row| (row, at)));
+        }
+        candidates.sort_unstable();
+        let mut rows: Vec<u32> = candidates.iter().map(|(row, _)| *row).collect();
+        rows.dedup();
+        let known = if rows.is_empty() { Vec::new() } else { self.trace_ids(&rows)? };
+        let is_it = |(row, at): &(u32, usize)| {
+            let known = rows.binary_search(row).ok().and_then(|at| known.get(at).copied().flatten());
+            known.is_some() && known == ids.get(*at).copied()
+        };
+        Ok(candidates.into_iter().filter(is_it).map(|(row, at)| (at, row)).collect())
     }
 
     fn span_rows(&self, trace: u32) -> Result<Range<u32>, Error> {
@@ -242,13 +301,29 @@ impl<'a> BlockSpans<'a> {
             column => return self.column(column, None).map(Some),
         };
         let name = format!("{COLUMN_PREFIX}{key}");
-        if self.has_column(&name)?
-            && self.stored_if(&name, may)?.is_none()
-            && self.rest_with(key, None)?.is_none()
-        {
-            return Ok(None);
+        if !self.has_column(&name)? {
+            return self.attribute(key, None).map(Some);
         }
-        self.attribute(key, None).map(Some)
+        match self.stored_if(&name, may)? {
+            Some(own) => self.with_rest(own, key, None).map(Some),
+            None if !self.may_have("attributes", Needle::Bytes(&json_key(key)))? => Ok(None),
+            None => self.attribute(key, None).map(Some),
+        }
+    }
+
+    /// Whether any row may have this text as an attribute, by the bytes of pages; no is certain.
+    pub(crate) fn attribute_may_be(&self, key: &str, text: &str) -> Result<bool, Error> {
+        Ok(self.may_have(&format!("{COLUMN_PREFIX}{key}"), Needle::Text(text))?
+            || self.may_have("attributes", Needle::Bytes(&json_key(key)))?)
+    }
+
+    fn may_have(&self, name: &str, needle: Needle<'_>) -> Result<bool, Error> {
+        match (self.group, self.block.layout(Table::Spans)) {
+            (Some(group), Some(layout)) => {
+                layout.may_have(self.block.file(Table::Spans)?, group, name, needle)
+            }
+            _ => Ok(true),
+        }
     }
 
     fn stored_if(
@@ -289,6 +364,15 @@ impl<'a> BlockSpans<'a> {
         {
             return Ok(whole.map_or(SpanValues::None, |whole| values_of(&field, whole)));
         }
+        // What is damaged of the others does no harm to these.
+        if let Some((together, before)) = &self.together
+            && let Ok(values) = together.column(self.block, name)
+        {
+            return Ok(match rows {
+                Some(rows) => values.some(rows.iter().map(|row| before + *row as usize)),
+                None => values.some(*before..before + self.len()),
+            });
+        }
         let chosen: Vec<u32> = match rows {
             Some(rows) => rows.iter().map(|row| self.rows.start.saturating_add(*row)).collect(),
             None => self.rows.clone().collect(),
@@ -298,9 +382,14 @@ impl<'a> BlockSpans<'a> {
 
     /// An attribute: a column of its own where it has one, else and besides in the column of the rest.
     fn attribute(&self, key: &str, rows: Option<&[u32]>) -> Result<SpanValues, Error> {
-        let n_rows = rows.map_or(self.len(), <[u32]>::len);
         let name = format!("{COLUMN_PREFIX}{key}");
         let own = if self.has_column(&name)? { self.stored(&name, rows)? } else { SpanValues::None };
+        self.with_rest(own, key, rows)
+    }
+
+    /// An attribute of which this is what lies in a column of its own.
+    fn with_rest(&self, own: SpanValues, key: &str, rows: Option<&[u32]>) -> Result<SpanValues, Error> {
+        let n_rows = rows.map_or(self.len(), <[u32]>::len);
         if has_all(&own) {
             return Ok(own);
         }
@@ -325,12 +414,12 @@ impl<'a> BlockSpans<'a> {
 
     /// The attributes without columns, if any span may have the one with this key among them, and what its key looks like there.
     fn rest_with(&self, key: &str, rows: Option<&[u32]>) -> Result<Option<(SpanValues, String)>, Error> {
+        let needle = json_key(key);
+        if rows.is_none() && !self.may_have("attributes", Needle::Bytes(&needle))? {
+            return Ok(None);
+        }
         let rest = self.stored("attributes", rows)?;
         let SpanValues::Texts(_, texts, _) = &rest else { return Ok(None) };
-        // Keys of JSON are written in one way, so that a text without it has no such attribute.
-        let mut needle = String::new();
-        throughline_model::attribute::write_json_text(&mut needle, key);
-        needle.push(':');
         let found = memchr::memmem::find(texts.as_bytes(), needle.as_bytes());
         Ok(found.map(|_| (rest, needle)))
     }
@@ -431,6 +520,26 @@ impl<'a> BlockSpans<'a> {
         }
         Ok(SpanValues::Ids(ids))
     }
+}
+
+impl Together {
+    /// A column of all rows by its name.
+    fn column(&self, block: &Block, name: &str) -> Result<Rc<SpanValues>, Error> {
+        if let Some(known) = self.columns.borrow().get(name) {
+            return Ok(Rc::clone(known));
+        }
+        let read = Rc::new(picked(&block.pick(Table::Spans, &self.rows, Some(&[name]))?, name)?);
+        self.columns.borrow_mut().insert(name.to_owned(), Rc::clone(&read));
+        Ok(read)
+    }
+}
+
+/// What the key of an attribute looks like in JSON: it is written in one way, so that a text without it has no such attribute.
+fn json_key(key: &str) -> String {
+    let mut needle = String::new();
+    throughline_model::attribute::write_json_text(&mut needle, key);
+    needle.push(':');
+    needle
 }
 
 /// Whether all rows have a value.

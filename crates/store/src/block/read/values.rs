@@ -235,9 +235,10 @@ impl Values {
                 if at + 1 >= n_values {
                     break;
                 }
-                let (mini, rest) =
-                    page.split_at_checked((mini_values.checked_mul(width)? / 8).min(page.len()))?;
-                *page = rest;
+                let n_bytes = mini_values.checked_mul(width)? / 8;
+                // With what follows them, so that the last of a few are taken from a word as well.
+                let mini = *page;
+                *page = page.get(n_bytes.min(page.len())..)?;
                 let n = mini_values.min(n_values - at - 1);
                 for number in 0..n {
                     let delta = packed(mini, number * width, width) as i64;
@@ -311,8 +312,8 @@ pub(super) fn walk_deltas(
             if at >= n_values {
                 break;
             }
-            let (mini, rest) = page.split_at_checked(mini_values.checked_mul(width)? / 8)?;
-            *page = rest;
+            let mini = *page;
+            *page = page.get(mini_values.checked_mul(width)? / 8..)?;
             for number in 0..mini_values.min(n_values - at) {
                 let delta = packed(mini, number * width, width) as i64;
                 value = value.wrapping_add(least).wrapping_add(delta);

@@ -79,6 +79,15 @@ impl WholeColumn {
     }
 }
 
+/// What is looked for in the pages of a column of texts.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Needle<'n> {
+    /// A whole text.
+    Text(&'n str),
+    /// A part of one.
+    Bytes(&'n str),
+}
+
 /// Rows so far.
 struct Rows {
     form: Form,
@@ -122,6 +131,42 @@ impl Chunk<'_> {
             }
         }
         rows.finish()
+    }
+
+    /// Whether the bytes of its pages have what is looked for, or may have: those of the dictionary, and those of pages that do not only
+    /// point into it. None where it is not a column of texts, or of a kind that only the library reads.
+    pub(super) fn has(&self, column: &Column, needle: Needle<'_>) -> Option<bool> {
+        if column.is_list || column.form != Form::Bytes {
+            return None;
+        }
+        let mut room = Vec::new();
+        let with_length = match needle {
+            Needle::Text(text) => {
+                let length = u32::try_from(text.len()).ok()?.to_le_bytes();
+                [&length, text.as_bytes()].concat()
+            }
+            Needle::Bytes(_) => Vec::new(),
+        };
+        for (_, part) in &self.parts {
+            let mut rest = *part;
+            while !rest.is_empty() {
+                let page = StoredPage::take(&mut rest)?;
+                let wanted = match (needle, page.encoding) {
+                    (_, Encoding::Dictionary) if !page.is_dictionary() => continue,
+                    (Needle::Bytes(bytes), _) => bytes.as_bytes(),
+                    // The length of a text stands before it, or before all of them.
+                    (Needle::Text(_), Encoding::Plain) => &with_length,
+                    (Needle::Text(_), _) if page.is_dictionary() => &with_length,
+                    (Needle::Text(text), Encoding::Lengths) => text.as_bytes(),
+                    _ => return None,
+                };
+                let bytes = page.values(self.codec, self.plain_bytes, &mut room)?;
+                if memchr::memmem::find(bytes, wanted).is_some() {
+                    return Some(true);
+                }
+            }
+        }
+        Some(false)
     }
 
     /// The values of its dictionary, a row for each; none where some rows have a value that is not of it, or cannot have one.
@@ -437,8 +482,9 @@ pub(super) fn each_delta(
                 break;
             }
             let n_bytes = mini_values.checked_mul(width)? / 8;
-            let (mini, rest) = page.split_at_checked(n_bytes.min(page.len()))?;
-            *page = rest;
+            // With what follows them, so that the last of a few are taken from a word as well.
+            let mini = *page;
+            *page = page.get(n_bytes.min(page.len())..)?;
             let n = mini_values.min(left);
             for number in 0..n {
                 let delta = if width == 0 { 0 } else { packed(mini, number * width, width) as i64 };

@@ -14,7 +14,7 @@ use crate::eval::fields::{FieldRef, Rows};
 use crate::eval::parts::{Candidate, Parts};
 use crate::eval::pipeline::TraceRows;
 use crate::eval::plan::Plan;
-use crate::eval::search::masks;
+use crate::eval::search::{ASKED_TOGETHER, masks};
 use crate::eval::torn::{self, Torn};
 use crate::eval::{EvalError, THREADS};
 use crate::source::{Demand, FieldTest, SpanBatch, SpanField, SpanRequest, SpanSink, TraceRun, WindowOf};
@@ -67,7 +67,7 @@ pub(super) fn spans<'w>(
     };
     let mut walkers: Vec<Walker<'_>> = observers.into_iter().map(new_walker).collect();
     if let Some(id) = plan.trace_id() {
-        return walkers.first_mut().map_or(Ok(()), |walker| walker.ask(id));
+        return walkers.first_mut().map_or(Ok(()), |walker| walker.ask(&[id]));
     }
     let sinks = walkers.iter_mut().map(|walker| walker as _).collect();
     let read = context.source.scan_split(&request, context.budget, sinks);
@@ -78,10 +78,8 @@ pub(super) fn spans<'w>(
     let mut torn = Torn::default();
     walkers.iter_mut().for_each(|walker| torn.join(std::mem::take(&mut walker.torn)));
     let Some(walker) = walkers.first_mut() else { return Ok(()) };
-    for (id, _) in torn.candidates(plan) {
-        walker.ask(id)?;
-    }
-    Ok(())
+    let torn: Vec<TraceId> = torn.candidates(plan).into_iter().map(|(id, _)| id).collect();
+    torn.chunks(ASKED_TOGETHER).try_for_each(|ids| walker.ask(ids))
 }
 
 struct Walker<'w> {
@@ -151,16 +149,18 @@ impl Walker<'_> {
         self.take(&rows, chosen)
     }
 
-    /// Takes the spans of a trace that lies in several places.
-    fn ask(&mut self, id: TraceId) -> Result<(), EvalError> {
+    /// Takes the spans of traces that lie in several places.
+    fn ask(&mut self, ids: &[TraceId]) -> Result<(), EvalError> {
         self.context.budget.check()?;
-        let Some(batch) = self.context.source.trace(id, self.context.budget)? else { return Ok(()) };
-        let rows = Rows::new(batch.as_ref(), &self.plan.fields);
-        let masks = masks(self.plan, &rows)?;
-        let run = TraceRun { start: 0, end: u32::try_from(batch.len()).unwrap_or(u32::MAX), trace: 0 };
-        let sets = TraceRows { rows: &rows, masks: &masks, run }.evaluate(self.plan)?;
-        let chosen = sets.into_iter().flat_map(|set| set.rows).collect();
-        self.take(&rows, chosen)
+        for batch in self.context.source.traces(ids, self.context.budget)?.into_iter().flatten() {
+            let rows = Rows::new(batch.as_ref(), &self.plan.fields);
+            let masks = masks(self.plan, &rows)?;
+            let run = TraceRun { start: 0, end: u32::try_from(batch.len()).unwrap_or(u32::MAX), trace: 0 };
+            let sets = TraceRows { rows: &rows, masks: &masks, run }.evaluate(self.plan)?;
+            let chosen = sets.into_iter().flat_map(|set| set.rows).collect();
+            self.take(&rows, chosen)?;
+        }
+        Ok(())
     }
 
     /// Takes those of the spans that start within the time of the query.
