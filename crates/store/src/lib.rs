@@ -42,9 +42,9 @@ pub use snapshot::log_scan::{
 };
 pub use snapshot::span_counts::{SpanCount, SpanCountQuery};
 pub use snapshot::span_scan::{
-    SPAN_KEYS_MAX, SpanBound, SpanColumn, SpanRows, SpanRun, SpanScan, SpanTrace, SpanValues, SpanVisitor,
-    TraceSpans,
+    SPAN_KEYS_MAX, SpanBound, SpanColumn, SpanRows, SpanRun, SpanScan, SpanTrace, SpanVisitor, TraceSpans,
 };
+pub use snapshot::span_values::SpanValues;
 pub use snapshot::{
     Found, LogQuery, SeriesQuery, ServiceSummary, Snapshot, TimeRange, TraceData, TraceQuery, Want,
 };

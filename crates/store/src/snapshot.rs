@@ -12,6 +12,7 @@ pub(crate) mod services;
 pub mod span_counts;
 pub mod span_scan;
 mod span_split;
+pub mod span_values;
 pub(crate) mod summary;
 
 use std::collections::BTreeSet;

@@ -24,6 +24,7 @@ mod search;
 mod services;
 mod span_counts;
 mod span_scan;
+mod span_values;
 mod table;
 mod trace;
 mod trace_columns;

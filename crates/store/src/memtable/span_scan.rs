@@ -11,7 +11,8 @@ use throughline_model::{SpanId, TraceId};
 use super::{MemtableView, MiniBatch};
 use crate::snapshot::TimeRange;
 use crate::snapshot::rows::{dictionary, events_json, links_json};
-use crate::snapshot::span_scan::{SpanColumn, SpanRun, SpanScan, SpanTrace, SpanValues};
+use crate::snapshot::span_scan::{SpanColumn, SpanRun, SpanScan, SpanTrace};
+use crate::snapshot::span_values::SpanValues;
 
 /// Spans of a batch in which traces are whole, at least: as many as a row group of a block has.
 const BATCH_SPANS: usize = 8_192;

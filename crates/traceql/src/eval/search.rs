@@ -84,13 +84,24 @@ pub(super) fn search(
     }
     read?;
     finder.finish()?;
-    let mut traces = Vec::new();
     let newest: Vec<TraceId> = finder.newest().into_iter().map(|(_, id)| id).collect();
-    for ids in newest.chunks(ASKED_TOGETHER) {
+    shown(&newest, &plan, params, source, budget)
+}
+
+/// The traces that were found, read some at a time.
+fn shown(
+    found: &[TraceId],
+    plan: &Plan,
+    params: &SearchParams,
+    source: &dyn TraceSource,
+    budget: &Budget,
+) -> Result<SearchAnswer, EvalError> {
+    let mut traces = Vec::new();
+    for ids in found.chunks(ASKED_TOGETHER) {
         budget.check()?;
         for (id, batch) in ids.iter().zip(source.traces(ids, budget)?) {
             if let Some(batch) = batch {
-                traces.extend(show(&plan, params, batch.as_ref(), *id)?);
+                traces.extend(show(plan, params, batch.as_ref(), *id)?);
             }
         }
     }

@@ -6,11 +6,12 @@ use arrow_schema::FieldRef;
 use throughline_model::TraceId;
 
 use super::Block;
-use super::span_scan::values_of;
+use super::span_values::values_of;
 use super::whole::WholeColumn;
 use crate::block::Table;
 use crate::error::Error;
-use crate::snapshot::span_scan::{SpanTrace, SpanValues};
+use crate::snapshot::span_scan::SpanTrace;
+use crate::snapshot::span_values::SpanValues;
 
 /// Fewer traces than these are picked row by row.
 pub(super) const TOGETHER_MIN: usize = 48;
