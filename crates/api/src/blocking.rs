@@ -77,6 +77,16 @@ impl Blocking {
         outcome.unwrap_or_else(|_| Err(without_answer().into()))
     }
 
+    /// Runs a look-up on this thread when a place is free, and whatever else the thread has to do waits: for what takes less
+    /// time than handing anything over to another thread.
+    pub async fn run_at_once<T, E: From<Failure>>(
+        &self,
+        query: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let _place = self.place().await?;
+        catch_unwind(AssertUnwindSafe(query)).unwrap_or_else(|_| Err(without_answer().into()))
+    }
+
     async fn place(&self) -> Result<OwnedSemaphorePermit, Failure> {
         let waited = tokio::time::timeout(QUEUE_TIMEOUT, Arc::clone(&self.places).acquire_owned()).await;
         match waited {
@@ -131,6 +141,11 @@ mod tests {
                     assert!(format!("{:?}", failed.expect_err("no answer")).contains("internal"));
                 }
                 assert_eq!(blocking.run_here(|| Ok::<i32, Failure>(7)).await.ok(), Some(7));
+                for _ in 0..=QUERIES_MAX {
+                    let failed = blocking.run_at_once::<(), Failure>(|| panic!("as a bug would")).await;
+                    assert!(format!("{:?}", failed.expect_err("no answer")).contains("internal"));
+                }
+                assert_eq!(blocking.run_at_once(|| Ok::<i32, Failure>(8)).await.ok(), Some(8));
             });
         }
     }

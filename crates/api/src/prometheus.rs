@@ -25,7 +25,7 @@ use serde_json::Value as Json;
 use throughline_exec::{Budget, Cancellation, Limits};
 use throughline_promql::Engine;
 use throughline_promql::ast::Expr;
-use throughline_scan::metrics::{MetricIndex, MetricSource};
+use throughline_scan::metrics::{Listing, MetricIndex, MetricSource};
 use throughline_store::{Clock, Store, TimeRange};
 
 use self::reply::Refusal;
@@ -119,12 +119,21 @@ impl Prometheus {
         self.ask_within(None, false, question).await
     }
 
-    /// As [`Prometheus::ask`], on this thread: for what the index answers without reading samples.
-    async fn ask_here<T: Send + 'static>(
+    /// As [`Prometheus::ask`], on this thread: for what the index answers without reading samples. The labels of few series are
+    /// put together in less time than it takes to wake another thread.
+    async fn list<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&MetricSource, &Budget) -> Result<T, Refusal> + Send + 'static,
+        listing: Listing,
+        question: impl FnOnce(&MetricSource, &Listing) -> T + Send + 'static,
     ) -> Result<(T, Vec<String>), Refusal> {
-        self.ask_within(None, true, question).await
+        let snapshot = self.store.snapshot();
+        let is_quick = self.index.is_listed_at_once(&snapshot, &listing);
+        let source = MetricSource::new(snapshot, Arc::clone(&self.context.index));
+        let answer = move || {
+            let answer = question(&source, &listing);
+            Ok((answer, source.partial()))
+        };
+        if is_quick { self.blocking.run_at_once(answer).await } else { self.blocking.run_here(answer).await }
     }
 
     /// Whether a query reads so little that it is answered sooner than another thread would begin.

@@ -44,7 +44,7 @@ use crate::disk::{Disk, Space};
 use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::manifest::Manifest;
-use crate::memtable::SERIES_ROOM;
+use crate::memtable::{Memtable, SERIES_ROOM};
 use crate::sample::Sampling;
 use crate::scrub::Scrub;
 use crate::snapshot::Snapshot;
@@ -81,6 +81,8 @@ const DISK_FULL_RETRY: Duration = Duration::from_secs(5);
 const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
 /// Memtables together may be so many times the limit of one: one that grows and two that are being written.
 const MEMTABLES_MAX: usize = 3;
+/// Memtables with their series may take so many times the limit of rows: one that is full of series, and half as much again.
+const MEMORY_MAX: usize = SERIES_ROOM + SERIES_ROOM / 2;
 /// The smallest reserve of free space: what flush and compaction need at once.
 const RESERVE_BYTES: u64 = 1 << 30;
 
@@ -213,12 +215,8 @@ impl Engine {
 
     /// Whether memtables hold more than they may: requests wait for a flush then, and are refused if none comes.
     fn check_memory(&self) -> Result<(), WriteError> {
-        // Rows of some memtables, and the series of one that is full of them and of its successor.
-        let series_bytes: usize =
-            self.visible().memtables.iter().map(|memtable| memtable.series_bytes()).sum();
-        let rows = (self.memtable_bytes().saturating_sub(series_bytes), MEMTABLES_MAX);
-        let series = (series_bytes, 2 * SERIES_ROOM);
-        for (waiting_bytes, memtables) in [rows, series] {
+        let (rows, series) = self.memtable_memory();
+        for (waiting_bytes, memtables) in [(rows, MEMTABLES_MAX), (rows + series, MEMORY_MAX)] {
             let limit_bytes = self.config.memtable_bytes.saturating_mul(memtables);
             if waiting_bytes > limit_bytes {
                 return Err(WriteError::Overloaded {
@@ -229,6 +227,16 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// The bytes of all memtables: those of rows, and those of series. What memtables share counts once.
+    fn memtable_memory(&self) -> (usize, usize) {
+        let memtables = self.visible().memtables.clone();
+        let sum = |of: fn(&Memtable) -> usize| memtables.iter().map(|memtable| of(memtable)).sum::<usize>();
+        let all_series = sum(Memtable::series_bytes);
+        let shared: usize = memtables.iter().skip(1).map(|memtable| memtable.shared_bytes()).sum();
+        let kept = memtables.first().map_or(0, |memtable| memtable.kept_bytes());
+        (sum(Memtable::bytes).saturating_sub(all_series), (all_series + kept).saturating_sub(shared))
     }
 
     /// Looks at the room on the disk and remembers whether it is enough.
@@ -267,7 +275,8 @@ impl Engine {
     }
 
     fn memtable_bytes(&self) -> usize {
-        self.visible().memtables.iter().map(|memtable| memtable.bytes()).sum()
+        let (rows, series) = self.memtable_memory();
+        rows + series
     }
 
     fn visible(&self) -> Arc<Visible> {

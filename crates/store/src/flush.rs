@@ -29,7 +29,7 @@ use crate::error::Error;
 use crate::memtable::Memtable;
 use crate::patterns::Learner;
 use crate::patterns::counts::Counts;
-use metrics::{ExemplarAt, MetricSources};
+use metrics::{ExemplarAt, MetricSources, PointRange, add_point};
 
 /// How blocks are cut.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +47,8 @@ struct Part {
     /// Spans trace after trace, and the row of each one's parent within the trace.
     spans: Vec<(RowRef, Option<u32>)>,
     logs: Vec<(i64, RowRef)>,
-    points: Vec<RowRef>,
+    /// Points that follow each other in a mini-batch, together.
+    points: Vec<PointRange>,
     exemplars: Vec<ExemplarAt>,
 }
 
@@ -117,7 +118,7 @@ pub fn write_blocks(
     for (time, at) in logs.sorted(&texts) {
         parts.at(time).logs.push((time, at));
     }
-    metrics.each_point(|time, at| parts.at(time).points.push(at));
+    metrics.each_point(|time, at| add_point(&mut parts.at(time).points, at));
     metrics.each_exemplar(|exemplar| parts.at(exemplar.1).exemplars.push(exemplar));
     let parts = parts.finish();
     let mut metas = Vec::with_capacity(parts.len());

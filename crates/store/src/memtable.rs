@@ -8,6 +8,7 @@
 mod by_trace;
 pub(crate) mod columns;
 mod growing;
+mod known;
 mod links;
 mod log_scan;
 pub(crate) mod patterns;
@@ -17,29 +18,30 @@ mod services;
 mod span_counts;
 mod span_scan;
 
-use ahash::AHashMap as HashMap;
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 
-use arrow_array::types::{Int64Type, UInt8Type};
-use arrow_array::{Array, BooleanArray, RecordBatch};
+use arrow_array::RecordBatch;
+use arrow_array::types::{Int64Type, UInt8Type, UInt32Type};
 use throughline_model::batch::{
-    Batch, MetricBatch, column_binary, column_dictionary, column_fixed, column_number, column_text,
-    column_time, exemplar, log, point, point_bytes, series, span,
+    Batch, MetricBatch, column_fixed, column_number, column_time, exemplar, log, point, point_bytes, series,
+    span,
 };
 use throughline_model::point::{MetricType, PointKind};
-use throughline_model::{Level, Signal, label};
+use throughline_model::{Level, Signal};
 
 use crate::patterns::Learner;
 use crate::patterns::table::PatternTable;
-use crate::snapshot::services::half;
 
 use by_trace::ByTrace;
 use growing::Growing;
+use known::{Before, SERIES_BYTES, SHARED_SERIES_BYTES};
 use seen::Seen;
 use services::{Counted, PieceCounts};
 
+pub(crate) use known::Known;
 pub use read::MemtableView;
 pub(crate) use span_scan::MemtableSpans;
 
@@ -50,6 +52,9 @@ const SMALL_ROWS: usize = 512;
 /// Series may take so many times the memory of rows: half a million of them, of which a flush that comes earlier would write most
 /// with one point each.
 pub(crate) const SERIES_ROOM: usize = 4;
+
+/// Points are searched for series by series where these are at most such a part of those of a mini-batch.
+const FEW_PART: usize = 16;
 
 /// Rows of one signal as they were decoded.
 pub(crate) struct MiniBatch {
@@ -161,11 +166,45 @@ pub(crate) struct MetricMiniBatch {
     pub(crate) exemplars: MiniBatch,
     /// The memtable's series for each series row of the batch.
     pub(crate) series: Vec<u32>,
+    /// The least and the greatest of `series`.
+    bounds: (u32, u32),
+    /// Whether `series` ascends and the points lie in its order, as of senders that send their series in one order.
+    is_ordered: bool,
+}
+
+impl MetricMiniBatch {
+    fn new(points: MiniBatch, exemplars: MiniBatch, series: Vec<u32>) -> MetricMiniBatch {
+        let bounds = series.iter().fold((u32::MAX, 0), |(min, max), of| (min.min(*of), max.max(*of)));
+        let is_ordered = series.is_sorted_by(|a, b| a < b)
+            && column_number::<UInt32Type>(&points.rows, point::SERIES).values().is_sorted();
+        MetricMiniBatch { points, exemplars, series, bounds, is_ordered }
+    }
+
+    /// Of some series, which ascend, the places among them of those that have points here, and the points' rows; `None` where
+    /// it is as well to look at all rows.
+    pub(crate) fn rows_of(&self, wanted: &[u32]) -> Option<Vec<(u32, Range<usize>)>> {
+        let (min, max) = self.bounds;
+        let from = wanted.partition_point(|series| *series < min);
+        let to = wanted.partition_point(|series| *series <= max);
+        let within = wanted.get(from..to).unwrap_or_default();
+        if !within.is_empty() && (!self.is_ordered || within.len() > self.series.len() / FEW_PART) {
+            return None;
+        }
+        let of_points = column_number::<UInt32Type>(&self.points.rows, point::SERIES).values();
+        let rows = |series: &u32| {
+            let row = self.series.binary_search(series).ok()? as u32;
+            Some(of_points.partition_point(|of| *of < row)..of_points.partition_point(|of| *of <= row))
+        };
+        let found = (from as u32..).zip(within).filter_map(|(place, series)| Some((place, rows(series)?)));
+        Some(found.collect())
+    }
 }
 
 /// What views share with the memtable.
 #[derive(Clone, Default)]
 pub(crate) struct Shared {
+    /// No other memtable of the process has it.
+    pub(crate) number: u64,
     pub(crate) spans: Minis,
     pub(crate) logs: Minis,
     pub(crate) metrics: Growing<MetricMiniBatch>,
@@ -185,18 +224,6 @@ pub(crate) struct SeriesHalves {
     pub(crate) halves: Vec<(u32, u64)>,
 }
 
-/// What only inserting needs.
-#[derive(Default)]
-struct Known {
-    /// The fingerprints of the series, side by side.
-    fingerprints: Vec<[u8; 16]>,
-    series_by_fingerprint: HashMap<[u8; 16], u32>,
-    /// The numbers of the series' services.
-    services: HashMap<Arc<str>, u32>,
-    /// Texts that many series share: services, resources, scopes and metric names.
-    texts: HashMap<Arc<str>, ()>,
-}
-
 /// Recent batches of all signals.
 pub struct Memtable {
     /// Held by one insert at a time.
@@ -209,6 +236,10 @@ pub struct Memtable {
     bytes: AtomicUsize,
     /// Those of `bytes` that series take, whatever the number of their points.
     series_bytes: AtomicUsize,
+    /// Those of `series_bytes` that lie in memory once with those of the memtable before.
+    shared_bytes: AtomicUsize,
+    /// What the series of the memtable before take, as long as they are known.
+    before_bytes: AtomicUsize,
     /// When the oldest batch was received, nanoseconds since the epoch; `i64::MAX` while there is none.
     oldest_at: AtomicI64,
     /// When the youngest batch was received; `i64::MIN` while there is none.
@@ -229,7 +260,9 @@ impl Memtable {
 
     /// An empty memtable whose lines have the patterns that a learner knows.
     pub fn with_learner(learner: Arc<Learner>) -> Memtable {
-        let shared = Shared { learner: learner.clone(), ..Shared::default() };
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let shared = Shared { number, learner: learner.clone(), ..Shared::default() };
         Memtable {
             known: Mutex::default(),
             seen: shared.seen.clone(),
@@ -237,9 +270,32 @@ impl Memtable {
             learner,
             bytes: AtomicUsize::new(0),
             series_bytes: AtomicUsize::new(0),
+            shared_bytes: AtomicUsize::new(0),
+            before_bytes: AtomicUsize::new(0),
             oldest_at: AtomicI64::new(i64::MAX),
             newest_at: AtomicI64::new(i64::MIN),
         }
+    }
+
+    /// An empty memtable that takes over what is known of this one's series, which takes no more: a sender goes on with the
+    /// same series, and they are neither decoded nor held twice. What comes with it is no longer needed, and is given back
+    /// where no lock is held: there may be many of them.
+    pub(crate) fn successor(&self) -> (Memtable, Known) {
+        let next = Memtable::with_learner(self.learner.clone());
+        let mut known = std::mem::take(&mut *self.known());
+        let table = std::mem::take(&mut known.table);
+        if !table.is_empty() {
+            next.before_bytes.store(self.series_bytes(), Ordering::Relaxed);
+            next.known().before = Some(Before::new(table, self.read().series.clone()));
+        }
+        (next, known)
+    }
+
+    /// Forgets the series of the memtable before.
+    pub(crate) fn forget_before(&self) {
+        let before = self.known().before.take();
+        self.before_bytes.store(0, Ordering::Relaxed);
+        drop(before);
     }
 
     /// What knows the patterns of its lines.
@@ -254,7 +310,7 @@ impl Memtable {
         }
         self.oldest_at.fetch_min(received_at, Ordering::Relaxed);
         self.newest_at.fetch_max(received_at, Ordering::Relaxed);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known();
         let added = match batch {
             Batch::Spans(spans) => self.push(Signal::Traces, spans.rows),
             Batch::Logs(logs) => self.push(Signal::Logs, logs.rows),
@@ -273,6 +329,16 @@ impl Memtable {
     /// are several points of each.
     pub fn series_bytes(&self) -> usize {
         self.series_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Those of [`Memtable::series_bytes`] that it has together with the memtable before, if that is still there.
+    pub(crate) fn shared_bytes(&self) -> usize {
+        self.shared_bytes.load(Ordering::Relaxed)
+    }
+
+    /// What it holds of the memtable before, if that is gone, and has not itself.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.before_bytes.load(Ordering::Relaxed).saturating_sub(self.shared_bytes())
     }
 
     /// Whether it holds as much as it should before it is flushed: rows, or series.
@@ -295,6 +361,10 @@ impl Memtable {
     /// When the youngest batch was received, nanoseconds since the epoch.
     pub fn newest_at(&self) -> Option<i64> {
         Some(self.newest_at.load(Ordering::Relaxed)).filter(|at| *at != i64::MIN)
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, Shared> {
@@ -344,38 +414,33 @@ impl Memtable {
     fn insert_metrics(&self, known: &mut Known, batch: MetricBatch) -> usize {
         let rows = &batch.series;
         let fingerprints = column_fixed(rows, series::FINGERPRINT);
-        let mut series_bytes = 0;
+        let (mut series_bytes, mut shared_bytes) = (0, 0);
         let mut numbers = Vec::with_capacity(rows.num_rows());
         let mut new = Vec::new();
-        let n_known = self.read().series.len();
-        // Senders send their series in the same order again and again: the next one is tried before it is looked for.
-        let mut next = 0;
         for row in 0..rows.num_rows() {
             let fingerprint = fingerprints.value(row);
-            let is_next = known.fingerprints.get(next).is_some_and(|other| other == fingerprint);
-            let found = if is_next { Some(next as u32) } else { known.number_of(fingerprint) };
-            let number = match found {
+            let number = match known.table.find(fingerprint) {
                 Some(number) => number,
                 None => {
-                    let entry = known.series_entry(rows, row);
-                    let number = (n_known + new.len()) as u32;
-                    series_bytes += 256 + entry.attributes.len();
-                    known.fingerprints.push(entry.fingerprint);
-                    known.series_by_fingerprint.insert(entry.fingerprint, number);
-                    new.push(Arc::new(entry));
+                    let before = known.before.as_mut().and_then(|before| before.find(fingerprint));
+                    let is_shared = before.is_some();
+                    let entry = before.unwrap_or_else(|| Arc::new(known.series_entry(rows, row)));
+                    let bytes = SERIES_BYTES + entry.attributes.len();
+                    series_bytes += bytes;
+                    shared_bytes += if is_shared { bytes - SHARED_SERIES_BYTES } else { 0 };
+                    let number = known.table.push(entry.fingerprint);
+                    new.push(entry);
                     number
                 }
             };
-            next = number as usize + 1;
             numbers.push(number);
         }
-        let mini = MetricMiniBatch {
-            points: MiniBatch::new(batch.points, None, point::TIME),
-            exemplars: MiniBatch::new(batch.exemplars, Some(exemplar::TRACE_ID), exemplar::TIME),
-            series: numbers,
-        };
+        let points = MiniBatch::new(batch.points, None, point::TIME);
+        let exemplars = MiniBatch::new(batch.exemplars, Some(exemplar::TRACE_ID), exemplar::TIME);
+        let mini = MetricMiniBatch::new(points, exemplars, numbers);
         let row_bytes = point_bytes(&mini.points.rows) + mini.exemplars.bytes() + 4 * mini.series.len();
         self.series_bytes.fetch_add(series_bytes, Ordering::Relaxed);
+        self.shared_bytes.fetch_add(shared_bytes, Ordering::Relaxed);
         self.note(&mini.exemplars);
         let mini = Arc::new(mini);
         let mut shared = self.write();
@@ -396,73 +461,6 @@ impl Shared {
 
     fn list_mut(&mut self, signal: Signal) -> &mut Minis {
         if signal == Signal::Logs { &mut self.logs } else { &mut self.spans }
-    }
-}
-
-impl Known {
-    fn number_of(&self, fingerprint: &[u8]) -> Option<u32> {
-        self.series_by_fingerprint.get(fingerprint).copied()
-    }
-
-    fn add_half(&mut self, entry: &SeriesEntry, halves: &mut SeriesHalves) {
-        let number = match self.services.get(&entry.service) {
-            Some(number) => *number,
-            None => {
-                let number = halves.services.len() as u32;
-                self.services.insert(entry.service.clone(), number);
-                halves.services.push(entry.service.clone());
-                number
-            }
-        };
-        halves.halves.push((number, half(&entry.fingerprint)));
-    }
-
-    fn series_entry(&mut self, rows: &RecordBatch, row: usize) -> SeriesEntry {
-        let mut entry = self.series_as_stored(rows, row);
-        if entry.kind.is_prometheus() {
-            // The batch has the labels as they came: they are taken apart once, here.
-            let named = label::named(&entry.attributes);
-            (entry.metric, entry.service) = (self.text(named.metric), self.text(named.service));
-            entry.attributes = named.attributes;
-        }
-        entry
-    }
-
-    fn series_as_stored(&mut self, rows: &RecordBatch, row: usize) -> SeriesEntry {
-        let monotonic: Option<&BooleanArray> = rows.column(series::MONOTONIC).as_any().downcast_ref();
-        let fingerprint = column_fixed(rows, series::FINGERPRINT).value(row);
-        SeriesEntry {
-            fingerprint: fingerprint.try_into().unwrap_or_default(),
-            metric: self.text(column_text(rows, series::METRIC).value(row)),
-            kind: PointKind::from_code(column_number::<UInt8Type>(rows, series::KIND).value(row)),
-            unit: self.text(column_text(rows, series::UNIT).value(row)),
-            description: self.text(column_text(rows, series::DESCRIPTION).value(row)),
-            temporality: column_number::<UInt8Type>(rows, series::TEMPORALITY).value(row),
-            monotonic: monotonic.is_some_and(|column| column.value(row)),
-            service: self.dictionary_text(rows, series::SERVICE, row),
-            resource: self.dictionary_text(rows, series::RESOURCE, row),
-            scope: self.dictionary_text(rows, series::SCOPE, row),
-            attributes: column_binary(rows, series::ATTRIBUTES).value(row).to_vec(),
-            metric_type: MetricType::from_code(
-                column_number::<UInt8Type>(rows, series::METRIC_TYPE).value(row),
-            ),
-        }
-    }
-
-    fn dictionary_text(&mut self, rows: &RecordBatch, position: usize, row: usize) -> Arc<str> {
-        let column = column_dictionary(rows, position);
-        let values: Option<&arrow_array::StringArray> = column.values().as_any().downcast_ref();
-        let key = column.key(row).unwrap_or_default();
-        self.text(values.filter(|values| key < values.len()).map_or("", |values| values.value(key)))
-    }
-
-    fn text(&mut self, text: &str) -> Arc<str> {
-        if let Some((known, ())) = self.texts.get_key_value(text) {
-            return known.clone();
-        }
-        let new: Arc<str> = text.into();
-        self.texts.insert(new.clone(), ());
-        new
     }
 }
 

@@ -13,6 +13,9 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 /// Shorter answers are sent as they are: compression would cost more than it saves.
 const BYTES_MIN: usize = 1_024;
 
+/// Longer answers are compressed on another thread, which takes longer to wake than these take.
+const HERE_BYTES_MAX: usize = 8 << 10;
+
 const CORS: [(header::HeaderName, HeaderValue); 3] = [
     (
         header::ACCESS_CONTROL_ALLOW_HEADERS,
@@ -65,8 +68,13 @@ pub(crate) async fn compress(request: Request, next: Next) -> Response {
         return Response::from_parts(parts, Body::from(bytes));
     }
     let plain = bytes.clone();
-    let compressed = tokio::task::spawn_blocking(move || encode(coding, &plain)).await;
-    let Ok(Ok(compressed)) = compressed else { return Response::from_parts(parts, Body::from(bytes)) };
+    let compressed = if plain.len() <= HERE_BYTES_MAX {
+        encode(coding, &plain).ok()
+    } else {
+        let compressed = tokio::task::spawn_blocking(move || encode(coding, &plain)).await;
+        compressed.ok().and_then(Result::ok)
+    };
+    let Some(compressed) = compressed else { return Response::from_parts(parts, Body::from(bytes)) };
     let name = match coding {
         Coding::Gzip => "gzip",
         Coding::Deflate => "deflate",

@@ -44,7 +44,7 @@ pub(super) async fn series(
     let limit = params.limit()?.unwrap_or(SERIES_MAX);
     let listing = listing(&params, selectors)?;
     let (mut series, mut partial) =
-        prometheus.ask_here(move |source, _| Ok(source.series(&listing, limit))).await?;
+        prometheus.list(listing, move |source, listing| source.series(listing, limit)).await?;
     if series.len() > limit {
         series.truncate(limit);
         partial.push(TRUNCATED.to_owned());
@@ -68,7 +68,7 @@ pub(super) async fn labels(
     let limit = params.limit()?;
     let listing = listing(&params, params.selectors()?)?;
     let (mut names, mut partial) =
-        prometheus.ask_here(move |source, _| Ok(source.label_names(&listing))).await?;
+        prometheus.list(listing, |source, listing| source.label_names(listing)).await?;
     cut(&mut names, limit, &mut partial);
     Ok(listed(&names, partial))
 }
@@ -84,7 +84,7 @@ pub(super) async fn label_values(
     }
     let limit = params.limit()?;
     let listing = listing(&params, params.selectors()?)?;
-    let ask = prometheus.ask_here(move |source, _| Ok(source.label_values(&name, &listing)));
+    let ask = prometheus.list(listing, move |source, listing| source.label_values(&name, listing));
     let (mut values, mut partial) = ask.await?;
     cut(&mut values, limit, &mut partial);
     Ok(listed(&values, partial))

@@ -16,6 +16,7 @@ use throughline_store::snapshot::parts::{MetricPart, PartKey, RunBounds};
 use throughline_store::{Error, SeriesEntry, Snapshot, TimeRange};
 
 use super::families::{FamilySet, LabelOrder};
+use super::listing::Listing;
 use super::runs::{KEPT_BYTES_MAX, RunCache};
 use super::translate::{Family, Form, Metadata, Translation};
 
@@ -24,6 +25,9 @@ const IDLE_SERIES_MAX: usize = 100_000;
 
 /// Families that are looked at to find out whether few of them match.
 const CANDIDATES_MAX: usize = 4_096;
+
+/// Families whose labels are put together in about a millisecond.
+const LISTED_MAX: usize = 1 << 17;
 
 /// OTLP's code of delta temporality.
 const DELTA: u8 = 1;
@@ -64,8 +68,6 @@ pub(super) struct FamilyEntry {
 
 /// A part's series in terms of the index.
 pub(super) struct PartRows {
-    /// Holds on to the part's first series, so that its address is not used again.
-    _first: Option<Arc<SeriesEntry>>,
     /// `(entry, row)`, sorted.
     by_entry: Vec<(u32, u32)>,
     families: FamilySet,
@@ -78,6 +80,8 @@ pub(super) struct Tables {
     described: HashSet<Arc<Described>>,
     by_fingerprint: HashMap<[u8; 16], u32>,
     families: Vec<FamilyEntry>,
+    /// For each label that tells the series of a family apart, the families that have it, ascending.
+    dynamic: BTreeMap<&'static str, Vec<u32>>,
     by_family: HashMap<Family, u32>,
     order: LabelOrder,
     /// Label name, label value, families that have it, ascending.
@@ -153,6 +157,21 @@ impl MetricIndex {
         is_known && selectors.into_iter().all(few)
     }
 
+    /// Whether the labels of all that is listed are known, are those of few families, and do not depend on points.
+    pub fn is_listed_at_once(&self, snapshot: &Snapshot, listing: &Listing) -> bool {
+        let tables = self.read();
+        let is_static = |families: &[u32]| {
+            let families = families.iter().filter_map(|family| tables.get(*family));
+            families.filter(|entry| entry.family.form.dynamic_label().is_some()).count() == 0
+        };
+        let few = |selector: &Vec<Matcher>| {
+            tables.candidates(selector) <= CANDIDATES_MAX && is_static(&tables.matching(selector))
+        };
+        tables.known(&snapshot.metric_parts(TimeRange::ALL)).is_some()
+            && tables.families.len() <= LISTED_MAX
+            && listing.selectors.iter().all(few)
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, Tables> {
         // Tables are changed by appending; a panic in between leaves entries that nothing points at.
         self.tables.read().unwrap_or_else(PoisonError::into_inner)
@@ -186,15 +205,12 @@ impl Tables {
         if let Some(rows) = known.filter(|rows| rows.by_entry.len() >= part.series_count()) {
             return Ok(rows.clone());
         }
-        let (mut by_entry, mut families, mut first) = match known {
-            Some(known) => (known.by_entry.clone(), known.families.clone(), known._first.clone()),
-            None => (Vec::new(), FamilySet::with_room(self.families.len()), None),
+        let (mut by_entry, mut families) = match known {
+            Some(known) => (known.by_entry.clone(), known.families.clone()),
+            None => (Vec::new(), FamilySet::with_room(self.families.len())),
         };
         let known_rows = by_entry.len();
         let series = part.series_from(known_rows)?;
-        if first.is_none() && matches!(key, PartKey::Memtable(_)) {
-            first = series.first().cloned();
-        }
         for (row, series) in (known_rows..).zip(&series) {
             let entry = self.entry(series, translation);
             by_entry.push((entry, row as u32));
@@ -202,7 +218,7 @@ impl Tables {
         }
         // What was known is sorted: a stable sort merges rather than sorts it again.
         by_entry.sort();
-        let rows = Arc::new(PartRows { _first: first, by_entry, families, runs: OnceLock::new() });
+        let rows = Arc::new(PartRows { by_entry, families, runs: OnceLock::new() });
         self.parts.insert(key, rows.clone());
         Ok(rows)
     }
@@ -272,6 +288,9 @@ impl Tables {
                     values.insert(value.into(), vec![number]);
                 }
             }
+        }
+        if let Some(label) = family.form.dynamic_label() {
+            self.dynamic.entry(label).or_default().push(number);
         }
         self.by_family.insert(family.clone(), number);
         self.families.push(FamilyEntry::new(family, is_delta));
@@ -346,12 +365,7 @@ impl Tables {
 
     /// The labels that tell the series of a family apart, of the families of a set.
     pub(super) fn dynamic_labels(&self, set: &FamilySet) -> impl Iterator<Item = &'static str> {
-        let families = self.families.iter().zip(0..).filter(|(_, number)| set.has(*number));
-        let mut labels: Vec<&str> =
-            families.filter_map(|(entry, _)| entry.family.form.dynamic_label()).collect();
-        labels.sort_unstable();
-        labels.dedup();
-        labels.into_iter()
+        self.dynamic.iter().filter(|(_, families)| set.has_any(families)).map(|(label, _)| *label)
     }
 
     /// The families that the parts hold.

@@ -54,6 +54,7 @@ pub use footers::Footers;
 use layout::Layout;
 pub(crate) use links::Kept;
 pub use log_search::text_in_pattern;
+pub(crate) use metrics::series_of_group;
 pub(crate) use picked::picked_of;
 pub(crate) use span_scan::BlockSpans;
 pub(crate) use table::TableReader;

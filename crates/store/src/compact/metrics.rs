@@ -10,16 +10,20 @@ use std::vec::IntoIter;
 use super::traces::RowMap;
 use crate::block::build::BlockBuilder;
 use crate::block::metrics::{ExemplarEntry, MetricsWriter, WrittenMetrics, series_order, write_exemplars};
-use crate::block::read::Columns;
+
+use crate::block::read::{Columns, TableReader, series_of_group};
 use crate::block::samples::{DecodedRun, RunBuilder};
 use crate::block::{Block, Table};
 use crate::error::Error;
 use crate::memtable::SeriesEntry;
 
-/// One input's series in order, and the run that the points of the next ones lie in.
+/// One input's series in order, a row group at a time, and the run that the points of the next ones lie in.
 struct Input<'a> {
     block: &'a Block,
     series: Peekable<IntoIter<SeriesEntry>>,
+    /// Where the series are read from, and the row groups of it that are not read yet.
+    table: TableReader,
+    groups: Range<usize>,
     /// The row of the series that is next.
     next: u32,
     /// The rows of runs that are not decoded yet.
@@ -34,21 +38,37 @@ struct Input<'a> {
 
 impl<'a> Input<'a> {
     fn new(block: &'a Block) -> Result<Input<'a>, Error> {
-        Ok(Input {
+        let table = block.table(Table::Series)?.with_dictionaries()?;
+        let mut input = Input {
             block,
-            series: block.all_series()?.into_iter().peekable(),
+            series: Vec::new().into_iter().peekable(),
+            groups: 0..table.groups(),
+            table,
             next: 0,
             next_run: 0,
             n_runs: block.table(Table::Samples)?.num_rows() as u32,
             run: DecodedRun::default(),
             ranges: VecDeque::new(),
             rows: Vec::new(),
-        })
+        };
+        input.read_series()?;
+        Ok(input)
+    }
+
+    /// Sees to it that the next series can be looked at, if there is one.
+    fn read_series(&mut self) -> Result<(), Error> {
+        while self.series.len() == 0
+            && let Some(group) = self.groups.next()
+        {
+            self.series = series_of_group(&self.table, group)?.into_iter().peekable();
+        }
+        Ok(())
     }
 
     /// The next series and where its points lie in the run, which stays until the next call.
     fn take(&mut self) -> Result<Option<(SeriesEntry, Range<usize>)>, Error> {
         let Some(series) = self.series.next() else { return Ok(None) };
+        self.read_series()?;
         while self.ranges.is_empty() && self.next_run < self.n_runs {
             let run = self.block.run(self.next_run)?;
             self.next_run += 1;

@@ -7,7 +7,9 @@ use throughline_model::Signal;
 use super::*;
 use crate::block::RowCounts;
 use crate::disk::SimDisk;
-use crate::flush::tests::{HOUR_NS, assert_same, ids, memtable, of_blocks, of_memtables, part_of_memtable};
+use crate::flush::tests::{
+    HOUR_NS, assert_same, ids, memtable, of_blocks, of_memtables, part_of_memtable, points_of,
+};
 use crate::flush::{BlockOptions, write_blocks};
 use crate::memtable::Memtable;
 use crate::snapshot::Want;
@@ -94,6 +96,23 @@ fn what_was_received_twice_is_merged_into_one() {
         let (a, b) = (once.trace(id, Want::ALL).unwrap(), twice.trace(id, Want::ALL).unwrap());
         assert_eq!((a.spans, a.logs, a.exemplars), (b.spans, b.logs, b.exemplars));
     }
+}
+
+#[test]
+fn series_of_many_row_groups_are_merged() {
+    let memtables = [0..40_000, 20_000..55_000].map(|series: std::ops::Range<u32>| {
+        let memtable = Memtable::new();
+        memtable.insert(points_of(series.clone(), i64::from(series.start) + 1), 0);
+        Arc::new(memtable)
+    });
+    let disk = SimDisk::new(1);
+    let (metas, merged) = flush_and_merge(&disk, &memtables);
+    assert_eq!(metas.iter().map(|meta| meta.rows.series).collect::<Vec<_>>(), [40_000, 35_000]);
+    assert_eq!((merged[0].rows.series, merged[0].rows.points), (55_000, 75_000));
+    let parts = of_blocks(&disk, &merged).metric_parts(crate::snapshot::TimeRange::ALL);
+    let series = parts[0].series_from(0).unwrap();
+    let numbers = series.iter().map(|entry| u128::from_be_bytes(entry.fingerprint));
+    assert!(numbers.eq(0..55_000));
 }
 
 fn meta(id: u64, level: u32, partition: i64, megabytes: u64, received_at: i64) -> BlockMeta {

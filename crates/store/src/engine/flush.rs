@@ -16,6 +16,7 @@ use crate::block::{BLOCKS_FOLDER, Block, BlockMeta};
 use crate::dedup::{self, HashFile};
 use crate::error::Error;
 use crate::manifest::Floor;
+use crate::memtable::SERIES_ROOM;
 use crate::sample::{Decisions, Dropped};
 
 /// Ids that one flush or merge may use: one for each partition that it touches. What is left over is given back.
@@ -100,9 +101,21 @@ impl Engine {
     /// a flush: requests go on being committed while the frozen memtable is written.
     pub fn freeze(&self) -> bool {
         let mut applied = self.applied();
-        let Some(new) = applied.freeze() else { return false };
+        let Some((new, unneeded)) = applied.freeze() else { return false };
         self.show(|visible| visible.with_memtable(new));
+        drop(applied);
+        drop(unneeded);
         true
+    }
+
+    /// Lets go of the series of a memtable that was written, where its successor has many others.
+    pub(super) fn forget_series(&self) {
+        let memtables = self.visible().memtables.clone();
+        let Some(first) = memtables.first() else { return };
+        let series_max = self.config.memtable_bytes.saturating_mul(SERIES_ROOM);
+        if first.kept_bytes() > 0 && self.memtable_memory().1 > series_max {
+            first.forget_before();
+        }
     }
 
     /// Finds out which series there will be, so that no question waits for it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::block::Block;
 use crate::expired::Expired;
 use crate::manifest::Floor;
-use crate::memtable::Memtable;
+use crate::memtable::{Known, Memtable};
 
 /// Everything that follows from the frames applied so far, at one LSN.
 pub(super) struct Applied {
@@ -35,17 +35,19 @@ impl Applied {
         Applied { memtable, memtable_since: None, floor, hashes: Vec::new(), frozen: VecDeque::new() }
     }
 
-    /// Ends the memtable here and starts a new one, which is returned; `None` if no frame was applied since the last.
-    pub(super) fn freeze(&mut self) -> Option<Arc<Memtable>> {
+    /// Ends the memtable here and starts a new one, which is returned with what is no longer needed; `None` if no frame was
+    /// applied since the last.
+    pub(super) fn freeze(&mut self) -> Option<(Arc<Memtable>, Known)> {
         self.memtable_since?;
-        let new = Arc::new(Memtable::with_learner(self.memtable.learner().clone()));
+        let (new, unneeded) = self.memtable.successor();
+        let new = Arc::new(new);
         self.frozen.push_back(Arc::new(Frozen {
             memtable: std::mem::replace(&mut self.memtable, new.clone()),
             floor: self.floor.clone(),
             hashes: std::mem::take(&mut self.hashes),
         }));
         self.memtable_since = None;
-        Some(new)
+        Some((new, unneeded))
     }
 }
 

@@ -232,7 +232,7 @@ impl Engine {
             wal_bytes,
             queued_bytes: self.queue.waiting_bytes(),
             memtables: visible.memtables.len(),
-            memtable_bytes: visible.memtables.iter().map(|memtable| memtable.bytes()).sum(),
+            memtable_bytes: self.memtable_bytes(),
             blocks_per_level,
             block_bytes: visible.blocks.iter().map(|block| block.meta().disk_bytes()).sum(),
             free_bytes: space.map_or(0, |space| space.free_bytes),

@@ -263,6 +263,7 @@ fn wait_for_memory(engine: &Engine, stop: &Stop) {
 
 fn run_flushes(engine: &Engine, stop: &Stop) {
     while !stop.sleep(if engine.memtable_bytes() == 0 { EMPTY_IDLE } else { FLUSH_IDLE }) {
+        engine.forget_series();
         if engine.is_flush_due()
             && let Err(error) = engine.flush_once()
         {

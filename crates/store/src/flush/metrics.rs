@@ -24,6 +24,23 @@ use crate::memtable::{Contents, SeriesEntry};
 /// An exemplar of a partition: the rank of its series, its time, mini-batch and row.
 pub(super) type ExemplarAt = (u32, i64, u32, u32);
 
+/// Points of a partition that follow each other: mini-batch and rows. Mostly those of a whole request.
+pub(super) type PointRange = (u32, Range<u32>);
+
+/// Adds a point, which comes after those that are there.
+#[inline]
+pub(super) fn add_point(points: &mut Vec<PointRange>, at: RowRef) {
+    match points.last_mut() {
+        Some((batch, rows)) if *batch == at.batch && rows.end == at.row => rows.end += 1,
+        _ => points.push((at.batch, at.row..at.row + 1)),
+    }
+}
+
+/// The places of points, in order.
+fn places(points: &[PointRange]) -> impl Iterator<Item = RowRef> {
+    points.iter().flat_map(|(batch, rows)| rows.clone().map(|row| RowRef { batch: *batch, row }))
+}
+
 /// The columns of one mini-batch of points.
 struct Columns<'a> {
     /// For each row of the mini-batch's series, the rank of the series in the block.
@@ -120,10 +137,10 @@ impl<'a> MetricSources<'a> {
     }
 
     /// Puts the points at these places in the order of the file.
-    fn sort(&self, places: &[RowRef]) -> Sorted {
+    fn sort(&self, points: &[PointRange]) -> Sorted {
         let mut starts = vec![0usize; self.series.len() + 1];
         let (mut has_starts, mut has_flags, mut has_payloads) = (false, false, false);
-        for (columns, row) in places.iter().filter_map(|at| self.columns(*at)) {
+        for (columns, row) in places(points).filter_map(|at| self.columns(at)) {
             if let Some(count) = starts.get_mut(columns.rank(row) + 1) {
                 *count += 1;
             }
@@ -146,7 +163,7 @@ impl<'a> MetricSources<'a> {
             starts: Vec::new(),
         };
         let mut next = starts.clone();
-        for (at, (columns, row)) in places.iter().filter_map(|at| Some((at, self.columns(*at)?))) {
+        for (at, (columns, row)) in places(points).filter_map(|at| Some((at, self.columns(at)?))) {
             let Some(next) = next.get_mut(columns.rank(row)) else { continue };
             let to = *next;
             *next += 1;
@@ -154,7 +171,7 @@ impl<'a> MetricSources<'a> {
             put(&mut sorted.start_times, to, columns.start_times.get(row));
             put(&mut sorted.values, to, columns.values.get(row));
             put(&mut sorted.flags, to, columns.flags.get(row));
-            put(&mut sorted.places, to, Some(at));
+            put(&mut sorted.places, to, Some(&at));
         }
         sorted.starts = starts;
         sorted
@@ -200,7 +217,7 @@ impl<'a> MetricSources<'a> {
     pub(super) fn write(
         &self,
         builder: &mut BlockBuilder<'_>,
-        points: &[RowRef],
+        points: &[PointRange],
         exemplars: &[ExemplarAt],
         rows: &TraceRows,
     ) -> Result<(), Error> {

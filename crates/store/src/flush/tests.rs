@@ -218,12 +218,12 @@ fn mutated_files_with_agreeing_checksums_are_refused_or_read() {
     }
 }
 
-/// A point of each of so many series of remote write.
-fn points_of(n_series: u32) -> throughline_model::Batch {
+/// A point of each of some series of remote write, in this order.
+pub(crate) fn points_of(series: impl ExactSizeIterator<Item = u32>, time: i64) -> throughline_model::Batch {
     use throughline_model::batch::{LabelledRow, SampleBatchBuilder};
     use throughline_model::point::{MetricType, PointKind};
-    let mut builder = SampleBatchBuilder::with_capacity(n_series as usize, 0);
-    for number in 0..n_series {
+    let mut builder = SampleBatchBuilder::with_capacity(series.len(), 0);
+    for number in series {
         let row = builder.push_series(&LabelledRow {
             fingerprint: u128::from(number).to_be_bytes(),
             labels: &[],
@@ -232,7 +232,7 @@ fn points_of(n_series: u32) -> throughline_model::Batch {
             description: "",
             metric_type: MetricType::default(),
         });
-        builder.push_point(row, 1, 0, 1.0, None);
+        builder.push_point(row, time, 0, f64::from(number) + time as f64, None);
     }
     throughline_model::Batch::Metrics(builder.finish())
 }
@@ -240,14 +240,64 @@ fn points_of(n_series: u32) -> throughline_model::Batch {
 #[test]
 fn a_memtable_is_full_of_rows_or_of_series() {
     let memtable = Memtable::new();
-    memtable.insert(points_of(1_000), 0);
+    memtable.insert(points_of(0..1_000, 1), 0);
     let series_bytes = memtable.series_bytes();
     assert_eq!(series_bytes, 256_000);
-    memtable.insert(points_of(1_000), 0);
+    memtable.insert(points_of(0..1_000, 1), 0);
     assert_eq!(memtable.series_bytes(), series_bytes);
     // What all batches share is not counted: a point takes some twenty bytes, and the number of its series.
     let row_bytes = memtable.bytes() - series_bytes;
     assert!((48_000..63_000).contains(&row_bytes), "{row_bytes}");
     assert!(memtable.is_full(row_bytes - 1) && !memtable.is_full(64_000));
     assert!(memtable.is_full(series_bytes / crate::memtable::SERIES_ROOM - 1));
+}
+
+#[test]
+fn a_memtable_shares_series_with_the_one_before() {
+    let first = Arc::new(Memtable::new());
+    first.insert(points_of(0..1_000, 1), 0);
+    let second = Arc::new(first.successor().0);
+    assert_eq!((second.series_bytes(), second.kept_bytes()), (0, 256_000));
+    second.insert(points_of(0..1_500, 2), 0);
+    assert_eq!((second.series_bytes(), second.shared_bytes()), (384_000, 192_000));
+    assert_eq!(second.kept_bytes(), 64_000);
+    let (of_first, of_second) = (first.contents().series, second.contents().series);
+    assert_eq!((of_first.len(), of_second.len()), (1_000, 1_500));
+    assert!(of_first.iter().zip(of_second.iter()).all(|(a, b)| Arc::ptr_eq(a, b)));
+    // Their first series is the same, and they are not.
+    let key = |memtable: &Arc<Memtable>| {
+        of_memtables(std::slice::from_ref(memtable)).metric_parts(TimeRange::ALL)[0].key()
+    };
+    assert_ne!(key(&first), key(&second));
+    second.forget_before();
+    assert_eq!(second.kept_bytes(), 0);
+    let third = second.successor().0;
+    third.forget_before();
+    third.insert(points_of(0..1_000, 3), 0);
+    assert_eq!((third.series_bytes(), third.shared_bytes()), (256_000, 0));
+}
+
+#[test]
+fn points_of_few_series_are_those_of_all() {
+    use crate::snapshot::parts::PointWant;
+    let memtable = Arc::new(Memtable::new());
+    memtable.insert(points_of(0..1_000, 5), 0);
+    memtable.insert(points_of((0..500).rev().collect::<Vec<_>>().into_iter(), 7), 0);
+    memtable.insert(points_of(200..1_000, 6), 0);
+    memtable.insert(points_of(0..1_000, 5), 0);
+    let view = memtable.view();
+    let want = PointWant { start_times: false, payloads: true };
+    let points = |wanted: &[u32]| {
+        let columns = view.point_columns(wanted, TimeRange::ALL, want);
+        let of = |(series, range): &(u32, Range<usize>)| {
+            (*series, columns.times[range.clone()].to_vec(), columns.values[range.clone()].to_vec())
+        };
+        columns.series.iter().map(of).collect::<Vec<_>>()
+    };
+    let all = points(&(0..1_000).collect::<Vec<_>>());
+    assert_eq!(all[499], (499, vec![5, 6, 7], vec![504.0, 505.0, 506.0]));
+    for few in [vec![0], vec![499, 500], vec![3, 250, 700, 999], vec![999, 1_000], vec![]] {
+        let expected: Vec<_> = all.iter().filter(|(series, ..)| few.contains(series)).cloned().collect();
+        assert_eq!(points(&few), expected, "{few:?}");
+    }
 }

@@ -1,5 +1,6 @@
 //! A memtable's points as columns, series by series.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 
 use arrow_array::Array;
@@ -16,8 +17,9 @@ impl MemtableView {
         &self.contents().series
     }
 
-    pub(crate) fn first_series(&self) -> Option<&Arc<SeriesEntry>> {
-        self.all_series().first()
+    /// The number of the memtable, which no other has.
+    pub(crate) fn number(&self) -> u64 {
+        self.contents().number
     }
 
     fn metric_batches(&self, range: TimeRange) -> impl Iterator<Item = &Arc<MetricMiniBatch>> {
@@ -41,20 +43,33 @@ impl MemtableView {
 
     /// The points of the wanted series, in time order within each; of equal times the one received last stays.
     pub(crate) fn point_columns(&self, wanted: &[u32], range: TimeRange, want: PointWant) -> PointColumns {
-        let slots = slots(wanted, self.all_series().len());
+        let slots = LazyCell::new(|| slots(wanted, self.all_series().len()));
         let batches: Vec<BatchColumns<'_>> =
             self.metric_batches(range).map(|m| BatchColumns::new(m)).collect();
         let mut found: Vec<(u32, Place)> = Vec::new();
         let mut counts = vec![0usize; wanted.len()];
+        let mut add = |slot: u32, place: Place| {
+            if let Some(count) = counts.get_mut(slot as usize) {
+                *count += 1;
+                found.push((slot, place));
+            }
+        };
+        let ascends = wanted.is_sorted();
         for (number, batch) in (0..).zip(&batches) {
+            if ascends && let Some(few) = batch.metrics.rows_of(wanted) {
+                for (slot, rows) in few {
+                    let times = batch.times.get(rows.clone()).unwrap_or_default();
+                    rows.zip(times).for_each(|(row, time)| {
+                        add(slot, Place { time: *time, batch: number, row: row as u32 });
+                    });
+                }
+                continue;
+            }
             for (row, (of_batch, time)) in (0..).zip(batch.series.iter().zip(batch.times)) {
                 let series = batch.metrics.series.get(*of_batch as usize);
                 let slot = series.and_then(|series| slots.get(*series as usize)).copied();
                 let Some(slot) = slot.filter(|slot| *slot != NOT_WANTED) else { continue };
-                if let Some(count) = counts.get_mut(slot as usize) {
-                    *count += 1;
-                    found.push((slot, Place { time: *time, batch: number, row }));
-                }
+                add(slot, Place { time: *time, batch: number, row });
             }
         }
         gather(wanted, &batches, &by_slot(&found, &counts), want)

@@ -15,11 +15,11 @@ use crate::block::Block;
 use crate::error::Error;
 use crate::memtable::{MemtableView, SeriesEntry};
 
-/// What identifies a part as long as anybody holds on to it.
+/// What identifies a part as long as the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PartKey {
-    /// A memtable, by an address that stays as long as one of its series is held.
-    Memtable(usize),
+    /// A memtable by a number that no other has.
+    Memtable(u64),
     /// A block by its id.
     Block(u64),
 }
@@ -137,7 +137,7 @@ impl Snapshot {
         let mut blocks: Vec<&Arc<Block>> = self.blocks.iter().filter(|b| b.meta().rows.points > 0).collect();
         blocks.sort_by_key(|block| block.meta().id);
         let blocks = blocks.into_iter().cloned().map(MetricPart::Block);
-        let memtables = self.memtables.iter().filter(|memtable| memtable.first_series().is_some());
+        let memtables = self.memtables.iter().filter(|memtable| !memtable.all_series().is_empty());
         let parts = blocks.chain(memtables.cloned().map(MetricPart::Memtable));
         parts.filter(|part| part.overlaps(range)).collect()
     }
@@ -152,9 +152,7 @@ impl MetricPart {
     /// What identifies the part.
     pub fn key(&self) -> PartKey {
         match self {
-            MetricPart::Memtable(view) => {
-                PartKey::Memtable(view.first_series().map_or(0, |first| Arc::as_ptr(first).addr()))
-            }
+            MetricPart::Memtable(view) => PartKey::Memtable(view.number()),
             MetricPart::Block(block) => PartKey::Block(block.meta().id),
         }
     }

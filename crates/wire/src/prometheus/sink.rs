@@ -5,8 +5,8 @@
 //! never what it becomes.
 
 use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 
+use hashbrown::HashTable;
 use throughline_model::batch::{ExemplarRow, LabelledRow, SampleBatchBuilder};
 use throughline_model::point::{MetricType, PointKind};
 use throughline_model::protobuf::Malformed;
@@ -15,10 +15,9 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::labels::Labels;
 use super::refusal::{NS_PER_MS, Refusal};
-use crate::unhashed::Unhashed;
 use crate::{DecodeContext, DecodeLimits, trace_context};
 
-/// Label lists that are remembered at most: twice the series of a large installation, and some 40 MB.
+/// Label lists that are remembered at most: twice the series of a large installation, and some 35 MB.
 const KNOWN_MAX: usize = 1 << 20;
 
 /// The bytes of labels and texts that one request may come to, those of references counted each time: a request of
@@ -35,7 +34,8 @@ pub(crate) struct Metadata<'a> {
 
 /// A label list that was found good.
 struct Known {
-    fingerprint: u128,
+    /// The fingerprint's bytes: the number would make gaps.
+    fingerprint: [u8; 16],
     /// The request that had it last.
     request: u32,
     /// Its row in that request's batch.
@@ -48,7 +48,7 @@ pub(crate) struct Memory {
     /// In the order in which they came first.
     known: Vec<Known>,
     /// Their places.
-    places: HashMap<u128, u32, BuildHasherDefault<Unhashed>>,
+    places: HashTable<u32>,
     /// The place after that of the last series: senders send their series in the same order again and again, and what
     /// lies side by side is found without a search.
     next: usize,
@@ -58,7 +58,7 @@ pub(crate) struct Memory {
 }
 
 /// What stands for the fingerprint of a label list that is no longer known.
-const FORGOTTEN: u128 = u128::MAX;
+const FORGOTTEN: [u8; 16] = [u8::MAX; 16];
 
 impl Memory {
     fn begin(&mut self, limits: &DecodeLimits) {
@@ -74,25 +74,44 @@ impl Memory {
     /// What is known of a label list.
     #[inline]
     fn find(&mut self, fingerprint: u128) -> Option<&mut Known> {
-        let is_next = self.known.get(self.next).is_some_and(|known| known.fingerprint == fingerprint);
-        let place = if is_next { self.next } else { *self.places.get(&fingerprint)? as usize };
+        let bytes = fingerprint.to_ne_bytes();
+        let is_next = self.known.get(self.next).is_some_and(|known| known.fingerprint == bytes);
+        let place = if is_next { self.next } else { self.place(fingerprint)? };
         self.next = place + 1;
         self.known.get_mut(place)
     }
 
+    fn place(&self, fingerprint: u128) -> Option<usize> {
+        let bytes = fingerprint.to_ne_bytes();
+        let is_it = |place: &u32| self.known.get(*place as usize).is_some_and(|k| k.fingerprint == bytes);
+        self.places.find(unhashed(fingerprint), is_it).map(|place| *place as usize)
+    }
+
     fn learn(&mut self, fingerprint: u128) {
-        let next = self.known.len() as u32;
-        if *self.places.entry(fingerprint).or_insert(next) == next {
-            self.known.push(Known { fingerprint, request: 0, row: 0 });
+        if self.place(fingerprint).is_some() {
+            return;
         }
+        let place = self.known.len() as u32;
+        self.known.push(Known { fingerprint: fingerprint.to_ne_bytes(), request: 0, row: 0 });
+        let of = |place: &u32| self.known.get(*place as usize).map_or(FORGOTTEN, |known| known.fingerprint);
+        let hash_of = |place: &u32| unhashed(u128::from_ne_bytes(of(place)));
+        self.places.insert_unique(unhashed(fingerprint), place, hash_of);
     }
 
     fn forget(&mut self, fingerprint: u128) {
-        let place = self.places.remove(&fingerprint);
-        if let Some(known) = place.and_then(|place| self.known.get_mut(place as usize)) {
+        let Some(place) = self.place(fingerprint) else { return };
+        if let Ok(entry) = self.places.find_entry(unhashed(fingerprint), |other| *other as usize == place) {
+            entry.remove();
+        }
+        if let Some(known) = self.known.get_mut(place) {
             known.fingerprint = FORGOTTEN;
         }
     }
+}
+
+/// A fingerprint is a hash already.
+fn unhashed(fingerprint: u128) -> u64 {
+    fingerprint as u64
 }
 
 /// A place in a batch.

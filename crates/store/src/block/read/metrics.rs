@@ -104,6 +104,16 @@ fn series_of_all(rows: &RecordBatch, out: &mut Vec<SeriesEntry>) {
     }
 }
 
+/// The series of a row group of a table that was opened with dictionaries, in order.
+pub(crate) fn series_of_group(table: &TableReader, group: usize) -> Result<Vec<SeriesEntry>, Error> {
+    let mut out = Vec::new();
+    for rows in table.read_group(group, None, Some(&SERIES_COLUMNS))? {
+        out.reserve(rows.num_rows());
+        series_of_all(&rows, &mut out);
+    }
+    Ok(out)
+}
+
 /// The rows of a row group whose series are wanted by a few of their columns, in runs.
 fn wanted_rows(
     table: &TableReader,
@@ -405,14 +415,12 @@ impl Block {
         Ok(out)
     }
 
-    /// Every series of the block, in order. For merging.
+    /// Every series of the block, in order.
     pub(crate) fn all_series(&self) -> Result<Vec<SeriesEntry>, Error> {
         let table = self.table(Table::Series)?.with_dictionaries()?;
         let mut out = Vec::with_capacity(table.num_rows() as usize);
         for group in 0..table.groups() {
-            for rows in table.read_group(group, None, Some(&SERIES_COLUMNS))? {
-                series_of_all(&rows, &mut out);
-            }
+            out.append(&mut series_of_group(&table, group)?);
         }
         Ok(out)
     }
