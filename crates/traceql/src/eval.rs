@@ -2,8 +2,8 @@
 //!
 //! A query for spans goes from the newest batch back: conditions are decided for all spans of a batch at once ([`filter`]), whole
 //! traces in it go through the pipeline ([`pipeline`], relations by [`tree`]) as far as what is there tells that they may be found
-//! ([`parts`]), and what may lie in several places is asked for by its id. The traces of the answer are read once more, with what they are shown with ([`search`]). Numbers ([`metrics`]) are
-//! counted batch by batch.
+//! ([`parts`]), and what may lie in several places is asked for by its id. The traces of the answer are read once more, with what
+//! they are shown with ([`search`]). Numbers ([`metrics`]) are counted batch by batch.
 
 mod expr;
 mod fields;

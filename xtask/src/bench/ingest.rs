@@ -17,9 +17,9 @@ use super::table::{Bar, Figure, percentile};
 use super::{Common, OURS};
 use crate::send::Sent;
 
-/// A memtable is flushed when it is 30 s old, and a partition that got nothing new for 60 s is merged whatever it has:
+/// A memtable is flushed when it is 30 s old, and a partition that got no new block for 60 s after that is merged whatever it has:
 /// until then nothing is at rest.
-pub const FLUSH_AGE: Duration = Duration::from_secs(75);
+pub const FLUSH_AGE: Duration = Duration::from_secs(100);
 /// A server that has not come to rest by then is measured as it is.
 const SETTLE_MAX: Duration = Duration::from_secs(600);
 

@@ -16,8 +16,7 @@ use throughline_model::record::{Exemplar, LogRecord, Series, TraceSummary};
 use throughline_model::{Level, SpanId, TraceId};
 use throughline_store::snapshot::parts::MetricPart;
 use throughline_store::{
-    BodyWant, Error, FieldWant, Ledger, LogQuery, LogScan, SeriesQuery, ServiceSummary, Snapshot, TimeRange,
-    Want,
+    Error, FieldWant, Ledger, LogQuery, LogScan, SeriesQuery, ServiceSummary, Snapshot, TimeRange, Want,
 };
 
 use super::Request;
@@ -282,19 +281,10 @@ impl<'a> Evidence<'a> {
         let services = self.request.service.clone().map(|service| vec![service]);
         let mut visitor = LogPass::default();
         let scan = LogScan {
-            range: self.request.range,
             newest_first: true,
-            few: false,
             services: services.as_deref(),
-            trace: None,
-            among: None,
-            texts: &[],
-            is_filtered: false,
-            times: true,
-            bodies: BodyWant::None,
             fields: FieldWant { level: true, context: true, rest: true, ..FieldWant::default() },
-            conditions: &[],
-            pieces: None,
+            ..LogScan::new(self.request.range)
         };
         let partial = self.snapshot.scan_logs(&scan, &mut visitor);
         self.note(partial);

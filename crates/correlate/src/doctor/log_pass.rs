@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use throughline_model::{Level, SpanId, TraceId};
-use throughline_store::{LogVisitor, More, ScannedLogs, Verdict};
+use throughline_store::{LogVisitor, More, ScannedLogs};
 
 use super::classify::Cause;
 use super::evidence::{ErrorLog, Reference};
@@ -76,14 +76,6 @@ impl LogVisitor for LogPass {
         });
         self.of_origin.push(number as u32);
         Some(self.of_origin.len() as u32 - 1)
-    }
-
-    fn pattern(&mut self, _pattern: &str) -> Verdict {
-        Verdict::Always
-    }
-
-    fn body(&mut self, _body: &str) -> bool {
-        true
     }
 
     fn looks_at(&mut self, rows: usize) -> bool {

@@ -85,19 +85,11 @@ impl Lines {
             },
         };
         let scan = LogScan {
-            range,
-            newest_first: false,
-            few: false,
-            services: None,
-            trace: None,
             among: Some(&Among { traces: &traces, loose: Level::Error }),
-            texts: &[],
             is_filtered: true,
-            times: true,
             bodies: BodyWant::Judged,
             fields: FieldWant { level: true, context: true, ..FieldWant::default() },
-            conditions: &[],
-            pieces: None,
+            ..LogScan::new(range)
         };
         let partial = snapshot.scan_logs(&scan, &mut reader);
         let mut lines = reader.lines;
@@ -165,14 +157,6 @@ impl LogVisitor for LineReader<'_> {
         if signature::may_name_place(pattern) { Verdict::Open } else { Verdict::Always }
     }
 
-    fn body(&mut self, _body: &str) -> bool {
-        true
-    }
-
-    fn looks_at(&mut self, _rows: usize) -> bool {
-        true
-    }
-
     fn rows(&mut self, rows: &ScannedLogs<'_>) -> More {
         let levels = rows.fields.levels(rows.bodies.len());
         for (at, body) in rows.bodies.iter().enumerate() {
@@ -216,20 +200,12 @@ pub(super) fn text_of(snapshot: &Snapshot, example: &Example, level: Level, kind
         return text.clone();
     }
     let services = [example.service.clone()];
+    let at = TimeRange { start: example.time, end: example.time.saturating_add(1) };
     let scan = LogScan {
-        range: TimeRange { start: example.time, end: example.time.saturating_add(1) },
-        newest_first: false,
-        few: false,
         services: Some(&services),
-        trace: None,
-        among: None,
-        texts: &[],
-        is_filtered: false,
-        times: false,
         bodies: BodyWant::Text,
         fields: FieldWant { level: true, context: true, ..FieldWant::default() },
-        conditions: &[],
-        pieces: None,
+        ..LogScan::new(at)
     };
     let mut reader = TextReader { snapshot, example, level, kind, found: None };
     // What cannot be read was read a moment ago, and is named there if it is damaged.
@@ -249,18 +225,6 @@ struct TextReader<'a> {
 impl LogVisitor for TextReader<'_> {
     fn origin(&mut self, _service: &str, _resource: &str, _scope: &str) -> Option<u32> {
         Some(0)
-    }
-
-    fn pattern(&mut self, _pattern: &str) -> Verdict {
-        Verdict::Always
-    }
-
-    fn body(&mut self, _body: &str) -> bool {
-        true
-    }
-
-    fn looks_at(&mut self, _rows: usize) -> bool {
-        true
     }
 
     fn rows(&mut self, rows: &ScannedLogs<'_>) -> More {

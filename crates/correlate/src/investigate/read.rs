@@ -15,7 +15,7 @@ use super::side::{Row, Side, Weight};
 use super::vocabulary::{Interner, Vocabulary};
 use crate::units::rfc3339;
 
-/// Spans of one side that are compared: of more a sample. So many and their comparison are about 30 MB and a tenth of a second.
+/// Spans of one side that are compared. Of more a sample is, so that a long window takes hardly longer than a short one.
 pub const SPANS_MAX: u64 = 30_000;
 /// Traces that began before the window are told by what they did so long before it.
 const LEAD_NS: i64 = 30_000_000_000;

@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 
 use throughline_model::Level;
-use throughline_store::{
-    BodyWant, FieldWant, LogScan, LogVisitor, More, ScannedLogs, Snapshot, TimeRange, Verdict,
-};
+use throughline_store::{FieldWant, LogScan, LogVisitor, More, ScannedLogs, Snapshot, TimeRange};
 
 use super::Minutes;
 
@@ -39,19 +37,9 @@ pub(super) fn count(
     let services = [service.to_owned()];
     let mut pass = Pass { minutes, traces: HashMap::new(), rows: 0, is_cut: false };
     let scan = LogScan {
-        range,
-        newest_first: false,
-        few: false,
         services: Some(&services),
-        trace: None,
-        among: None,
-        texts: &[],
-        is_filtered: false,
-        times: true,
-        bodies: BodyWant::None,
         fields: FieldWant { level: true, context: true, rest: true, ..FieldWant::default() },
-        conditions: &[],
-        pieces: None,
+        ..LogScan::new(range)
     };
     let mut partial = snapshot.scan_logs(&scan, &mut pass);
     if pass.is_cut {
@@ -74,14 +62,6 @@ pub(super) fn count(
 impl LogVisitor for Pass<'_> {
     fn origin(&mut self, _service: &str, _resource: &str, _scope: &str) -> Option<u32> {
         Some(0)
-    }
-
-    fn pattern(&mut self, _pattern: &str) -> Verdict {
-        Verdict::Always
-    }
-
-    fn body(&mut self, _body: &str) -> bool {
-        true
     }
 
     fn looks_at(&mut self, rows: usize) -> bool {

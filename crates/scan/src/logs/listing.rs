@@ -5,7 +5,7 @@ use throughline_exec::{Budget, ExecError, Labels, MatchOp, Matcher};
 use throughline_model::Level;
 use throughline_store::block::PLACEHOLDER;
 use throughline_store::{
-    BodyWant, FieldWant, LogScan, LogVisitor, More, Pattern, PatternQuery, ScannedLogs, TimeRange, Verdict,
+    BodyWant, FieldWant, LogScan, LogVisitor, More, Pattern, PatternQuery, ScannedLogs, TimeRange,
 };
 use throughline_wire::loki::SERVICE_NAME;
 
@@ -66,19 +66,11 @@ impl StoredLogs {
             None => (i64::MIN, i64::MAX),
         };
         let scan = LogScan {
-            range: counting.range,
-            newest_first: false,
-            few: false,
             services: services.as_deref(),
-            trace: None,
-            among: None,
-            texts: &[],
-            is_filtered: false,
             times: counting.step_ns.is_some(),
             bodies: if counting.bytes { BodyWant::Lengths } else { BodyWant::None },
-            fields: FieldWant::default(),
-            conditions: &[],
             pieces: (!counting.bytes).then_some(&pieces),
+            ..LogScan::new(counting.range)
         };
         let mut counter = Counter {
             origins: Origins::new(&self.labels, matchers, &[]),
@@ -159,19 +151,10 @@ impl StoredLogs {
     ) -> Result<Vec<LogPattern>, ExecError> {
         let services = services_of(matchers);
         let scan = LogScan {
-            range,
-            newest_first: false,
-            few: false,
             services: services.as_deref(),
-            trace: None,
-            among: None,
-            texts: &[],
-            is_filtered: false,
-            times: true,
             bodies: BodyWant::Mask,
             fields: FieldWant { level: true, ..FieldWant::default() },
-            conditions: &[],
-            pieces: None,
+            ..LogScan::new(range)
         };
         let mut counter = PatternCounter {
             origins: Origins::new(&self.labels, matchers, &[]),
@@ -224,14 +207,6 @@ impl LogVisitor for Counter<'_> {
         number
     }
 
-    fn pattern(&mut self, _pattern: &str) -> Verdict {
-        Verdict::Always
-    }
-
-    fn body(&mut self, _body: &str) -> bool {
-        true
-    }
-
     fn looks_at(&mut self, rows: usize) -> bool {
         proceeds(self.budget, rows, &mut self.failed)
     }
@@ -267,14 +242,6 @@ struct PatternCounter<'q> {
 impl LogVisitor for PatternCounter<'_> {
     fn origin(&mut self, _service: &str, resource: &str, scope: &str) -> Option<u32> {
         self.origins.number(resource, scope)
-    }
-
-    fn pattern(&mut self, _pattern: &str) -> Verdict {
-        Verdict::Always
-    }
-
-    fn body(&mut self, _body: &str) -> bool {
-        true
     }
 
     fn looks_at(&mut self, rows: usize) -> bool {

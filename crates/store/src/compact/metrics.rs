@@ -10,7 +10,6 @@ use std::vec::IntoIter;
 use super::traces::RowMap;
 use crate::block::build::BlockBuilder;
 use crate::block::metrics::{ExemplarEntry, MetricsWriter, WrittenMetrics, series_order, write_exemplars};
-
 use crate::block::read::{Columns, TableReader, series_of_group};
 use crate::block::samples::{DecodedRun, RunBuilder};
 use crate::block::{Block, Table};

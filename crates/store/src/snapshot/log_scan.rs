@@ -87,7 +87,32 @@ pub struct LogScan<'q> {
     pub pieces: Option<&'q dyn Fn(i64) -> (i64, i64)>,
 }
 
-impl LogScan<'_> {
+impl<'q> LogScan<'q> {
+    /// All log records of a range, and nothing of them but their times.
+    pub const fn new(range: TimeRange) -> LogScan<'q> {
+        LogScan {
+            range,
+            newest_first: false,
+            few: false,
+            services: None,
+            trace: None,
+            among: None,
+            texts: &[],
+            is_filtered: false,
+            times: true,
+            bodies: BodyWant::None,
+            fields: FieldWant {
+                level: false,
+                severity: false,
+                context: false,
+                rest: false,
+                attributes: None,
+            },
+            conditions: &[],
+            pieces: None,
+        }
+    }
+
     /// Whether nothing is wanted of rows but counts by origin, level and piece of time, bodies and traces aside.
     pub(crate) fn counts_levels(&self) -> bool {
         let fields = &self.fields;
@@ -135,10 +160,17 @@ pub trait LogVisitor {
     fn origin(&mut self, service: &str, resource: &str, scope: &str) -> Option<u32>;
 
     /// What a pattern says of its bodies. It may have words with digits, too; where it has no placeholder, it is the body.
-    fn pattern(&mut self, pattern: &str) -> Verdict;
+    /// Asked of filtered scans alone.
+    fn pattern(&mut self, pattern: &str) -> Verdict {
+        _ = pattern;
+        Verdict::Always
+    }
 
-    /// Whether a body is wanted.
-    fn body(&mut self, body: &str) -> bool;
+    /// Whether a body is wanted; asked of filtered scans alone.
+    fn body(&mut self, body: &str) -> bool {
+        _ = body;
+        true
+    }
 
     /// Whether rows of an origin may be wanted that have this attribute, as the only one that a condition of the scan speaks of.
     fn attribute(&mut self, condition: usize, origin: u32, key: &str, value: FieldValue<'_>) -> bool {
@@ -147,7 +179,10 @@ pub trait LogVisitor {
     }
 
     /// So many rows are looked at next; `false` ends the scan.
-    fn looks_at(&mut self, rows: usize) -> bool;
+    fn looks_at(&mut self, rows: usize) -> bool {
+        _ = rows;
+        true
+    }
 
     /// Takes rows.
     fn rows(&mut self, rows: &ScannedLogs<'_>) -> More;

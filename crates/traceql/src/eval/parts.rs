@@ -20,17 +20,14 @@ use crate::source::{SpanField, TraceRun};
 pub(super) struct Parts {
     /// Of traces that may lie in several places, and of those that lie in one; nothing where conditions are about single spans.
     filters: Option<[Vec<Filter>; 2]>,
-    /// Whether anything is asked of traces as a whole.
-    of_trace: bool,
 }
 
 /// The spans of a batch that fulfil conditions.
 pub(super) struct Masks {
     /// All of a condition.
     pub leaves: Vec<Mask>,
-    /// What parts of traces tell of it, where that is something else.
+    /// What parts of traces tell of it, where anything is asked of traces as a whole.
     parts: Option<Vec<Mask>>,
-    of_trace: bool,
 }
 
 /// A trace of a batch that may be found.
@@ -48,13 +45,13 @@ impl Parts {
         let filters = |is_alone| -> Vec<Filter> {
             plan.leaves.iter().map(|leaf| of_part(leaf, &plan.fields, is_alone)).collect()
         };
-        Parts { filters: of_trace.then(|| [filters(false), filters(true)]), of_trace }
+        Parts { filters: of_trace.then(|| [filters(false), filters(true)]) }
     }
 
     /// Decides all conditions for a batch.
     pub fn masks(&self, plan: &Plan, rows: &Rows<'_>) -> Result<Masks, ExecError> {
         let Some([torn, alone]) = &self.filters else {
-            return Ok(Masks { leaves: masks(plan, rows)?, parts: None, of_trace: false });
+            return Ok(Masks { leaves: masks(plan, rows)?, parts: None });
         };
         let filters = if rows.batch.is_alone() { alone } else { torn };
         let (mut leaves, mut parts) = (Vec::new(), Vec::new());
@@ -64,7 +61,7 @@ impl Parts {
             leaves.push(if part.contains(&true) { leaf.mask(rows)? } else { part.clone() });
             parts.push(part);
         }
-        Ok(Masks { leaves, parts: Some(parts), of_trace: self.of_trace })
+        Ok(Masks { leaves, parts: Some(parts) })
     }
 }
 
@@ -76,7 +73,7 @@ impl Masks {
     /// Whether any trace of the batch may be found.
     pub fn any(&self) -> bool {
         match self.leaves.is_empty() {
-            true => self.of_trace,
+            true => self.parts.is_some(),
             false => self.of_parts().iter().any(|mask| mask.contains(&true)),
         }
     }

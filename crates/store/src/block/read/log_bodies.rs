@@ -10,8 +10,9 @@ use ahash::AHashMap as HashMap;
 use arrow_array::Array as _;
 use memchr::memmem::Finder;
 
-use super::log_rows::{is_few, ranges_of};
+use super::log_rows::is_few;
 use super::log_scan::{Candidate, Chosen, STEP_ROWS};
+use super::table::ranges_of;
 use super::{Block, Columns, TableReader};
 use crate::block::Table;
 use crate::block::bodies::{PLACEHOLDER, assemble, part_in_slots};

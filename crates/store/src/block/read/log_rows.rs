@@ -42,19 +42,6 @@ pub(super) fn as_range(rows: &Range<u32>) -> Range<usize> {
     rows.start as usize..rows.end as usize
 }
 
-/// Ascending rows as ranges.
-pub(super) fn ranges_of(rows: &[u32]) -> Vec<Range<usize>> {
-    let mut ranges: Vec<Range<usize>> = Vec::new();
-    for row in rows {
-        let row = *row as usize;
-        match ranges.last_mut() {
-            Some(last) if last.end == row => last.end += 1,
-            _ => ranges.push(row..row + 1),
-        }
-    }
-    ranges
-}
-
 /// Whether so many rows of a row group are picked one by one, and not read with all others.
 pub(super) fn is_few(table: &TableReader, group: usize, n_rows: usize) -> bool {
     n_rows * FEW_OF <= table.group(group).num_rows().max(0) as usize

@@ -10,10 +10,11 @@ use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 
 use super::log_among::Wanted;
-use super::log_rows::{Rows, as_range, is_few, is_rare, ranges_of};
+use super::log_rows::{Rows, as_range, is_few, is_rare};
 use super::picked::Keys;
 use super::search::{bounds, overlaps_number, overlaps_text};
 use super::services::lies_within;
+use super::table::ranges_of;
 use super::trace::LogContext;
 use super::{Block, Columns, TableReader};
 use crate::block::Table;

@@ -1,7 +1,6 @@
 //! Series, points and exemplars of a block.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::types::Int32Type;
@@ -10,6 +9,7 @@ use throughline_model::TraceId;
 use throughline_model::point::{MetricType, PointKind};
 use throughline_model::record::Exemplar;
 
+use super::table::ranges_of;
 use super::{Block, Columns, TableReader};
 use crate::block::Table;
 use crate::block::samples::Run;
@@ -114,26 +114,21 @@ pub(crate) fn series_of_group(table: &TableReader, group: usize) -> Result<Vec<S
     Ok(out)
 }
 
-/// The rows of a row group whose series are wanted by a few of their columns, in runs.
+/// The rows of a row group whose series are wanted by a few of their columns.
 fn wanted_rows(
     table: &TableReader,
     group: usize,
     names: &[&str],
     is_wanted: impl Fn(&Columns<'_>, usize) -> bool,
-) -> Result<Vec<Range<usize>>, Error> {
-    let mut runs: Vec<Range<usize>> = Vec::new();
-    let mut at = 0;
+) -> Result<Vec<u32>, Error> {
+    let (mut wanted, mut first) = (Vec::new(), 0);
     for rows in table.read_group(group, None, Some(names))? {
         let columns = Columns::new(&rows);
-        for row in (0..rows.num_rows()).filter(|row| is_wanted(&columns, *row)) {
-            match runs.last_mut() {
-                Some(run) if run.end == at + row => run.end += 1,
-                _ => runs.push(at + row..at + row + 1),
-            }
-        }
-        at += rows.num_rows();
+        let of_batch = (0..rows.num_rows()).filter(|row| is_wanted(&columns, *row));
+        wanted.extend(of_batch.map(|row| (first + row) as u32));
+        first += rows.num_rows();
     }
-    Ok(runs)
+    Ok(wanted)
 }
 
 fn run_of(columns: &Columns<'_>, row: usize) -> Run {
@@ -192,14 +187,13 @@ impl Block {
         let mut out = BTreeMap::new();
         let table = self.table(Table::Series)?;
         for group in 0..table.groups() {
-            let ranges = wanted_rows(&table, group, names, &is_wanted)?;
-            if ranges.is_empty() {
+            let wanted = wanted_rows(&table, group, names, &is_wanted)?;
+            if wanted.is_empty() {
                 continue;
             }
             let first = table.first_row(group) as u32;
-            let numbers: Vec<u32> = ranges.iter().cloned().flatten().map(|row| first + row as u32).collect();
-            let mut numbers = numbers.into_iter();
-            for rows in table.read_group(group, Some(ranges), Some(&SERIES_COLUMNS))? {
+            let mut numbers = wanted.iter().map(|row| first + row);
+            for rows in table.read_group(group, Some(ranges_of(&wanted)), Some(&SERIES_COLUMNS))? {
                 let columns = Columns::new(&rows);
                 out.extend(
                     (0..rows.num_rows())

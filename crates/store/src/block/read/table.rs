@@ -324,3 +324,16 @@ fn selection(ranges: &[Range<usize>], n_rows: usize) -> RowSelection {
     }
     RowSelection::from(selectors)
 }
+
+/// Ascending rows as ranges.
+pub(super) fn ranges_of(rows: &[u32]) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for row in rows {
+        let row = *row as usize;
+        match ranges.last_mut() {
+            Some(last) if last.end == row => last.end += 1,
+            _ => ranges.push(row..row + 1),
+        }
+    }
+    ranges
+}
