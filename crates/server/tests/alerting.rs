@@ -51,7 +51,7 @@ impl Folder {
     /// The configuration with this section `alerting`.
     fn configure(&self, alerting: &str) {
         let text = format!(
-            "throughline:\n  prometheus: {{external_labels: {{zone: z1}}}}\n  rules:\n    files: ['rules/*.yml']\n    \
+            "throughline:\n  retention: {{disk_reserve: 1MiB}}\n  prometheus: {{external_labels: {{zone: z1}}}}\n  rules:\n    files: ['rules/*.yml']\n    \
              external_url: http://shop.example\n    resend_delay: 1s\n  alerting:\n    {alerting}\n"
         );
         std::fs::write(self.0.join("config.yaml"), text).expect("written");

@@ -18,7 +18,8 @@ const KILLS: u64 = 3;
 /// Rounds up what is sent between two kills, so that counters are written in between.
 const PAUSE: Duration = Duration::from_millis(60);
 
-const SETTINGS: &str = "throughline:\n  memtable: {age: 2s}\n  derive: {interval: 1s}\n";
+const SETTINGS: &str =
+    "throughline:\n  retention: {disk_reserve: 1MiB}\n  memtable: {age: 2s}\n  derive: {interval: 1s}\n";
 
 struct Folder(PathBuf);
 

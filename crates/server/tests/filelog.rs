@@ -120,7 +120,7 @@ fn no_line_is_lost_or_there_twice_however_often_the_process_is_killed() {
     let text = format!(
         "receivers:\n  otlp:\n  filelog:\n    include: ['{logs}/app.log*']\n    start_at: beginning\n    poll_interval: 10ms\n    \
          include_file_path: true\n    resource: {{service.name: shop}}\n    operators:\n    - type: json_parser\n      body: \
-         attributes.msg\n      severity: {{parse_from: attributes.level}}\nthroughline: {{data_dir: '{data}'}}\n",
+         attributes.msg\n      severity: {{parse_from: attributes.level}}\nthroughline: {{data_dir: '{data}', retention: {{disk_reserve: 1MiB}}}}\n",
         logs = logs.display(),
         data = folder.0.join("data").display()
     );

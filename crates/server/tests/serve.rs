@@ -23,6 +23,10 @@ impl Folder {
         std::fs::create_dir_all(&path).expect("created");
         Folder(path)
     }
+
+    fn data(&self) -> PathBuf {
+        self.0.join("data")
+    }
 }
 
 impl Drop for Folder {
@@ -40,12 +44,16 @@ struct Server {
 }
 
 impl Server {
-    fn start(data: &Path, options: &[&str]) -> Server {
+    /// Starts it with its data in a folder, however full the machine's disk is.
+    fn start(folder: &Folder) -> Server {
+        let config = folder.0.join("throughline.yaml");
+        std::fs::write(&config, "throughline: {retention: {disk_reserve: 1MiB}}\n").expect("written");
         let any = "127.0.0.1:0";
         let mut child = Command::new(BINARY)
             .args(["serve", "--otlp-grpc", any, "--otlp-http", any, "--api", any, "--data-dir"])
-            .arg(data)
-            .args(options)
+            .arg(folder.data())
+            .arg("--config")
+            .arg(config)
             .stderr(Stdio::piped())
             .spawn()
             .expect("started");
@@ -184,8 +192,7 @@ fn check_everything(server: &Server) {
 #[test]
 fn what_was_sent_is_found_before_and_after_a_restart() {
     let folder = Folder::new("restart");
-    let data = folder.0.join("data");
-    let mut server = Server::start(&data, &[]);
+    let mut server = Server::start(&folder);
     server.send_all();
     check_everything(&server);
     assert_eq!(server.get("/livez").0, 200);
@@ -200,7 +207,7 @@ fn what_was_sent_is_found_before_and_after_a_restart() {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
     assert_eq!(server.signal("-TERM"), Some(0));
-    let server = Server::start(&data, &[]);
+    let server = Server::start(&folder);
     assert!(server.log[0].contains(" 0 records replayed"), "{:?}", server.log);
     check_everything(&server);
 }
@@ -208,10 +215,10 @@ fn what_was_sent_is_found_before_and_after_a_restart() {
 #[test]
 fn what_was_acknowledged_survives_a_kill() {
     let folder = Folder::new("kill");
-    let mut server = Server::start(&folder.0, &[]);
+    let mut server = Server::start(&folder);
     server.send_all();
     assert_eq!(server.signal("-KILL"), None);
-    let server = Server::start(&folder.0, &[]);
+    let server = Server::start(&folder);
     assert!(server.log[0].contains(" 3 records replayed"), "{:?}", server.log);
     check_everything(&server);
 }
@@ -219,8 +226,8 @@ fn what_was_acknowledged_survives_a_kill() {
 #[test]
 fn a_data_folder_serves_one_process() {
     let folder = Folder::new("lock");
-    let _server = Server::start(&folder.0, &[]);
-    let output = Command::new(BINARY).args(["serve", "--data-dir"]).arg(&folder.0).output().expect("run");
+    let _server = Server::start(&folder);
+    let output = Command::new(BINARY).args(["serve", "--data-dir"]).arg(folder.data()).output().expect("run");
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("in use by another process"), "{text}");
@@ -236,26 +243,29 @@ fn fsck(folder: &Path, options: &[&str]) -> (Option<i32>, String) {
 #[test]
 fn fsck_finds_a_flipped_byte() {
     let folder = Folder::new("fsck");
-    let mut server = Server::start(&folder.0, &[]);
+    let mut server = Server::start(&folder);
     server.send_all();
-    let (code, text) = fsck(&folder.0, &[]);
+    let (code, text) = fsck(&folder.data(), &[]);
     assert!(code == Some(2) && text.contains("in use by another process"), "{text}");
     assert_eq!(server.signal("-TERM"), Some(0));
-    let (code, text) = fsck(&folder.0, &[]);
+    let (code, text) = fsck(&folder.data(), &[]);
     assert!(code == Some(0) && text.contains("1 of 1 whole"), "{text}");
-    let block =
-        std::fs::read_dir(folder.0.join("blocks")).expect("blocks").next().expect("a block").expect("read");
+    let block = std::fs::read_dir(folder.data().join("blocks"))
+        .expect("blocks")
+        .next()
+        .expect("a block")
+        .expect("read");
     let file = block.path().join("spans.parquet");
     let mut bytes = std::fs::read(&file).expect("read");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&file, bytes).expect("written");
-    let (code, text) = fsck(&folder.0, &[]);
+    let (code, text) = fsck(&folder.data(), &[]);
     assert!(code == Some(1) && text.contains("spans.parquet"), "{text}");
-    let (code, text) = fsck(&folder.0, &["--repair", "--json"]);
+    let (code, text) = fsck(&folder.data(), &["--repair", "--json"]);
     let report: Value = serde_json::from_str(&text).expect("JSON");
     assert!(code == Some(0) && !report["problems"].as_array().expect("a list").is_empty(), "{text}");
-    let server = Server::start(&folder.0, &[]);
+    let server = Server::start(&folder);
     assert_eq!(server.get("/livez").0, 200);
 }
 

@@ -117,9 +117,8 @@ impl Driver {
         let (log_path, log) = place::log_file(folder)?;
         show::print(&show::opening(ports, folder));
         let mut arguments = ports.serve_arguments(folder);
-        if sampling.is_some() {
-            arguments.extend(["--config".to_owned(), sampled::write_config(folder)?.display().to_string()]);
-        }
+        let config = place::write_config(folder, sampling.map_or("", |_| sampled::CONFIG))?;
+        arguments.extend(["--config".to_owned(), config.display().to_string()]);
         let output = Output::Log(log, self.sender.clone());
         let server = Process::start("the server", &arguments, output)?;
         show::print(&format!("  {:<10} process {}, log in {}", "server", server.id(), log_path.display()));

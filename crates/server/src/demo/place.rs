@@ -14,6 +14,10 @@ const DEFAULT_PORTS: Ports = Ports { otlp_grpc: 4317, otlp_http: 4318, api: 4319
 /// Where the demo's data goes unless told otherwise.
 const DATA_ROOT: &str = "throughline-data/demo";
 
+/// The configuration of the demo's server, to which more lines of its section may be added. The demo's data is small, so that it
+/// can run on a disk which is too full for a server that is to stay.
+const CONFIG: &str = "throughline:\n  retention: {disk_reserve: 256MiB}\n";
+
 /// How the folder of one run is called.
 const RUN_PREFIX: &str = "run-";
 
@@ -94,6 +98,14 @@ pub fn log_file(data_folder: &Path) -> anyhow::Result<(PathBuf, File)> {
     Ok((path, file))
 }
 
+/// Writes the server's configuration beside the data folder, with these lines of the section `throughline` added.
+#[expect(clippy::disallowed_methods, reason = "a configuration file of the demo, no file of the store")]
+pub fn write_config(data_folder: &Path, more: &str) -> anyhow::Result<PathBuf> {
+    let path = data_folder.with_extension("yaml");
+    std::fs::write(&path, format!("{CONFIG}{more}")).with_context(|| format!("write {}", path.display()))?;
+    Ok(path)
+}
+
 /// Best effort: a folder that stays costs some disk, nothing else.
 #[expect(clippy::disallowed_methods, reason = "removes whole folders that the demo made and no store holds")]
 fn remove_earlier_runs(root: &Path) {
@@ -105,8 +117,10 @@ fn remove_earlier_runs(root: &Path) {
         let is_old =
             started_at.is_some_and(|at: u64| at.saturating_add(START_SECONDS_MAX) < time::unix_seconds());
         if is_old && path.is_dir() && !is_held(&path) && std::fs::remove_dir_all(&path).is_ok() {
-            // It is there only if that run got as far as starting a server.
-            let _ = std::fs::remove_file(path.with_extension("log"));
+            // They are there only if that run got as far as starting a server.
+            for extension in ["log", "yaml"] {
+                let _ = std::fs::remove_file(path.with_extension(extension));
+            }
         }
     }
 }

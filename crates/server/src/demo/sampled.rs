@@ -2,7 +2,6 @@
 //! watches.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::Value as Json;
@@ -21,26 +20,17 @@ pub enum Sampling {
     Production,
 }
 
-/// The production policies, decided about within half a minute. A user's configuration needs the word `production` alone. The
+/// Lines for the section `throughline`: the production policies, decided about within half a minute. A user's configuration needs the word `production` alone. The
 /// delay is longer than exemplars take, which come with metrics, every few seconds: those of services and those that are derived.
-const CONFIG: &str = "throughline:\n  \
-                      memtable: {age: 2s}\n  \
-                      derive: {interval: 5s}\n  \
-                      sampling: {preset: production, percentage: 10, decision_delay: 30s}\n";
+pub const CONFIG: &str = "  memtable: {age: 2s}\n  \
+                          derive: {interval: 5s}\n  \
+                          sampling: {preset: production, percentage: 10, decision_delay: 30s}\n";
 
 /// Traces of ERROR log records that are looked up one by one.
 const ERROR_TRACES_MAX: usize = 300;
 
 /// Dropped traces that are asked for what happened to them.
 const DROPPED_ASKED: usize = 5;
-
-/// Writes the server's configuration beside its data folder.
-#[expect(clippy::disallowed_methods, reason = "a configuration file of the demo, no file of the store")]
-pub fn write_config(data_folder: &Path) -> Result<PathBuf> {
-    let path = data_folder.with_extension("yaml");
-    std::fs::write(&path, CONFIG).with_context(|| format!("write {}", path.display()))?;
-    Ok(path)
-}
 
 /// What sampling has come to.
 #[derive(Debug, Default)]

@@ -32,14 +32,15 @@ pub struct Server {
 impl Server {
     /// Starts it on free ports.
     pub fn start(name: &str) -> Server {
-        Server::start_with(name, "{}\n")
+        Server::start_with(name, "")
     }
 
-    /// Starts it on free ports with a configuration.
-    pub fn start_with(name: &str, configuration: &str) -> Server {
+    /// Starts it on free ports with these lines of the section `throughline`, however full the machine's disk is.
+    pub fn start_with(name: &str, settings: &str) -> Server {
         let folder = std::env::temp_dir().join(format!("throughline-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("created");
         let file = folder.join("throughline.yaml");
+        let configuration = format!("throughline:\n  retention: {{disk_reserve: 1MiB}}\n{settings}");
         std::fs::write(&file, configuration).expect("written");
         let any = "127.0.0.1:0";
         let mut child = Command::new(BINARY)

@@ -11,7 +11,7 @@ use throughline_instrument::{Config, LATENCY_BOUNDS_SECONDS, SpanKind, Telemetry
 use crate::process::{Server, wait_for};
 
 /// Derived metrics every second, so that the test does not wait for them.
-const SETTINGS: &str = "throughline:\n  derive: {interval: 1s}\n";
+const SETTINGS: &str = "  derive: {interval: 1s}\n";
 
 /// Grafana's view of its provisioning folder.
 struct Grafana {

@@ -11,7 +11,7 @@ use crate::process::{PATIENCE, Server};
 const SECOND: i64 = 1_000_000_000;
 /// The short form is shorter.
 const SHORT_BYTES: usize = 2_048;
-const CONFIGURATION: &str = "throughline:\n  rules:\n    files: ['rules.yml']\n";
+const SETTINGS: &str = "  rules:\n    files: ['rules.yml']\n";
 const RULES: &str = "groups:
 - name: shop
   interval: 1s
@@ -99,7 +99,7 @@ fn an_investigation_starts_from_anything() {
     let folder = std::env::temp_dir().join(format!("throughline-investigate-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("created");
     std::fs::write(folder.join("rules.yml"), RULES).expect("written");
-    let server = Server::start_with("investigate", CONFIGURATION);
+    let server = Server::start_with("investigate", SETTINGS);
     let at = now();
     send(&server, at);
     let failing = trace_id(590);
