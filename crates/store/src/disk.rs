@@ -94,16 +94,25 @@ pub trait DiskFile: Send + Sync {
     /// Makes the file's bytes and its length durable (`fdatasync`).
     fn sync_data(&self) -> io::Result<()>;
 
+    /// Reads exactly so many bytes.
+    fn read_bytes_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        self.read_exact_at(offset, &mut bytes)?;
+        Ok(bytes)
+    }
+
     /// Reads exactly `into.len()` bytes.
     fn read_exact_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         match self.read_at(offset, into)? {
             read if read == into.len() => Ok(()),
-            read => Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                format!("the file ends after {read} of {} bytes at offset {offset}", into.len()),
-            )),
+            read => Err(ends_early(read, into.len(), offset)),
         }
     }
+}
+
+fn ends_early(read: usize, len: usize, offset: u64) -> io::Error {
+    let text = format!("the file ends after {read} of {len} bytes at offset {offset}");
+    io::Error::new(io::ErrorKind::UnexpectedEof, text)
 }
 
 /// Room on a file system.

@@ -26,6 +26,8 @@ const SLOTS_MIN: u64 = 12;
 const FAILED_SPANS_MAX: u64 = 10_000;
 /// Traces that lie in several places: more are left out.
 const TORN_MAX: usize = 2_000;
+/// So many of them are read together.
+const TORN_TOGETHER: usize = 256;
 
 /// What was taken of the traces that began in the slots that were looked at.
 #[derive(Clone, Debug, PartialEq)]
@@ -209,8 +211,10 @@ impl Taken<'_> {
             })
             .collect();
         let columns = RowColumns::read(|column| rows.column(column, None), &mut self.gathered.names)?;
-        for (run, trace) in chosen {
-            if !rows.is_whole(*run, trace.id)? {
+        let asked: Vec<_> = chosen.iter().map(|(run, trace)| (**run, trace.id)).collect();
+        let whole = rows.are_whole(&asked)?;
+        for ((run, trace), is_whole) in chosen.into_iter().zip(whole) {
+            if !is_whole {
                 self.torn.insert(trace.id);
                 continue;
             }
@@ -228,22 +232,27 @@ impl Taken<'_> {
         torn.sort_unstable_by_key(|id| (id.fingerprint(), *id));
         let room = TORN_MAX.saturating_sub(self.sampled.torn_left_out);
         self.sampled.torn_left_out += torn.len().saturating_sub(room);
-        for id in torn.into_iter().take(room) {
-            match self.whole(id) {
-                Ok(rows) => self.add(id, rows),
-                Err(error) => self.gathered.partial.push(error.to_string()),
+        torn.truncate(room);
+        for ids in torn.chunks(TORN_TOGETHER) {
+            if let Err(error) = self.add_whole(ids) {
+                self.gathered.partial.push(error.to_string());
             }
         }
     }
 
-    fn whole(&mut self, id: TraceId) -> Result<Vec<Row>, throughline_store::Error> {
-        let spans = self.snapshot.trace_spans(id)?;
-        let mut rows = Vec::new();
-        for part in 0..spans.parts() {
-            let columns = RowColumns::read(|column| spans.column(part, column), &mut self.gathered.names)?;
-            rows.extend((0..).map_while(|row| columns.row(id, row)));
+    fn add_whole(&mut self, ids: &[TraceId]) -> Result<(), throughline_store::Error> {
+        let snapshot = self.snapshot;
+        for (id, spans) in ids.iter().zip(snapshot.traces_spans(ids)?) {
+            let mut rows = Vec::new();
+            for part in 0..spans.parts() {
+                let columns =
+                    RowColumns::read(|column| spans.column(part, column), &mut self.gathered.names)?;
+                rows.extend((0..).map_while(|row| columns.row(*id, row)));
+            }
+            self.gathered.partial.extend(spans.partial.iter().cloned());
+            self.add(*id, rows);
         }
-        Ok(rows)
+        Ok(())
     }
 
     fn add(&mut self, id: TraceId, mut rows: Vec<Row>) {

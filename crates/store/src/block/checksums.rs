@@ -191,8 +191,8 @@ impl CheckedFile {
         }
         let chunk = CHUNK_BYTES as u64;
         let (first, aligned_end) = (offset / chunk, end.next_multiple_of(chunk).min(sums.len));
-        let mut buffer = vec![0; (aligned_end - first * chunk) as usize];
-        file.read_exact_at(first * chunk, &mut buffer).map_err(Error::io("read", path))?;
+        let aligned_len = (aligned_end - first * chunk) as usize;
+        let buffer = file.read_bytes_at(first * chunk, aligned_len).map_err(Error::io("read", path))?;
         for (bytes, at) in buffer.chunks(CHUNK_BYTES).zip(first as usize..) {
             if sums.crcs.get(at) != Some(&crc32c::crc32c(bytes)) {
                 let from = at as u64 * chunk;
@@ -289,6 +289,14 @@ impl Windows {
         let after = self.parts.partition_point(|(start, _)| *start <= offset);
         let (start, bytes) = self.parts.get(after.checked_sub(1)?)?;
         bytes.get(usize::try_from(offset - start).ok()?..)?.get(..len)
+    }
+
+    /// As [`Windows::part`], to be kept.
+    pub(crate) fn bytes(&self, offset: u64, len: usize) -> Option<Bytes> {
+        if len == 0 {
+            return Some(Bytes::new());
+        }
+        self.from(offset).filter(|rest| len <= rest.len()).map(|rest| rest.slice(..len))
     }
 
     /// The bytes from an offset to the end of the part that it lies in.

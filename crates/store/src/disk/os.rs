@@ -6,9 +6,10 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{FallocateFlags, FlockOperation};
 
-use super::{Disk, DiskFile, Space};
+use super::{Disk, DiskFile, Space, ends_early};
 
 /// The name of the file whose lock is the data folder's lock. It stays when the process ends; the lock does not.
 const LOCK_FILE: &str = "lock";
@@ -122,6 +123,22 @@ impl DiskFile for OsFile {
             }
         }
         Ok(filled)
+    }
+
+    // Memory that is about to be filled is not zeroed first.
+    fn read_bytes_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let at = offset + bytes.len() as u64;
+            match rustix::io::pread(&self.0, spare_capacity(&mut bytes), at) {
+                Ok(0) => return Err(ends_early(bytes.len(), len, offset)),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // The allocator may have given more.
+        bytes.truncate(len);
+        Ok(bytes)
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {

@@ -234,21 +234,32 @@ impl<'a> SpanRows<'a> {
 
     /// Whether all that is stored of a trace is in the run.
     pub fn is_whole(&self, run: SpanRun, id: TraceId) -> Result<bool, Error> {
+        Ok(self.are_whole(&[(run, id)])?.contains(&true))
+    }
+
+    /// Of each trace and its run whether all that is stored of it is in the run.
+    pub fn are_whole(&self, traces: &[(SpanRun, TraceId)]) -> Result<Vec<bool>, Error> {
         let own = match &self.part {
-            SpanPart::Block(spans) if !spans.holds(run)? => return Ok(false),
-            SpanPart::Memtable(spans) if spans.is_torn => return Ok(false),
             SpanPart::Block(spans) => Some(spans.block().meta().id),
             SpanPart::Memtable(_) => None,
         };
-        if own.is_some() && self.snapshot.memtables.iter().any(|memtable| memtable.has_spans(id)) {
-            return Ok(false);
-        }
+        let holds = |(run, id): &(SpanRun, TraceId)| match &self.part {
+            SpanPart::Block(spans) => {
+                Ok(spans.holds(*run)? && !self.snapshot.memtables.iter().any(|of| of.has_spans(*id)))
+            }
+            SpanPart::Memtable(spans) => Ok(!spans.is_torn),
+        };
+        let mut whole: Vec<bool> = traces.iter().map(holds).collect::<Result<_, Error>>()?;
         for block in self.snapshot.blocks.iter().filter(|block| Some(block.meta().id) != own) {
-            if block.has_spans(id)? {
-                return Ok(false);
+            let left: Vec<usize> = (0..traces.len()).filter(|at| whole.get(*at) == Some(&true)).collect();
+            let ids: Vec<TraceId> = left.iter().filter_map(|at| traces.get(*at)).map(|(_, id)| *id).collect();
+            for at in block.with_spans(&ids)? {
+                if let Some(whole) = left.get(at).and_then(|at| whole.get_mut(*at)) {
+                    *whole = false;
+                }
             }
         }
-        Ok(true)
+        Ok(whole)
     }
 
     /// Whether all spans are known to start within a window.

@@ -1,5 +1,7 @@
 //! Reads the `index` file: the filter and the directories are pinned, the rest is read where a look-up needs it.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use throughline_model::protobuf::Reader;
 use xorf::{BinaryFuse8, BinaryFuse8Ref, DmaSerializable, Filter, FilterRef};
@@ -7,7 +9,7 @@ use xorf::{BinaryFuse8, BinaryFuse8Ref, DmaSerializable, Filter, FilterRef};
 use super::format::{HEADER_BYTES, MAGIC, Section, VERSION, bucket_of};
 use super::tokens::TextTokens;
 use super::{GROUP_TRACES, TracePostings, tokens};
-use crate::block::checksums::CheckedFile;
+use crate::block::checksums::{CheckedFile, Windows};
 use crate::error::Error;
 
 /// An open index.
@@ -108,13 +110,59 @@ impl IndexReader {
             .collect())
     }
 
+    /// As [`IndexReader::candidates`] of many: rows, ascending, each with the place of the fingerprint that it may be of.
+    pub(crate) fn candidates_of(
+        &self,
+        fingerprints: impl Iterator<Item = u64>,
+    ) -> Result<Vec<(u32, usize)>, Error> {
+        let n_buckets = (self.lookup_directory.len() / 4).saturating_sub(1);
+        if n_buckets == 0 {
+            return Ok(Vec::new());
+        }
+        let mut wanted: Vec<(usize, u32, usize)> = fingerprints
+            .zip(0..)
+            .filter(|(fingerprint, _)| self.may_contain(*fingerprint))
+            .map(|(fingerprint, at)| (bucket_of(fingerprint, n_buckets), fingerprint as u32, at))
+            .collect();
+        wanted.sort_unstable();
+        let spans: Vec<(usize, usize)> = wanted
+            .iter()
+            .map(|(bucket, ..)| self.span(&self.lookup_directory, *bucket))
+            .collect::<Result<_, Error>>()?;
+        let parts = self.parts(Section::LookupEntries, spans.iter().map(|(from, to)| from * 8..to * 8))?;
+        let mut found = Vec::with_capacity(wanted.len());
+        for ((_, fingerprint, at), entries) in wanted.iter().zip(&parts) {
+            let entries = entries.as_chunks::<8>().0.iter();
+            let of_it = entries.filter(|entry| read_u32(entry.as_slice(), 0) == Some(*fingerprint));
+            found.extend(of_it.filter_map(|entry| Some((read_u32(entry.as_slice(), 4)?, *at))));
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Where the rows of traces lie, whose numbers differ and ascend: groups of them are read and decoded once.
+    pub(crate) fn postings_of(&self, trace_rows: &[u32]) -> Result<Vec<TracePostings>, Error> {
+        let group_of = |row: &u32| *row as usize / GROUP_TRACES;
+        let by_group: Vec<&[u32]> = trace_rows.chunk_by(|a, b| group_of(a) == group_of(b)).collect();
+        let mut spans = Vec::with_capacity(by_group.len());
+        for group in by_group.iter().filter_map(|rows| rows.first().map(group_of)) {
+            let (from, to) = self.span(&self.postings_directory, group)?;
+            spans.push(from..to);
+        }
+        let mut found = Vec::with_capacity(trace_rows.len());
+        for (rows, bytes) in by_group.iter().zip(&self.parts(Section::Postings, spans.into_iter())?) {
+            let positions = rows.iter().map(|row| *row as usize % GROUP_TRACES);
+            decode_some_of_group(bytes, positions, &mut found).ok_or_else(|| {
+                let group = rows.first().map_or(0, group_of);
+                Error::damaged(self.file.path(), format!("postings group {group} ends early"))
+            })?;
+        }
+        Ok(found)
+    }
+
     /// Where the rows of a trace lie.
     pub(crate) fn postings(&self, trace_row: u32) -> Result<TracePostings, Error> {
-        let group = trace_row as usize / GROUP_TRACES;
-        let (from, to) = self.span(&self.postings_directory, group)?;
-        let bytes = self.part(Section::Postings, from, to - from)?;
-        decode_group(&bytes, trace_row as usize % GROUP_TRACES)
-            .ok_or_else(|| Error::damaged(self.file.path(), format!("postings group {group} ends early")))
+        self.postings_of(&[trace_row]).map(|mut found| found.pop().unwrap_or_default())
     }
 
     /// The postings of every trace, in the order of their rows. For merging.
@@ -175,6 +223,25 @@ impl IndexReader {
         }
         self.file.read(offset + from as u64, len)
     }
+
+    /// Parts of a section that ascend: those that lie near each other are read together.
+    fn parts(
+        &self,
+        section: Section,
+        ranges: impl Iterator<Item = Range<usize>> + Clone,
+    ) -> Result<Vec<Bytes>, Error> {
+        let (offset, section_len) = self.sections.get(section as usize).copied().unwrap_or_default();
+        let short =
+            || Error::damaged(self.file.path(), format!("{section:?} is shorter than its directory says"));
+        if ranges.clone().any(|range| range.end > section_len) {
+            return Err(short());
+        }
+        let place = |range: Range<usize>| offset + range.start as u64..offset + range.end as u64;
+        let windows = Windows::new(&self.file, ranges.clone().map(place))?;
+        ranges
+            .map(|range| windows.bytes(offset + range.start as u64, range.len()).ok_or_else(short))
+            .collect()
+    }
 }
 
 /// Whether every place that a look-up can compute lies within the filter: three neighbouring segments, of which the
@@ -194,14 +261,27 @@ fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(word.try_into().ok()?))
 }
 
-fn decode_group(bytes: &[u8], position: usize) -> Option<TracePostings> {
+/// Decodes the traces of a group at these positions, which ascend.
+fn decode_some_of_group(
+    bytes: &[u8],
+    positions: impl Iterator<Item = usize>,
+    found: &mut Vec<TracePostings>,
+) -> Option<()> {
     let mut reader = Reader::new(bytes);
     let mut first_span = reader.varint().ok()? as u32;
-    for _ in 0..position {
-        let skipped = decode_postings(&mut reader, first_span, false)?;
-        first_span = first_span.wrapping_add(skipped.span_count);
+    let mut next = 0;
+    for position in positions {
+        while next < position {
+            let skipped = decode_postings(&mut reader, first_span, false)?;
+            first_span = first_span.wrapping_add(skipped.span_count);
+            next += 1;
+        }
+        let postings = decode_postings(&mut reader, first_span, true)?;
+        first_span = first_span.wrapping_add(postings.span_count);
+        next += 1;
+        found.push(postings);
     }
-    decode_postings(&mut reader, first_span, true)
+    Some(())
 }
 
 /// Reads the next trace of a group; its rows of logs and exemplars only where asked for.

@@ -46,6 +46,18 @@ fn every_trace_is_found_with_its_rows() {
         let all = index.all_postings().unwrap();
         assert_eq!(all.len(), n as usize);
         assert!((0..n).all(|trace| all[trace as usize] == index.postings(trace).unwrap()));
+        // Of many at once the same as one by one.
+        for step in [1, 7, 100] {
+            let some: Vec<u32> = (0..n).step_by(step).collect();
+            let expected: Vec<TracePostings> =
+                some.iter().map(|trace| all[*trace as usize].clone()).collect();
+            assert_eq!(index.postings_of(&some).unwrap(), expected);
+            let asked = some.iter().rev().copied().chain([n]).map(fingerprint);
+            let found = index.candidates_of(asked).unwrap();
+            let places = (0..some.len()).rev().zip(&some).map(|(at, trace)| (*trace, at));
+            let known: Vec<(u32, usize)> = places.collect();
+            assert_eq!(found.into_iter().filter(|(_, at)| *at < some.len()).collect::<Vec<_>>(), known);
+        }
         let absent = (n..n + 10_000).filter(|trace| index.may_contain(fingerprint(*trace))).count();
         assert!(absent < 100, "the filter lets {absent} of 10,000 absent traces through");
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use throughline_model::link::UNSAMPLED;
 use throughline_model::record::{DroppedSpans, Sampling};
-use throughline_model::{SpanId, TraceId};
+use throughline_model::{Signal, SpanId, TraceId};
 
 use super::{Block, Columns};
 use crate::block::Table;
@@ -148,12 +148,23 @@ impl Block {
         })
     }
 
-    /// Whether spans of the trace are in the block.
-    pub(crate) fn has_spans(&self, id: TraceId) -> Result<bool, Error> {
-        match self.trace_row(id)? {
-            Some(row) => Ok(self.index().postings(row)?.span_count > 0),
-            None => Ok(false),
+    /// Which of the traces, by their places, have spans in the block.
+    pub(crate) fn with_spans(&self, ids: &[TraceId]) -> Result<Vec<usize>, Error> {
+        if self.rows(Signal::Traces) == 0 {
+            return Ok(Vec::new());
         }
+        let mut found = self.index().candidates_of(ids.iter().map(|id| id.fingerprint()))?;
+        let mut rows: Vec<u32> = found.iter().map(|(row, _)| *row).collect();
+        rows.dedup();
+        let postings = self.index().postings_of(&rows)?;
+        let with_spans = rows.iter().zip(&postings).filter(|(_, postings)| postings.span_count > 0);
+        let rows: Vec<u32> = with_spans.map(|(row, _)| *row).collect();
+        let known = if rows.is_empty() { Vec::new() } else { self.trace_ids(&rows)? };
+        found.retain(|(row, at)| {
+            let of_row = rows.binary_search(row).ok().and_then(|at| known.get(at).copied().flatten());
+            of_row.is_some() && of_row == ids.get(*at).copied()
+        });
+        Ok(found.into_iter().map(|(_, at)| at).collect())
     }
 
     /// What sampling decided about the trace of a row.

@@ -83,8 +83,10 @@ impl Block {
     /// The spans of those of the traces that have any, each with its place among them.
     pub(crate) fn traces_rows(&self, ids: &[TraceId]) -> Result<Vec<(usize, BlockSpans<'_>)>, Error> {
         let mut wanted = Vec::new();
-        for (at, trace) in self.trace_rows(ids)? {
-            let rows = self.span_rows(trace)?;
+        let found = self.trace_rows(ids)?;
+        let traces: Vec<u32> = found.iter().map(|(_, trace)| *trace).collect();
+        for ((at, trace), postings) in found.into_iter().zip(self.index().postings_of(&traces)?) {
+            let rows = postings.first_span..postings.first_span.saturating_add(postings.span_count);
             if !rows.is_empty() {
                 wanted.push((rows, trace, at));
             }
@@ -117,12 +119,7 @@ impl Block {
 
     /// The rows of those of the traces that are in the trace table, each with its place among them.
     fn trace_rows(&self, ids: &[TraceId]) -> Result<Vec<(usize, u32)>, Error> {
-        let mut candidates: Vec<(u32, usize)> = Vec::new();
-        for (at, id) in ids.iter().enumerate() {
-            let of_id = self.index().candidates(id.fingerprint())?;
-            candidates.extend(of_id.into_iter().map(|row| (row, at)));
-        }
-        candidates.sort_unstable();
+        let candidates = self.index().candidates_of(ids.iter().map(|id| id.fingerprint()))?;
         let mut rows: Vec<u32> = candidates.iter().map(|(row, _)| *row).collect();
         rows.dedup();
         let known = if rows.is_empty() { Vec::new() } else { self.trace_ids(&rows)? };

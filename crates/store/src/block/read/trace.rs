@@ -1,8 +1,7 @@
 //! One trace of a block: from its id to its spans, log records and exemplars.
 
-use std::collections::BTreeSet;
-
-use arrow_array::RecordBatch;
+use arrow_array::types::UInt32Type;
+use arrow_array::{Array as _, RecordBatch, UInt32Array};
 use throughline_model::link::{TraceSource, UNSAMPLED};
 use throughline_model::record::{DroppedSpans, LogRecord, Sampling, Span, TraceSummary};
 use throughline_model::trace::SpanTiming;
@@ -68,16 +67,11 @@ impl Block {
 
     /// What the trace table says of those of the traces that are in it, each with its place among them.
     pub(crate) fn summaries(&self, ids: &[TraceId]) -> Result<Vec<(usize, TraceSummary)>, Error> {
-        let mut rows: Vec<(u32, usize)> = Vec::new();
-        for (at, id) in ids.iter().enumerate() {
-            let candidates = self.index().candidates(id.fingerprint())?;
-            rows.extend(candidates.into_iter().map(|row| (row, at)));
-        }
+        let rows = self.index().candidates_of(ids.iter().map(|id| id.fingerprint()))?;
         if rows.is_empty() {
             // A block that has none of them need not be readable.
             return Ok(Vec::new());
         }
-        rows.sort_unstable();
         let mut numbers: Vec<u32> = rows.iter().map(|(row, _)| *row).collect();
         numbers.dedup();
         let mut rows = rows.into_iter().peekable();
@@ -180,24 +174,24 @@ impl Block {
     /// The trace and span ids of log rows, from the rows that they name.
     pub(super) fn log_contexts(&self, batch: &RecordBatch) -> Result<Vec<LogContext>, Error> {
         let columns = Columns::new(batch);
-        let traces: BTreeSet<u32> =
-            (0..batch.num_rows()).filter_map(|row| columns.u32("trace_row", row)).collect();
-        let traces: Vec<u32> = traces.into_iter().collect();
+        let [of_trace, of_span] = ["trace_row", "span_row"].map(|name| columns.numbers::<UInt32Type>(name));
+        let value =
+            |of: Option<&UInt32Array>, row: usize| of.filter(|of| !of.is_null(row)).map(|of| of.value(row));
+        let ascending = |numbers: &mut dyn Iterator<Item = u32>| {
+            let mut numbers: Vec<u32> = numbers.collect();
+            numbers.sort_unstable();
+            numbers.dedup();
+            numbers
+        };
+        let traces = ascending(&mut (0..batch.num_rows()).filter_map(|row| value(of_trace, row)));
         let trace_ids = self.trace_ids(&traces)?;
-        let mut first_spans = Vec::with_capacity(traces.len());
-        for trace in &traces {
-            first_spans.push(self.index().postings(*trace)?.first_span);
-        }
-        let position = |row: usize| {
-            let trace = columns.u32("trace_row", row)?;
-            traces.binary_search(&trace).ok()
-        };
+        let postings = self.index().postings_of(&traces)?;
+        let position = |row: usize| traces.binary_search(&value(of_trace, row)?).ok();
         let span_row = |row: usize| {
-            let first = first_spans.get(position(row)?)?;
-            columns.u32("span_row", row).map(|in_trace| first.saturating_add(in_trace))
+            let in_trace = value(of_span, row)?;
+            Some(postings.get(position(row)?)?.first_span.saturating_add(in_trace))
         };
-        let spans: BTreeSet<u32> = (0..batch.num_rows()).filter_map(span_row).collect();
-        let spans: Vec<u32> = spans.into_iter().collect();
+        let spans = ascending(&mut (0..batch.num_rows()).filter_map(span_row));
         let mut span_ids = Vec::with_capacity(spans.len());
         for batch in self.pick(Table::Spans, &spans, Some(&["span_id"]))? {
             let columns = Columns::new(&batch);
