@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use throughline_generate::Generator;
-use throughline_model::{Signal, TraceId};
+use throughline_model::{Level, Signal, TraceId};
 use throughline_wire::{DecodeContext, DecodeLimits, Encoding};
 
 use super::*;
 use crate::block::Block;
 use crate::disk::SimDisk;
 use crate::patterns::{Learner, PatternQuery};
+use crate::snapshot::log_scan::{Among, BodyWant, FieldWant, LogScan, LogVisitor, More, ScannedLogs};
 use crate::snapshot::{LogQuery, SeriesQuery, Snapshot, TimeRange, TraceQuery, Want};
 
 pub(crate) const BASE: u64 = 1_795_182_000_000_000_000;
@@ -108,6 +109,10 @@ pub(crate) fn assert_same(expected: &Snapshot, found: &Snapshot, ids: &[TraceId]
     let word = a[0].body.as_str().unwrap().split_whitespace().nth(1).unwrap().to_owned();
     let logs = LogQuery { contains: Some(word), min_severity: 0, ..logs };
     assert_eq!(expected.search_logs(&logs).unwrap().items, found.search_logs(&logs).unwrap().items);
+    let (a, b) = (lines_among(expected, ids), lines_among(found, ids));
+    assert!(a.iter().any(|line| line.1) && a.iter().any(|line| !line.1), "of the traces and of none");
+    let differs = a.iter().zip(&b).position(|(a, b)| a != b);
+    assert_eq!((a.len(), differs.map(|at| &a[at])), (b.len(), differs.map(|at| &b[at])));
     let patterns =
         PatternQuery { range: TimeRange::ALL, service: None, new_since: None, step_ns: 1, limit: 100_000 };
     let (a, b) = (expected.patterns(&patterns).unwrap(), found.patterns(&patterns).unwrap());
@@ -129,6 +134,38 @@ pub(crate) fn assert_same(expected: &Snapshot, found: &Snapshot, ids: &[TraceId]
     let (a, b) = (expected.exemplars(&series).unwrap().items, found.exemplars(&series).unwrap().items);
     assert!(!a.is_empty());
     assert_eq!(a, b);
+}
+
+/// The lines of traces and severe ones of none: when, whether of a trace, and the text.
+fn lines_among(snapshot: &Snapshot, ids: &[TraceId]) -> Vec<(i64, bool, String)> {
+    struct Lines(Vec<(i64, bool, String)>);
+    impl LogVisitor for Lines {
+        fn origin(&mut self, _: &str, _: &str, _: &str) -> Option<u32> {
+            Some(0)
+        }
+
+        fn rows(&mut self, rows: &ScannedLogs<'_>) -> More {
+            let lines = rows.times.iter().zip(rows.bodies).enumerate();
+            let line = |(row, (time, body)): (usize, (&i64, &&str))| {
+                (*time, rows.fields.context(row).0.is_some(), (*body).to_owned())
+            };
+            self.0.extend(lines.map(line));
+            More::All
+        }
+    }
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    let scan = LogScan {
+        among: Some(&Among { traces: &ids, loose: Level::Warn }),
+        is_filtered: true,
+        bodies: BodyWant::Text,
+        fields: FieldWant { level: true, context: true, ..FieldWant::default() },
+        ..LogScan::new(TimeRange::ALL)
+    };
+    let mut lines = Lines(Vec::new());
+    assert_eq!(snapshot.scan_logs(&scan, &mut lines), Vec::<String>::new());
+    lines.0.sort_unstable();
+    lines.0
 }
 
 pub(crate) fn ids(seed: u64, spans: u64) -> Vec<TraceId> {
