@@ -70,7 +70,7 @@ pub enum Kind {
         /// Nothing may match instead.
         invert_match: bool,
     },
-    /// `boolean_attribute`: an attribute of a resource or span is this.
+    /// `boolean_attribute`: an attribute of a resource or span is this. What is no truth value reads as false.
     BooleanAttribute {
         /// The attribute.
         key: String,

@@ -1,13 +1,14 @@
 //! The sampler: policies at work on one trace after the other.
 //!
-//! 1. What something holds on to stays: a pin, or an exemplar that cites it.
+//! 1. What something holds on to stays: a pin, an alert or an exemplar that cites it.
 //! 2. `drop` policies, in their order: one that fires has the last word.
 //! 3. All other policies, in their order. Every one is asked, also after one wanted the trace, as the Collector does: a
 //!    rate is spent on traces that another policy keeps anyway.
-//! 4. The trace stays if any wanted it. It stands for 1/p traces, where p is the chance that any of them would have wanted
-//!    a trace like it: 1 where one wanted it for what it is, and unknown where only a rate decided.
+//! 4. The trace stays if any wanted it. It stands for 1/p traces, where p is the chance that a trace like it stays
+//!    ([`chance`]): 1 where a policy wanted it for what it is and none drops by chance, unknown where a rate has a part in it.
 
 mod attributes;
+mod chance;
 mod rates;
 
 use throughline_model::TraceId;
@@ -15,6 +16,7 @@ use throughline_model::record::Span;
 
 use crate::policy::{self, Kind, Policy, PolicyError};
 use crate::routes::Durations;
+use chance::Cells;
 use rates::{Rates, Spent};
 
 /// A trace as policies see it.
@@ -60,6 +62,8 @@ pub struct Evidence<'a> {
 pub enum Hold {
     /// Somebody pinned it.
     Pin,
+    /// An alert cites it.
+    Alert,
     /// A stored exemplar cites it.
     Exemplar,
 }
@@ -69,6 +73,7 @@ impl Hold {
     pub fn name(self) -> &'static str {
         match self {
             Hold::Pin => "pin",
+            Hold::Alert => "alert",
             Hold::Exemplar => "exemplar",
         }
     }
@@ -111,20 +116,6 @@ pub struct Needs {
     pub alerts: bool,
 }
 
-/// What one policy says.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Vote {
-    wants: bool,
-    /// The chance that it wants a trace like this one; none where a rate decides.
-    chance: Option<f64>,
-}
-
-impl Vote {
-    fn certain(wants: bool) -> Vote {
-        Vote { wants, chance: Some(f64::from(u8::from(wants))) }
-    }
-}
-
 /// Policies and what they have spent.
 #[derive(Clone, Debug)]
 pub struct Sampler {
@@ -132,6 +123,8 @@ pub struct Sampler {
     policies: Vec<Policy>,
     /// What each policy with a rate has spent, in the order in which they are met.
     rates: Rates,
+    /// What policies may draw, where some draw.
+    cells: Cells,
 }
 
 impl Sampler {
@@ -141,7 +134,8 @@ impl Sampler {
         let (mut first, rest): (Vec<Policy>, Vec<Policy>) =
             policies.into_iter().partition(|policy| matches!(policy.kind, Kind::Drop(_)));
         first.extend(rest);
-        Ok(Sampler { policies: first, rates: Rates::default() })
+        let cells = Cells::of(&first);
+        Ok(Sampler { policies: first, rates: Rates::default(), cells })
     }
 
     /// The names of the policies, in the order in which they are asked.
@@ -163,120 +157,75 @@ impl Sampler {
         if let Some(hold) = trace.evidence.hold {
             return Decision::Keep { policy: hold.name(), adjusted_count: Some(1.0) };
         }
-        let Sampler { policies, rates } = self;
+        let Sampler { policies, rates, cells } = self;
         rates.begin(now);
-        let mut votes: Vec<(&Policy, Vote)> = Vec::with_capacity(policies.len());
+        let mut votes: Vec<(&Policy, bool)> = Vec::with_capacity(policies.len());
         for policy in policies.iter() {
-            let vote = vote(policy, trace, rates);
-            if vote.wants && matches!(policy.kind, Kind::Drop(_)) {
+            let wants = vote(policy, trace, rates);
+            if wants && matches!(policy.kind, Kind::Drop(_)) {
                 return Decision::Drop { policy: &policy.name };
             }
-            votes.push((policy, vote));
+            votes.push((policy, wants));
         }
-        votes.retain(|(policy, _)| !matches!(policy.kind, Kind::Drop(_)));
-        outcome(&votes)
-    }
-}
-
-/// What the votes of all policies come to.
-fn outcome<'a>(votes: &[(&'a Policy, Vote)]) -> Decision<'a> {
-    let wanted = || votes.iter().filter(|(_, vote)| vote.wants);
-    let is_certain = |vote: &Vote| vote.chance.is_some_and(|chance| chance >= 1.0);
-    if let Some((policy, _)) = wanted().find(|(_, vote)| is_certain(vote)) {
-        return Decision::Keep { policy: &policy.name, adjusted_count: Some(1.0) };
-    }
-    let Some((policy, _)) = wanted().next() else {
-        let by_chance = votes.iter().find(|(_, vote)| vote.chance != Some(0.0));
-        return Decision::Drop { policy: by_chance.map_or(UNWANTED, |(policy, _)| &policy.name) };
-    };
-    Decision::Keep { policy: &policy.name, adjusted_count: chance_of_any(votes).map(|chance| 1.0 / chance) }
-}
-
-/// The chance that any of the policies wants a trace like this one; none where a rate has a part in it. Policies that draw
-/// from the same hash choose from the same traces: of those the largest share counts.
-fn chance_of_any(votes: &[(&Policy, Vote)]) -> Option<f64> {
-    let mut shares: Vec<(Option<&str>, f64)> = Vec::new();
-    for (policy, vote) in votes {
-        let chance = vote.chance?;
-        let salt = match &policy.kind {
-            Kind::Probabilistic { hash_salt, .. } => Some(hash_salt.as_str()),
-            _ => None,
+        let others = || votes.iter().filter(|(policy, _)| !matches!(policy.kind, Kind::Drop(_)));
+        let mut wanted = others().filter(|(_, wants)| *wants).map(|(policy, _)| *policy);
+        let Some(first) = wanted.next() else {
+            let by_chance = others().map(|(policy, _)| *policy).find(|policy| cells.may_want(policy, trace));
+            return Decision::Drop { policy: by_chance.map_or(UNWANTED, |policy| &policy.name) };
         };
-        match shares.iter_mut().find(|(other, _)| other.is_some() && *other == salt) {
-            Some((_, share)) => *share = share.max(chance),
-            None => shares.push((salt, chance)),
+        let certain = std::iter::once(first).chain(wanted).find(|policy| cells.surely_want(policy, trace));
+        Decision::Keep {
+            policy: &certain.unwrap_or(first).name,
+            adjusted_count: cells.chance(&votes, trace).map(|chance| 1.0 / chance),
         }
     }
-    let missed: f64 = shares.iter().map(|(_, chance)| 1.0 - chance).product();
-    Some(1.0 - missed).filter(|chance| *chance > 0.0)
 }
 
-fn vote(policy: &Policy, trace: &Trace<'_>, rates: &mut Rates) -> Vote {
+/// Whether a policy wants a trace; what it spends of a rate it has spent.
+fn vote(policy: &Policy, trace: &Trace<'_>, rates: &mut Rates) -> bool {
     match &policy.kind {
         Kind::And(parts) | Kind::Drop(parts) => all_of(parts, trace, rates),
-        Kind::Not(part) => {
-            let vote = vote(part, trace, rates);
-            Vote { wants: !vote.wants, chance: vote.chance.map(|chance| 1.0 - chance) }
-        }
+        Kind::Not(part) => !vote(part, trace, rates),
         Kind::Probabilistic { hash_salt, sampling_percentage } => {
-            let share = sampling_percentage / 100.0;
-            Vote { wants: is_in_share(hash_salt, trace.id, share), chance: Some(share) }
+            is_in_share(hash_salt, trace.id, sampling_percentage / 100.0)
         }
         Kind::RateLimiting { spans_per_second, burst_capacity } => {
-            Vote { wants: rates.take(*spans_per_second, *burst_capacity, trace.span_count), chance: None }
+            rates.take(*spans_per_second, *burst_capacity, trace.span_count)
         }
         Kind::BytesLimiting { bytes_per_second, burst_capacity } => {
-            Vote { wants: rates.take(*bytes_per_second, *burst_capacity, trace.bytes), chance: None }
+            rates.take(*bytes_per_second, *burst_capacity, trace.bytes)
         }
         Kind::Composite { max_total_spans_per_second, parts } => {
             composite(*max_total_spans_per_second, parts, trace, rates)
         }
-        kind => Vote::certain(is_so(kind, trace)),
+        kind => is_so(kind, trace),
     }
 }
 
 /// As in the Collector the first that does not want it ends the questions: rates after it are not spent.
-fn all_of(parts: &[Policy], trace: &Trace<'_>, rates: &mut Rates) -> Vote {
-    let mut all = Vote::certain(true);
+fn all_of(parts: &[Policy], trace: &Trace<'_>, rates: &mut Rates) -> bool {
+    let mut wants = true;
     for part in parts {
-        if !all.wants && all.chance == Some(0.0) {
-            pass_over(part, rates);
-            continue;
+        match wants {
+            true => wants = vote(part, trace, rates),
+            false => pass_over(part, rates),
         }
-        let wanted = all.wants;
-        let vote = if wanted { vote(part, trace, rates) } else { unspent(part, trace, rates) };
-        all.wants &= vote.wants;
-        all.chance = match (all.chance, vote.chance) {
-            // What one of them never wants none of them decides.
-            (Some(0.0), _) | (_, Some(0.0)) => Some(0.0),
-            (a, b) => a.zip(b).map(|(a, b)| a * b),
-        };
     }
-    all
-}
-
-/// The vote of a policy that is not asked any more: what is left to know is its chance.
-fn unspent(policy: &Policy, trace: &Trace<'_>, rates: &mut Rates) -> Vote {
-    let before = rates.clone();
-    let vote = vote(policy, trace, rates);
-    *rates = before;
-    pass_over(policy, rates);
-    vote
+    wants
 }
 
 /// The first that wants it decides, within its share; there is no second choice.
-fn composite(max_total: u64, parts: &[(Policy, u64)], trace: &Trace<'_>, rates: &mut Rates) -> Vote {
+fn composite(max_total: u64, parts: &[(Policy, u64)], trace: &Trace<'_>, rates: &mut Rates) -> bool {
     let spent: Vec<Spent> = parts.iter().map(|_| rates.next_second()).collect();
-    let mut out: Option<Vote> = None;
+    let mut out: Option<bool> = None;
     for ((part, share), spent) in parts.iter().zip(spent) {
         if out.is_some() {
             pass_over(part, rates);
-        } else if vote(part, trace, rates).wants {
-            let wants = rates.spend(spent, trace.span_count, (*share).min(max_total));
-            out = Some(Vote { wants, chance: None });
+        } else if vote(part, trace, rates) {
+            out = Some(rates.spend(spent, trace.span_count, (*share).min(max_total)));
         }
     }
-    out.unwrap_or(Vote::certain(false))
+    out.unwrap_or(false)
 }
 
 /// Leaves out the accounts of a policy that is not asked.

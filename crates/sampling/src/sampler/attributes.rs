@@ -26,7 +26,7 @@ pub(super) fn is_so(kind: &Kind, spans: &[Span]) -> bool {
             any(spans, key, is_one) != *invert_match
         }
         Kind::BooleanAttribute { key, value, invert_match } => {
-            any(spans, key, |found, _| found.as_bool() == Some(*value)) != *invert_match
+            any(spans, key, |found, _| found.as_bool().unwrap_or(false) == *value) != *invert_match
         }
         Kind::TraceState { key, values } => spans.iter().any(|span| {
             let members = span.trace_state.split(',').filter_map(|member| member.trim().split_once('='));

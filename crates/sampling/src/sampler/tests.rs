@@ -114,6 +114,8 @@ fn every_policy_looks_at_what_its_name_says() {
         (true, pattern("b")),
         (true, flag(true, false)),
         (true, flag(false, true)),
+        (true, Kind::BooleanAttribute { key: "s".to_owned(), value: false, invert_match: false }),
+        (false, Kind::BooleanAttribute { key: "nowhere".to_owned(), value: false, invert_match: false }),
         (true, state("th:8")),
         (false, state("th")),
         (true, Kind::TraceFlags),
@@ -170,7 +172,7 @@ fn the_decision_follows_from_the_votes() {
 fn what_something_holds_on_to_stays_whatever_policies_say() {
     let drop = policy("dropper", Kind::Drop(vec![policy("part", Kind::AlwaysSample)]));
     let mut sampler = Sampler::new(vec![drop]).expect("policies");
-    for hold in [Hold::Pin, Hold::Exemplar] {
+    for hold in [Hold::Pin, Hold::Alert, Hold::Exemplar] {
         let evidence = Evidence { hold: Some(hold), ..Evidence::default() };
         let expected = Decision::Keep { policy: hold.name(), adjusted_count: Some(1.0) };
         assert_eq!(sampler.decide(&Trace { evidence, ..trace(&[]) }, 0), expected);
@@ -226,6 +228,69 @@ fn weights_of_several_chances() {
     let rate = Kind::RateLimiting { spans_per_second: 30, burst_capacity: 0 };
     let limited = weight(vec![policy("rate", rate), policy("half", share(50.0, "a"))]);
     assert_eq!(limited.0, None, "a rate has no known chance");
+}
+
+/// What is kept of so many, against what it says that it stands for.
+fn weighed(policies: Vec<Policy>, n: u64) -> (usize, f64) {
+    let mut sampler = Sampler::new(policies).expect("policies");
+    let kept = kept(&mut sampler, n);
+    (kept.len(), kept.iter().map(|(_, adjusted)| adjusted.expect("known")).sum())
+}
+
+/// Whatever draws from whatever hash, the weights of what stays come to what there was.
+#[test]
+fn weights_come_to_what_there_was() {
+    let (and, not) =
+        (|parts| policy("and", Kind::And(parts)), |part| policy("not", Kind::Not(Box::new(part))));
+    let long = || policy("long", Kind::AlwaysSample);
+    let part = |percentage| policy("part", share(percentage, "a"));
+    let drop = |parts| policy("drop", Kind::Drop(parts));
+    for (policies, expected) in [
+        // Of one hash within another policy and beside it: the larger share, not two draws.
+        (vec![policy("rest", share(20.0, "a")), and(vec![long(), part(50.0)])], 0.5),
+        (vec![policy("rest", share(20.0, "b")), and(vec![long(), part(50.0)])], 0.6),
+        // One half, and then the other.
+        (vec![policy("rest", share(30.0, "a")), not(part(30.0))], 1.0),
+        (vec![and(vec![part(50.0), not(policy("other", share(20.0, "a")))])], 0.3),
+        // A drop by chance takes from what another wants for what it is.
+        (vec![policy("all", Kind::AlwaysSample), drop(vec![long(), part(90.0)])], 0.1),
+        (vec![policy("rest", share(50.0, "b")), drop(vec![part(60.0)])], 0.2),
+        (vec![policy("rest", share(80.0, "a")), drop(vec![part(60.0)])], 0.2),
+    ] {
+        let text = format!("{policies:?}");
+        let (count, weight) = weighed(policies, 20_000);
+        let share = count as f64 / 20_000.0;
+        assert!((share - expected).abs() < 0.02, "{share} of {expected}: {text}");
+        assert!((weight - 20_000.0).abs() < 1_200.0, "{weight}: {text}");
+    }
+}
+
+#[test]
+fn a_rate_leaves_the_weight_unknown_only_where_it_matters() {
+    let rate = || policy("rate", Kind::RateLimiting { spans_per_second: 1 << 40, burst_capacity: 0 });
+    let decided = |policies: Vec<Policy>| {
+        let mut sampler = Sampler::new(policies).expect("policies");
+        match sampler.decide(&trace(&[]), 0) {
+            Decision::Keep { policy, adjusted_count } => (policy.to_owned(), adjusted_count),
+            Decision::Drop { policy } => (policy.to_owned(), Some(0.0)),
+        }
+    };
+    assert_eq!(decided(vec![rate()]), ("rate".to_owned(), None));
+    assert_eq!(
+        decided(vec![rate(), policy("all", Kind::AlwaysSample)]),
+        ("all".to_owned(), Some(1.0)),
+        "what another wants for what it is the rate cannot take"
+    );
+    let never = policy("never", Kind::Latency { threshold_ms: 1 << 40, upper_threshold_ms: 0 });
+    let no_rate = policy("no-rate", Kind::And(vec![never, rate()]));
+    let half = policy("most", share(100.0, "a"));
+    assert_eq!(decided(vec![no_rate.clone(), half]), ("most".to_owned(), Some(1.0)));
+    assert_eq!(decided(vec![no_rate]), (UNWANTED.to_owned(), Some(0.0)), "no rate would have kept it");
+    let many: Vec<Policy> =
+        (0..12).map(|n| policy(&format!("p{n}"), share(50.0, &format!("salt {n}")))).collect();
+    let mut sampler = Sampler::new(many).expect("policies");
+    let unknown = kept(&mut sampler, 100);
+    assert!(unknown.iter().all(|(_, adjusted)| adjusted.is_none()), "too many draws to go through");
 }
 
 #[test]
