@@ -116,19 +116,25 @@ impl Wanted {
             memtable.each_cited_trace(|id| wanted.add(id, Citing::Exemplar));
         }
         wanted.cited = decisions.cited.clone();
-        wanted.cited.retain(|cited| cited.until > snapshot.taken_at());
         let until = snapshot.taken_at().saturating_add(retention_ns);
         let citations = alerts::citations(snapshot, TimeRange::ALL);
         let (citations, _) = citations.unwrap_or_else(|error| {
             on_damage(error);
             Default::default()
         });
-        for id in citations.into_iter().filter(|citation| is_near(citation.time)).filter_map(|of| of.to.ok())
-        {
-            if wanted.cited.iter().all(|known| known.trace_id != id) {
-                wanted.cited.push(Cited { trace_id: id, until });
+        let going: Vec<_> = snapshot.blocks.iter().filter(|block| going.contains(&block.meta().id)).collect();
+        for citation in citations {
+            let Ok(trace_id) = citation.to else { continue };
+            match wanted.cited.iter_mut().find(|known| known.trace_id == trace_id) {
+                // An alert that names it by a label and still fires.
+                Some(known) => known.until = known.until.max(citation.time.saturating_add(retention_ns)),
+                None if going.iter().any(|block| block.may_have(trace_id)) => {
+                    wanted.cited.push(Cited { trace_id, until });
+                }
+                None => {}
             }
         }
+        wanted.cited.retain(|cited| cited.until > snapshot.taken_at());
         let over = wanted.cited.len().saturating_sub(CITED_MAX);
         wanted.cited.drain(..over);
         for id in wanted.cited.iter().map(|cited| cited.trace_id).collect::<Vec<_>>() {

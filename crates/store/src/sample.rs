@@ -8,8 +8,8 @@
 //! 3. One that goes leaves its row in the trace table as a tombstone: bounds, root, services, errors, and who dropped it when.
 //!    Its log records stay, and name the spans that they belonged to.
 //!
-//! Until the merge's edit is in the manifest nothing has gone, and evidence that comes before the merge counts. What exemplars
-//! and pins refer to stays whatever policies say. Metrics derived from spans are counted when they are received, and do not
+//! Until the merge's edit is in the manifest nothing has gone, and evidence that comes before the merge counts. What exemplars,
+//! alerts and pins refer to stays whatever policies say. Metrics derived from spans are counted when they are received, and do not
 //! change.
 
 mod alerts;
@@ -29,8 +29,9 @@ use crate::block::texts::Texts;
 use crate::block::traces::{Fate, TraceEntry};
 use crate::block::{Block, BlockMeta};
 use crate::error::Error;
+use crate::links::alerts::citations;
 use crate::retain::Cited;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, TimeRange};
 
 use alerts::Firing;
 use elsewhere::Elsewhere;
@@ -143,6 +144,8 @@ pub(crate) struct Decider<'a> {
     routes: Routes,
     firing: Vec<Firing>,
     pins: HashSet<TraceId>,
+    /// What alerts cite.
+    cited: HashSet<TraceId>,
     spans: Option<SpanReader>,
     dropped: BTreeMap<String, Dropped>,
     /// What could not be read, and so keeps everything that it may be evidence of.
@@ -163,7 +166,7 @@ impl<'a> Decider<'a> {
         sampling: &'a mut Sampling,
         snapshot: &Snapshot,
         inputs: &[Arc<Block>],
-        pins: &[Pin],
+        decisions: &Decisions,
     ) -> Result<Decider<'a>, Error> {
         let needs = sampling.sampler.needs();
         let min_time = inputs.iter().map(|block| block.min_time()).min().unwrap_or_default();
@@ -178,6 +181,11 @@ impl<'a> Decider<'a> {
             }
         }
         let firing = if needs.alerts { alerts::firing(snapshot, min_time, max_time)? } else { Vec::new() };
+        // An alert is younger than what it cites.
+        let since = TimeRange { start: min_time, end: i64::MAX };
+        let (citations, _) = citations(snapshot, since)?;
+        let remembered = decisions.cited.iter().map(|cited| cited.trace_id);
+        let cited = citations.into_iter().filter_map(|of| of.to.ok()).chain(remembered).collect();
         let spans = if needs.spans || needs.bytes { Some(SpanReader::new(inputs, &needs)?) } else { None };
         Ok(Decider {
             needs,
@@ -187,7 +195,8 @@ impl<'a> Decider<'a> {
             elsewhere: Elsewhere::new(snapshot, inputs),
             routes,
             firing,
-            pins: pins.iter().map(|pin| pin.trace_id).collect(),
+            pins: decisions.pins.iter().map(|pin| pin.trace_id).collect(),
+            cited,
             spans,
             dropped: BTreeMap::new(),
             damage: None,
@@ -234,7 +243,12 @@ impl<'a> Decider<'a> {
         };
         let exemplars = gathered.exemplars + other.exemplars;
         let is_pinned = self.pins.contains(&entry.id);
-        let hold = if is_pinned { Some(Hold::Pin) } else { (exemplars > 0).then_some(Hold::Exemplar) };
+        let hold = match exemplars {
+            _ if is_pinned => Some(Hold::Pin),
+            _ if self.cited.contains(&entry.id) => Some(Hold::Alert),
+            0 => None,
+            _ => Some(Hold::Exemplar),
+        };
         let route = self.routes.of(texts.get(entry.root_service), texts.get(entry.root_name));
         let evidence = Evidence {
             error_logs: u64::from(entry.error_log_count) + other.error_logs,

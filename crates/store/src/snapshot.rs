@@ -501,6 +501,12 @@ impl Snapshot {
 
     /// Whether the trace that something refers to is here and, if not, why.
     pub fn link_state(&self, id: TraceId) -> Result<LinkState, Error> {
+        self.link_state_since(id, None)
+    }
+
+    /// The same for a reference that neither a log record nor an exemplar makes, such as a span link, with its time: what it names may
+    /// still be on its way.
+    pub fn link_state_since(&self, id: TraceId, referred_at: Option<i64>) -> Result<LinkState, Error> {
         if self.memtables.iter().any(|memtable| memtable.has_spans(id)) {
             return Ok(LinkState::Resolved);
         }
@@ -518,7 +524,8 @@ impl Snapshot {
             return Ok(dropped);
         }
         let data = self.trace(id, Want { spans: false, logs: true, exemplars: true })?;
-        let last = data.logs.iter().map(|log| log.time).chain(data.exemplars.iter().map(|e| e.time)).max();
+        let times = data.logs.iter().map(|log| log.time).chain(data.exemplars.iter().map(|e| e.time));
+        let last = times.chain(referred_at).max();
         if let Some(at) = self.expired.at(id, last) {
             return Ok(LinkState::Expired { at });
         }

@@ -11,7 +11,7 @@ use throughline_store::{
 
 use crate::harness::{NOW, Request, Rig, config};
 use crate::requests::{attribute, body, gauge, trace};
-use crate::sampling::{exemplar, log, put, spans};
+use crate::sampling::{alert_naming, exemplar, log, put, spans};
 
 const SECOND: i64 = 1_000_000_000;
 const MINUTE: i64 = 60 * SECOND;
@@ -136,6 +136,30 @@ fn what_is_cited_outlives_retention_for_as_long_as_its_citation() {
     check_held(&rig, &[], "nothing cites anything any more");
     assert!((1..=5).all(|of| is_expired(&rig, of)));
     assert_eq!(rig.engine.held().traces, 0);
+}
+
+#[test]
+fn a_trace_that_a_label_of_an_alert_names_is_held_as_long_as_it_fires() {
+    let rig = rig(|_| {});
+    with_traces(&rig, 1..=2);
+    let fires_at = |minute: i64| {
+        put(&rig, Signal::Metrics, &[alert_naming(1, NOW + minute * MINUTE)]);
+        rig.flush();
+    };
+    fires_at(50);
+    // It still fires when the trace's block goes, long after its end.
+    advance(&rig, 20);
+    fires_at(69);
+    assert!(rig.engine.retain_once().expect("retention") > 0);
+    assert!(state(&rig, 1) == LinkState::Resolved && is_expired(&rig, 2), "{:?}", state(&rig, 1));
+    // And when it has been held for as long again.
+    advance(&rig, 70);
+    fires_at(139);
+    assert!(rig.engine.retain_once().expect("retention") > 0);
+    assert_eq!(state(&rig, 1), LinkState::Resolved);
+    advance(&rig, 130);
+    assert!(rig.engine.retain_once().expect("retention") > 0);
+    assert!(is_expired(&rig, 1), "it fires no more");
 }
 
 #[test]

@@ -68,6 +68,13 @@ pub fn exemplar(of: u64, time: i64) -> Vec<u8> {
     gauge("test.gauge", time, &[], &[(time, &trace(of).0)])
 }
 
+/// An alert that names a trace by a label.
+pub fn alert_naming(of: u64, time: i64) -> Vec<u8> {
+    let id = trace(of).to_string();
+    let labels = [("alertname", "Slow"), ("alertstate", "firing"), ("trace_id", id.as_str())];
+    gauge("ALERTS", time, &labels.map(|(name, value)| attribute(name, value)), &[])
+}
+
 fn policy(name: &str, kind: Kind) -> Policy {
     Policy { name: name.to_owned(), kind }
 }
@@ -171,7 +178,7 @@ fn a_dropped_trace_leaves_a_tombstone_and_its_logs() {
 #[test]
 fn what_refers_to_a_trace_keeps_it_wherever_it_lies() {
     let rig = sampled(&[errors(), policy("error-logs", Kind::ErrorLog)]);
-    for of in 1..=6 {
+    for of in 1..=8 {
         put(&rig, Signal::Traces, &spans(of, NOW, SECOND, false, "/a"));
     }
     put(&rig, Signal::Logs, &[log(1, NOW, 17), log(6, NOW, 9)]);
@@ -182,10 +189,12 @@ fn what_refers_to_a_trace_keeps_it_wherever_it_lies() {
     // Evidence that comes when the delay is over counts until the merge: in memory, and in a block that is not merged.
     put(&rig, Signal::Logs, &[log(4, NOW + 400 * SECOND, 21)]);
     put(&rig, Signal::Metrics, &[exemplar(5, NOW + 400 * SECOND)]);
+    put(&rig, Signal::Metrics, &[alert_naming(7, NOW + 400 * SECOND)]);
     settle(&rig);
-    for of in 1..=5 {
+    for of in [1, 2, 3, 4, 5, 7] {
         assert!(is_here(&rig, of), "{of}: {:?}", state(&rig, of));
     }
+    assert!(matches!(state(&rig, 8), LinkState::Dropped { .. }), "{:?}", state(&rig, 8));
     assert!(matches!(state(&rig, 6), LinkState::Dropped { .. }), "{:?}", state(&rig, 6));
     let policy_of = |of| {
         let summary = rig.engine.snapshot().trace_summary(trace(of)).expect("a summary").expect("a trace");
@@ -194,7 +203,7 @@ fn what_refers_to_a_trace_keeps_it_wherever_it_lies() {
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!([1, 2, 3].map(policy_of), ["error-logs", "exemplar", "pin"]);
+    assert_eq!([1, 2, 3, 7].map(policy_of), ["error-logs", "exemplar", "pin", "alert"]);
 }
 
 #[test]
@@ -340,4 +349,13 @@ fn without_sampling_nothing_goes() {
     decide(&rig);
     assert!(is_here(&rig, 1));
     assert_eq!(rig.engine.decisions().dropped_spans(), 0);
+}
+
+#[test]
+fn what_only_a_span_link_names_may_still_be_on_its_way() {
+    let rig = Rig::new(config());
+    let state = |referred_at| rig.engine.snapshot().link_state_since(trace(1), referred_at).expect("a state");
+    assert_eq!(state(Some(NOW - SECOND)), LinkState::Pending);
+    assert_eq!(state(Some(NOW - 60 * SECOND)), LinkState::NeverReceived);
+    assert_eq!(state(None), LinkState::NeverReceived);
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use throughline_exec::{Budget, ExecError, Labels, Matcher};
+use throughline_model::TraceId;
+use throughline_model::link::LinkState;
 use throughline_model::record::Exemplar;
 use throughline_store::TimeRange;
 
@@ -76,6 +78,13 @@ impl MetricSource {
             .into_iter()
             .map(|(labels, exemplars)| ExemplarSeries { labels, exemplars: in_order(exemplars) })
             .collect())
+    }
+}
+
+impl MetricSource {
+    /// What became of the trace that an exemplar leads to; none where that cannot be read.
+    pub fn link_state(&self, trace: TraceId) -> Option<LinkState> {
+        self.snapshot.link_state(trace).map_err(|error| self.note(vec![error.to_string()])).ok()
     }
 }
 

@@ -76,10 +76,10 @@ impl Engine {
     /// Merges, and decides where there is something that decides. The snapshot has all that is evidence.
     fn merge(&self, snapshot: &Snapshot, inputs: &[Arc<Block>], choice: &Choice) -> Result<Merged, Error> {
         let mut sampling = self.sampling.as_ref().map(lock);
-        let pins = lock(&self.manifest).manifest.decisions.pins.clone();
+        let decisions = lock(&self.manifest).manifest.decisions.clone();
         let is_held = inputs.iter().any(|block| block.meta().is_held());
         let mut decider = match sampling.as_deref_mut().filter(|_| !is_held) {
-            Some(sampling) => Some(Decider::new(sampling, snapshot, inputs, &pins)?),
+            Some(sampling) => Some(Decider::new(sampling, snapshot, inputs, &decisions)?),
             None => None,
         };
         let (metas, blocks) = self.write_new_blocks(|next_block_id| {
@@ -93,7 +93,7 @@ impl Engine {
             self.counters.note(self.clock.now(), text);
         }
         decided.dropped = decider.dropped().clone();
-        decided.pins = Some(pins);
+        decided.pins = Some(decisions.pins);
         Ok(Merged { metas, blocks, decided })
     }
 

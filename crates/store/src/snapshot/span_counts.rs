@@ -36,6 +36,10 @@ pub struct SpanCount {
     pub adjusted: f64,
     /// Likewise of those with status error.
     pub adjusted_errors: f64,
+    /// The variance of `adjusted` where chance chose which spans stay: the sum of each weight times one less.
+    pub variance: f64,
+    /// That of `adjusted_errors`.
+    pub error_variance: f64,
 }
 
 /// Counts as they come together.
@@ -78,9 +82,12 @@ impl SpanCounts {
         let count = self.counts.entry(key).or_default();
         count.spans += 1;
         count.adjusted += weight;
+        let variance = weight * (weight - 1.0).max(0.0);
+        count.variance += variance;
         if is_error {
             count.errors += 1;
             count.adjusted_errors += weight;
+            count.error_variance += variance;
         }
     }
 
