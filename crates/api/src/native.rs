@@ -8,6 +8,7 @@ use serde::Serialize;
 use throughline_correlate::missing::Missing;
 use throughline_correlate::spike::Curve;
 use throughline_correlate::trace_view::TraceView;
+use throughline_correlate::unresolved::{self, Unresolved};
 use throughline_correlate::{spike, walk as walks};
 use throughline_model::link::LinkState;
 use throughline_model::record::{Exemplar, LogRecord, Series, TraceSummary};
@@ -196,6 +197,8 @@ struct LogsAnswer {
     range: TimeRange,
     limit: usize,
     logs: Vec<LogRecord>,
+    /// The traces that they refer to and that are not here, with what became of each.
+    unresolved: Vec<Unresolved>,
     partial: Vec<String>,
 }
 
@@ -235,8 +238,11 @@ pub(crate) async fn logs(State(api): State<Api>, pairs: Pairs) -> Answer {
         limit,
     };
     api.search(move |snapshot| {
-        let Found { items: logs, partial } = snapshot.search_logs(&query)?;
-        Ok(LogsAnswer { range: query.range, limit: query.limit, logs, partial })
+        let Found { items: logs, mut partial } = snapshot.search_logs(&query)?;
+        let traces = logs.iter().filter_map(|log| log.trace_id);
+        let (unresolved, reason) = unresolved::of(snapshot, traces)?;
+        partial.extend(reason);
+        Ok(LogsAnswer { range: query.range, limit: query.limit, logs, unresolved, partial })
     })
     .await
 }

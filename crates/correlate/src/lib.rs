@@ -12,6 +12,7 @@
 //! - [`exemplar`]: of an expression's series the exemplars that show a quantile or the start of a spike;
 //! - [`reconcile`]: requests and errors by metric, by span and by log record, and where differences come from;
 //! - [`command`]: commands that show an answer again;
+//! - [`missing`], [`unresolved`]: what became of a trace that is not here, for one and for those of a list;
 //! - [`units`]: times and durations as text, both ways.
 
 pub mod cause;
@@ -28,6 +29,7 @@ pub mod reconcile;
 pub mod spike;
 pub mod trace_view;
 pub mod units;
+pub mod unresolved;
 pub mod walk;
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use throughline_model::TraceId;
 use throughline_model::link::LinkState;
 use throughline_model::record::{DroppedSpans, Sampling, TraceSummary};
-use throughline_store::{Error, Snapshot};
+use throughline_store::{Error, Snapshot, Want};
 
 use crate::units::{duration, rfc3339};
 
@@ -28,6 +28,11 @@ impl Missing {
         };
         let tombstone = tombstone.filter(|summary| matches!(summary.sampling, Sampling::Dropped { .. }));
         let mut message = sentence(id, &link);
+        if link == LinkState::NeverReceived {
+            // Something may refer to it all the same.
+            let data = snapshot.trace(id, Want { spans: false, logs: true, exemplars: true })?;
+            message = never_received(id, data.logs.len(), data.exemplars.len());
+        }
         if let (LinkState::NeverReceived, Some(before)) = (&link, snapshot.forgotten_before()) {
             message += &format!(
                 "; of what retention removed, the ids of traces up to {} are not remembered any more",
@@ -64,11 +69,23 @@ fn sentence(id: TraceId, link: &LinkState) -> String {
             format!("trace {id} was dropped by the sampling policy {policy} at {}", second(*at))
         }
         LinkState::Expired { at } => format!("trace {id} has passed its retention at {}", second(*at)),
-        LinkState::NeverReceived => format!(
-            "no span, log record or exemplar of trace {id} was ever received; check the id and the sender"
-        ),
+        LinkState::NeverReceived => never_received(id, 0, 0),
         LinkState::Malformed { form } => format!("{form:?} is not a trace id"),
     }
+}
+
+fn never_received(id: TraceId, logs: usize, exemplars: usize) -> String {
+    let count = |n: usize, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
+    if logs + exemplars == 0 {
+        return format!(
+            "no span, log record or exemplar of trace {id} was ever received; check the id and the sender"
+        );
+    }
+    format!(
+        "no span of trace {id} was ever received, although {} and {} refer to it: lost on export, or dropped before they got here",
+        count(logs, "log record"),
+        count(exemplars, "exemplar")
+    )
 }
 
 fn second(time: i64) -> String {
@@ -97,6 +114,14 @@ fn remains(summary: &TraceSummary) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_refers_to_what_never_came_is_said() {
+        let id = TraceId::from_low(0xc0de).expect("not zero");
+        assert!(never_received(id, 0, 0).starts_with("no span, log record or exemplar of trace"));
+        let text = never_received(id, 2, 1);
+        assert!(text.contains("although 2 log records and 1 exemplar refer to it"), "{text}");
+    }
 
     #[test]
     fn a_tombstone_says_what_went_and_who_dropped_it() {

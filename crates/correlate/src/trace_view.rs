@@ -287,12 +287,12 @@ impl TraceView {
                 self.partial.push(reason);
             }
         }
-        self.fill_links(|id| snapshot.link_state(id))
+        self.fill_links(|id, referred_at| snapshot.link_state_since(id, Some(referred_at)))
     }
 
     fn fill_links(
         &mut self,
-        mut look_up: impl FnMut(TraceId) -> Result<LinkState, Error>,
+        mut look_up: impl FnMut(TraceId, i64) -> Result<LinkState, Error>,
     ) -> Result<(), Error> {
         // Links between spans of this very trace need no look-up: its spans are here.
         let mut states = HashMap::from([(self.trace_id, LinkState::Resolved)]);
@@ -303,7 +303,7 @@ impl TraceView {
                 let Some((trace_id, _)) = TraceId::parse(text("trace_id")) else { continue };
                 if asked < LINKS_ASKED_MAX && !states.contains_key(&trace_id) {
                     asked += 1;
-                    states.insert(trace_id, look_up(trace_id)?);
+                    states.insert(trace_id, look_up(trace_id, view.span.start_time)?);
                 }
                 let link_state = states.get(&trace_id).cloned();
                 unchecked += usize::from(link_state.is_none());

@@ -14,6 +14,7 @@ use throughline_correlate::reconcile::Reconciliation;
 use throughline_correlate::spike::Curve;
 use throughline_correlate::trace_view::TraceView;
 use throughline_correlate::units::{bytes, duration, rfc3339, three_digits, time_of_day};
+use throughline_correlate::unresolved::{self, Unresolved};
 use throughline_correlate::walk::Walk;
 use throughline_model::SpanId;
 use throughline_model::record::{Exemplar, LogRecord, Series, TraceSummary};
@@ -223,12 +224,16 @@ fn logs(args: LogsArgs) -> Result<ExitCode> {
         let mut found: Vec<LogRecord> = list(json, "logs")?;
         // Searches are answered newest first, and read oldest first.
         found.sort_by_key(|log| log.time);
+        let unresolved: Vec<Unresolved> = list(json, "unresolved")?;
         for log in &found {
+            let lost = unresolved::of_record(log, &unresolved);
+            let lost = lost.map_or_else(String::new, |lost| format!(" [{}]", render::style::clean(&lost)));
             let trace =
                 log.trace_id.filter(|_| !of_trace).map_or_else(String::new, |id| format!(" trace={id}"));
             let unsampled = if log.unsampled { " unsampled" } else { "" };
             let trace = style.dim(&format!("{trace}{unsampled}"));
-            out(&format!("{}{trace}\n", render::log_lines::line(log, style)));
+            let lost = style.yellow(&lost);
+            out(&format!("{}{trace}{lost}\n", render::log_lines::line(log, style)));
         }
         if found.is_empty() {
             let total = json.get("total").and_then(Json::as_u64).unwrap_or(0);

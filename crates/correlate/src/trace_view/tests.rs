@@ -87,7 +87,7 @@ fn of_many_links_some_are_checked_and_the_rest_is_said_to_be_unchecked() {
     consumer.links = (0..others).flat_map(|n| [link(n + 2), link(n + 2)]).chain([link(1)]).collect();
     let mut view = TraceView::new(trace_id(1), TraceData { spans: vec![consumer], ..TraceData::default() });
     let mut asked = Vec::new();
-    view.fill_links(|id| {
+    view.fill_links(|id, _| {
         asked.push(id);
         Ok(LinkState::NeverReceived)
     })

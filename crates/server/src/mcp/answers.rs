@@ -7,6 +7,7 @@ use throughline_correlate::doctor::{Example, Report};
 use throughline_correlate::reconcile::{Reconciliation, Row};
 use throughline_correlate::trace_view::{SpanView, TraceView};
 use throughline_correlate::units::{duration, rfc3339, three_digits, time_of_day};
+use throughline_correlate::unresolved::{self, Unresolved};
 use throughline_correlate::walk::{Step, Walk};
 use throughline_model::Level;
 use throughline_model::record::{LogRecord, TraceSummary};
@@ -286,7 +287,15 @@ fn log_text(log: &LogRecord, with_trace: bool) -> String {
 pub(super) fn logs(json: &Json, out: &mut Bounded) -> Shown {
     let logs: Vec<LogRecord> = list(json, "logs")?;
     out.line(format!("{} log records", logs.len()));
-    out.each("log records", &logs, |log| log_text(log, json.get("trace_id").is_none()));
+    let unresolved: Vec<Unresolved> = list(json, "unresolved")?;
+    out.each("log records", &logs, |log| {
+        let lost = unresolved::of_record(log, &unresolved);
+        let lost = lost.map_or_else(String::new, |lost| format!(" [{lost}]"));
+        log_text(log, json.get("trace_id").is_none()) + &lost
+    });
+    if let Some(why) = json.get("why").and_then(Json::as_str) {
+        out.line(why);
+    }
     at_limit(json, logs.len(), out);
     partial(json, out)
 }
@@ -377,6 +386,9 @@ pub(super) fn investigate(json: &Json, out: &mut Bounded) -> Shown {
 }
 
 pub(super) fn links(json: &Json, out: &mut Bounded) -> Shown {
+    if members(json, "kinds").is_empty() {
+        out.line("no references");
+    }
     for kind in members(json, "kinds") {
         out.line(format!(
             "{}: {} of {} hold",

@@ -17,7 +17,7 @@ pub fn pin(args: PinArgs) -> Result<ExitCode> {
     let answer = args.common.server.client().post("/pins", &parameters)?;
     show_answer(&args.common, answer, |json, _| {
         let id = json.pointer("/pin/trace_id").and_then(Json::as_str).unwrap_or_default();
-        out(&format!("trace {id} stays until it is unpinned or passes its retention\n"));
+        out(&format!("trace {id} stays until it is unpinned, beyond its retention as well\n"));
         Ok(true)
     })
 }
