@@ -2,13 +2,15 @@
 
 use super::evidence::Evidence;
 use super::names::{examples, stem};
-use super::traces::Tally;
+use super::traces::{Tally, Unanswered};
 use super::{Draft, Level, Outcome, Rule};
 use crate::command::{quoted, range_options};
 use crate::units::duration;
 
 /// A pair of instances with fewer calls says nothing about its clocks.
 const CALLS_MIN: u64 = 5;
+/// Of the calls of a peer fewer than this without its span are single losses.
+const RARE_SHARE: f64 = 0.05;
 /// Of a pair's calls so many must be shifted.
 const SHIFTED_SHARE: f64 = 0.5;
 
@@ -35,11 +37,10 @@ pub(super) const HOST_CLOCKS: Rule = Rule {
 
 /// The service that a peer's name means, where it sends spans: its own name, or a host's first label.
 fn known_peer<'a>(evidence: &'a Evidence<'_>, peer: &str) -> Option<&'a str> {
-    let host = peer.split(':').next().unwrap_or(peer);
-    let is_address = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    if peer.is_empty() || is_address {
+    if peer.is_empty() || is_address(peer) {
         return None;
     }
+    let host = peer.split(':').next().unwrap_or(peer);
     let label = host.split('.').next().unwrap_or(host);
     let known = evidence.all_services.iter().filter(|service| service.span_count > 0);
     known.map(|service| service.service.as_str()).find(|name| {
@@ -48,19 +49,72 @@ fn known_peer<'a>(evidence: &'a Evidence<'_>, peer: &str) -> Option<&'a str> {
     })
 }
 
-fn unanswered(
-    evidence: &Evidence<'_>,
-    draft: impl Fn(&str, &str, Option<&str>, &Tally, u64) -> Option<Draft>,
-) -> Outcome {
+/// Whether a peer is named by numbers, of IPv4 or IPv6, with or without a port.
+fn is_address(peer: &str) -> bool {
+    let is_of_v4 = |host: &str| host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let is_of_v6 = |host: &str| {
+        host.matches(':').count() > 1 && host.bytes().all(|b| b.is_ascii_hexdigit() || b":.[]%".contains(&b))
+    };
+    is_of_v4(peer.split(':').next().unwrap_or(peer)) || is_of_v6(peer)
+}
+
+/// The calls of a service to one peer.
+struct ToPeer<'a> {
+    service: &'a str,
+    peer: &'a str,
+    /// The service that the peer is, where it sends spans.
+    known: Option<&'a str>,
+    unanswered: &'a Unanswered,
+    /// Those of the same service.
+    answered: u64,
+    /// All client spans of the service.
+    total: u64,
+}
+
+fn unanswered(evidence: &Evidence<'_>, draft: impl Fn(&ToPeer<'_>) -> Option<Draft>) -> Outcome {
     let calls = evidence.traces.calls.values().map(|calls| calls.client_spans).sum();
     let mut outcome = Outcome::of(calls, calls, "client spans of sampled traces");
     for (service, calls) in &evidence.traces.calls {
-        for (peer, tally) in &calls.unanswered {
-            let known = known_peer(evidence, peer).filter(|known| known != service);
-            outcome.findings.extend(draft(service, peer, known, tally, calls.client_spans));
+        let service_of = |peer: &str| known_peer(evidence, peer).filter(|known| known != service);
+        for (peer, unanswered) in &calls.unanswered {
+            let known = service_of(peer);
+            // Clients name one service in several ways.
+            let is_same = |other: &str| other == peer || (known.is_some() && service_of(other) == known);
+            let answered = calls.answered.iter().filter(|(other, _)| is_same(other));
+            outcome.findings.extend(draft(&ToPeer {
+                service,
+                peer,
+                known,
+                unanswered,
+                answered: answered.map(|(_, count)| count).sum(),
+                total: calls.client_spans,
+            }));
         }
     }
     outcome
+}
+
+/// What finds the calls: where an attribute names the peer all of them, else one.
+fn calls_query(evidence: &Evidence<'_>, calls: &ToPeer<'_>) -> String {
+    let Some((key, value)) = &calls.unanswered.by else {
+        return query(evidence, calls.service, &calls.unanswered.tally);
+    };
+    let client = format!(
+        "{{ resource.service.name = {} && kind = client && span.{key} = {} }}",
+        traceql_text(calls.service),
+        traceql_text(value)
+    );
+    search(evidence, &format!("{{ kind = server }} !< {client}"))
+}
+
+/// A command that asks a question in TraceQL.
+fn search(evidence: &Evidence<'_>, question: &str) -> String {
+    format!("throughline search {} {}", quoted(question), range_options(evidence.request.range))
+}
+
+/// A text as TraceQL writes it.
+fn traceql_text(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 fn query(evidence: &Evidence<'_>, service: &str, tally: &Tally) -> String {
@@ -75,10 +129,13 @@ fn query(evidence: &Evidence<'_>, service: &str, tally: &Tally) -> String {
 }
 
 fn lost_propagation(evidence: &Evidence<'_>) -> Outcome {
-    unanswered(evidence, |service, peer, known, tally, total| {
-        let known = known?;
+    unanswered(evidence, |calls| {
+        let ToPeer { service, peer, answered, total, .. } = *calls;
+        let known = calls.known?;
+        let tally = &calls.unanswered.tally;
+        let is_rare = (tally.count as f64) < (answered + tally.count) as f64 * RARE_SHARE;
         Some(Draft {
-            level: Level::Warning,
+            level: if is_rare { Level::Note } else { Level::Warning },
             service: service.to_owned(),
             count: tally.count,
             total,
@@ -86,46 +143,62 @@ fn lost_propagation(evidence: &Evidence<'_>) -> Outcome {
                 "{} of {total} client spans of {service} call {peer}, which sends spans as {known}, and have no server span",
                 tally.count
             ),
-            cause: format!(
-                "the context does not reach {known}: the client does not inject traceparent, something between them strips it, \
-                 or {known} reads another format (b3, jaeger) and begins a trace of its own"
-            ),
-            fix: "set OTEL_PROPAGATORS=tracecontext,baggage on both sides; use the instrumentation of the HTTP or RPC client that \
-                  injects headers; let proxies pass traceparent and tracestate"
-                .to_owned(),
-            query: query(evidence, service, tally),
+            cause: match answered {
+                0 => format!(
+                    "the context does not reach {known}: the client does not inject traceparent, something between them \
+                     strips it, or {known} reads another format (b3, jaeger) and begins a trace of its own"
+                ),
+                answered => format!(
+                    "the context reaches {known} in {answered} other calls: the server spans of these were lost on export, or \
+                     an endpoint or an instance of {known} has no instrumentation"
+                ),
+            },
+            fix: match answered {
+                0 => "set OTEL_PROPAGATORS=tracecontext,baggage on both sides; use the instrumentation of the HTTP or RPC client \
+                      that injects headers; let proxies pass traceparent and tracestate"
+                    .to_owned(),
+                _ => format!("in {known}: {}", evidence.sdk(known).flush_spans()),
+            },
+            query: calls_query(evidence, calls),
             examples: examples(&tally.cases),
         })
     })
 }
 
 fn uninstrumented(evidence: &Evidence<'_>) -> Outcome {
-    unanswered(evidence, |service, peer, known, tally, total| {
-        if known.is_some() {
-            return None;
-        }
-        let name = if peer.is_empty() { "a peer without a name" } else { peer };
+    unanswered(evidence, |calls| {
+        let ToPeer { service, peer, total, known: None, .. } = *calls else { return None };
+        let tally = &calls.unanswered.tally;
+        let is_unknown = peer.is_empty() || is_address(peer);
+        let whom = match peer {
+            "" => "a peer without a name".to_owned(),
+            peer if is_unknown => {
+                format!("{peer}, an address that names no service, and have no server span")
+            }
+            peer => format!("{peer}, which sends no spans"),
+        };
         Some(Draft {
             level: Level::Note,
             service: service.to_owned(),
             count: tally.count,
             total,
-            message: format!(
-                "{} of {total} client spans of {service} call {name}, which sends no spans",
-                tally.count
-            ),
-            cause: match peer.is_empty() {
-                true => "the span names no peer, so that nobody can say who was called".to_owned(),
-                false => format!("{peer} is not instrumented, or is outside: the trace ends there"),
+            message: format!("{} of {total} client spans of {service} call {whom}", tally.count),
+            cause: match peer {
+                "" => "the span names no peer, so that nobody can say who was called".to_owned(),
+                _ if is_unknown => {
+                    "an address does not say which service was called, nor whether that sends spans"
+                        .to_owned()
+                }
+                peer => format!("{peer} is not instrumented, or is outside: the trace ends there"),
             },
-            fix: match peer.is_empty() {
+            fix: match is_unknown {
                 true => {
                     "set peer.service or server.address on client spans (the client's instrumentation does)"
                         .to_owned()
                 }
                 false => format!("instrument {peer}; if it is outside, this is as it should be"),
             },
-            query: query(evidence, service, tally),
+            query: calls_query(evidence, calls),
             examples: examples(&tally.cases),
         })
     })
@@ -168,7 +241,13 @@ fn orphans(evidence: &Evidence<'_>) -> Outcome {
                 }
                 false => evidence.sdk(service).flush_spans().to_owned(),
             },
-            query: tally.cases.first().map_or_else(String::new, |case| format!("throughline trace {}", case.trace_id)),
+            query: search(
+                evidence,
+                &format!(
+                    "{{ }} !> {{ resource.service.name = {} && span:parentID != \"\" }}",
+                    traceql_text(service)
+                ),
+            ),
             examples: examples(&tally.cases),
         });
     }

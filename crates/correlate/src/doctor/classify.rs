@@ -5,7 +5,7 @@
 
 use throughline_model::id::TraceIdForm;
 use throughline_model::link::LinkState;
-use throughline_model::record::{LogRecord, Span};
+use throughline_model::record::{DroppedSpans, LogRecord, Span};
 use throughline_model::{SpanId, TraceId};
 
 /// A record this much outside of its span is outside: clocks of one machine and rounding to milliseconds stay below.
@@ -82,11 +82,19 @@ pub(super) struct Ended {
     pub has_exception: bool,
 }
 
-/// The cause for a record that has a trace id. `spans` are those of its trace.
-pub(super) fn of_record(record: &LogRecord, state: &LinkState, spans: &[Span], taken_at: i64) -> Cause {
+/// What there is of a record's trace.
+pub(super) struct Found<'a> {
+    pub state: &'a LinkState,
+    pub spans: &'a [Span],
+    /// What a policy dropped of it before the spans came that are here.
+    pub dropped: Option<&'a DroppedSpans>,
+}
+
+/// The cause for a record that has a trace id.
+pub(super) fn of_record(record: &LogRecord, found: &Found<'_>, taken_at: i64) -> Cause {
     let age = taken_at.saturating_sub(record.time);
-    match state {
-        LinkState::Resolved => of_trace(record, spans, age),
+    match found.state {
+        LinkState::Resolved => of_trace(record, found, age),
         LinkState::Pending => Cause::Pending,
         LinkState::Unsampled => Cause::HeadSampled,
         LinkState::Dropped { policy, .. } => Cause::TailSampled { policy: policy.clone() },
@@ -108,12 +116,20 @@ fn is_foreign(record: &LogRecord) -> bool {
     is_short || record.trace_id.is_some_and(|id| id.0.iter().take(8).all(|byte| *byte == 0))
 }
 
-fn of_trace(record: &LogRecord, spans: &[Span], age: i64) -> Cause {
+fn of_trace(record: &LogRecord, found: &Found<'_>, age: i64) -> Cause {
+    let spans = found.spans;
     if spans.iter().any(Span::is_error) {
         return Cause::Fine;
     }
     let Some(id) = record.span_id else { return Cause::StatusUnset { span: None } };
     let Some(span) = spans.iter().find(|span| span.span_id == id) else {
+        if record.unsampled {
+            // Its own service's sampler decided otherwise than that of the others.
+            return Cause::HeadSampled;
+        }
+        if let Some(dropped) = found.dropped {
+            return Cause::TailSampled { policy: dropped.policy.clone() };
+        }
         let has_children =
             spans.iter().any(|span| span.parent_span_id == Some(id) && span.service == record.service);
         return match has_children || age < OPEN_NS {
@@ -155,7 +171,7 @@ mod tests {
         let mut record = log(Some(2), "cart", 50, 17, "failed");
         let mut spans = vec![span(1, 0, "gateway", "GET /", 0, 100), span(2, 1, "cart", "add", 10, 80)];
         change(&mut record, &mut spans);
-        of_record(&record, state, &spans, LATER)
+        of_record(&record, &Found { state, spans: &spans, dropped: None }, LATER)
     }
 
     #[test]
@@ -213,5 +229,21 @@ mod tests {
         assert_eq!(gone(9, 0), Cause::NotEnded { has_children: true });
         assert_eq!(gone(1, LATER - SECOND), Cause::NotEnded { has_children: false });
         assert_eq!(gone(1, 0), Cause::SpansLost { others_came: true });
+    }
+
+    #[test]
+    fn a_span_that_a_sampler_took_is_not_lost() {
+        let unsampled = check(&LinkState::Resolved, |record, _| {
+            (record.span_id, record.unsampled) = (Some(span_id(9)), true);
+        });
+        assert_eq!(unsampled, Cause::HeadSampled);
+        let mut record = log(Some(9), "cart", 50, 17, "failed");
+        let spans = [span(1, 0, "gateway", "GET /", 0, 100)];
+        let dropped = DroppedSpans { policy: "rest".to_owned(), at: 1, span_count: 1 };
+        let found = Found { state: &LinkState::Resolved, spans: &spans, dropped: Some(&dropped) };
+        let cause = of_record(&record, &found, LATER);
+        assert_eq!(cause, Cause::TailSampled { policy: "rest".to_owned() });
+        record.span_id = Some(span_id(1));
+        assert!(matches!(of_record(&record, &found, LATER), Cause::StatusUnset { .. }), "its span is here");
     }
 }

@@ -138,7 +138,19 @@ fn example(log: &ErrorLog) -> Example {
 }
 
 fn query(evidence: &Evidence<'_>, service: &str, meant: &[&ErrorLog]) -> String {
-    match meant.first().and_then(|log| log.trace_id) {
+    // Where the traces are not here, the records with what became of each are all that there is to see.
+    let is_gone = |cause: &Cause| {
+        matches!(
+            cause,
+            Cause::HeadSampled
+                | Cause::TailSampled { .. }
+                | Cause::MalformedId
+                | Cause::ForeignId
+                | Cause::SpansLost { others_came: false }
+        )
+    };
+    let of_trace = meant.iter().find(|log| !is_gone(&log.cause) && log.trace_id.is_some());
+    match of_trace.and_then(|log| log.trace_id) {
         Some(id) => format!("throughline trace {id}"),
         None => {
             let window = range_options(evidence.request.range);
@@ -183,7 +195,10 @@ fn tail_sampled(evidence: &Evidence<'_>) -> Outcome {
             what: format!("have no trace any more: dropped by {}", policies.join(", ")),
             cause: "the sampling policy decided against the trace before it knew of the record, or does not look at records"
                 .to_owned(),
-            fix: "add a policy that keeps traces with an ERROR record before the one named here".to_owned(),
+            fix: "add {name: error-logs, type: error_log} to throughline.sampling.policies, or take preset: production, which has \
+                  it; a policy of type drop has the last word whatever others want: give that another drop_sub_policy. Records \
+                  must come within throughline.sampling.decision_delay"
+                .to_owned(),
         }
         },
     )

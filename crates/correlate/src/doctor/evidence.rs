@@ -20,7 +20,7 @@ use throughline_store::{
 };
 
 use super::Request;
-use super::classify::{self, Cause};
+use super::classify::{self, Cause, Found};
 use super::log_pass::{ErrorPlace, LOG_ROWS_MAX, LogCounts, LogPass};
 use super::remedy::Sdk;
 use super::traces::{self, Tallies};
@@ -181,7 +181,13 @@ impl<'a> Evidence<'a> {
 
     /// Whether a service sends spans in the window.
     pub fn sends_spans(&self, service: &str) -> bool {
-        self.all_services.iter().any(|known| known.service == service && known.span_count > 0)
+        self.spans_of(service) > 0
+    }
+
+    /// How many spans a service sends in the window.
+    pub fn spans_of(&self, service: &str) -> u64 {
+        let known = self.all_services.iter().find(|known| known.service == service);
+        known.map_or(0, |known| known.span_count)
     }
 
     /// Whether a service sends log records in the window.
@@ -387,7 +393,10 @@ impl<'a> Evidence<'a> {
             });
             let cause = match record {
                 Some(_) if is_large => Cause::NotTold,
-                Some(record) => classify::of_record(record, &state, &data.spans, self.snapshot.taken_at()),
+                Some(record) => {
+                    let found = Found { state: &state, spans: &data.spans, dropped: data.dropped.as_ref() };
+                    classify::of_record(record, &found, self.snapshot.taken_at())
+                }
                 None => Cause::NotTold,
             };
             out.push(place.log(record.map_or_else(String::new, text_of), cause));

@@ -12,6 +12,8 @@ use crate::command::{quoted, range_options};
 const TRACED_SHARE: f64 = 0.05;
 /// Fewer records than this say little about a share.
 const RECORDS_MIN: u64 = 20;
+/// A service with fewer spans than this, and fewer than that share of its records, works mostly outside of spans.
+const SPANS_MIN: u64 = 100;
 /// Of a service's records so many may lack a level.
 const UNLEVELLED_SHARE: f64 = 0.5;
 
@@ -193,6 +195,11 @@ fn log_trace_id(evidence: &Evidence<'_>) -> Outcome {
         if !evidence.sends_spans(service) || counts.records < RECORDS_MIN || share >= TRACED_SHARE {
             continue;
         }
+        // A service that mostly works outside of requests logs mostly there.
+        let spans = evidence.spans_of(service);
+        if spans < SPANS_MIN && (spans as f64) < counts.records as f64 * TRACED_SHARE {
+            continue;
+        }
         let without = counts.records - counts.with_trace;
         outcome.findings.push(Draft {
             level: Level::Warning,
@@ -249,6 +256,9 @@ fn log_level(evidence: &Evidence<'_>) -> Outcome {
 
 fn rejected(evidence: &Evidence<'_>) -> Outcome {
     let Some(ledger) = evidence.ledger else { return Outcome::skipped("there is no ledger to look at") };
+    if evidence.request.service.is_some() {
+        return Outcome::skipped("what was rejected is not known by service; ask for all services");
+    }
     let received = |signal: Signal| ledger.account(signal).received;
     let total: u64 = Signal::ALL.into_iter().map(received).sum();
     let mut outcome = Outcome::of(total, total, "items received since the folder began");

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use throughline_store::TraceQuery;
+use throughline_store::{ServiceSummary, TraceQuery};
 
 use super::evidence::{Evidence, is_nameless};
 use super::{Draft, EXAMPLES_MAX, Example, Level, Outcome, Rule};
@@ -31,6 +31,8 @@ const SPAN_NAMES_MANY: usize = 100;
 const SPAN_NAMES_MAX: usize = 500;
 /// Values of one attribute in one metric of one service.
 const VALUES_MANY: usize = 100;
+/// Values that are too many whatever they look like.
+const VALUES_MAX: usize = 500;
 /// So many are grave.
 const VALUES_GRAVE: usize = 1_000;
 /// Labels that have many values for good reason.
@@ -103,8 +105,11 @@ fn several_names(evidence: &Evidence<'_>) -> Outcome {
         }
         let spellings: BTreeSet<String> = group.iter().map(|service| stem(&service.service).0).collect();
         let is_spelling = spellings.len() == 1;
+        if !is_spelling && !may_be_one(evidence, &group) {
+            continue;
+        }
         let names: Vec<&str> = group.iter().map(|service| service.service.as_str()).collect();
-        let signals = |service: &throughline_store::ServiceSummary| {
+        let signals = |service: &ServiceSummary| {
             format!(
                 "{}: {} spans, {} log records, {} series",
                 service.service, service.span_count, service.log_count, service.series_count
@@ -129,6 +134,23 @@ fn several_names(evidence: &Evidence<'_>) -> Outcome {
         });
     }
     outcome
+}
+
+/// Whether services with different names may be one: one name has no signal that another has, and none calls another. Two names
+/// that both send spans are two deployments, or two services.
+fn may_be_one(evidence: &Evidence<'_>, group: &[&ServiceSummary]) -> bool {
+    let signals = |of: &ServiceSummary| {
+        // Of what sends spans there are series that this store derived.
+        [of.span_count > 0, of.log_count > 0, of.series_count > 0 && of.span_count == 0]
+    };
+    let is_of = |name: &str| group.iter().any(|of| of.service == name);
+    let calls_another =
+        evidence.traces.clocks.keys().any(|pair| is_of(&pair.caller.0) && is_of(&pair.callee.0));
+    let complete_each_other = group.iter().enumerate().any(|(at, a)| {
+        let others = group.iter().skip(at + 1);
+        others.into_iter().any(|b| signals(a).iter().zip(signals(b)).all(|(a, b)| !(*a && b)))
+    });
+    complete_each_other && !calls_another
 }
 
 fn signals_disagree(evidence: &Evidence<'_>) -> Outcome {
@@ -290,7 +312,12 @@ fn attributes(evidence: &Evidence<'_>) -> Outcome {
     }
     let mut services: BTreeMap<&str, Vec<Wide<'_>>> = BTreeMap::new();
     for ((service, metric, key), values) in values {
-        if values.len() >= VALUES_MANY {
+        let is_of_values = || {
+            let templates: BTreeSet<String> = values.iter().map(|value| template(value)).collect();
+            templates.len() * 2 <= values.len()
+        };
+        // A hundred routes, queues or tables are as many names.
+        if values.len() >= VALUES_MAX || (values.len() >= VALUES_MANY && is_of_values()) {
             services.entry(service).or_default().push((metric, key, values));
         }
     }

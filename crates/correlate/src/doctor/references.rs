@@ -76,7 +76,7 @@ fn log_unresolved(evidence: &Evidence<'_>) -> Outcome {
                 ),
             },
             fix: evidence.sdk(service).flush_spans().to_owned(),
-            query: lost.first().map_or_else(String::new, |reference| format!("throughline logs --trace {}", reference.trace_id)),
+            query: links_query(evidence, service),
             examples: lost
                 .iter()
                 .take(EXAMPLES_MAX)
@@ -94,6 +94,11 @@ fn log_unresolved(evidence: &Evidence<'_>) -> Outcome {
 
 fn exemplar_example(exemplar: &Exemplar, text: String) -> Example {
     Example { time: Some(exemplar.time), trace_id: exemplar.trace_id, span_id: exemplar.span_id, text }
+}
+
+/// What counts the references of a service by their state.
+fn links_query(evidence: &Evidence<'_>, service: &str) -> String {
+    format!("throughline links --service {} {}", quoted(service), range_options(evidence.request.range))
 }
 
 fn exemplars_query(evidence: &Evidence<'_>, exemplar: Option<&Exemplar>) -> String {
@@ -178,7 +183,11 @@ fn exemplar_unresolved(evidence: &Evidence<'_>) -> Outcome {
             message: format!("{count} of {total} exemplars of {} lead to no trace: {state}", who(service)),
             cause: cause.to_owned(),
             fix: fix.to_owned(),
-            query: exemplars_query(evidence, examples.first().copied()),
+            // Those of no service, such as the service graph's, are found by their metric.
+            query: match service {
+                "" => exemplars_query(evidence, examples.first().copied()),
+                service => links_query(evidence, service),
+            },
             examples: examples
                 .iter()
                 .map(|exemplar| {
@@ -201,8 +210,9 @@ fn why_unresolved(state: &str) -> (&'static str, &'static str) {
             "OTEL_METRICS_EXEMPLAR_FILTER=trace_based keeps exemplars of sampled traces only",
         ),
         "dropped" => (
-            "a retention policy dropped the trace although an exemplar leads to it",
-            "add the policy that keeps what exemplars refer to before the one that dropped it",
+            "a sampling policy dropped the trace before the exemplar came: one that is stored by then holds its trace",
+            "let throughline.sampling.decision_delay be longer than the interval in which metrics are exported \
+             (OTEL_METRIC_EXPORT_INTERVAL, a scrape's scrape_interval)",
         ),
         "expired" => (
             "the trace has passed its retention, the exemplar has not",
@@ -258,10 +268,32 @@ fn histograms(evidence: &Evidence<'_>) -> Outcome {
     outcome
 }
 
-/// The metric's name where the series is a histogram's, and not one that this store derived.
+/// What histograms of these names measure belongs to no span: runtimes, hosts, and the telemetry's own way. The last two are
+/// derived here.
+const OUTSIDE_SPANS: [&str; 16] = [
+    "jvm",
+    "process",
+    "go",
+    "nodejs",
+    "v8js",
+    "cpython",
+    "dotnet",
+    "kestrel",
+    "system",
+    "container",
+    "k8s",
+    "otel.sdk",
+    "otel_sdk",
+    "otelcol",
+    "traces_spanmetrics",
+    "traces_service_graph",
+];
+
+/// The metric's name where the series is a histogram's, of what happens within spans.
 fn histogram_of(series: &Series) -> Option<&str> {
     let metric = series.metric.as_str();
-    if metric.starts_with("traces_spanmetrics_") || metric.starts_with("traces_service_graph_") {
+    let is_of = |of: &str| metric.strip_prefix(of).is_some_and(|rest| rest.starts_with(['.', '_']));
+    if OUTSIDE_SPANS.into_iter().any(is_of) {
         return None;
     }
     match series.kind {

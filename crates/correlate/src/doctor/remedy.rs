@@ -169,7 +169,7 @@ impl Sdk {
             _ => {
                 "shut the tracer provider down at the end of the process, so that it flushes; where the queue overflows raise \
                  OTEL_BSP_MAX_QUEUE_SIZE or lower OTEL_BSP_SCHEDULE_DELAY; in a Collector look at \
-                 otelcol_exporter_send_failed_spans and otelcol_processor_dropped_spans, and turn on sending_queue and \
+                 otelcol_exporter_send_failed_spans and otelcol_exporter_enqueue_failed_spans, and turn on sending_queue and \
                  retry_on_failure. If a Collector's tail_sampling decided against these traces, add a policy that keeps \
                  errors (type: status_code, status_codes: [ERROR])"
             }

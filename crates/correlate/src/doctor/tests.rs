@@ -235,6 +235,18 @@ fn log_records_without_trace_ids_or_levels() {
 }
 
 #[test]
+fn a_service_that_mostly_works_outside_of_requests() {
+    let mut world = World::healthy();
+    world.spans.push(in_trace(90, span(901, 0, "controller", "GET /healthz", START / MS + 1_000, 5)));
+    for n in 0..200 {
+        let mut record = log(None, "controller", START / MS + n * 1_000, 9, "reconciled");
+        record.trace_id = None;
+        world.logs.push(record);
+    }
+    assert_eq!(world.examine().findings, []);
+}
+
+#[test]
 fn what_was_rejected_is_told() {
     let mut ledger = Ledger::default();
     ledger.traces.received = 10;
@@ -246,6 +258,11 @@ fn what_was_rejected_is_told() {
     let [finding] = report.findings.as_slice() else { panic!("{report:#?}") };
     assert_eq!((finding.rule.as_str(), finding.level, finding.count), ("TL006", Level::Error, 2));
     assert_eq!(report.worst, Some(Level::Error));
+    // Whose they were nobody knows.
+    let request = Request { service: Some("cart".to_owned()), ..request };
+    let report = examine(&world.snapshot(), &request, Some(&ledger)).unwrap();
+    let rejected = report.checked.iter().find(|checked| checked.rule == "TL006").unwrap();
+    assert!(report.findings.is_empty() && rejected.skipped.is_some(), "{report:#?}");
 }
 
 #[test]
@@ -311,6 +328,24 @@ fn errors_without_an_error_span_are_told_apart() {
 }
 
 #[test]
+fn a_long_job_runs_still() {
+    let mut world = World::healthy();
+    let mut job = in_trace(300, span(3_001, 0, "nightly", "job", START / MS + 10_000, 900_000));
+    job.kind = 1;
+    world.spans.push(job);
+    // Many short ones came after it.
+    for n in 0..60 {
+        world.spans.push(in_trace(
+            301 + n,
+            span(3_100 + n, 0, "nightly", "tick", START / MS + 640_000 + n as i64 * 100, 1),
+        ));
+    }
+    world.error("nightly", None, None, 650_050);
+    let finding = world.finds("TL105", Level::Warning, "nightly", 1, 1);
+    assert_eq!(finding.examples[0].span_id, Some(span_id(3_001)));
+}
+
+#[test]
 fn error_spans_without_a_record() {
     let mut world = World::healthy();
     world.span_of(13).status_code = 2;
@@ -329,7 +364,7 @@ fn references_that_lead_nowhere() {
         world.logs.push(record);
     }
     let finding = world.finds("TL201", Level::Warning, "cart", 3, 33);
-    assert!(finding.query.starts_with("throughline logs --trace "), "{finding:#?}");
+    assert!(finding.query.starts_with("throughline links --service cart --start "), "{finding:#?}");
 }
 
 #[test]
@@ -359,6 +394,12 @@ fn histograms_without_exemplars() {
     });
     let finding = world.finds("TL204", Level::Note, "cart", 1, 2);
     assert_eq!(finding.examples[0].text, "size");
+    // Pauses of a runtime belong to no span.
+    for name in ["jvm.gc.duration", "nodejs_eventloop_delay", "otel.sdk.span.export.duration"] {
+        let mut world = World::healthy();
+        world.metrics.push(Metric { service: "cart", name, attributes: Vec::new(), exemplars: Vec::new() });
+        assert_eq!(world.examine().findings, [], "{name}");
+    }
 }
 
 #[test]
@@ -377,6 +418,15 @@ fn one_service_under_several_names() {
         .for_each(|log| log.service = "basket".to_owned());
     let finding = world.finds("TL302", Level::Warning, "basket", 30, 60);
     assert!(finding.message.contains("within spans of cart"), "{finding:#?}");
+    // A name that has no signal of the other's may be the same service's; of one that sends spans as well that is no news.
+    let mut world = World::healthy();
+    let mut record = log(None, "cart-service", START / MS + 1_000, 9, "started");
+    record.trace_id = None;
+    world.logs.retain(|log| log.service != "cart");
+    world.logs.push(record);
+    world.finds("TL301", Level::Note, "cart", 2, 3);
+    world.spans.push(in_trace(500, span(5_001, 0, "cart-service", "job", START / MS + 1_000, 5)));
+    assert!(world.examine().findings.iter().all(|finding| finding.rule != "TL301"));
 }
 
 #[test]
@@ -410,6 +460,12 @@ fn attributes_with_too_many_values() {
     }
     let finding = world.finds("TL304", Level::Warning, "cart", 120, 121);
     assert!(finding.message.starts_with("user.id of http.server.request.duration"), "{finding:#?}");
+    // As many routes are as many routes.
+    for (n, metric) in world.metrics.iter_mut().filter(|metric| metric.attributes.len() == 2).enumerate() {
+        let letter = |n: usize| char::from(b'a' + (n % 26) as u8);
+        metric.attributes[0].1 = format!("/{}{}/items", letter(n), letter(n / 26));
+    }
+    assert!(world.examine().findings.iter().all(|finding| finding.rule != "TL304"));
 }
 
 #[test]
@@ -435,11 +491,74 @@ fn calls_that_are_not_served() {
     assert!(finding.message.contains("api.stripe.com"), "{finding:#?}");
 }
 
+/// A client span of gateway within its first request.
+fn call_of_gateway(id: u64, attributes: Json) -> Span {
+    let mut call = in_trace(1, span(id, 11, "gateway", "call", START / MS + 20_010, 5));
+    call.kind = 3;
+    call.attributes = object(attributes);
+    call
+}
+
+#[test]
+fn calls_that_nobody_can_have_served() {
+    let mut world = World::healthy();
+    // It failed before anybody answered, and at the deadline; a gateway answered.
+    for (id, attributes) in [
+        (101, json!({"server.address": "cart", "error.type": "ConnectException"})),
+        (102, json!({"server.address": "cart", "rpc.grpc.status_code": "14"})),
+        (103, json!({"server.address": "cart", "http.response.status_code": "503"})),
+    ] {
+        let mut call = call_of_gateway(id, attributes);
+        call.status_code = 2;
+        world.spans.push(call);
+    }
+    // A library's client span around that of the protocol, which cart's server span answers.
+    let mut outer = call_of_gateway(104, json!({"rpc.service": "shop.CartService"}));
+    outer.span_id = span_id(104);
+    world.spans.push(outer);
+    world.span_of(12).parent_span_id = Some(span_id(104));
+    // A message, which is taken in a trace of its own that links to it.
+    let mut message = call_of_gateway(105, json!({"messaging.destination.name": "orders"}));
+    message.kind = 4;
+    world.spans.push(message);
+    let mut taken = in_trace(77, span(771, 0, "cart", "orders process", START / MS + 90_000, 5));
+    taken.kind = 5;
+    taken.links = vec![json!({"trace_id": trace_id(1).to_string(), "span_id": span_id(105).to_string()})];
+    world.spans.push(taken);
+    assert_eq!(world.examine().findings, []);
+    // With an answer that is an error somebody was there.
+    let mut call =
+        call_of_gateway(106, json!({"server.address": "cart", "http.response.status_code": "500"}));
+    call.status_code = 2;
+    world.spans.push(call);
+    let finding = world.finds("TL401", Level::Note, "gateway", 1, 31);
+    assert!(finding.cause.contains("reaches cart in 30 other calls"), "{finding:#?}");
+    assert!(finding.query.contains("{ kind = server } !< { resource.service.name = "), "{finding:#?}");
+}
+
+#[test]
+fn peers_by_the_names_that_clients_give_them() {
+    let mut world = World::healthy();
+    let grpc = call_of_gateway(101, json!({"rpc.service": "shop.CartService"}));
+    world.spans.push(grpc);
+    let finding = world.finds("TL401", Level::Note, "gateway", 1, 31);
+    assert!(finding.message.contains("call CartService, which sends spans as cart"), "{finding:#?}");
+    let mut world = World::healthy();
+    world.spans.push(call_of_gateway(101, json!({"server.address": "10.0.0.7"})));
+    let finding = world.finds("TL402", Level::Note, "gateway", 1, 31);
+    assert!(finding.message.contains("an address that names no service"), "{finding:#?}");
+    let mut world = World::healthy();
+    world.spans.push(call_of_gateway(101, json!({"url.full": "https://me@api.example.com:8443/v1?x=1"})));
+    let finding = world.finds("TL402", Level::Note, "gateway", 1, 31);
+    assert!(finding.message.contains("call api.example.com:8443, which sends no spans"), "{finding:#?}");
+}
+
 #[test]
 fn spans_without_their_parent() {
     let mut world = World::healthy();
     world.spans.retain(|span| span.span_id != span_id(12));
     let finding = world.finds("TL403", Level::Warning, "cart", 1, 30);
+    assert!(finding.query.starts_with("throughline search '{ } !> { resource.service.name"), "{finding:#?}");
     assert_eq!(finding.examples[0].span_id, Some(span_id(13)));
 }
 

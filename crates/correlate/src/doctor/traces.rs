@@ -18,20 +18,31 @@ const TRACES_MAX: usize = 1_200;
 const PARTS: i64 = 12;
 /// A trace that ended less than this before the snapshot was taken may still be arriving.
 pub(super) const SETTLED_NS: i64 = 60_000_000_000;
-/// How long before a record a span may have begun in which it was written.
-const RUNNING_NS: i64 = 60_000_000_000;
-/// How many traces are looked at for a span in which a record was written.
+/// Spans in which a record was written are looked for among those that began so long before it, and lasted at least so long.
+const RUNNING: [(i64, Option<i64>); 3] = [
+    (60 * SECOND_NS, None),
+    (60 * SECOND_NS, Some(SECOND_NS)),
+    // A batch job, or a stream.
+    (86_400 * SECOND_NS, Some(60 * SECOND_NS)),
+];
+/// How many traces are looked at for each of them.
 const RUNNING_MAX: usize = 20;
+const SECOND_NS: i64 = 1_000_000_000;
 /// Kinds of OTLP.
 const SERVER: u8 = 2;
 const CLIENT: u8 = 3;
-const PRODUCER: u8 = 4;
 const CONSUMER: u8 = 5;
 /// Attributes of a client's span that name the other side, the surest first.
-const PEER_ATTRIBUTES: [&str; 5] =
-    ["peer.service", "rpc.service", "server.address", "net.peer.name", "http.host"];
+const PEER_ATTRIBUTES: [&str; 7] =
+    ["peer.service", "rpc.service", "server.address", "net.peer.name", "http.host", "url.full", "http.url"];
 /// Attributes that say that the other side sends no spans.
 const STORE_ATTRIBUTES: [&str; 3] = ["db.system", "db.system.name", "messaging.system"];
+/// Attributes that hold the answer's status, of HTTP and of gRPC.
+const HTTP_STATUS: [&str; 2] = ["http.response.status_code", "http.status_code"];
+const RPC_STATUS: [&str; 2] = ["rpc.grpc.status_code", "rpc.response.status_code"];
+/// Answers of something in between, or of nobody: gateways', and gRPC's CANCELLED, DEADLINE_EXCEEDED and UNAVAILABLE.
+const GATEWAY_ERRORS: [&str; 3] = ["502", "503", "504"];
+const RPC_UNANSWERED: [&str; 6] = ["1", "4", "14", "CANCELLED", "DEADLINE_EXCEEDED", "UNAVAILABLE"];
 /// Examples that are kept of each thing counted.
 const KEPT: usize = 8;
 
@@ -45,24 +56,40 @@ pub(super) fn sample(evidence: &Evidence<'_>) -> Result<Vec<TraceSummary>, Error
     }
     let start = range.start.max(end.saturating_sub(366 * 86_400 * 1_000_000_000));
     let step = (end.saturating_sub(start) / PARTS).max(1);
-    let mut out: Vec<TraceSummary> = Vec::new();
-    for part in 0..PARTS {
+    let parts = (0..PARTS).map(|part| {
         let from = start.saturating_add(step.saturating_mul(part));
         let to = if part == PARTS - 1 { end } else { from.saturating_add(step).min(end) };
-        if from >= to {
-            break;
-        }
+        TimeRange { start: from, end: to }
+    });
+    let newest = |range: TimeRange, limit: usize| -> Result<Vec<TraceSummary>, Error> {
         let found = evidence.snapshot.search_traces(&TraceQuery {
-            range: TimeRange { start: from, end: to },
+            range,
             service: evidence.request.service.clone(),
             operation: None,
             min_duration_ns: None,
             max_duration_ns: None,
             error: None,
-            limit: TRACES_MAX / PARTS as usize,
+            limit,
         })?;
         evidence.note(found.partial);
-        out.extend(found.items);
+        Ok(found.items)
+    };
+    let mut out: Vec<TraceSummary> = Vec::new();
+    let mut full: Vec<TimeRange> = Vec::new();
+    let share = TRACES_MAX / PARTS as usize;
+    for part in parts.filter(|part| part.start < part.end) {
+        let found = newest(part, share)?;
+        if found.len() >= share {
+            full.push(part);
+        }
+        out.extend(found);
+    }
+    // What parts without so many leave goes to the others: a service may have begun to send a minute ago.
+    let left = TRACES_MAX.saturating_sub(out.len()) / full.len().max(1);
+    if left >= share / 2 {
+        for part in full {
+            out.extend(newest(part, share + left)?);
+        }
     }
     out.retain(|trace| trace.span_count > 0 && trace.start_time.saturating_add(trace.duration_ns) < settled);
     out.sort_by_key(|trace| (std::cmp::Reverse(trace.start_time), trace.trace_id));
@@ -75,29 +102,31 @@ pub(super) fn running_at(
     evidence: &Evidence<'_>,
     record: &LogRecord,
 ) -> Result<Option<(TraceId, SpanId)>, Error> {
-    let found = evidence.snapshot.search_traces(&TraceQuery {
-        range: TimeRange {
-            start: record.time.saturating_sub(RUNNING_NS),
-            end: record.time.saturating_add(1),
-        },
-        service: Some(record.service.clone()),
-        operation: None,
-        min_duration_ns: None,
-        max_duration_ns: None,
-        error: None,
-        limit: RUNNING_MAX,
-    })?;
     let instance = instance_of(&record.resource);
-    for summary in found.items.iter().filter(|trace| trace.span_count <= TRACE_SPANS_MAX) {
-        let data = evidence.snapshot.trace(summary.trace_id, Want::SPANS)?;
-        let is_running = |span: &&Span| {
-            span.service == record.service
-                && span.start_time <= record.time
-                && record.time <= span.end_time()
-                && is_same(&instance_of(&span.resource), &instance)
-        };
-        if let Some(span) = data.spans.iter().find(is_running) {
-            return Ok(Some((span.trace_id, span.span_id)));
+    for (before_ns, min_duration_ns) in RUNNING {
+        let found = evidence.snapshot.search_traces(&TraceQuery {
+            range: TimeRange {
+                start: record.time.saturating_sub(before_ns),
+                end: record.time.saturating_add(1),
+            },
+            service: Some(record.service.clone()),
+            operation: None,
+            min_duration_ns,
+            max_duration_ns: None,
+            error: None,
+            limit: RUNNING_MAX,
+        })?;
+        for summary in found.items.iter().filter(|trace| trace.span_count <= TRACE_SPANS_MAX) {
+            let data = evidence.snapshot.trace(summary.trace_id, Want::SPANS)?;
+            let is_running = |span: &&Span| {
+                span.service == record.service
+                    && span.start_time <= record.time
+                    && record.time <= span.end_time()
+                    && is_same(&instance_of(&span.resource), &instance)
+            };
+            if let Some(span) = data.spans.iter().find(is_running) {
+                return Ok(Some((span.trace_id, span.span_id)));
+            }
         }
     }
     Ok(None)
@@ -149,10 +178,79 @@ impl Tally {
 /// Client spans of one service.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Calls {
-    /// All that call somebody who could send spans.
+    /// All that call somebody who could send spans, and that reached somebody, as far as they say.
     pub client_spans: u64,
-    /// Without the other side's span, by the peer's name.
-    pub unanswered: BTreeMap<String, Tally>,
+    /// Those with the other side's span, by the peer's name.
+    pub answered: BTreeMap<String, u64>,
+    /// Those without, likewise.
+    pub unanswered: BTreeMap<String, Unanswered>,
+}
+
+/// Calls of one peer without its span.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Unanswered {
+    pub tally: Tally,
+    /// The attribute that names the peer, and its value.
+    pub by: Option<(&'static str, String)>,
+}
+
+/// What the spans of a trace have below them.
+#[derive(Default)]
+struct Below {
+    /// A span that serves, or that is another service's.
+    answers: BTreeSet<SpanId>,
+    /// A client span of the same service: that one makes the call.
+    calls: BTreeSet<SpanId>,
+}
+
+impl Below {
+    fn of(spans: &[Span], by_id: &BTreeMap<SpanId, &Span>) -> Below {
+        let mut below = Below::default();
+        for span in spans {
+            let Some(id) = span.parent_span_id else { continue };
+            let parent = by_id.get(&id);
+            if matches!(span.kind, SERVER | CONSUMER) || parent.is_some_and(|of| of.service != span.service) {
+                below.answers.insert(id);
+            } else if span.kind == CLIENT {
+                below.calls.insert(id);
+            }
+        }
+        below
+    }
+}
+
+/// Who was called: the name, and the attribute that says it.
+fn peer_of(span: &Span) -> (String, Option<(&'static str, String)>) {
+    let named = PEER_ATTRIBUTES.iter().find_map(|key| {
+        let value = crate::contrast::text_of(span.attributes.get(*key)?);
+        Some((*key, value)).filter(|(_, value)| !value.is_empty())
+    });
+    let Some((key, value)) = named else { return (String::new(), None) };
+    let name = match key {
+        // A package and a service.
+        "rpc.service" => value.rsplit('.').next().unwrap_or_default(),
+        "url.full" | "http.url" => {
+            let rest = value.split_once("://").map_or(value.as_str(), |(_, rest)| rest);
+            let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            return (authority.rsplit('@').next().unwrap_or_default().to_owned(), None);
+        }
+        _ => value.as_str(),
+    };
+    (name.to_owned(), Some((key, value)))
+}
+
+/// Whether the other side may have seen a call: one that failed without its answer may never have reached it.
+fn may_have_arrived(span: &Span) -> bool {
+    let status = |keys: &[&str]| {
+        let found = keys.iter().find_map(|key| span.attributes.get(*key))?;
+        Some(found.as_f64().map_or_else(|| crate::contrast::text_of(found), |code| code.to_string()))
+    };
+    match (status(&RPC_STATUS), status(&HTTP_STATUS)) {
+        _ if !span.is_error() => true,
+        (Some(code), _) => !RPC_UNANSWERED.contains(&code.as_str()),
+        (None, Some(code)) => !GATEWAY_ERRORS.contains(&code.as_str()),
+        (None, None) => false,
+    }
 }
 
 /// Two instances of which one calls the other.
@@ -190,12 +288,7 @@ pub(super) struct Tallies {
 impl Tallies {
     pub fn add(&mut self, evidence: &Evidence<'_>, summary: &TraceSummary, data: &TraceData) {
         let by_id: BTreeMap<SpanId, &Span> = data.spans.iter().map(|span| (span.span_id, span)).collect();
-        let parents: BTreeSet<SpanId> = data
-            .spans
-            .iter()
-            .filter(|span| matches!(span.kind, SERVER | CONSUMER))
-            .filter_map(|span| span.parent_span_id)
-            .collect();
+        let below = Below::of(&data.spans, &by_id);
         let is_asked =
             |service: &str| evidence.request.service.as_deref().is_none_or(|asked| asked == service);
         for span in &data.spans {
@@ -220,8 +313,9 @@ impl Tallies {
                     *self.orphan_servers.entry(span.service.clone()).or_default() += 1;
                 }
             }
-            if matches!(span.kind, CLIENT | PRODUCER) {
-                self.count_call(span, parents.contains(&span.span_id));
+            // Who takes a message does so in a trace of its own with a span link, later, or never: producers call nobody.
+            if span.kind == CLIENT {
+                self.count_call(span, &below);
             }
         }
         self.compare_names(&by_id, data, is_asked);
@@ -251,19 +345,25 @@ impl Tallies {
         }
     }
 
-    fn count_call(&mut self, span: &Span, is_answered: bool) {
-        let attribute = |key: &&str| span.attributes.get(*key).map(crate::contrast::text_of);
+    fn count_call(&mut self, span: &Span, below: &Below) {
         if STORE_ATTRIBUTES.iter().any(|key| span.attributes.contains_key(*key)) {
+            return;
+        }
+        let is_answered = below.answers.contains(&span.span_id);
+        if !is_answered && (below.calls.contains(&span.span_id) || !may_have_arrived(span)) {
             return;
         }
         let calls = self.calls.entry(span.service.clone()).or_default();
         calls.client_spans += 1;
+        let (peer, by) = peer_of(span);
         if is_answered {
+            *calls.answered.entry(peer).or_default() += 1;
             return;
         }
-        let peer = PEER_ATTRIBUTES.iter().find_map(attribute).unwrap_or_default();
         let text = format!("{} to {}", span.name, if peer.is_empty() { "an unnamed peer" } else { &peer });
-        calls.unanswered.entry(peer).or_default().add(|| Case::of(span, text));
+        let unanswered = calls.unanswered.entry(peer).or_default();
+        unanswered.by = unanswered.by.take().or(by);
+        unanswered.tally.add(|| Case::of(span, text));
     }
 
     /// A server's span lies within its client's, but for the clocks.

@@ -61,6 +61,7 @@ fn python_sends(name: &str, scenarios: &[&str]) -> Option<Server> {
 fn the_doctor_tells_apart_what_the_python_sdk_sends() {
     let scenarios = [
         "healthy",
+        "shapes",
         "status_unset",
         "outside_span",
         "detached",
@@ -77,9 +78,11 @@ fn the_doctor_tells_apart_what_the_python_sdk_sends() {
         "no_exemplars",
     ];
     let Some(server) = python_sends("doctor-python", &scenarios) else { return };
-    for service in ["front", "back"] {
+    for service in ["front", "back", "orders", "worker", "nightly", "controller"] {
         assert_eq!(found(&report(&server, service)), [], "{service} is as it should be");
     }
+    let storefront = found(&report(&server, "storefront"));
+    assert_eq!(storefront, [("TL110".to_owned(), 1)], "its one error has no log line, for it sends none");
     for (service, rule, count) in [
         ("forgetful", "TL103", 1),
         ("timer", "TL104", 1),
@@ -108,6 +111,11 @@ fn the_doctor_tells_apart_what_the_python_sdk_sends() {
     assert!(fix.contains("span.set_status(Status(StatusCode.ERROR"), "in the words of the SDK: {fix}");
     let cause = finding.and_then(|finding| finding["cause"].as_str()).unwrap_or_default();
     assert!(cause.contains("1 of these spans have an exception event"), "{cause}");
+    for (service, state) in [("sampled-out", "[not sampled by its sender]"), ("lossy", "[never received]")] {
+        let output = run(&server, &["logs", "--service", service, "--severity", "error"]);
+        let lines = String::from_utf8_lossy(&output.stdout);
+        assert!(lines.contains(state), "{service}: {lines}");
+    }
     check_formats(&server);
     check_queries(&server);
 }
@@ -140,6 +148,20 @@ fn check_formats(server: &Server) {
     }));
 }
 
+/// A command's words as a shell cuts them: at spaces outside of quotes.
+fn words(command: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    for (at, part) in command.split('\'').enumerate() {
+        for (nth, piece) in part.split(if at % 2 == 0 { ' ' } else { '\'' }).enumerate() {
+            if nth > 0 {
+                words.push(String::new());
+            }
+            words.last_mut().expect("a word").push_str(piece);
+        }
+    }
+    words
+}
+
 /// Every finding's command runs and finds something.
 fn check_queries(server: &Server) {
     let (_, report) = json(server, &["doctor", "--format", "json"]);
@@ -147,8 +169,8 @@ fn check_queries(server: &Server) {
     assert!(findings.len() > 15, "{report:#}");
     for finding in findings {
         let query = finding["query"].as_str().expect("a query");
-        let words: Vec<&str> = query.split(' ').map(|word| word.trim_matches('\'')).collect();
-        let output = run(server, &words[1..]);
+        let words = words(query);
+        let output = run(server, &words.iter().skip(1).map(String::as_str).collect::<Vec<_>>());
         let text = String::from_utf8_lossy(&output.stdout);
         let is_of_lost = query.starts_with("throughline trace ") && output.status.code() == Some(1);
         assert!(

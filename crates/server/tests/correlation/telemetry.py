@@ -82,6 +82,47 @@ def healthy():
     front.end(), back.end()
 
 
+def shapes():
+    """As it should be in other shapes: a front end without logs and metrics, messages that are taken in traces of their own with a span
+    link, calls that fail before anybody answers, a batch job of minutes, and a controller that mostly works outside of requests."""
+    front, orders, worker = Service("storefront"), Service("orders"), Service("worker")
+    ms = 10**6
+    for n in range(10):
+        at = time.time_ns() - 5 * MINUTE + n * 10**9
+        page = front.tracer.start_span("GET /checkout", kind=SpanKind.SERVER, start_time=at)
+        call = front.tracer.start_span("POST", kind=SpanKind.CLIENT, start_time=at + ms, attributes={"server.address": "orders"},
+                                       context=trace.set_span_in_context(page))
+        served = orders.tracer.start_span("POST /orders", kind=SpanKind.SERVER, start_time=at + 2 * ms, context=trace.set_span_in_context(call))
+        message = orders.tracer.start_span("orders publish", kind=SpanKind.PRODUCER, start_time=at + 3 * ms,
+                                           context=trace.set_span_in_context(served), attributes={"messaging.destination.name": "orders"})
+        message.end(at + 4 * ms)
+        with trace.use_span(served, end_on_exit=False):
+            orders.log_at(logging.INFO, "order taken", at + 5 * ms)
+        served.end(at + 6 * ms), call.end(at + 7 * ms), page.end(at + 8 * ms)
+        if n == 4:
+            refused = front.tracer.start_span("POST", kind=SpanKind.CLIENT, start_time=at + 9 * ms,
+                                              attributes={"server.address": "orders", "error.type": "ConnectionRefusedError"})
+            refused.set_status(Status(StatusCode.ERROR, "connection refused"))
+            refused.end(at + 10 * ms)
+        taken = worker.tracer.start_span("orders process", kind=SpanKind.CONSUMER, start_time=at + 500 * ms, context=context.Context(),
+                                         links=[trace.Link(message.get_span_context())])
+        with trace.use_span(taken, end_on_exit=False):
+            worker.log_at(logging.INFO, "order packed", at + 510 * ms)
+        taken.end(at + 520 * ms)
+    front.end(), orders.end(), worker.end()
+    job, controller = Service("nightly"), Service("controller")
+    at = time.time_ns() - 20 * MINUTE
+    span = job.tracer.start_span("reindex", start_time=at)
+    with trace.use_span(span, end_on_exit=False):
+        for n in range(30):
+            job.log_at(logging.INFO, f"part {n} done", at + n * 10**10)
+    span.end(at + 6 * MINUTE)
+    controller.tracer.start_span("GET /healthz", kind=SpanKind.SERVER, start_time=at).end(at + ms)
+    for n in range(60):
+        controller.log_at(logging.INFO, "reconciled", at + n * 10**9)
+    job.end(), controller.end()
+
+
 def status_unset():
     """The exception is caught, recorded and logged; the status is forgotten."""
     service = Service("forgetful")
