@@ -95,7 +95,10 @@ pub struct Row {
     pub spans: Counts,
     /// By stored spans, each as many as it stands for.
     pub adjusted: Counts,
-    /// Of the stored spans those that handle messages, which no request metric counts.
+    /// The variance of these, where chance chose which spans stay.
+    #[serde(default)]
+    pub variance: Counts,
+    /// Of these those that handle messages, which no request metric counts.
     pub messages: f64,
     /// By log records.
     pub logs: LogSide,
@@ -104,7 +107,7 @@ pub struct Row {
 /// Part of a difference.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Part {
-    /// The cause, a fixed word: `sampled`, `sampled_out_by_head`, `dropped`, `no_metric`, `outside_any_span`, ….
+    /// The cause, a fixed word: `sampled`, `sampled_out_by_head`, `chance`, `dropped`, `no_metric`, `outside_any_span`, ….
     pub cause: String,
     /// How much of the difference.
     pub amount: f64,
@@ -229,7 +232,8 @@ pub fn reconcile(snapshot: &Snapshot, request: &Request) -> Result<Reconciliatio
         let Some(row) = minutes.at(count.start) else { continue };
         row.spans.add(Counts { requests: count.spans as f64, errors: count.errors as f64 });
         row.adjusted.add(Counts { requests: count.adjusted, errors: count.adjusted_errors });
-        row.messages += if count.kind == CONSUMER { count.spans as f64 } else { 0.0 };
+        row.variance.add(Counts { requests: count.variance, errors: count.error_variance });
+        row.messages += if count.kind == CONSUMER { count.adjusted } else { 0.0 };
     }
     partial.extend(logs::count(snapshot, &request.service, range, &mut minutes));
     let causes = doctor::causes_of_errors(snapshot, &request.service, range)?;
@@ -268,6 +272,7 @@ fn total(rows: &[Row], start: i64) -> Row {
         }
         total.spans.add(row.spans);
         total.adjusted.add(row.adjusted);
+        total.variance.add(row.variance);
         total.messages += row.messages;
         total.logs.add(&row.logs);
     }

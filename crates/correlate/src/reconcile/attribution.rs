@@ -8,6 +8,14 @@ use crate::doctor::ErrorCauses;
 /// Figures closer than this, of the larger, are one figure: edges of minutes, and requests under way.
 const SAME_SHARE: f64 = 0.005;
 
+/// So many standard deviations an estimate may be off by chance.
+const DEVIATIONS: f64 = 3.0;
+
+/// How far an estimate with a variance may be off by chance.
+fn reach(variance: f64) -> f64 {
+    DEVIATIONS * variance.max(0.0).sqrt()
+}
+
 struct Splitter {
     difference: Difference,
     left: f64,
@@ -35,6 +43,18 @@ impl Splitter {
             let why = why(amount.abs());
             self.difference.parts.push(Part { cause: cause.to_owned(), amount, why });
         }
+    }
+
+    /// Gives what is left, whichever way, to chance, as far as that reaches.
+    fn chance(&mut self, variance: f64) {
+        let reach = reach(variance);
+        self.part("chance", reach.copysign(self.left), |n| {
+            format!(
+                "{n:.0} are within what chance does: spans that stand for others say how many there were only about \
+                 (standard deviation {:.0})",
+                variance.sqrt()
+            )
+        });
     }
 
     fn finish(mut self) -> Difference {
@@ -72,7 +92,7 @@ fn requests_by_metric(total: &Row, rows: &[Row], metric: Counts) -> Difference {
         format!("log records name {unsampled} traces that were not sampled, and no span says how many it stands for")
     });
     if let Some(received) = total.received {
-        let dropped = received.requests - total.adjusted.requests;
+        let dropped = received.requests - total.adjusted.requests - reach(total.variance.requests);
         split.part("dropped", dropped.max(0.0), |n| {
             format!(
                 "{} spans were received and {} are stored: retention dropped {n:.0}",
@@ -87,6 +107,7 @@ fn requests_by_metric(total: &Row, rows: &[Row], metric: Counts) -> Difference {
     split.part("no_metric", -silent, |n| {
         format!("{n:.0} spans lie in minutes for which the metric has no value: it was not exported yet, or got lost")
     });
+    split.chance(total.variance.requests);
     let has_no_span = metric.requests > 0.0 && spans < 0.5;
     if has_no_span {
         split.part("no_span", metric.requests, |_| {
@@ -111,7 +132,8 @@ fn adjusted(total: &Row) -> Difference {
 fn received_and_stored(total: &Row, received: Counts) -> Difference {
     let stored = total.adjusted.requests;
     let mut split = Splitter::new("requests", ("received", received.requests), ("adjusted spans", stored));
-    split.part("dropped", received.requests - stored, |n| {
+    split.chance(total.variance.requests);
+    split.part("dropped", (received.requests - stored).max(0.0), |n| {
         format!("{n:.0} spans were counted when they came and are not stored any more: sampling by retention dropped them")
     });
     split.part("not_counted_yet", received.requests - stored, |n| {
@@ -124,7 +146,7 @@ fn errors_by_metric(total: &Row, metric: Counts) -> Difference {
     let spans = total.adjusted.errors;
     let mut split = Splitter::new("errors", ("metric", metric.errors), ("adjusted spans", spans));
     // As many of those that failed are missing as of all, unless somebody chose by errors.
-    let missing = (metric.requests - total.adjusted.requests).max(0.0);
+    let missing = (metric.requests - total.adjusted.requests - reach(total.variance.requests)).max(0.0);
     let share = if metric.requests > 0.0 { missing / metric.requests } else { 0.0 };
     split.part("no_span", metric.errors * share, |n| {
         format!(
@@ -132,6 +154,7 @@ fn errors_by_metric(total: &Row, metric: Counts) -> Difference {
             metric.requests
         )
     });
+    split.chance(total.variance.errors);
     let rest = split.left;
     if rest > 0.0 {
         split.part("status_unset", rest, |n| {
@@ -224,6 +247,41 @@ mod tests {
         let differences = differences(&total, std::slice::from_ref(&total), &causes(&[]));
         let [adjusted] = differences.as_slice() else { panic!("{differences:#?}") };
         assert_eq!(parts(adjusted), [("sampled", 90.0)]);
+    }
+
+    #[test]
+    fn spans_that_no_counter_has_yet_were_not_dropped() {
+        let total = row((1_000.0, 0.0), 700.0, (1_000.0, 0.0), (1_000.0, 0.0));
+        let differences = differences(&total, std::slice::from_ref(&total), &causes(&[]));
+        let [received] = differences.as_slice() else { panic!("{differences:#?}") };
+        assert_eq!(parts(received), [("not_counted_yet", -300.0)]);
+    }
+
+    #[test]
+    fn an_estimate_is_off_by_chance() {
+        // Of 1,000 requests one in ten was kept, and chance kept 108, or 92.
+        for kept in [108.0, 92.0] {
+            let mut total = row((1_000.0, 10.0), 1_000.0, (kept, 10.0), (kept * 10.0, 10.0));
+            total.variance = Counts { requests: kept * 90.0, errors: 0.0 };
+            let differences = differences(&total, std::slice::from_ref(&total), &causes(&[("fine", 10)]));
+            let of = |right: &str, left: &str| {
+                let found = differences.iter().find(|of| of.left.0 == left && of.right.0 == right).unwrap();
+                (parts(found), found.unexplained)
+            };
+            let off = 1_000.0 - kept * 10.0;
+            assert_eq!(of("adjusted spans", "metric"), (vec![("chance", off)], 0.0));
+            assert_eq!(of("adjusted spans", "received"), (vec![("chance", off)], 0.0));
+            assert!(
+                differences.iter().all(|of| of.of != "errors" || of.left.0 != "metric"),
+                "{differences:#?}"
+            );
+        }
+        // Beyond it something else took them: a rate, of which spans do not say how many they stand for.
+        let mut total = row((1_000.0, 0.0), 1_000.0, (50.0, 0.0), (500.0, 0.0));
+        total.variance = Counts { requests: 50.0 * 90.0, errors: 0.0 };
+        let differences = differences(&total, std::slice::from_ref(&total), &causes(&[]));
+        let received = differences.iter().find(|of| of.left.0 == "received").unwrap();
+        assert_eq!(parts(received), [("chance", 201.0), ("dropped", 299.0)]);
     }
 
     #[test]
