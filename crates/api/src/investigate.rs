@@ -6,6 +6,7 @@ use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::Value as Json;
 use throughline_correlate::investigate::{self as cases, Case, Focus, Request, Shift, report};
+use throughline_correlate::missing::Missing;
 use throughline_exec::Cancellation;
 use throughline_model::TraceId;
 use throughline_model::link::LinkState;
@@ -128,6 +129,14 @@ pub(crate) async fn investigate(State(api): State<Api>, body: axum::body::Bytes)
     let now = api.now();
     let window = asked.window.as_ref().map(|window| window.range("window", now)).transpose()?;
     let baseline = asked.baseline.as_ref().map(|window| window.range("baseline", now)).transpose()?;
+    if let (Some(window), Some(baseline)) = (window, baseline)
+        && baseline.start < window.end
+        && window.start < baseline.end
+    {
+        let message =
+            "the baseline and the window have time in common: what is wrong there would count as usual";
+        return Err(Failure::parameter("baseline", message));
+    }
     let format = asked.format;
     let prometheus = api.context.prometheus.clone();
     let clock = api.context.clock.clone();
@@ -201,8 +210,8 @@ fn resolve(
         }
         FocusText::Trace(id) => {
             if snapshot.trace_summary(id)?.is_none_or(|summary| summary.span_count == 0) {
-                let link = snapshot.link_state(id)?;
-                return Err(Failure::not_found(format!("trace {id} has no spans here"), link));
+                let Missing { link, message, .. } = Missing::of(snapshot, id)?;
+                return Err(Failure::not_found(format!("trace {id} has no spans here: {message}"), link));
             }
             Focus::Trace { id }
         }
@@ -211,8 +220,12 @@ fn resolve(
             let logs = snapshot.trace(id, want)?.logs;
             let worst = logs.iter().max_by_key(|log| (log.level, std::cmp::Reverse(log.time)));
             let Some(log) = worst else {
-                let message = format!("trace {id} has no log lines here; trace:{id} starts from its spans");
-                return Err(Failure::not_found(message, LinkState::NeverReceived));
+                let Missing { link, message, .. } = Missing::of(snapshot, id)?;
+                let message = match link {
+                    LinkState::Resolved => format!("trace:{id} starts from its spans"),
+                    _ => message,
+                };
+                return Err(Failure::not_found(format!("trace {id} has no log lines here; {message}"), link));
             };
             Focus::Line { service: log.service.clone(), time: log.time, trace: Some(id), span: log.span_id }
         }

@@ -17,6 +17,7 @@ const RETENTION_S: u64 = 100 * 365 * 86_400;
 pub struct Filled {
     pub store: Store,
     pub clock: Arc<ManualClock>,
+    disk: SimDisk,
     now: i64,
 }
 
@@ -28,17 +29,18 @@ impl Filled {
 
     /// Likewise, where something decides which traces stay.
     pub fn sampled(now: i64, sampling: Option<Sampling>) -> Filled {
-        let config = StoreConfig {
-            durability: Durability::Os,
-            segment_bytes: 1 << 20,
-            reserve_bytes: Some(1),
-            ..StoreConfig::new("/data".into(), std::time::Duration::from_secs(RETENTION_S))
-        };
-        let clock = Arc::new(ManualClock::at(now));
-        let parts = Parts { sampling, ..Parts::default() };
-        let store =
-            Store::open_with(config, Arc::new(SimDisk::new(1)), clock.clone(), parts).expect("opened");
-        Filled { store, clock, now }
+        let (disk, clock) = (SimDisk::new(1), Arc::new(ManualClock::at(now)));
+        let store = open(&disk, &clock, sampling);
+        Filled { store, clock, disk, now }
+    }
+
+    /// The same folder after the store was closed and opened again.
+    pub fn reopened(self) -> Filled {
+        let (disk, clock, now) = (self.disk.clone(), Arc::clone(&self.clock), self.now);
+        // Which closes it.
+        drop(self);
+        let store = open(&disk, &clock, None);
+        Filled { store, clock, disk, now }
     }
 
     /// Writes a request and waits until it is stored.
@@ -65,6 +67,17 @@ impl Filled {
         let written = receiver.recv().expect("answered");
         assert!(matches!(written, Ok(Written::Stored | Written::Deduplicated)), "{written:?}");
     }
+}
+
+fn open(disk: &SimDisk, clock: &Arc<ManualClock>, sampling: Option<Sampling>) -> Store {
+    let config = StoreConfig {
+        durability: Durability::Os,
+        segment_bytes: 1 << 20,
+        reserve_bytes: Some(1),
+        ..StoreConfig::new("/data".into(), std::time::Duration::from_secs(RETENTION_S))
+    };
+    let parts = Parts { sampling, ..Parts::default() };
+    Store::open_with(config, Arc::new(disk.clone()), clock.clone(), parts).expect("opened")
 }
 
 impl Drop for Filled {

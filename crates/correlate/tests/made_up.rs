@@ -393,6 +393,47 @@ fn the_same_data_gives_the_same_case_from_memory_and_from_blocks() {
 }
 
 #[test]
+fn merges_and_a_restart_change_nothing() {
+    let memory = case(Fault::Error);
+    // The same telemetry in two blocks, of which a merge makes one.
+    let filled = Filled::new(NOW);
+    side(BASELINE, Fault::None, 0, &filled);
+    filled.store.flush().expect("written");
+    side(WINDOW, Fault::Error, 100_000, &filled);
+    assert_eq!(asked(&filled, Focus::Window, None), memory, "a block and memory");
+    filled.store.flush().expect("written");
+    assert_eq!(asked(&filled, Focus::Window, None), memory, "two blocks");
+    filled.clock.advance(std::time::Duration::from_secs(3_600));
+    filled.store.compact().expect("merged");
+    assert_eq!(asked(&filled, Focus::Window, None), memory, "merged");
+    let filled = filled.reopened();
+    assert_eq!(asked(&filled, Focus::Window, None), memory, "after a restart");
+}
+
+#[test]
+fn the_short_form_is_short_whatever_the_names_are() {
+    let mut case = case(Fault::Error);
+    let long = "é🦀\u{7}".repeat(400);
+    let first = case.suspects[0].clone();
+    case.suspects = (1..=20)
+        .map(|rank| {
+            let mut suspect = first.clone();
+            (suspect.rank, suspect.service) = (rank, long.clone());
+            (suspect.instance, suspect.operation) = (Some(long.clone()), Some(long.clone()));
+            suspect.evidence.iter_mut().for_each(|one| {
+                (one.sentence, one.command) = (long.clone(), format!("throughline logs --service '{long}'"));
+            });
+            suspect
+        })
+        .collect();
+    case.partial = vec![long; 20];
+    let text = report::short(&case);
+    assert!(text.len() < report::SHORT_BYTES, "{}", text.len());
+    assert!(text.contains("\nnot checked: ") && text.contains("\nincomplete: "), "{text}");
+    assert!(text.contains(": errors begin here\n") && !text.contains("$ throughline"), "no command is cut: {text}");
+}
+
+#[test]
 fn a_sample_of_many_spans_names_the_same_cause_from_memory_and_from_blocks() {
     const PIECES: i64 = 20;
     let filled = Filled::new(NOW);

@@ -1,15 +1,20 @@
 //! `throughline investigate`: a focus to a question, the case to the terminal.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value as Json, json};
-use throughline_correlate::investigate::Case;
+use throughline_correlate::investigate::{Case, Evidence, report};
+use throughline_model::TraceId;
 
 use crate::cli::{CaseFormat, InvestigateArgs};
+use crate::client::{Answer, Client};
 use crate::render::{self, Style};
 
+/// What a note on a pin is cut to.
+const NOTE_CHARACTERS: usize = 200;
 /// No suspect was found.
 const NOT_FOUND: u8 = 1;
 
@@ -21,25 +26,50 @@ pub fn run(args: InvestigateArgs) -> Result<ExitCode> {
         (false, false) => args.format,
     };
     let client = args.common.server.client();
-    let answer = client.post_json("/investigate", &question(args, format)?)?;
-    let (text, found) = match format {
-        CaseFormat::Markdown | CaseFormat::Short => (answer, true),
+    let pins = args.pin;
+    let answer = client.post_json("/investigate", &question(args)?)?;
+    let case: Case = serde_json::from_str(&answer).context("understand the case")?;
+    let text = match format {
+        CaseFormat::Markdown => report::markdown(&case),
+        CaseFormat::Short => report::short(&case),
         CaseFormat::Json => {
             let json: Json = serde_json::from_str(&answer).context("understand the answer")?;
-            let found = json.get("suspects").and_then(Json::as_array).is_some_and(|all| !all.is_empty());
-            (serde_json::to_string_pretty(&json).context("write JSON")? + "\n", found)
+            serde_json::to_string_pretty(&json).context("write JSON")? + "\n"
         }
-        CaseFormat::Text => {
-            let case: Case = serde_json::from_str(&answer).context("understand the case")?;
-            (render::case::render(&case, Style::detect()), !case.suspects.is_empty())
-        }
+        CaseFormat::Text => render::case::render(&case, Style::detect()),
     };
     // A reader that has gone away (`| head`) is no error.
     _ = std::io::stdout().lock().write_all(text.as_bytes());
-    Ok(if found { ExitCode::SUCCESS } else { ExitCode::from(NOT_FOUND) })
+    if pins {
+        pin(&client, &case)?;
+    }
+    // A report or a line for a page is there also where it says that nobody is suspected.
+    let is_found = !case.suspects.is_empty() || matches!(format, CaseFormat::Markdown | CaseFormat::Short);
+    Ok(if is_found { ExitCode::SUCCESS } else { ExitCode::from(NOT_FOUND) })
 }
 
-fn question(args: InvestigateArgs, format: CaseFormat) -> Result<Json> {
+/// Pins the traces that a case cites, and says so beside the case.
+fn pin(client: &Client, case: &Case) -> Result<()> {
+    let evidence = case.suspects.iter().flat_map(|suspect| &suspect.evidence);
+    let of_evidence = |one: &Evidence| -> Vec<TraceId> {
+        let line = one.line.as_ref().and_then(|line| line.trace);
+        one.traces.iter().map(|cited| cited.trace).chain(line).collect()
+    };
+    let traces: BTreeSet<TraceId> = evidence.flat_map(of_evidence).collect();
+    let note = format!("cited by the investigation of {}", report::focus(&case.focus));
+    let note: String = note.chars().take(NOTE_CHARACTERS).collect();
+    let mut gone = 0;
+    for trace in &traces {
+        let parameters = [("trace", Some(trace.to_string())), ("note", Some(note.clone()))];
+        // A trace may have gone since it was read.
+        gone += usize::from(matches!(client.post("/pins", &parameters)?, Answer::NotFound(_)));
+    }
+    let of_them = if gone > 0 { format!("; {gone} have gone meanwhile") } else { String::new() };
+    eprintln!("{} traces that the case cites are pinned{of_them}", traces.len() - gone);
+    Ok(())
+}
+
+fn question(args: InvestigateArgs) -> Result<Json> {
     let [(_, start), (_, end)] = args.window.parameters();
     let window = match (start, end) {
         (None, None) => Json::Null,
@@ -50,17 +80,12 @@ fn question(args: InvestigateArgs, format: CaseFormat) -> Result<Json> {
         (Some(start), Some(end)) => json!({"start": start, "end": end}),
         _ => Json::Null,
     };
-    let format = match format {
-        CaseFormat::Text | CaseFormat::Json => "json",
-        CaseFormat::Markdown => "markdown",
-        CaseFormat::Short => "short",
-    };
     Ok(json!({
         "focus": args.focus.unwrap_or_default(),
         "window": window,
         "baseline": baseline,
         "service": args.service,
         "suspects": args.suspects,
-        "format": format,
+        "format": "json",
     }))
 }

@@ -8,9 +8,11 @@ use super::{Case, Evidence, Focus, Suspect};
 use crate::units::{duration, rfc3339, three_digits};
 
 /// The short form is shorter than this, in bytes.
-pub const SHORT_BYTES: usize = 2_048;
+pub const SHORT_BYTES: usize = 2_000;
 /// What a sentence of the short form is cut to.
 const SHORT_SENTENCE_BYTES: usize = 260;
+/// A longer command is left out of the short form: what is cut runs no more.
+const SHORT_COMMAND_BYTES: usize = 240;
 /// Suspects of the short form.
 const SHORT_SUSPECTS: usize = 3;
 /// What a log line of the report is cut to.
@@ -125,39 +127,48 @@ fn suspect_section(suspect: &Suspect) -> String {
 }
 
 /// The case in fewer than [`SHORT_BYTES`] bytes: the first suspects, the strongest evidence of each, and what was not checked.
+/// What has no room is left out by whole lines, the last suspects first; what was not checked is always said.
 pub fn short(case: &Case) -> String {
+    let mut end = String::new();
+    let steps: Vec<&str> = case.unchecked.iter().map(|unchecked| unchecked.step.as_str()).collect();
+    if !steps.is_empty() {
+        _ = writeln!(end, "not checked: {}", cut(&one_line(&steps.join(", ")), 200));
+    }
+    if !case.partial.is_empty() {
+        _ = writeln!(end, "incomplete: {}", cut(&one_line(&case.partial.join("; ")), 120));
+    }
     let mut out = format!("focus: {}\n", cut(&one_line(&focus(&case.focus)), 200));
     _ = writeln!(out, "window: {}\nbaseline: {}", window(case.window), window(case.baseline));
     if case.suspects.is_empty() {
         out += "no suspect: nothing differs from the baseline by more than it does by itself\n";
     }
-    for suspect in case.suspects.iter().take(SHORT_SUSPECTS) {
-        let instance = suspect.instance.as_deref().map_or_else(String::new, |name| format!(" ({name})"));
-        let operation = suspect.operation.as_deref().map_or_else(String::new, |name| format!(" at {name}"));
-        let head = format!(
-            "{}. {:.2} {}{instance}{operation}: {}",
-            suspect.rank,
-            suspect.score,
-            suspect.service,
-            suspect.cause.name()
-        );
-        _ = writeln!(out, "{}", cut(&one_line(&head), SHORT_SENTENCE_BYTES));
-        let shown = if suspect.rank == 1 { 2 } else { 1 };
-        for evidence in suspect.evidence.iter().take(shown) {
-            _ = writeln!(out, "   {}", cut(&one_line(&evidence.sentence), SHORT_SENTENCE_BYTES));
-        }
-        if let Some(Evidence { command, .. }) = suspect.evidence.first() {
-            _ = writeln!(out, "   $ {}", cut(&one_line(command), 160));
+    let room = (SHORT_BYTES - 1).saturating_sub(end.len());
+    for line in case.suspects.iter().take(SHORT_SUSPECTS).flat_map(short_lines) {
+        if out.len() + line.len() < room {
+            out += &line;
+            out.push('\n');
         }
     }
-    let steps: Vec<&str> = case.unchecked.iter().map(|unchecked| unchecked.step.as_str()).collect();
-    if !steps.is_empty() {
-        _ = writeln!(out, "not checked: {}", cut(&steps.join(", "), 200));
+    out + &end
+}
+
+fn short_lines(suspect: &Suspect) -> Vec<String> {
+    let instance = suspect.instance.as_deref().map_or_else(String::new, |name| format!(" ({name})"));
+    let operation = suspect.operation.as_deref().map_or_else(String::new, |name| format!(" at {name}"));
+    // The cause and the score are said however long the names are.
+    let who = format!("{}{instance}{operation}", suspect.service);
+    let who = cut(&one_line(&who), SHORT_SENTENCE_BYTES - 60);
+    let mut lines = vec![format!("{}. {:.2} {who}: {}", suspect.rank, suspect.score, suspect.cause.name())];
+    let shown = if suspect.rank == 1 { 2 } else { 1 };
+    for evidence in suspect.evidence.iter().take(shown) {
+        lines.push(format!("   {}", cut(&one_line(&evidence.sentence), SHORT_SENTENCE_BYTES)));
     }
-    if !case.partial.is_empty() {
-        _ = writeln!(out, "incomplete: {}", cut(&one_line(&case.partial.join("; ")), 120));
+    if let Some(Evidence { command, .. }) = suspect.evidence.first()
+        && command.len() <= SHORT_COMMAND_BYTES
+    {
+        lines.push(format!("   $ {}", one_line(command)));
     }
-    cut(&out, SHORT_BYTES - 1)
+    lines
 }
 
 /// The start of a text, in so many bytes with a sign that there was more.

@@ -370,6 +370,9 @@ pub struct InvestigateArgs {
     /// How many suspects to name [default: 5]
     #[arg(long, value_name = "N")]
     pub suspects: Option<usize>,
+    /// Keep the traces that the case cites until they are unpinned, whatever sampling and retention say
+    #[arg(long)]
+    pub pin: bool,
     /// How the case is written
     #[arg(long, value_enum, default_value = "text", conflicts_with = "json")]
     pub format: CaseFormat,

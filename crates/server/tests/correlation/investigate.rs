@@ -10,7 +10,7 @@ use crate::process::{PATIENCE, Server};
 
 const SECOND: i64 = 1_000_000_000;
 /// The short form is shorter.
-const SHORT_BYTES: usize = 2_048;
+const SHORT_BYTES: usize = 2_000;
 const SETTINGS: &str = "  rules:\n    files: ['rules.yml']\n";
 const RULES: &str = "groups:
 - name: shop
@@ -145,9 +145,41 @@ fn an_investigation_starts_from_anything() {
         let terminal = text(&run(&server, &[&[focus][..], more].concat()));
         assert!(terminal.contains("cart") && terminal.contains("Not checked"), "{terminal}");
     }
-    let nowhere = run(&server, &["trace:deadbeefdeadbeefdeadbeefdeadbeef"]);
-    assert!(!nowhere.status.success() && text(&nowhere).contains("has no spans here"), "{}", text(&nowhere));
-    let unknown = run(&server, &["alert:Nobody"]);
-    assert!(!unknown.status.success() && text(&unknown).contains("did not fire"), "{}", text(&unknown));
+    let output = run(&server, &["alert:CartFails", "--pin"]);
+    assert!(text(&output).contains("traces that the case cites are pinned"), "{}", text(&output));
+    let pins = Command::new(env!("CARGO_BIN_EXE_throughline"))
+        .args(["pins", "--server", &server.api])
+        .output()
+        .expect("runs");
+    assert!(text(&pins).contains("cited by the investigation of the alert CartFails"), "{}", text(&pins));
+    refusals(&server);
     let _ = std::fs::remove_dir_all(&server.folder);
+}
+
+/// What cannot be a focus or a window is refused, and says why.
+fn refusals(server: &Server) {
+    let nowhere = run(server, &["trace:deadbeefdeadbeefdeadbeefdeadbeef"]);
+    assert!(!nowhere.status.success() && text(&nowhere).contains("has no spans here"), "{}", text(&nowhere));
+    assert!(text(&nowhere).contains("was ever received"), "{}", text(&nowhere));
+    for (arguments, said) in [
+        (&["trace:what"][..], "is not a trace id"),
+        (&["exemplar:"][..], "is not a trace id"),
+        (&["log:deadbeefdeadbeefdeadbeefdeadbeef"][..], "has no log lines here"),
+        (&["log:cart@yesterday"][..], "needs a time"),
+        (&["sum("][..], "is not PromQL"),
+        (&["no_such_metric"][..], "did not rise within the last hour; name a window"),
+        (&["--start", "-1m", "--suspects", "0"][..], "suspects=0 is not between"),
+        (&["--start", "-1m", "--end", "-2m"][..], "window.start is not before window.end"),
+        (&["--end", "-2m"][..], "--end needs --start"),
+        (&["--start", "-10m", "--baseline-start", "-20m"][..], "--baseline-end"),
+        (
+            &["--start", "-10m", "--baseline-start", "-20m", "--baseline-end", "-5m"][..],
+            "have time in common",
+        ),
+    ] {
+        let output = run(server, arguments);
+        assert!(!output.status.success() && text(&output).contains(said), "{arguments:?}: {}", text(&output));
+    }
+    let unknown = run(server, &["alert:Nobody"]);
+    assert!(!unknown.status.success() && text(&unknown).contains("did not fire"), "{}", text(&unknown));
 }
