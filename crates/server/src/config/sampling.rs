@@ -41,7 +41,7 @@ const TYPES: [&str; 22] = [
 ];
 
 /// Keys of the processor that are about holding spans in memory, which is not done here.
-const MEMORY_KEYS: [&str; 10] = [
+const MEMORY_KEYS: [&str; 9] = [
     "num_traces",
     "expected_new_traces_per_sec",
     "block_on_overflow",
@@ -51,7 +51,6 @@ const MEMORY_KEYS: [&str; 10] = [
     "maximum_trace_size_bytes",
     "tail_storage",
     "sampling_strategy",
-    "sample_on_first_match",
 ];
 
 /// Reads the section; nothing where it is not there or off.
@@ -95,10 +94,14 @@ fn read_map(path: &str, node: Node, problems: &mut Vec<Problem>) -> Option<(Vec<
     let delay = section.duration("decision_wait", Sampling::DELAY, Duration::from_secs(1));
     let delay = section.duration("decision_delay", delay, Duration::from_secs(1));
     let items = section.list("policies");
-    section.refuse_keys(|key| {
-        MEMORY_KEYS
-            .contains(&key)
-            .then(|| format!("{key} is not needed: spans wait on the disk, not in memory"))
+    section.refuse_keys(|key| match key {
+        "sample_on_first_match" => Some(format!(
+            "{key} is not supported: every policy is asked, as the processor does without it; leave it out"
+        )),
+        key if MEMORY_KEYS.contains(&key) => {
+            Some(format!("{key} is not needed: spans wait on the disk, not in memory"))
+        }
+        _ => None,
     });
     if is_preset && !items.is_empty() {
         section.refuse(

@@ -252,7 +252,9 @@ fn investigate(given: &Arguments) -> Result<Question, String> {
         match (given.text(start), given.text(end)) {
             (None, None) => {}
             (Some(from), until) => {
-                let until = until.unwrap_or_else(|| "now".to_owned());
+                // A baseline that is told no end lasts until what is wrong begins.
+                let begins = given.text("start").filter(|_| name == "baseline");
+                let until = until.or(begins).unwrap_or_else(|| "now".to_owned());
                 body.insert(name.to_owned(), json!({"start": from, "end": until}));
             }
             (None, Some(_)) => return Err(format!("{end} needs {start}")),

@@ -13,8 +13,10 @@ use crate::process::{PATIENCE, Running, Server};
 use crate::python;
 
 const SCRIPT: &str = include_str!("mcp.py");
-/// Bytes of an answer by default: 2,000 tokens of four bytes.
+/// Bytes of an answer by default: 2,000 tokens are no more of whatever text.
 const ANSWER_BYTES: usize = 8_000;
+/// Bytes of as many tokens of log lines with times and ids: of such a text tokenizers make one of two bytes.
+const LINES_BYTES: usize = 4_600;
 /// The largest message.
 const MESSAGE_BYTES: usize = 256 << 10;
 const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
@@ -102,6 +104,7 @@ fn check(way: &str, trace: &str, answers: &[Value]) {
             "not checked: what comes after the first 300",
         ],
     );
+    assert!(text(4).len() <= LINES_BYTES, "{way}: {}", text(4).len());
     assert!(text(5).len() <= 1_200, "{way}: {}", text(5).len());
     says(5, &["left out: "]);
     says(6, &["http_server_request_duration_seconds_bucket"]);
