@@ -235,7 +235,7 @@ fn exemplars_are_found_in_nested_calls_and_in_any_window() {
     let (status, json) = served.get(&format!("/api/v1/query_exemplars?query={query}"));
     assert_eq!((status, &json["data"]), (200, &expected), "{json}");
     let infos = json["infos"][0].as_str().unwrap_or_default();
-    let lost = "1 of 1 exemplars lead to a trace that is not here (never received), such as 0af7651916cd43dd8448eb211c80319c";
+    let lost = "1 of 1 exemplars lead to a trace that is not here (not here yet), such as 0af7651916cd43dd8448eb211c80319c";
     assert_eq!(infos, lost, "{json}");
     // Grafana's probe writes milliseconds where seconds are meant.
     let probe = format!("/api/v1/query_exemplars?query={query}&start={}&end={}", NOW_MS, NOW_MS + 1_000);

@@ -430,7 +430,10 @@ fn the_short_form_is_short_whatever_the_names_are() {
     let text = report::short(&case);
     assert!(text.len() < report::SHORT_BYTES, "{}", text.len());
     assert!(text.contains("\nnot checked: ") && text.contains("\nincomplete: "), "{text}");
-    assert!(text.contains(": errors begin here\n") && !text.contains("$ throughline"), "no command is cut: {text}");
+    assert!(
+        text.contains(": errors begin here\n") && !text.contains("$ throughline"),
+        "no command is cut: {text}"
+    );
 }
 
 #[test]
