@@ -78,7 +78,8 @@ impl Blocking {
     }
 
     /// Runs a look-up on this thread when a place is free, and whatever else the thread has to do waits: for what takes less
-    /// time than handing anything over to another thread.
+    /// time than handing anything over to another thread. What turns out to take longer on the way is done by
+    /// [`handed_over`].
     pub async fn run_at_once<T, E: From<Failure>>(
         &self,
         query: impl FnOnce() -> Result<T, E>,
@@ -115,6 +116,14 @@ impl Blocking {
     }
 }
 
+/// Does work that takes longer than handing what else this thread has to do over to others, which happens first.
+pub(crate) fn handed_over(work: &mut dyn FnMut()) {
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
 fn without_answer() -> Failure {
     Failure::internal("the query ended without an answer; this is a bug, please report it")
 }
@@ -146,6 +155,14 @@ mod tests {
                     assert!(format!("{:?}", failed.expect_err("no answer")).contains("internal"));
                 }
                 assert_eq!(blocking.run_at_once(|| Ok::<i32, Failure>(8)).await.ok(), Some(8));
+                let mut done = 0;
+                let slowly = || {
+                    handed_over(&mut || done += 1);
+                    handed_over(&mut || done += 1);
+                    Ok::<i32, Failure>(9)
+                };
+                assert_eq!(blocking.run_at_once(slowly).await.ok(), Some(9));
+                assert_eq!(done, 2);
             });
         }
     }

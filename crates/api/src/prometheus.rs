@@ -26,16 +26,25 @@ use throughline_exec::{Budget, Cancellation, Limits};
 use throughline_promql::Engine;
 use throughline_promql::ast::Expr;
 use throughline_scan::metrics::{Listing, MetricIndex, MetricSource};
-use throughline_store::{Clock, Store, TimeRange};
+use throughline_store::{Clock, Snapshot, Store, TimeRange};
 
 use self::reply::Refusal;
-use crate::blocking::{Blocking, CancelOnDrop, budget};
+use crate::blocking::{Blocking, CancelOnDrop, budget, handed_over};
 use crate::states::StateSource;
 
 /// A query of so few series, and of so few samples in its answer, is small.
 const SMALL_SERIES: usize = 64;
 /// See [`SMALL_SERIES`].
 const SMALL_SAMPLES: usize = 64_000;
+
+/// An answer of so few samples is computed and written in about the time that another thread needs to wake up.
+const AT_ONCE_SAMPLES: usize = 4_000;
+
+/// Families that are looked at for names and values of their labels in less than a millisecond.
+const LISTED_MAX: usize = 1 << 15;
+
+/// Families that are looked at where labels are to be written.
+const WRITTEN_MAX: usize = 1 << 12;
 
 /// Where the API lies beside the root.
 pub const PREFIX: &str = "/prometheus";
@@ -57,6 +66,17 @@ pub struct PrometheusContext {
     pub external_labels: Vec<(String, String)>,
     /// When the process started, milliseconds since the epoch.
     pub started_at_ms: i64,
+}
+
+/// Where a query is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// On this thread, and what else it has to do waits, until something takes longer.
+    AtOnce,
+    /// On this thread, after what else it has to do was handed over.
+    Here,
+    /// On a thread that may be blocked, with a time limit.
+    Elsewhere,
 }
 
 #[derive(Clone)]
@@ -116,19 +136,20 @@ impl Prometheus {
         &self,
         question: impl FnOnce(&MetricSource, &Budget) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<(T, Vec<String>), Refusal> {
-        self.ask_within(None, false, question).await
+        self.ask_within(None, self.store.snapshot(), Place::Elsewhere, question).await
     }
 
-    /// As [`Prometheus::ask`], on this thread: for what the index answers without reading samples. The labels of few series are
-    /// put together in less time than it takes to wake another thread.
+    /// As [`Prometheus::ask`], on this thread: for what the index answers without reading samples. It is answered at once where
+    /// no selector has more than so many families to look at.
     async fn list<T: Send + 'static>(
         &self,
         listing: Listing,
+        at_once_max: usize,
         question: impl FnOnce(&MetricSource, &Listing) -> T + Send + 'static,
     ) -> Result<(T, Vec<String>), Refusal> {
         let snapshot = self.store.snapshot();
-        let is_quick = self.index.is_listed_at_once(&snapshot, &listing);
-        let source = MetricSource::new(snapshot, Arc::clone(&self.context.index));
+        let is_quick = self.index.is_listed_among(&snapshot, &listing, at_once_max);
+        let source = self.source(snapshot);
         let answer = move || {
             let answer = question(&source, &listing);
             Ok((answer, source.partial()))
@@ -136,14 +157,25 @@ impl Prometheus {
         if is_quick { self.blocking.run_at_once(answer).await } else { self.blocking.run_here(answer).await }
     }
 
-    /// Whether a query reads so little that it is answered sooner than another thread would begin.
-    fn is_small(&self, expr: &Expr, steps: i64) -> bool {
+    fn source(&self, snapshot: Snapshot) -> MetricSource {
+        MetricSource::new(snapshot, Arc::clone(&self.context.index)).with_slow_work(handed_over)
+    }
+
+    /// Where a query is answered soonest, without keeping others from being answered.
+    fn place_of(&self, snapshot: &Snapshot, expr: &Expr, steps: i64) -> Place {
         let mut found = Vec::new();
         query::selectors(expr, &mut found);
-        let series_max =
-            (SMALL_SAMPLES / usize::try_from(steps).unwrap_or(usize::MAX).max(1)).min(SMALL_SERIES);
-        !has_subquery(expr)
-            && self.index.are_few(&self.store.snapshot(), found.iter().map(|s| &*s.matchers), series_max)
+        let steps = usize::try_from(steps).unwrap_or(usize::MAX).max(1);
+        let series_max = (SMALL_SAMPLES / steps).min(SMALL_SERIES);
+        if has_subquery(expr) {
+            return Place::Elsewhere;
+        }
+        let selectors = found.iter().map(|selector| &*selector.matchers);
+        match self.index.few(snapshot, selectors, series_max) {
+            Some(series) if series.max(1).saturating_mul(steps) <= AT_ONCE_SAMPLES => Place::AtOnce,
+            Some(_) => Place::Here,
+            None => Place::Elsewhere,
+        }
     }
 
     /// As [`Prometheus::ask`], for another API. What is incomplete is not said.
@@ -161,28 +193,30 @@ impl Prometheus {
     async fn ask_within<T: Send + 'static>(
         &self,
         timeout_ms: Option<i64>,
-        here: bool,
+        snapshot: Snapshot,
+        place: Place,
         question: impl FnOnce(&MetricSource, &Budget) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<(T, Vec<String>), Refusal> {
         let timeout_ms =
             timeout_ms.filter(|ms| *ms > 0).map_or(self.timeout_ms(), |ms| ms.min(self.timeout_ms()));
         let cancellation = Cancellation::new();
         let _canceled_with_the_request = CancelOnDrop(cancellation.clone());
-        let (store, clock, context) =
-            (self.store.clone(), Arc::clone(&self.clock), Arc::clone(&self.context));
+        let (source, clock, limits) = (self.source(snapshot), Arc::clone(&self.clock), self.context.limits);
         let run = move || {
             let timeout = Duration::from_millis(timeout_ms.unsigned_abs());
-            let budget = budget(context.limits, timeout, cancellation, clock);
-            let source = MetricSource::new(store.snapshot(), Arc::clone(&context.index));
+            let budget = budget(limits, timeout, cancellation, clock);
             let answer = question(&source, &budget)?;
             Ok((answer, source.partial()))
         };
-        if here {
-            return self.blocking.run_here(run).await;
+        match place {
+            Place::AtOnce => self.blocking.run_at_once(run).await,
+            Place::Here => self.blocking.run_here(run).await,
+            Place::Elsewhere => {
+                // The budget ends the query in time; waiting a little longer lets it say so itself.
+                let wait = Duration::from_millis(timeout_ms.unsigned_abs()) + Duration::from_secs(5);
+                self.blocking.run_within(wait, run).await
+            }
         }
-        // The budget ends the query in time; waiting a little longer lets it say so itself.
-        let wait = Duration::from_millis(timeout_ms.unsigned_abs()) + Duration::from_secs(5);
-        self.blocking.run_within(wait, run).await
     }
 }
 

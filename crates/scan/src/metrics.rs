@@ -20,5 +20,5 @@ pub use index::MetricIndex;
 pub use listing::{LabelValueCounts, Listing};
 pub use name::Strategy;
 pub use native::to_prometheus;
-pub use select::MetricSource;
+pub use select::{MetricSource, SlowWork};
 pub use translate::{Metadata, Translation};

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde_json::{Value as Json, json};
-use throughline_exec::Matcher;
-use throughline_scan::metrics::{LabelValueCounts, Listing, Metadata};
+use throughline_exec::{Labels, Matcher};
+use throughline_scan::metrics::{LabelValueCounts, Listing, Metadata, MetricSource};
 
 use super::params::Params;
 use super::query::listed;
 use super::reply::{Notes, Refusal, closed, opened};
-use super::{Prometheus, values};
+use super::{LISTED_MAX, Prometheus, WRITTEN_MAX, values};
 
 /// Series in one answer where no limit is given: about 100 MB of JSON.
 const SERIES_MAX: usize = 500_000;
@@ -43,12 +43,16 @@ pub(super) async fn series(
     let selectors = params.required_selectors()?;
     let limit = params.limit()?.unwrap_or(SERIES_MAX);
     let listing = listing(&params, selectors)?;
-    let (mut series, mut partial) =
-        prometheus.list(listing, move |source, listing| source.series(listing, limit)).await?;
-    if series.len() > limit {
-        series.truncate(limit);
-        partial.push(TRUNCATED.to_owned());
-    }
+    let ask = move |source: &MetricSource, listing: &Listing| {
+        let series = source.series(listing, limit);
+        (written(series.get(..limit).unwrap_or(&series)), series.len() > limit)
+    };
+    let ((body, is_cut), mut partial) = prometheus.list(listing, WRITTEN_MAX, ask).await?;
+    partial.extend(is_cut.then(|| TRUNCATED.to_owned()));
+    Ok(closed(body, &Notes { warnings: partial, ..Notes::default() }))
+}
+
+fn written(series: &[Labels]) -> Vec<u8> {
     let mut out = opened(series.iter().map(|labels| labels.text().len() + 64).sum());
     out.push(b'[');
     for (at, labels) in series.iter().enumerate() {
@@ -58,7 +62,7 @@ pub(super) async fn series(
         values::put_labels(&mut out, labels);
     }
     out.push(b']');
-    Ok(closed(out, &Notes { warnings: partial, ..Notes::default() }))
+    out
 }
 
 pub(super) async fn labels(
@@ -68,7 +72,7 @@ pub(super) async fn labels(
     let limit = params.limit()?;
     let listing = listing(&params, params.selectors()?)?;
     let (mut names, mut partial) =
-        prometheus.list(listing, |source, listing| source.label_names(listing)).await?;
+        prometheus.list(listing, LISTED_MAX, |source, listing| source.label_names(listing)).await?;
     cut(&mut names, limit, &mut partial);
     Ok(listed(&names, partial))
 }
@@ -84,8 +88,8 @@ pub(super) async fn label_values(
     }
     let limit = params.limit()?;
     let listing = listing(&params, params.selectors()?)?;
-    let ask = prometheus.list(listing, move |source, listing| source.label_values(&name, listing));
-    let (mut values, mut partial) = ask.await?;
+    let ask = move |source: &MetricSource, listing: &Listing| source.label_values(&name, listing);
+    let (mut values, mut partial) = prometheus.list(listing, LISTED_MAX, ask).await?;
     cut(&mut values, limit, &mut partial);
     Ok(listed(&values, partial))
 }

@@ -59,7 +59,8 @@ pub(super) async fn query(State(prometheus): State<Prometheus>, params: Params) 
     let engine = engine(&prometheus, &params)?;
     let (text, expr) = parsed(&params)?;
     let stats = Stats::of(&params);
-    let is_small = prometheus.is_small(&expr, 1);
+    let snapshot = prometheus.store.snapshot();
+    let place = prometheus.place_of(&snapshot, &expr, 1);
     let started = Started::now(&prometheus);
     let ask = move |source: &MetricSource, budget: &Budget| {
         let clock = started.evaluating();
@@ -68,7 +69,7 @@ pub(super) async fn query(State(prometheus): State<Prometheus>, params: Params) 
         let timings = clock.evaluated();
         Ok(written(&result, Asked { grid: (time_ms, 0), end_ms: time_ms, limit, stats }, &timings))
     };
-    let ((body, mut notes), partial) = prometheus.ask_within(timeout_ms, is_small, ask).await?;
+    let ((body, mut notes), partial) = prometheus.ask_within(timeout_ms, snapshot, place, ask).await?;
     notes.warnings.extend(partial);
     notes.warnings.extend(deprecated_stats(&params));
     Ok(closed(body, &notes))
@@ -104,7 +105,8 @@ pub(super) async fn query_range(
         return Err(Refusal::parameter("query", reason));
     }
     let stats = Stats::of(&params);
-    let is_small = prometheus.is_small(&expr, end_ms.saturating_sub(start_ms) / step_ms + 1);
+    let snapshot = prometheus.store.snapshot();
+    let place = prometheus.place_of(&snapshot, &expr, end_ms.saturating_sub(start_ms) / step_ms + 1);
     let started = Started::now(&prometheus);
     let ask = move |source: &MetricSource, budget: &Budget| {
         let clock = started.evaluating();
@@ -113,7 +115,7 @@ pub(super) async fn query_range(
         let timings = clock.evaluated();
         Ok(written(&result, Asked { grid: (start_ms, step_ms), end_ms, limit, stats }, &timings))
     };
-    let ((body, mut notes), partial) = prometheus.ask_within(timeout_ms, is_small, ask).await?;
+    let ((body, mut notes), partial) = prometheus.ask_within(timeout_ms, snapshot, place, ask).await?;
     notes.warnings.extend(partial);
     notes.warnings.extend(deprecated_stats(&params));
     Ok(closed(body, &notes))

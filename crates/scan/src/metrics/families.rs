@@ -40,6 +40,12 @@ impl FamilySet {
         self.words.iter_mut().zip(&other.words).for_each(|(mine, theirs)| *mine |= theirs);
     }
 
+    /// Keeps what the other set has, too.
+    pub(super) fn intersect(&mut self, other: &FamilySet) {
+        self.words.truncate(other.words.len());
+        self.words.iter_mut().zip(&other.words).for_each(|(mine, theirs)| *mine &= theirs);
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
@@ -128,5 +134,8 @@ mod tests {
         other.union(&set);
         assert_eq!((set.has(1), set.has(2), set.has(200), other.len()), (true, false, true, 3));
         assert!(other.has_any(&[7, 2]) && !other.has_any(&[7]));
+        set.insert(900);
+        set.intersect(&other);
+        assert_eq!((set.has(1), set.has(2), set.has(200), set.len()), (true, false, true, 2));
     }
 }

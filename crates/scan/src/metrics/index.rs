@@ -26,7 +26,7 @@ const IDLE_SERIES_MAX: usize = 100_000;
 /// Families that are looked at to find out whether few of them match.
 const CANDIDATES_MAX: usize = 4_096;
 
-/// Families whose labels are put together in about a millisecond.
+/// Families of which all names and values of labels are listed in about a millisecond.
 const LISTED_MAX: usize = 1 << 17;
 
 /// OTLP's code of delta temporality.
@@ -141,35 +141,30 @@ impl MetricIndex {
         ask(&tables, &known)
     }
 
-    /// Whether each of some selectors matches at most so many families, as far as that is known without a look at what is not
-    /// known yet.
-    pub fn are_few<'a>(
+    /// How many families the selectors match, together; nothing where one of them matches more than `families_max`, or that is
+    /// not known without a look at more than that.
+    pub fn few<'a>(
         &self,
         snapshot: &Snapshot,
         selectors: impl IntoIterator<Item = &'a [Matcher]>,
         families_max: usize,
-    ) -> bool {
+    ) -> Option<usize> {
         let tables = self.read();
-        let is_known = tables.known(&snapshot.metric_parts(TimeRange::ALL)).is_some();
+        tables.known(&snapshot.metric_parts(TimeRange::ALL))?;
         let few = |selector: &[Matcher]| {
-            tables.candidates(selector) <= CANDIDATES_MAX && tables.matching(selector).len() <= families_max
+            let is_narrow = tables.candidates(selector) <= CANDIDATES_MAX;
+            let families = is_narrow.then(|| tables.matching(selector).len());
+            families.filter(|families| *families <= families_max)
         };
-        is_known && selectors.into_iter().all(few)
+        selectors.into_iter().map(few).sum()
     }
 
-    /// Whether the labels of all that is listed are known, are those of few families, and do not depend on points.
-    pub fn is_listed_at_once(&self, snapshot: &Snapshot, listing: &Listing) -> bool {
+    /// Whether all that is listed is known, and is found soon: with a look at no more than so many families for each selector.
+    pub fn is_listed_among(&self, snapshot: &Snapshot, listing: &Listing, families_max: usize) -> bool {
         let tables = self.read();
-        let is_static = |families: &[u32]| {
-            let families = families.iter().filter_map(|family| tables.get(*family));
-            families.filter(|entry| entry.family.form.dynamic_label().is_some()).count() == 0
-        };
-        let few = |selector: &Vec<Matcher>| {
-            tables.candidates(selector) <= CANDIDATES_MAX && is_static(&tables.matching(selector))
-        };
         tables.known(&snapshot.metric_parts(TimeRange::ALL)).is_some()
-            && tables.families.len() <= LISTED_MAX
-            && listing.selectors.iter().all(few)
+            && tables.families.len() <= if listing.selectors.is_empty() { LISTED_MAX } else { usize::MAX }
+            && listing.selectors.iter().all(|selector| tables.candidates(selector) <= families_max)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Tables> {
@@ -305,20 +300,28 @@ impl Tables {
     /// `quantile`) are left to whoever makes those series.
     pub(super) fn matching(&self, matchers: &[Matcher]) -> Vec<u32> {
         let is_dynamic = |name: &str| name == "le" || name == "quantile";
-        let mut lists: Vec<Cow<'_, [u32]>> = Vec::new();
-        for matcher in matchers.iter().filter(|m| !m.matches("") && !is_dynamic(m.name())) {
-            lists.push(self.postings_of(matcher));
-        }
+        let (listed, mut rest): (Vec<&Matcher>, Vec<&Matcher>) =
+            matchers.iter().partition(|m| !m.matches("") && !is_dynamic(m.name()));
+        let (named, others): (Vec<&Matcher>, Vec<&Matcher>) =
+            listed.into_iter().partition(|m| m.accepted_values().is_some());
+        let mut lists: Vec<Cow<'_, [u32]>> =
+            named.into_iter().map(|matcher| self.postings_of(matcher)).collect();
         lists.sort_by_key(|list| list.len());
         let mut lists = lists.into_iter();
-        let mut families = match lists.next() {
-            Some(shortest) => shortest.into_owned(),
-            None => (0..self.families.len() as u32).collect(),
-        };
+        let mut families = lists.next().map(Cow::into_owned);
         for list in lists {
-            intersect(&mut families, &list);
+            families.iter_mut().for_each(|families| intersect(families, &list));
         }
-        let rest: Vec<&Matcher> = matchers.iter().filter(|m| m.matches("") || is_dynamic(m.name())).collect();
+        for matcher in others {
+            // Of a few families the labels are compared, rather than all values that there are.
+            let values = self.postings.get(matcher.name()).map_or(0, BTreeMap::len);
+            match &mut families {
+                Some(families) if families.len() < values => rest.push(matcher),
+                Some(families) => intersect(families, &self.postings_of(matcher)),
+                None => families = Some(self.postings_of(matcher).into_owned()),
+            }
+        }
+        let mut families = families.unwrap_or_else(|| (0..self.families.len() as u32).collect());
         if !rest.is_empty() {
             families.retain(|family| self.get(*family).is_some_and(|entry| entry.family.may_match(&rest)));
         }

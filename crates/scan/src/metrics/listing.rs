@@ -72,7 +72,8 @@ fn matching_set(tables: &Tables, parts: &[KnownPart], selectors: &[Vec<Matcher>]
         return present;
     }
     let mut set = FamilySet::default();
-    set.extend(matching(tables, &present, selectors));
+    selectors.iter().for_each(|selector| set.extend(tables.matching(selector)));
+    set.intersect(&present);
     set
 }
 
@@ -99,7 +100,7 @@ impl MetricSource {
         });
         if name == "le" || name == "quantile" {
             let of_name = |family: &Family| family.form.dynamic_label() == Some(name);
-            let expanded = self.expand(listing, of_name, usize::MAX);
+            let expanded = self.slowly(|| self.expand(listing, of_name, usize::MAX));
             values.extend(expanded.iter().map(|labels| labels.get(name).to_owned()));
             values.sort_unstable();
             values.dedup();
@@ -195,7 +196,7 @@ impl MetricSource {
                 out.push(listed.family.labels.clone());
                 continue;
             }
-            for value in self.dynamic_values(listed, &parts, range) {
+            for value in self.slowly(|| self.dynamic_values(listed, &parts, range)) {
                 let labels = series_labels(&listed.family, Some(value));
                 let is_listed = listing.selectors.is_empty()
                     || listing

@@ -12,6 +12,8 @@ use throughline_exec::{Times, stale_nan};
 use throughline_store::snapshot::parts::{MetricPart, PartKey, PointColumns, PointWant, RunBounds};
 use throughline_store::{Error, TimeRange};
 
+use super::select::Access;
+
 /// Bytes of decoded runs that are kept: some ten million points that are whole numbers, a fifteenth of the memory target.
 pub(super) const KEPT_BYTES_MAX: usize = 40 << 20;
 
@@ -225,6 +227,18 @@ struct Kept {
 impl RunCache {
     pub(super) fn new(bytes_max: usize) -> RunCache {
         RunCache { kept: Mutex::default(), bytes_max }
+    }
+
+    /// Whether what is taken from a run is at hand: it is kept, or in a memtable, of which only what is wanted is read.
+    pub(super) fn has(&self, part: &MetricPart, run: &RunBounds, access: Access) -> bool {
+        let PartKey::Block(block) = part.key() else { return true };
+        let kept = self.lock();
+        match access {
+            Access::Last => kept.last.contains_key(&(block, run.run)),
+            Access::Points(want) => {
+                !want.start_times && kept.runs.contains_key(&(block, run.run, want.payloads))
+            }
+        }
     }
 
     /// The points of the wanted series of a run, and perhaps of others. `n_runs` is how many the query reads.

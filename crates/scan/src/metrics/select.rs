@@ -18,10 +18,16 @@ use super::translate::{Family, Form};
 /// Points that a second thread is worth.
 const PARALLEL_POINTS: usize = 50_000;
 
+/// Points that are copied and looked at in less time than it takes to wake another thread.
+const QUICK_POINTS: usize = 20_000;
+
 /// Threads that read for one query: as many as the machine we aim at has cores.
 const THREADS: usize = 2;
 
 const NS_PER_MS: i64 = 1_000_000;
+
+/// Does work that may take long; whoever asks on a thread that others wait for lets them go on elsewhere first.
+pub type SlowWork = fn(&mut dyn FnMut());
 
 /// A snapshot's metrics as Prometheus series.
 pub struct MetricSource {
@@ -30,6 +36,7 @@ pub struct MetricSource {
     /// Why answers may be incomplete; collected over all questions.
     pub(super) partial: Mutex<Vec<String>>,
     start_times: bool,
+    slow_work: SlowWork,
 }
 
 /// A family that takes part in a query.
@@ -58,6 +65,15 @@ struct Task {
 /// `(row, selected family)`
 type Uses = Vec<(u32, u32)>;
 
+/// What is taken from a run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// The last point of each series.
+    Last,
+    /// The points.
+    Points(PointWant),
+}
+
 /// What a question reads.
 struct Plan {
     /// Where reading starts: before the question's own start where increments are summed up.
@@ -85,7 +101,21 @@ impl MetricSource {
     /// The metrics of a snapshot.
     pub fn new(snapshot: Snapshot, index: Arc<MetricIndex>) -> MetricSource {
         let partial = Mutex::new(snapshot.missing().to_vec());
-        MetricSource { snapshot, index, partial, start_times: false }
+        MetricSource { snapshot, index, partial, start_times: false, slow_work: |work| work() }
+    }
+
+    /// Does what may take long, as what reads from a disk, in this way.
+    pub fn with_slow_work(mut self, slow_work: SlowWork) -> MetricSource {
+        self.slow_work = slow_work;
+        self
+    }
+
+    /// Does work that may take long.
+    pub(super) fn slowly<R>(&self, work: impl FnOnce() -> R) -> R {
+        let (mut work, mut done) = (Some(work), None);
+        (self.slow_work)(&mut || done = work.take().map(|work| work()));
+        // It was not done, or panicked: neither is what a way of doing work may do.
+        done.unwrap_or_else(|| unreachable!("work is done before it is asked for"))
     }
 
     /// Hands out start timestamps too.
@@ -170,21 +200,39 @@ impl MetricSource {
     /// Reads the tasks, on several threads where that is worth it.
     fn read(&self, request: &SelectRequest, plan: &Plan, budget: &Budget) -> Result<Vec<Found>, ExecError> {
         let tasks = &plan.tasks;
+        let accesses: Vec<Access> = tasks.iter().map(|task| self.access(request, plan, task)).collect();
+        // A run that is not kept is decoded whole, which is worth a thread.
+        let runs = self.index.run_cache();
+        let is_missing = |(task, access): &(&Task, &Access)| !runs.has(&task.part, &task.run, **access);
+        let missing = tasks.iter().zip(&accesses).filter(is_missing).take(2).count();
+        let series: usize = tasks.iter().map(|task| task.uses.len()).sum();
+        let steps = (request.end_ms.saturating_sub(plan.start_ms) / 15_000).max(1) as usize;
+        let points = series.saturating_mul(steps);
+        let is_shared = tasks.len() > 1 && (missing > 1 || points >= PARALLEL_POINTS);
+        let read = || self.read_all(request, (plan, &accesses), is_shared, budget);
+        if missing > 0 || points > QUICK_POINTS { self.slowly(read) } else { read() }
+    }
+
+    fn read_all(
+        &self,
+        request: &SelectRequest,
+        (plan, accesses): (&Plan, &[Access]),
+        is_shared: bool,
+        budget: &Budget,
+    ) -> Result<Vec<Found>, ExecError> {
         let next = AtomicUsize::new(0);
         let work = || {
             let mut found = Vec::new();
             loop {
                 let order = next.fetch_add(1, Ordering::Relaxed);
-                let Some(task) = tasks.get(order) else { return Ok(found) };
+                let (Some(task), Some(access)) = (plan.tasks.get(order), accesses.get(order)) else {
+                    return Ok(found);
+                };
                 budget.check()?;
-                self.read_task(request, plan, task, order, &mut found);
+                self.read_task(request, plan, (task, *access), order, &mut found);
             }
         };
-        // A run of a block is decoded whole, which is worth a thread; of a memtable only what is wanted is read.
-        let runs = tasks.iter().filter(|task| matches!(task.part, MetricPart::Block(_))).count();
-        let series: usize = tasks.iter().map(|task| task.uses.len()).sum();
-        let steps = (request.end_ms.saturating_sub(plan.start_ms) / 15_000).max(1) as usize;
-        if tasks.len() < 2 || runs < 2 && series.saturating_mul(steps) < PARALLEL_POINTS {
+        if !is_shared {
             return work();
         }
         std::thread::scope(|scope| {
@@ -202,26 +250,22 @@ impl MetricSource {
         &self,
         request: &SelectRequest,
         plan: &Plan,
-        task: &Task,
+        (task, access): (&Task, Access),
         order: usize,
         found: &mut Vec<Found>,
     ) {
         let Plan { start_ms, selected, .. } = plan;
-        let mut wanted: Vec<u32> = task.uses.iter().map(|(row, _)| *row).collect();
-        wanted.dedup();
-        let payloads = task.uses.iter().any(|(_, number)| {
-            let selected = selected.get(*number as usize);
-            selected.is_some_and(|s| !matches!(s.family.form, Form::Value | Form::TargetInfo))
-        });
-        let want = PointWant { start_times: self.start_times, payloads };
-        let range = range_of(*start_ms, request.end_ms);
         let runs = self.index.run_cache();
-        if self.asks_for_last_points(request, plan, task) {
-            match runs.last_points(&task.part, &task.run) {
+        let want = match access {
+            Access::Points(want) => want,
+            Access::Last => match runs.last_points(&task.part, &task.run) {
                 Ok(last) => return last_pieces(&last, request, task, order, found),
                 Err(error) => return self.note(vec![error.to_string()]),
-            }
-        }
+            },
+        };
+        let mut wanted: Vec<u32> = task.uses.iter().map(|(row, _)| *row).collect();
+        wanted.dedup();
+        let range = range_of(*start_ms, request.end_ms);
         let decoded = match runs.read(&task.part, &task.run, &wanted, range, want, plan.tasks.len()) {
             Ok(decoded) => decoded,
             Err(error) => return self.note(vec![error.to_string()]),
@@ -250,6 +294,17 @@ impl MetricSource {
 }
 
 impl MetricSource {
+    fn access(&self, request: &SelectRequest, plan: &Plan, task: &Task) -> Access {
+        if self.asks_for_last_points(request, plan, task) {
+            return Access::Last;
+        }
+        let payloads = task.uses.iter().any(|(_, number)| {
+            let selected = plan.selected.get(*number as usize);
+            selected.is_some_and(|s| !matches!(s.family.form, Form::Value | Form::TargetInfo))
+        });
+        Access::Points(PointWant { start_times: self.start_times, payloads })
+    }
+
     /// Whether of each series of the task only the last point is asked for, and that is the last of its run.
     fn asks_for_last_points(&self, request: &SelectRequest, plan: &Plan, task: &Task) -> bool {
         let is_last = request.hints.last_at.is_some_and(|grid| grid.count == 1)
