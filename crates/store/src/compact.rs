@@ -141,16 +141,17 @@ fn fill(blocks: &[&BlockMeta], level: u32, policy: &CompactPolicy) -> Option<Cho
     }
 }
 
-/// Blocks of a partition that got nothing new: the smallest first, and a large one only together with half as many bytes
-/// of smaller ones, so that what trickles in late does not have it written again and again.
+/// Blocks of a partition that got nothing new: those that were never merged first, then the smallest, and of them a large one
+/// only together with half as many bytes of others, so that what trickles in late does not have it written again and again.
 fn settle(blocks: &[&BlockMeta], policy: &CompactPolicy) -> Option<Choice> {
     let mut sorted = blocks.to_vec();
-    sorted.sort_by_key(|block| (block.disk_bytes(), block.id));
+    sorted.sort_by_key(|block| (block.level > 0, block.disk_bytes(), block.id));
     let mut taken: Vec<&BlockMeta> = Vec::new();
     let mut bytes = 0;
     for block in sorted {
         let own = block.disk_bytes();
-        let is_worth_it = taken.is_empty() || own <= policy.small_bytes() || own <= 2 * bytes;
+        let is_new = block.level == 0;
+        let is_worth_it = is_new || taken.is_empty() || own <= policy.small_bytes() || own <= 2 * bytes;
         if !is_worth_it || bytes + own > policy.block_bytes_max || taken.len() >= policy.inputs_max() {
             break;
         }

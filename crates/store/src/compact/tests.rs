@@ -164,6 +164,9 @@ fn a_settled_partition_merges_what_is_worth_it() {
     check(&[meta(1, 1, 0, 80, 100), meta(2, 0, 0, 1, 100)], None);
     check(&[meta(1, 1, 0, 30, 100), meta(2, 0, 0, 10, 100)], None);
     check(&[meta(1, 1, 0, 30, 100), meta(2, 0, 0, 10, 100), meta(3, 0, 0, 8, 100)], Some((&[1, 2, 3], 1)));
+    // The last flush of a load is small, and does not keep those before it apart.
+    check(&[meta(1, 0, 0, 24, 100), meta(2, 0, 0, 25, 100), meta(3, 0, 0, 7, 100)], Some((&[1, 2, 3], 1)));
+    check(&[meta(1, 1, 0, 70, 100), meta(2, 0, 0, 24, 100), meta(3, 0, 0, 2, 100)], Some((&[2, 3], 1)));
 }
 
 #[test]
