@@ -33,7 +33,7 @@ pub use engine::{
 pub use error::Error;
 pub use ledger::{Account, Ledger};
 pub use links::{KindCount, LinkCount, LinkExample, LinkQuery, LinkReport, ReferringSpan, StateCount};
-pub use memtable::SeriesEntry;
+pub use memtable::{Instrument, SeriesAttributes, SeriesEntry};
 pub use patterns::{Pattern, PatternLevel, PatternQuery};
 pub use retain::Held;
 pub use sample::{Decisions, Dropped, Pin, Sampling};

@@ -5,6 +5,7 @@
 //! decoding). Small mini-batches are put together as they come, so that their number stays bounded by the bytes
 //! that the memtable holds. A [`MemtableView`] shares the mini-batches and stays true while the memtable grows.
 
+mod attributes;
 mod by_trace;
 pub(crate) mod columns;
 mod growing;
@@ -35,6 +36,7 @@ use throughline_model::{Level, Signal};
 use crate::patterns::Learner;
 use crate::patterns::table::PatternTable;
 
+pub use attributes::SeriesAttributes;
 use by_trace::ByTrace;
 use growing::Growing;
 use known::{Before, SERIES_BYTES, SHARED_SERIES_BYTES};
@@ -141,11 +143,10 @@ impl MiniBatch {
     }
 }
 
-/// A series as the memtable and the block writer know it.
-#[derive(Clone, Debug, PartialEq)]
+/// What the series of one metric of one resource have in common: all but their attributes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "fields are those of `model::batch::series`")]
-pub struct SeriesEntry {
-    pub fingerprint: [u8; 16],
+pub struct Instrument {
     pub metric: Arc<str>,
     pub kind: PointKind,
     pub unit: Arc<str>,
@@ -155,9 +156,26 @@ pub struct SeriesEntry {
     pub service: Arc<str>,
     pub resource: Arc<str>,
     pub scope: Arc<str>,
-    /// An attribute list.
-    pub attributes: Vec<u8>,
     pub metric_type: MetricType,
+}
+
+/// A series as the memtable and the block writer know it. Memtables hold hundreds of thousands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeriesEntry {
+    /// See `model::batch::series`.
+    pub fingerprint: [u8; 16],
+    /// Shared with other series.
+    pub instrument: Arc<Instrument>,
+    /// Mostly those of other series, too.
+    pub attributes: SeriesAttributes,
+}
+
+impl std::ops::Deref for SeriesEntry {
+    type Target = Instrument;
+
+    fn deref(&self) -> &Instrument {
+        &self.instrument
+    }
 }
 
 /// Points and exemplars of one batch, and which of the memtable's series its rows mean.
@@ -424,9 +442,10 @@ impl Memtable {
                 None => {
                     let before = known.before.as_mut().and_then(|before| before.find(fingerprint));
                     let is_shared = before.is_some();
+                    let pair_bytes = known.pairs.bytes();
                     let entry = before.unwrap_or_else(|| Arc::new(known.series_entry(rows, row)));
-                    let bytes = SERIES_BYTES + entry.attributes.len();
-                    series_bytes += bytes;
+                    let bytes = SERIES_BYTES + entry.attributes.bytes();
+                    series_bytes += bytes + known.pairs.bytes() - pair_bytes;
                     shared_bytes += if is_shared { bytes - SHARED_SERIES_BYTES } else { 0 };
                     let number = known.table.push(entry.fingerprint);
                     new.push(entry);

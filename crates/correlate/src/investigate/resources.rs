@@ -250,7 +250,7 @@ fn key_of(series: &SeriesEntry) -> Option<(Key, f64)> {
         instance(&of),
         series.metric.to_string(),
         resource,
-        series.attributes.clone(),
+        series.attributes.list().into_owned(),
     );
     Some((key, scale))
 }

@@ -74,8 +74,11 @@ impl Texts {
     }
 }
 
-/// Columns in which there is nothing, and of which every batch has a part: points lie in memory by the million.
+/// Columns in which there is nothing that a batch has of its own, and of which every batch has a part: points lie in memory by the
+/// million.
 struct Nothing {
+    /// Where each series has one point: 0, 1, 2 and so on.
+    series: ArrayRef,
     start_times: ArrayRef,
     flags: ArrayRef,
     payloads: ArrayRef,
@@ -87,11 +90,19 @@ const SHARED_POINTS_MAX: usize = 16_384;
 impl Nothing {
     fn get() -> &'static Nothing {
         static NOTHING: LazyLock<Nothing> = LazyLock::new(|| Nothing {
+            series: Arc::new(UInt32Array::from_iter_values(0..SHARED_POINTS_MAX as u32)),
             start_times: times(vec![0; SHARED_POINTS_MAX]),
             flags: Arc::new(UInt32Array::from(vec![0; SHARED_POINTS_MAX])),
             payloads: Arc::new(BinaryArray::new_null(SHARED_POINTS_MAX)),
         });
         &NOTHING
+    }
+
+    /// The column of points' series, if it is the one of all batches.
+    fn series(&self, of_series: &[u32]) -> Option<ArrayRef> {
+        // Without an early exit, so that several numbers are looked at at once.
+        let is_one_each = of_series.iter().zip(0..).fold(true, |all, (series, row)| all & (*series == row));
+        (is_one_each && of_series.len() <= SHARED_POINTS_MAX).then(|| self.series.slice(0, of_series.len()))
     }
 
     fn start_times(&self, n_points: usize) -> Option<ArrayRef> {
@@ -110,7 +121,7 @@ impl Nothing {
 /// The memory of a batch's points, without what all batches share.
 pub fn point_bytes(points: &RecordBatch) -> usize {
     let nothing = Nothing::get();
-    let shared = [&nothing.start_times, &nothing.flags, &nothing.payloads].map(start_of);
+    let shared = [&nothing.series, &nothing.start_times, &nothing.flags, &nothing.payloads].map(start_of);
     let own = points.columns().iter().filter(|column| !shared.contains(&start_of(column)));
     own.map(|column| column.get_array_memory_size()).sum()
 }
@@ -218,7 +229,6 @@ impl SampleBatchBuilder {
     /// The batch.
     pub fn finish(mut self) -> MetricBatch {
         // Points stay in memory as they are until they are in a block; series do not.
-        self.of_series.shrink_to_fit();
         self.times.shrink_to_fit();
         self.values.shrink_to_fit();
         let (n_series, n_points) = (self.kinds.len(), self.values.len());
@@ -256,8 +266,12 @@ impl SampleBatchBuilder {
             _ => times(self.start_times),
         };
         let flags = Nothing::get().flags(n_points);
+        let series_of_points = Nothing::get().series(&self.of_series).unwrap_or_else(|| {
+            self.of_series.shrink_to_fit();
+            Arc::new(UInt32Array::from(self.of_series))
+        });
         let points: Vec<ArrayRef> = vec![
-            Arc::new(UInt32Array::from(self.of_series)),
+            series_of_points,
             times(self.times),
             start_times,
             Arc::new(Float64Array::from(self.values)),

@@ -159,7 +159,8 @@ impl Translation {
 
     fn labels(&self, series: &SeriesEntry, resource: &Map<String, Json>) -> Building {
         let mut building = Building::default();
-        let mut attributes: Vec<(&str, attribute::Value<'_>)> = attribute::iter(&series.attributes).collect();
+        let list = series.attributes.list();
+        let mut attributes: Vec<(&str, attribute::Value<'_>)> = attribute::iter(&list).collect();
         attributes.sort_by_key(|(key, _)| *key);
         for (key, value) in attributes {
             building.join(&name::label(key, self.strategy), &value.to_text());
@@ -233,8 +234,9 @@ fn job_and_instance(resource: &Map<String, Json>) -> Vec<(&'static str, String)>
 
 /// A series that came with Prometheus's own name and labels.
 fn verbatim(series: &SeriesEntry, metric_type: MetricType) -> Translated {
-    let attributes: Vec<(String, String)> =
-        attribute::iter(&series.attributes).map(|(key, value)| (key.to_owned(), value.to_text())).collect();
+    let attributes: Vec<(String, String)> = attribute::iter(&series.attributes.list())
+        .map(|(key, value)| (key.to_owned(), value.to_text()))
+        .collect();
     let pairs = attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let labels = Labels::from_pairs(pairs.chain([(METRIC_NAME, &*series.metric)]));
     let form = if series.kind == PointKind::NativeHistogram { Form::Native } else { Form::Value };

@@ -1,5 +1,6 @@
 //! Writes series, samples and exemplars: `series.parquet`, `samples.parquet`, `exemplars.parquet`.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +10,6 @@ use arrow_array::{
     ArrayRef, BooleanArray, Float64Array, RecordBatch, TimestampNanosecondArray, UInt8Array, UInt32Array,
 };
 use throughline_model::SpanId;
-use throughline_model::attribute;
 
 use super::build::BlockBuilder;
 use super::checksums::FileSums;
@@ -172,9 +172,10 @@ fn series_rows(series: &[Arc<SeriesEntry>], first: u32) -> Result<RecordBatch, E
     for entry in series {
         fingerprints.append_value(entry.fingerprint).map_err(arrow_error)?;
     }
+    let lists: Vec<Cow<'_, [u8]>> = series.iter().map(|entry| entry.attributes.list()).collect();
     let json = |entry: &Arc<SeriesEntry>| {
         let mut json = String::new();
-        attribute::write_json_object(&entry.attributes, &mut json);
+        entry.attributes.write_json(&mut json);
         Some(json)
     };
     let columns: Vec<ArrayRef> = vec![
@@ -190,7 +191,7 @@ fn series_rows(series: &[Arc<SeriesEntry>], first: u32) -> Result<RecordBatch, E
         column_of(series.iter().map(|s| Some(&*s.resource))),
         column_of(series.iter().map(|s| Some(&*s.scope))),
         column_of(series.iter().map(json)),
-        binaries(series.iter().map(|s| Some(s.attributes.as_slice()))),
+        binaries(lists.iter().map(|list| Some(&**list))),
         Arc::new(series.iter().map(|s| Some(s.metric_type.code())).collect::<UInt8Array>()),
     ];
     RecordBatch::try_new(with_dictionaries(&series_schema()), columns).map_err(arrow_error)

@@ -1,8 +1,8 @@
 //! The metrics of a memtable, on their way into the blocks of a flush.
 //!
 //! Points arrive in the order of requests and leave series by series. They are put in place by counting: one pass
-//! counts the points of each series, a second one writes each column of a point to its place. Both read the memtable
-//! from front to back.
+//! counts the points of each series, and for so many series as have a million points together another one writes each column
+//! of a point to its place. All read the memtable from front to back.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -36,15 +36,10 @@ pub(super) fn add_point(points: &mut Vec<PointRange>, at: RowRef) {
     }
 }
 
-/// The places of points, in order.
-fn places(points: &[PointRange]) -> impl Iterator<Item = RowRef> {
-    points.iter().flat_map(|(batch, rows)| rows.clone().map(|row| RowRef { batch: *batch, row }))
-}
-
 /// The columns of one mini-batch of points.
 struct Columns<'a> {
-    /// For each row of the mini-batch's series, the rank of the series in the block.
-    ranks: Vec<u32>,
+    /// For each row of the mini-batch's series, the number of the series in the memtable.
+    numbers: &'a [u32],
     series: &'a [u32],
     times: &'a [i64],
     start_times: &'a [i64],
@@ -55,9 +50,11 @@ struct Columns<'a> {
 }
 
 impl Columns<'_> {
-    fn rank(&self, row: usize) -> usize {
+    /// The number of the series of a row.
+    #[inline]
+    fn number(&self, row: usize) -> usize {
         let series = self.series.get(row).copied().unwrap_or_default();
-        self.ranks.get(series as usize).copied().unwrap_or_default() as usize
+        self.numbers.get(series as usize).copied().unwrap_or_default() as usize
     }
 
     fn payload(&self, row: usize) -> &[u8] {
@@ -68,19 +65,51 @@ impl Columns<'_> {
     }
 }
 
+/// Points that are put in order at once: 16 MiB of times and values.
+const SORTED_POINTS_MAX: u32 = 1 << 20;
+
 /// All metrics of a memtable.
 pub(super) struct MetricSources<'a> {
     contents: &'a Contents,
     /// In the order of the file.
     series: Vec<Arc<SeriesEntry>>,
+    /// The place of each series in that order, by number.
+    ranks: Vec<u32>,
     batches: Vec<Columns<'a>>,
 }
 
-/// The points of one partition, series by series, column by column.
+/// How many points of a partition each series has, and what there is of them.
+struct Counts {
+    /// How many points come before those of each series, by rank, and how many there are.
+    starts: Vec<u32>,
+    /// The first and the last time.
+    times: Option<(i64, i64)>,
+    has_starts: bool,
+    has_flags: bool,
+    has_payloads: bool,
+}
+
+impl Counts {
+    /// The points of a series, in the order of the file.
+    fn of(&self, rank: usize) -> Range<u32> {
+        let start = self.starts.get(rank).copied().unwrap_or_default();
+        start..self.starts.get(rank + 1).copied().unwrap_or(start)
+    }
+
+    /// Series from this one on that have about [`SORTED_POINTS_MAX`] points together.
+    fn ranks_from(&self, rank: usize) -> Range<usize> {
+        let points_max = self.of(rank).start.saturating_add(SORTED_POINTS_MAX);
+        let fitting = self.starts.partition_point(|start| *start <= points_max);
+        rank..fitting.saturating_sub(1).max(rank + 1)
+    }
+}
+
+/// The points of some series of a partition, series by series, column by column.
 #[derive(Default)]
 struct Sorted {
-    /// Where the points of each series start, by rank, and where the last ends.
-    starts: Vec<usize>,
+    ranks: Range<usize>,
+    /// How many points come before these.
+    first: u32,
     times: Vec<i64>,
     start_times: Vec<i64>,
     values: Vec<f64>,
@@ -95,9 +124,8 @@ impl<'a> MetricSources<'a> {
         let columns = |metrics: &'a Arc<crate::memtable::MetricMiniBatch>| {
             let rows = &metrics.points.rows;
             let payloads = column_binary(rows, point::PAYLOAD);
-            let rank = |series: &u32| ranks.get(*series as usize).copied().unwrap_or_default();
             Columns {
-                ranks: metrics.series.iter().map(rank).collect(),
+                numbers: &metrics.series,
                 series: column_number::<UInt32Type>(rows, point::SERIES).values(),
                 times: column_time(rows, point::TIME).values(),
                 start_times: column_time(rows, point::START_TIME).values(),
@@ -107,7 +135,12 @@ impl<'a> MetricSources<'a> {
             }
         };
         let batches = contents.metrics.iter().map(columns).collect();
-        MetricSources { contents, series, batches }
+        MetricSources { contents, series, ranks, batches }
+    }
+
+    #[inline]
+    fn rank(&self, number: usize) -> usize {
+        self.ranks.get(number).copied().unwrap_or_default() as usize
     }
 
     /// Calls `visit` with the time and place of each point.
@@ -126,8 +159,8 @@ impl<'a> MetricSources<'a> {
             let of = column_number::<UInt32Type>(rows, exemplar::SERIES).values();
             let times = column_time(rows, exemplar::TIME).values();
             for (row, (of, time)) in of.iter().zip(times).enumerate() {
-                let rank = columns.ranks.get(*of as usize).copied().unwrap_or_default();
-                visit((rank, *time, batch as u32, row as u32));
+                let number = columns.numbers.get(*of as usize).copied().unwrap_or_default();
+                visit((self.rank(number as usize) as u32, *time, batch as u32, row as u32));
             }
         }
     }
@@ -136,44 +169,67 @@ impl<'a> MetricSources<'a> {
         Some((self.batches.get(at.batch as usize)?, at.row as usize))
     }
 
-    /// Puts the points at these places in the order of the file.
-    fn sort(&self, points: &[PointRange]) -> Sorted {
-        let mut starts = vec![0usize; self.series.len() + 1];
+    /// Calls `visit` with the columns and the place of each of these points.
+    fn each_of(&self, points: &[PointRange], mut visit: impl FnMut(&Columns<'a>, RowRef)) {
+        for (batch, rows) in points {
+            let Some(columns) = self.batches.get(*batch as usize) else { continue };
+            rows.clone().for_each(|row| visit(columns, RowRef { batch: *batch, row }));
+        }
+    }
+
+    /// Counts the points of each series.
+    fn count(&self, points: &[PointRange]) -> Counts {
+        let mut starts = vec![0u32; self.series.len() + 1];
         let (mut has_starts, mut has_flags, mut has_payloads) = (false, false, false);
-        for (columns, row) in places(points).filter_map(|at| self.columns(at)) {
-            if let Some(count) = starts.get_mut(columns.rank(row) + 1) {
+        let (mut first, mut last) = (i64::MAX, i64::MIN);
+        self.each_of(points, |columns, at| {
+            let row = at.row as usize;
+            if let Some(count) = starts.get_mut(self.rank(columns.number(row)) + 1) {
                 *count += 1;
             }
             has_starts |= columns.start_times.get(row).is_some_and(|time| *time != 0);
             has_flags |= columns.flags.get(row).is_some_and(|flags| *flags != 0);
             has_payloads |= columns.payloads.is_some();
-        }
+            let time = columns.times.get(row).copied().unwrap_or_default();
+            (first, last) = (first.min(time), last.max(time));
+        });
         let mut n_points = 0;
         for start in &mut starts {
             n_points += *start;
             *start = n_points;
         }
+        let times = (first <= last).then_some((first, last));
+        Counts { starts, times, has_starts, has_flags, has_payloads }
+    }
+
+    /// Puts those of these points in the order of the file that belong to some series.
+    fn sort(&self, points: &[PointRange], counts: &Counts, ranks: Range<usize>) -> Sorted {
+        let first = counts.of(ranks.start).start;
+        let mut next: Vec<u32> = ranks.clone().map(|rank| counts.of(rank).start - first).collect();
+        let n_points = counts.of(ranks.end.saturating_sub(1)).end.saturating_sub(first) as usize;
         let if_any = |any: bool| if any { n_points } else { 0 };
         let mut sorted = Sorted {
+            first,
             times: vec![0; n_points],
-            start_times: vec![0; if_any(has_starts)],
+            start_times: vec![0; if_any(counts.has_starts)],
             values: vec![0.0; n_points],
-            flags: vec![0; if_any(has_flags)],
-            places: vec![RowRef { batch: 0, row: 0 }; if_any(has_payloads)],
-            starts: Vec::new(),
+            flags: vec![0; if_any(counts.has_flags)],
+            places: vec![RowRef { batch: 0, row: 0 }; if_any(counts.has_payloads)],
+            ranks: ranks.clone(),
         };
-        let mut next = starts.clone();
-        for (at, (columns, row)) in places(points).filter_map(|at| Some((at, self.columns(at)?))) {
-            let Some(next) = next.get_mut(columns.rank(row)) else { continue };
-            let to = *next;
+        self.each_of(points, |columns, at| {
+            let row = at.row as usize;
+            // A rank before the first becomes one far beyond the last.
+            let place = self.rank(columns.number(row)).wrapping_sub(ranks.start);
+            let Some(next) = next.get_mut(place) else { return };
+            let to = *next as usize;
             *next += 1;
             put(&mut sorted.times, to, columns.times.get(row));
             put(&mut sorted.start_times, to, columns.start_times.get(row));
             put(&mut sorted.values, to, columns.values.get(row));
             put(&mut sorted.flags, to, columns.flags.get(row));
             put(&mut sorted.places, to, Some(&at));
-        }
-        sorted.starts = starts;
+        });
         sorted
     }
 
@@ -221,22 +277,29 @@ impl<'a> MetricSources<'a> {
         exemplars: &[ExemplarAt],
         rows: &TraceRows,
     ) -> Result<(), Error> {
-        let sorted = self.sort(points);
-        if let (Some(first), Some(last)) = (sorted.times.iter().min(), sorted.times.iter().max()) {
-            builder.cover(*first, *last);
+        let counts = self.count(points);
+        if let Some((first, last)) = counts.times {
+            builder.cover(first, last);
         }
+        let mut sorted = Sorted::default();
         let mut exemplars = exemplars.to_vec();
         exemplars.sort_unstable();
         let mut writer = MetricsWriter::create(builder.disk, &builder.folder, 0)?;
         let mut entries = Vec::with_capacity(exemplars.len());
         let mut exemplars = exemplars.as_slice();
-        for (rank, (series, bounds)) in self.series.iter().zip(sorted.starts.windows(2)).enumerate() {
-            let range = bounds.first().zip(bounds.last()).map(|(from, to)| *from..*to).unwrap_or_default();
+        for (rank, series) in self.series.iter().enumerate() {
+            let range = counts.of(rank);
             let of_series = split_rank(&mut exemplars, rank as u32);
             if range.is_empty() && of_series.is_empty() {
                 continue;
             }
-            let series_row = writer.add(series, |run| self.push_points(&sorted, range, run))?;
+            if !sorted.ranks.contains(&rank) {
+                // Those before go first.
+                drop(std::mem::take(&mut sorted));
+                sorted = self.sort(points, &counts, counts.ranks_from(rank));
+            }
+            let within = (range.start - sorted.first) as usize..(range.end - sorted.first) as usize;
+            let series_row = writer.add(series, |run| self.push_points(&sorted, within, run))?;
             for (_, time, batch, row) in of_series {
                 builder.cover(*time, *time);
                 let trace_row = self.exemplar_trace(*batch, *row).and_then(|id| rows.trace(id));

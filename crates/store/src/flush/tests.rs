@@ -279,12 +279,12 @@ fn a_memtable_is_full_of_rows_or_of_series() {
     let memtable = Memtable::new();
     memtable.insert(points_of(0..1_000, 1), 0);
     let series_bytes = memtable.series_bytes();
-    assert_eq!(series_bytes, 256_000);
+    assert_eq!(series_bytes, 128_000);
     memtable.insert(points_of(0..1_000, 1), 0);
     assert_eq!(memtable.series_bytes(), series_bytes);
-    // What all batches share is not counted: a point takes some twenty bytes, and the number of its series.
+    // What all batches share is not counted: a point takes some sixteen bytes, and the number of its series.
     let row_bytes = memtable.bytes() - series_bytes;
-    assert!((48_000..63_000).contains(&row_bytes), "{row_bytes}");
+    assert!((40_000..55_000).contains(&row_bytes), "{row_bytes}");
     assert!(memtable.is_full(row_bytes - 1) && !memtable.is_full(64_000));
     assert!(memtable.is_full(series_bytes / crate::memtable::SERIES_ROOM - 1));
 }
@@ -294,9 +294,9 @@ fn a_memtable_shares_series_with_the_one_before() {
     let first = Arc::new(Memtable::new());
     first.insert(points_of(0..1_000, 1), 0);
     let second = Arc::new(first.successor().0);
-    assert_eq!((second.series_bytes(), second.kept_bytes()), (0, 256_000));
+    assert_eq!((second.series_bytes(), second.kept_bytes()), (0, 128_000));
     second.insert(points_of(0..1_500, 2), 0);
-    assert_eq!((second.series_bytes(), second.shared_bytes()), (384_000, 192_000));
+    assert_eq!((second.series_bytes(), second.shared_bytes()), (192_000, 64_000));
     assert_eq!(second.kept_bytes(), 64_000);
     let (of_first, of_second) = (first.contents().series, second.contents().series);
     assert_eq!((of_first.len(), of_second.len()), (1_000, 1_500));
@@ -311,7 +311,7 @@ fn a_memtable_shares_series_with_the_one_before() {
     let third = second.successor().0;
     third.forget_before();
     third.insert(points_of(0..1_000, 3), 0);
-    assert_eq!((third.series_bytes(), third.shared_bytes()), (256_000, 0));
+    assert_eq!((third.series_bytes(), third.shared_bytes()), (128_000, 0));
 }
 
 #[test]

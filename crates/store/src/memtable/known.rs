@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ahash::{AHashMap as HashMap, RandomState};
+use ahash::{AHashMap as HashMap, AHashSet as HashSet, RandomState};
 use arrow_array::types::UInt8Type;
 use arrow_array::{Array, BooleanArray, RecordBatch};
 use hashbrown::HashTable;
@@ -12,11 +12,12 @@ use throughline_model::batch::{
 use throughline_model::label;
 use throughline_model::point::{MetricType, PointKind};
 
-use super::{SeriesEntry, SeriesHalves};
+use super::attributes::Pairs;
+use super::{Instrument, SeriesEntry, SeriesHalves};
 use crate::snapshot::services::half;
 
 /// What a series takes beside its attributes: its entry, and its places in lists and tables.
-pub(super) const SERIES_BYTES: usize = 256;
+pub(super) const SERIES_BYTES: usize = 128;
 
 /// Those of [`SERIES_BYTES`] that each memtable of a shared series takes.
 pub(super) const SHARED_SERIES_BYTES: usize = 64;
@@ -92,6 +93,10 @@ pub(crate) struct Known {
     services: HashMap<Arc<str>, u32>,
     /// Texts that many series share: services, resources, scopes and metric names.
     texts: HashMap<Arc<str>, ()>,
+    /// What many series share as a whole.
+    instruments: HashSet<Arc<Instrument>>,
+    /// The attributes of series.
+    pub(super) pairs: Pairs,
 }
 
 impl Known {
@@ -109,36 +114,46 @@ impl Known {
     }
 
     pub(super) fn series_entry(&mut self, rows: &RecordBatch, row: usize) -> SeriesEntry {
-        let mut entry = self.series_as_stored(rows, row);
-        if entry.kind.is_prometheus() {
-            // The batch has the labels as they came: they are taken apart once, here.
-            let named = label::named(&entry.attributes);
-            (entry.metric, entry.service) = (self.text(named.metric), self.text(named.service));
-            entry.attributes = named.attributes;
-        }
-        entry.attributes.shrink_to_fit();
-        entry
-    }
-
-    fn series_as_stored(&mut self, rows: &RecordBatch, row: usize) -> SeriesEntry {
         let monotonic: Option<&BooleanArray> = rows.column(series::MONOTONIC).as_any().downcast_ref();
-        let fingerprint = column_fixed(rows, series::FINGERPRINT).value(row);
-        SeriesEntry {
-            fingerprint: fingerprint.try_into().unwrap_or_default(),
-            metric: self.text(column_text(rows, series::METRIC).value(row)),
-            kind: PointKind::from_code(column_number::<UInt8Type>(rows, series::KIND).value(row)),
+        let kind = PointKind::from_code(column_number::<UInt8Type>(rows, series::KIND).value(row));
+        let stored = column_binary(rows, series::ATTRIBUTES).value(row);
+        let (metric, service, attributes) = if kind.is_prometheus() {
+            // The batch has the labels as they came: they are taken apart once, here.
+            let named = label::named(stored);
+            (self.text(named.metric), self.text(named.service), self.pairs.share(&named.attributes))
+        } else {
+            let metric = self.text(column_text(rows, series::METRIC).value(row));
+            (metric, self.dictionary_text(rows, series::SERVICE, row), self.pairs.share(stored))
+        };
+        let instrument = Instrument {
+            metric,
+            kind,
             unit: self.text(column_text(rows, series::UNIT).value(row)),
             description: self.text(column_text(rows, series::DESCRIPTION).value(row)),
             temporality: column_number::<UInt8Type>(rows, series::TEMPORALITY).value(row),
             monotonic: monotonic.is_some_and(|column| column.value(row)),
-            service: self.dictionary_text(rows, series::SERVICE, row),
+            service,
             resource: self.dictionary_text(rows, series::RESOURCE, row),
             scope: self.dictionary_text(rows, series::SCOPE, row),
-            attributes: column_binary(rows, series::ATTRIBUTES).value(row).to_vec(),
             metric_type: MetricType::from_code(
                 column_number::<UInt8Type>(rows, series::METRIC_TYPE).value(row),
             ),
+        };
+        let fingerprint = column_fixed(rows, series::FINGERPRINT).value(row);
+        SeriesEntry {
+            fingerprint: fingerprint.try_into().unwrap_or_default(),
+            instrument: self.instrument(instrument),
+            attributes,
         }
+    }
+
+    fn instrument(&mut self, instrument: Instrument) -> Arc<Instrument> {
+        if let Some(known) = self.instruments.get(&instrument) {
+            return known.clone();
+        }
+        let new = Arc::new(instrument);
+        self.instruments.insert(new.clone());
+        new
     }
 
     fn dictionary_text(&mut self, rows: &RecordBatch, position: usize, row: usize) -> Arc<str> {

@@ -45,9 +45,15 @@ impl SeriesEntry {
     pub(crate) fn matches(&self, query: &SeriesQuery) -> bool {
         query.metric.as_deref().is_none_or(|metric| metric == &*self.metric)
             && query.service.as_deref().is_none_or(|service| service == &*self.service)
-            && query.attributes.iter().all(|(key, wanted)| {
-                attribute::get(&self.attributes, key).is_some_and(|value| value.to_text() == *wanted)
-            })
+            && (query.attributes.is_empty() || self.has_attributes(&query.attributes))
+    }
+
+    fn has_attributes(&self, wanted: &[(String, String)]) -> bool {
+        let list = self.attributes.list();
+        let has = |(key, wanted): &(String, String)| {
+            attribute::get(&list, key).is_some_and(|value| value.to_text() == *wanted)
+        };
+        wanted.iter().all(has)
     }
 }
 

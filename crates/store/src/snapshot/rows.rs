@@ -147,7 +147,7 @@ pub(crate) fn exemplar_row(rows: &RecordBatch, row: usize, series: &SeriesEntry)
         trace_id: trace_id(rows, exemplar::TRACE_ID, row),
         span_id: span_id(rows, exemplar::SPAN_ID, row),
         trace_id_original: (!original.is_empty()).then_some(original),
-        series_attributes: list_map(&series.attributes),
+        series_attributes: list_map(&series.attributes.list()),
         attributes: list_map(bytes(rows, exemplar::ATTRIBUTES, row)),
         link: None,
     }
@@ -166,7 +166,7 @@ pub(crate) fn series_record(series: &SeriesEntry) -> Series {
         service: series.service.to_string(),
         resource: json_map(&series.resource),
         scope: json_map(&series.scope),
-        attributes: list_map(&series.attributes),
+        attributes: list_map(&series.attributes.list()),
         metric_type: series.metric_type,
     }
 }

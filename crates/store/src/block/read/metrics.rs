@@ -14,7 +14,7 @@ use super::{Block, Columns, TableReader};
 use crate::block::Table;
 use crate::block::samples::Run;
 use crate::error::Error;
-use crate::memtable::SeriesEntry;
+use crate::memtable::{Instrument, SeriesAttributes, SeriesEntry};
 use crate::snapshot::merge::{SeriesList, SeriesPoints};
 use crate::snapshot::parts::{PartExemplar, PointWant, RunBounds};
 use crate::snapshot::{SeriesQuery, TimeRange, json_map, series_record};
@@ -35,23 +35,49 @@ const SERIES_COLUMNS: [&str; 12] = [
     "metric_type",
 ];
 
+/// Series as they are read; those that follow each other mostly share their instrument.
+#[derive(Default)]
+struct ReadSeries {
+    last: Option<Arc<Instrument>>,
+}
+
+impl ReadSeries {
+    /// The series of a row; texts of these columns come from whoever reads: metric, unit, description, service, resource, scope.
+    fn read(&mut self, columns: &Columns<'_>, row: usize, texts: [Arc<str>; 6]) -> SeriesEntry {
+        let [metric, unit, description, service, resource, scope] = texts;
+        let instrument = Instrument {
+            metric,
+            kind: PointKind::from_code(columns.u8("kind", row)),
+            unit,
+            description,
+            temporality: columns.u8("temporality", row),
+            monotonic: columns.bool("monotonic", row),
+            service,
+            resource,
+            scope,
+            metric_type: MetricType::from_code(columns.u8("metric_type", row)),
+        };
+        let instrument = match self.last.take() {
+            Some(last) if *last == instrument => last,
+            _ => Arc::new(instrument),
+        };
+        self.last = Some(instrument.clone());
+        let fingerprint = columns.bytes("fingerprint", row).and_then(|bytes| bytes.try_into().ok());
+        SeriesEntry {
+            fingerprint: fingerprint.unwrap_or_default(),
+            instrument,
+            attributes: SeriesAttributes::whole(columns.bytes("attribute_list", row).unwrap_or_default()),
+        }
+    }
+}
+
+/// The columns of texts that many series share.
+const TEXT_COLUMNS: [&str; 6] = ["metric", "unit", "description", "service", "resource", "scope"];
+
 /// A series of `series.parquet`.
 fn series_of(columns: &Columns<'_>, row: usize) -> SeriesEntry {
-    let text = |name: &str| -> Arc<str> { columns.text(name, row).unwrap_or_default().into() };
-    SeriesEntry {
-        fingerprint: columns.bytes("fingerprint", row).and_then(|b| b.try_into().ok()).unwrap_or_default(),
-        metric: text("metric"),
-        kind: PointKind::from_code(columns.u8("kind", row)),
-        unit: text("unit"),
-        description: text("description"),
-        temporality: columns.u8("temporality", row),
-        monotonic: columns.bool("monotonic", row),
-        service: text("service"),
-        resource: text("resource"),
-        scope: text("scope"),
-        attributes: columns.bytes("attribute_list", row).unwrap_or_default().to_vec(),
-        metric_type: MetricType::from_code(columns.u8("metric_type", row)),
-    }
+    let texts = TEXT_COLUMNS.map(|name| columns.text(name, row).unwrap_or_default().into());
+    ReadSeries::default().read(columns, row, texts)
 }
 
 /// A column of texts that many series share.
@@ -80,27 +106,10 @@ impl<'a> SharedTexts<'a> {
 /// All series of some rows, which share their texts.
 fn series_of_all(rows: &RecordBatch, out: &mut Vec<SeriesEntry>) {
     let columns = Columns::new(rows);
-    let names = ["metric", "unit", "description", "service", "resource", "scope"];
-    let texts = names.map(|name| SharedTexts::new(&columns, name));
+    let texts = TEXT_COLUMNS.map(|name| SharedTexts::new(&columns, name));
+    let mut read = ReadSeries::default();
     for row in 0..rows.num_rows() {
-        let [metric, unit, description, service, resource, scope] = texts.each_ref().map(|t| t.get(row));
-        out.push(SeriesEntry {
-            fingerprint: columns
-                .bytes("fingerprint", row)
-                .and_then(|bytes| bytes.try_into().ok())
-                .unwrap_or_default(),
-            metric,
-            kind: PointKind::from_code(columns.u8("kind", row)),
-            unit,
-            description,
-            temporality: columns.u8("temporality", row),
-            monotonic: columns.bool("monotonic", row),
-            service,
-            resource,
-            scope,
-            attributes: columns.bytes("attribute_list", row).unwrap_or_default().to_vec(),
-            metric_type: MetricType::from_code(columns.u8("metric_type", row)),
-        });
+        out.push(read.read(&columns, row, texts.each_ref().map(|texts| texts.get(row))));
     }
 }
 

@@ -26,8 +26,7 @@ fn hex(fingerprint: [u8; 16]) -> String {
 }
 
 fn entry() -> SeriesEntry {
-    SeriesEntry {
-        fingerprint: [0; 16],
+    let instrument = crate::Instrument {
         metric: "m".into(),
         kind: PointKind::Gauge,
         unit: "".into(),
@@ -37,8 +36,12 @@ fn entry() -> SeriesEntry {
         service: "".into(),
         resource: "{}".into(),
         scope: "{}".into(),
-        attributes: Vec::new(),
         metric_type: throughline_model::point::MetricType::Unknown,
+    };
+    SeriesEntry {
+        fingerprint: [0; 16],
+        instrument: Arc::new(instrument),
+        attributes: crate::SeriesAttributes::whole(&[]),
     }
 }
 
