@@ -10,9 +10,10 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::rc::Rc;
 
 use throughline_model::link::LinkState;
-use throughline_model::record::{Exemplar, LogRecord, Series, TraceSummary};
+use throughline_model::record::{Exemplar, LogRecord, Series, Span, TraceSummary};
 use throughline_model::{Level, SpanId, TraceId};
 use throughline_store::snapshot::parts::MetricPart;
 use throughline_store::{
@@ -59,6 +60,8 @@ pub(super) struct Evidence<'a> {
     pub references: Vec<(Reference, LinkState)>,
     pub traces: Tallies,
     sdks: BTreeMap<String, Sdk>,
+    /// Long spans of each service that was asked for them.
+    long: RefCell<BTreeMap<String, Rc<[Span]>>>,
     partial: RefCell<Vec<String>>,
 }
 
@@ -158,6 +161,7 @@ impl<'a> Evidence<'a> {
             references: Vec::new(),
             traces: Tallies::default(),
             sdks: BTreeMap::new(),
+            long: RefCell::default(),
             partial: RefCell::new(all.partial),
         })
     }
@@ -172,6 +176,16 @@ impl<'a> Evidence<'a> {
 
     pub fn note(&self, reasons: impl IntoIterator<Item = String>) {
         self.partial.borrow_mut().extend(reasons);
+    }
+
+    /// Batch jobs and streams of a service.
+    pub fn long_spans(&self, service: &str) -> Result<Rc<[Span]>, Error> {
+        if let Some(known) = self.long.borrow().get(service) {
+            return Ok(Rc::clone(known));
+        }
+        let found: Rc<[Span]> = traces::long_spans(self, service)?.into();
+        self.long.borrow_mut().insert(service.to_owned(), Rc::clone(&found));
+        Ok(found)
     }
 
     /// The SDK of a service, as far as its resources say.

@@ -18,13 +18,12 @@ const TRACES_MAX: usize = 1_200;
 const PARTS: i64 = 12;
 /// A trace that ended less than this before the snapshot was taken may still be arriving.
 pub(super) const SETTLED_NS: i64 = 60_000_000_000;
-/// Spans in which a record was written are looked for among those that began so long before it, and lasted at least so long.
-const RUNNING: [(i64, Option<i64>); 3] = [
-    (60 * SECOND_NS, None),
-    (60 * SECOND_NS, Some(SECOND_NS)),
-    // A batch job, or a stream.
-    (86_400 * SECOND_NS, Some(60 * SECOND_NS)),
-];
+/// How long before a record a span may have begun that is looked at for this record.
+const RUNNING_NS: i64 = 60 * SECOND_NS;
+/// Of those first the newest, then those that lasted at least so long.
+const RUNNING: [Option<i64>; 2] = [None, Some(SECOND_NS)];
+/// Longer ones, batch jobs and streams, are looked for once: those of the window and of so long before it.
+const LONG_FROM_NS: i64 = 86_400 * SECOND_NS;
 /// How many traces are looked at for each of them.
 const RUNNING_MAX: usize = 20;
 const SECOND_NS: i64 = 1_000_000_000;
@@ -103,33 +102,58 @@ pub(super) fn running_at(
     record: &LogRecord,
 ) -> Result<Option<(TraceId, SpanId)>, Error> {
     let instance = instance_of(&record.resource);
-    for (before_ns, min_duration_ns) in RUNNING {
-        let found = evidence.snapshot.search_traces(&TraceQuery {
-            range: TimeRange {
-                start: record.time.saturating_sub(before_ns),
-                end: record.time.saturating_add(1),
-            },
-            service: Some(record.service.clone()),
-            operation: None,
-            min_duration_ns,
-            max_duration_ns: None,
-            error: None,
-            limit: RUNNING_MAX,
-        })?;
-        for summary in found.items.iter().filter(|trace| trace.span_count <= TRACE_SPANS_MAX) {
+    let is_running = |span: &&Span| {
+        span.service == record.service
+            && span.start_time <= record.time
+            && record.time <= span.end_time()
+            && is_same(&instance_of(&span.resource), &instance)
+    };
+    let end = record.time.saturating_add(1);
+    let near = TimeRange { start: record.time.saturating_sub(RUNNING_NS), end };
+    for min_duration_ns in RUNNING {
+        for summary in newest_of(evidence, &record.service, near, min_duration_ns)? {
             let data = evidence.snapshot.trace(summary.trace_id, Want::SPANS)?;
-            let is_running = |span: &&Span| {
-                span.service == record.service
-                    && span.start_time <= record.time
-                    && record.time <= span.end_time()
-                    && is_same(&instance_of(&span.resource), &instance)
-            };
             if let Some(span) = data.spans.iter().find(is_running) {
                 return Ok(Some((span.trace_id, span.span_id)));
             }
         }
     }
-    Ok(None)
+    let long = evidence.long_spans(&record.service)?;
+    Ok(long.iter().find(is_running).map(|span| (span.trace_id, span.span_id)))
+}
+
+/// The newest traces with a span of a service, but for the largest.
+fn newest_of(
+    evidence: &Evidence<'_>,
+    service: &str,
+    range: TimeRange,
+    min_duration_ns: Option<i64>,
+) -> Result<Vec<TraceSummary>, Error> {
+    let mut found = evidence.snapshot.search_traces(&TraceQuery {
+        range,
+        service: Some(service.to_owned()),
+        operation: None,
+        min_duration_ns,
+        max_duration_ns: None,
+        error: None,
+        limit: RUNNING_MAX,
+    })?;
+    found.items.retain(|trace| trace.span_count <= TRACE_SPANS_MAX);
+    Ok(found.items)
+}
+
+/// The spans of a service that lasted longer than what [`running_at`] looks at for each record, of the window and a day before it.
+pub(super) fn long_spans(evidence: &Evidence<'_>, service: &str) -> Result<Vec<Span>, Error> {
+    let range = evidence.request.range;
+    let range = TimeRange { start: range.start.saturating_sub(LONG_FROM_NS), end: range.end };
+    let mut out = Vec::new();
+    for summary in newest_of(evidence, service, range, Some(RUNNING_NS))? {
+        let spans = evidence.snapshot.trace(summary.trace_id, Want::SPANS)?.spans;
+        out.extend(
+            spans.into_iter().filter(|span| span.service == service && span.duration_ns >= RUNNING_NS),
+        );
+    }
+    Ok(out)
 }
 
 /// Whether two instances are one, as far as both are named.
