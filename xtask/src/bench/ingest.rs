@@ -161,7 +161,7 @@ fn once(
 ) -> anyhow::Result<Outcome> {
     let place = Place::fresh(&folder.join("data"))?;
     let server = match peer {
-        Some(peer) => Server::peer(&peer.command, place)?,
+        Some(peer) => peer.start(place)?,
         None => Server::throughline(&arguments.common.binary(), place, &arguments.common.own_settings())?,
     };
     let profile = peer.map_or(peer::OURSELVES, |peer| peer.profile);

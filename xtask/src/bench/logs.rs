@@ -88,7 +88,7 @@ fn measure(
     let common = &arguments.common;
     let place = Place::fresh(&common.folder().join("data"))?;
     let server = match peer {
-        Some(peer) => Server::peer(&peer.command, place)?,
+        Some(peer) => peer.start(place)?,
         None => Server::throughline(&common.binary(), place, &common.own_settings())?,
     };
     let system = peer.map_or(OURS, |peer| peer.name.as_str());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use throughline_generate::TraceTruth;
 
-use super::server::{Place, now};
+use super::server::{Place, Server, now};
 
 /// A peer as it was named on the command line.
 #[derive(Clone, Debug)]
@@ -33,6 +33,10 @@ pub struct Profile {
     pub trace_path: Option<&'static str>,
     /// Whether queries go to the port of OTLP/HTTP rather than to one of their own.
     pub queries_at_http_port: bool,
+    /// The configuration that it is started with, with places as a command has them: `{config}` there is the file.
+    configuration: Option<&'static str>,
+    /// The path among those of queries that answers with success once the system takes requests.
+    ready_path: Option<&'static str>,
 }
 
 /// What is known of ourselves.
@@ -43,12 +47,61 @@ pub const OURSELVES: Profile = Profile {
     signals: [true; 3],
     trace_path: Some("/api/throughline/v1/traces/{id}"),
     queries_at_http_port: false,
+    configuration: None,
+    ready_path: None,
 };
+
+/// Tempo in one process on local disk: limits on what comes in are lifted, and so are those on how old it may be. What is not said is
+/// as it comes.
+const TEMPO: &str = r#"
+server: { http_listen_address: 127.0.0.1, http_listen_port: {query_port}, grpc_listen_address: 127.0.0.1, grpc_listen_port: {inner_port}, log_level: warn }
+distributor:
+  receivers:
+    otlp: { protocols: { grpc: { endpoint: "127.0.0.1:{grpc_port}" }, http: { endpoint: "127.0.0.1:{http_port}" } } }
+storage:
+  trace:
+    backend: local
+    wal: { path: "{data_dir}/wal", ingestion_time_range_slack: 24h }
+    local: { path: "{data_dir}/blocks" }
+live_store:
+  wal: { path: "{data_dir}/live", ingestion_time_range_slack: 24h }
+  shutdown_marker_dir: "{data_dir}/shutdown"
+  max_live_traces_bytes: 2000000000
+backend_scheduler: { local_work_path: "{data_dir}/work" }
+metrics_generator: { storage: { path: "{data_dir}/generator" } }
+memberlist: { bind_addr: [127.0.0.1], bind_port: {gossip_port} }
+overrides:
+  defaults:
+    ingestion: { rate_limit_bytes: 2000000000, burst_size_bytes: 2000000000, max_traces_per_user: 100000000 }
+usage_report: { reporting_enabled: false }
+"#;
+
+/// Jaeger in one process with Badger, the storage that it brings and that outlives it.
+const JAEGER: &str = r#"
+service:
+  extensions: [jaeger_storage, jaeger_query]
+  pipelines: { traces: { receivers: [otlp], processors: [batch], exporters: [jaeger_storage_exporter] } }
+  telemetry: { metrics: { level: none }, logs: { level: warn } }
+extensions:
+  jaeger_query:
+    storage: { traces: spans }
+    http: { endpoint: "127.0.0.1:{query_port}" }
+    grpc: { endpoint: "127.0.0.1:{inner_port}" }
+  jaeger_storage:
+    backends: { spans: { badger: { directories: { keys: "{data_dir}/keys", values: "{data_dir}/values" }, ephemeral: false } } }
+receivers:
+  otlp: { protocols: { grpc: { endpoint: "127.0.0.1:{grpc_port}" }, http: { endpoint: "127.0.0.1:{http_port}" } } }
+processors: { batch: {} }
+exporters: { jaeger_storage_exporter: { trace_storage: spans } }
+"#;
+
+/// How long a system may take until it says that it is ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Answers to look-ups that are shorter than this hold no trace.
 const ANSWER_BYTES_MIN: usize = 200;
 
-const PROFILES: [Profile; 5] = [
+const PROFILES: [Profile; 6] = [
     Profile {
         prefix: "victoriatraces",
         path_prefix: "/insert/opentelemetry",
@@ -56,6 +109,8 @@ const PROFILES: [Profile; 5] = [
         signals: [true, false, false],
         trace_path: Some("/select/jaeger/api/traces/{id}"),
         queries_at_http_port: true,
+        configuration: None,
+        ready_path: None,
     },
     Profile {
         prefix: "victorialogs",
@@ -64,6 +119,8 @@ const PROFILES: [Profile; 5] = [
         signals: [false, true, false],
         trace_path: Some("/select/logsql/query?query=trace_id:{id}"),
         queries_at_http_port: true,
+        configuration: None,
+        ready_path: None,
     },
     Profile {
         prefix: "victoriametrics",
@@ -72,6 +129,8 @@ const PROFILES: [Profile; 5] = [
         signals: [false, false, true],
         trace_path: None,
         queries_at_http_port: true,
+        configuration: None,
+        ready_path: None,
     },
     Profile {
         prefix: "loki",
@@ -80,6 +139,8 @@ const PROFILES: [Profile; 5] = [
         signals: [false, true, false],
         trace_path: None,
         queries_at_http_port: true,
+        configuration: None,
+        ready_path: None,
     },
     Profile {
         prefix: "tempo",
@@ -88,6 +149,18 @@ const PROFILES: [Profile; 5] = [
         signals: [true, false, false],
         trace_path: Some("/api/traces/{id}"),
         queries_at_http_port: false,
+        configuration: Some(TEMPO),
+        ready_path: Some("/ready"),
+    },
+    Profile {
+        prefix: "jaeger",
+        path_prefix: "",
+        grpc: true,
+        signals: [true, false, false],
+        trace_path: Some("/api/traces/{id}"),
+        queries_at_http_port: false,
+        configuration: Some(JAEGER),
+        ready_path: Some("/api/services"),
     },
 ];
 
@@ -100,11 +173,38 @@ pub fn parse(text: &str) -> anyhow::Result<Peer> {
     Ok(Peer { name: name.to_owned(), command: command.to_owned(), profile })
 }
 
+impl Peer {
+    /// Starts it in a place, and waits until it takes requests.
+    pub fn start(&self, place: Place) -> anyhow::Result<Server> {
+        if let Some(configuration) = self.profile.configuration {
+            place.write_config(&place.filled(configuration))?;
+        }
+        let server = Server::peer(&self.command, place)?;
+        let Some(path) = self.profile.ready_path else { return Ok(server) };
+        let url = format!("http://{}{path}", Place::address(self.profile.query_port(&server.place)));
+        let deadline = now() + READY_TIMEOUT;
+        while let Err(error) = ureq::get(&url).call() {
+            anyhow::ensure!(
+                now() < deadline,
+                "not ready after {READY_TIMEOUT:?}: GET {url}: {error}; see {}",
+                server.log_path().display()
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(server)
+    }
+}
+
 impl Profile {
+    /// Where queries go.
+    pub fn query_port(&self, place: &Place) -> u16 {
+        if self.queries_at_http_port { place.http_port } else { place.query_port }
+    }
+
     /// Looks traces up and returns the latencies in milliseconds; none where the system keeps no traces.
     pub fn look_up(&self, place: &Place, traces: &[TraceTruth]) -> anyhow::Result<Vec<f64>> {
         let Some(path) = self.trace_path.filter(|_| self.signals[0]) else { return Ok(Vec::new()) };
-        let port = if self.queries_at_http_port { place.http_port } else { place.query_port };
+        let port = self.query_port(place);
         let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(60))).build();
         let agent: ureq::Agent = config.into();
         let mut latencies = Vec::with_capacity(traces.len());
@@ -129,5 +229,15 @@ mod tests {
         let peer = parse("tempo-3=./tempo --port={http_port}").unwrap();
         assert_eq!((peer.name.as_str(), peer.profile.path_prefix, peer.profile.grpc), ("tempo-3", "", true));
         assert!(parse("other=x").is_err() && parse("tempo").is_err());
+    }
+
+    #[test]
+    fn configurations_have_every_place_filled_in() {
+        let place = Place::beside(std::path::Path::new("/data")).unwrap();
+        for configuration in PROFILES.iter().filter_map(|profile| profile.configuration) {
+            let filled = place.filled(configuration);
+            let left = ["_port}", "_dir}"].iter().find(|left| filled.contains(**left));
+            assert!(left.is_none() && filled.contains("/data/"), "{left:?} in {filled}");
+        }
     }
 }

@@ -29,6 +29,10 @@ pub struct Place {
     pub http_port: u16,
     /// Queries.
     pub query_port: u16,
+    /// What a peer's parts say to each other.
+    inner_port: u16,
+    /// Where a peer looks for others of its kind.
+    gossip_port: u16,
     /// Data.
     pub data_dir: PathBuf,
 }
@@ -43,14 +47,35 @@ impl Place {
 
     /// Free ports and a folder as it is.
     pub fn beside(folder: &Path) -> anyhow::Result<Place> {
-        // The listeners live until all three ports are chosen, so that no port is chosen twice.
-        let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0"));
-        let mut ports = [0; 3];
+        // The listeners live until all ports are chosen, so that no port is chosen twice.
+        let listeners = [(); 5].map(|()| TcpListener::bind("127.0.0.1:0"));
+        let mut ports = [0; 5];
         for (port, listener) in ports.iter_mut().zip(listeners) {
             *port = listener.context("find a free port")?.local_addr()?.port();
         }
-        let [grpc_port, http_port, query_port] = ports;
-        Ok(Place { grpc_port, http_port, query_port, data_dir: folder.to_path_buf() })
+        let [grpc_port, http_port, query_port, inner_port, gossip_port] = ports;
+        let data_dir = folder.to_path_buf();
+        Ok(Place { grpc_port, http_port, query_port, inner_port, gossip_port, data_dir })
+    }
+
+    /// A text with `{http_port}`, `{grpc_port}`, `{query_port}`, `{inner_port}`, `{gossip_port}`, `{data_dir}` and `{config}` filled in.
+    pub fn filled(&self, text: &str) -> String {
+        let ports = [
+            ("{http_port}", self.http_port),
+            ("{grpc_port}", self.grpc_port),
+            ("{query_port}", self.query_port),
+            ("{inner_port}", self.inner_port),
+            ("{gossip_port}", self.gossip_port),
+        ];
+        let filled =
+            ports.iter().fold(text.to_owned(), |text, (name, port)| text.replace(name, &port.to_string()));
+        let config = config_path(self).display().to_string();
+        filled.replace("{data_dir}", &self.data_dir.display().to_string()).replace("{config}", &config)
+    }
+
+    /// Writes the configuration of the server that is started here, beside its folder.
+    pub fn write_config(&self, text: &str) -> anyhow::Result<()> {
+        write(&config_path(self), text)
     }
 
     /// The address of a port.
@@ -91,7 +116,7 @@ impl Server {
     pub fn throughline(binary: &Path, place: Place, own_settings: &str) -> anyhow::Result<Server> {
         anyhow::ensure!(binary.exists(), "{} is missing: build it with `make build`", binary.display());
         let config = config_path(&place);
-        write(&config, &configuration(&place, own_settings))?;
+        place.write_config(&configuration(&place, own_settings))?;
         let mut command = Command::new(binary);
         command.arg("serve").arg("--config").arg(&config);
         // The last port that it opens: the API answers while the log is replayed.
@@ -99,13 +124,9 @@ impl Server {
         Server::start(command, place, ready)
     }
 
-    /// Starts a peer from a command line with `{http_port}`, `{grpc_port}`, `{query_port}` and `{data_dir}` in it.
+    /// Starts a peer from a command line with what [`Place::filled`] knows in it.
     pub fn peer(line: &str, place: Place) -> anyhow::Result<Server> {
-        let line = line
-            .replace("{http_port}", &place.http_port.to_string())
-            .replace("{grpc_port}", &place.grpc_port.to_string())
-            .replace("{query_port}", &place.query_port.to_string())
-            .replace("{data_dir}", &place.data_dir.display().to_string());
+        let line = place.filled(line);
         let mut command = Command::new("sh");
         // `exec`: the process that is measured is the peer, not the shell.
         command.arg("-c").arg(format!("exec {line}"));
@@ -286,7 +307,8 @@ mod tests {
 
     #[test]
     fn own_settings_lie_in_our_section() {
-        let place = Place { grpc_port: 1, http_port: 2, query_port: 3, data_dir: PathBuf::from("d") };
+        let mut place = Place::beside(Path::new("d")).unwrap();
+        (place.grpc_port, place.http_port, place.query_port) = (1, 2, 3);
         let text = configuration(&place, "durability: os\n");
         assert!(text.ends_with("  api:\n    endpoint: 127.0.0.1:3\n  durability: os\n"), "{text}");
     }

@@ -1,8 +1,9 @@
 //! `bench traces`: a store full of spans, and the questions that people ask of traces, warm: by id, in TraceQL, tag values.
 //!
-//! Tempo gets the same spans and is asked the same in TraceQL; VictoriaTraces, which has no TraceQL, in LogsQL, and for traces through
-//! its Jaeger API. What its language does not have, such as relations between spans, it is not asked. Every answer is checked for what
-//! it must hold: a wrong answer does not count as a fast one.
+//! Peers get the same spans. Tempo is asked the same in TraceQL; VictoriaTraces, which has no TraceQL, in LogsQL, and for traces through
+//! its Jaeger API; Jaeger what its API can ask, which is of one service. What a system's language does not have, such as relations
+//! between spans, it is not asked. Every answer is checked for what it must hold: a wrong answer does not count as a fast one. The bar
+//! of a question is what the fastest peer takes where that is less than the design's.
 
 use std::time::Duration;
 
@@ -19,9 +20,11 @@ use super::{Common, OURS};
 
 /// A server that has not come to rest by then is measured as it is.
 const SETTLE_MAX: Duration = Duration::from_secs(1_800);
-/// What lies behind the newest span is asked for, too.
+/// Numbers are asked of the last hour, all else of the time that all spans take, and an hour at least.
 const WINDOW_NS: u64 = 3_600_000_000_000;
 const SECOND_NS: u64 = 1_000_000_000;
+/// What is not found as long as this after the system came to rest is not there.
+const SEARCHABLE_MAX: Duration = Duration::from_secs(60);
 /// Searches over two million spans take at most so many milliseconds; over others in proportion.
 const SEARCH_BAR_MS: f64 = 25.0;
 const BAR_SPANS: f64 = 2e6;
@@ -52,8 +55,21 @@ struct Question {
     asked: Asked,
     /// The same in LogsQL, where that has it.
     logsql: Option<&'static str>,
-    holds: String,
+    /// The same as parameters of Jaeger's search, where that has it.
+    jaeger: Option<&'static str>,
+    found: Found,
     bar: Option<f64>,
+    /// The most that it may take of what Tempo takes, and of what the fastest peer takes.
+    share: (f64, f64),
+}
+
+/// What an answer must hold.
+#[derive(Clone, Copy)]
+enum Found {
+    /// Something, with this text in it if it is shown with the attributes that were asked for.
+    Some(&'static str),
+    /// No trace.
+    None,
 }
 
 /// What an answer in LogsQL shows of a span.
@@ -71,10 +87,35 @@ pub fn run(arguments: &TracesArguments) -> anyhow::Result<Vec<Figure>> {
     let peers = arguments.common.peers()?;
     let base_time_ns = now_ns();
     let mut figures = measure(arguments, None, base_time_ns)?;
+    for known in ["victoriatraces", "tempo", "jaeger"] {
+        if !peers.iter().any(|peer| peer.name.to_lowercase().starts_with(known)) {
+            eprintln!("{known}: SKIPPED: no --peer {known}=COMMAND");
+        }
+    }
     for peer in peers.iter().filter(|peer| peer.profile.signals[0]) {
         figures.extend(measure(arguments, Some(peer), base_time_ns).with_context(|| peer.name.clone())?);
     }
-    Ok(figures)
+    Ok(against_peers(figures, arguments.spans))
+}
+
+/// Our figures with what peers took as their bar, where that is less.
+fn against_peers(mut figures: Vec<Figure>, spans: u64) -> Vec<Figure> {
+    for question in questions("", spans) {
+        let measure = format!("{} p50", question.what);
+        let of_peers: Vec<(String, f64)> = figures
+            .iter()
+            .filter(|figure| figure.measure == measure && figure.system != OURS)
+            .map(|figure| (figure.system.to_lowercase(), figure.median()))
+            .collect();
+        let (of_tempo, of_any) = question.share;
+        let bars = of_peers
+            .iter()
+            .map(|(system, median)| median * if system.starts_with("tempo") { of_tempo } else { of_any });
+        let Some(bar) = bars.chain(question.bar).min_by(f64::total_cmp) else { continue };
+        let ours = figures.iter_mut().filter(|figure| figure.measure == measure && figure.system == OURS);
+        ours.for_each(|figure| figure.bar = Some(Bar::AtMost(bar)));
+    }
+    figures
 }
 
 fn measure(
@@ -85,7 +126,7 @@ fn measure(
     let common = &arguments.common;
     let place = Place::fresh(&common.folder().join("data"))?;
     let server = match peer {
-        Some(peer) => Server::peer(&peer.command, place)?,
+        Some(peer) => peer.start(place)?,
         None => Server::throughline(&common.binary(), place, &common.own_settings())?,
     };
     let system = peer.map_or(OURS, |peer| peer.name.as_str());
@@ -96,24 +137,29 @@ fn measure(
     sender.args(["--seed", &common.seed.to_string(), "--path-prefix", profile.path_prefix]);
     let sent = sent_by(sender)?;
     anyhow::ensure!(sent.failed + sent.rejected == 0, "not everything was taken: {sent:?}");
+    eprintln!("{system}: took them in {:.1} s, {} requests were sent again", sent.seconds, sent.retries);
     server.settle(FLUSH_AGE, SETTLE_MAX)?;
-    let port = if profile.queries_at_http_port { server.place.http_port } else { server.place.query_port };
+    let port = profile.query_port(&server.place);
     let generator = Generator::new(common.seed, base_time_ns);
     let trace = generator.trace(generator.trace_count(arguments.spans) / 2);
-    let window = (base_time_ns - WINDOW_NS, base_time_ns + 60 * SECOND_NS);
+    let first_ns = generator.trace(generator.trace_count(arguments.spans).saturating_sub(1)).start_ns;
+    let (end, an_hour_ago) = (base_time_ns + 60 * SECOND_NS, base_time_ns - WINDOW_NS);
+    let (hour, all) = ((an_hour_ago, end), (an_hour_ago.min(first_ns - SECOND_NS), end));
     let mut figures = Vec::new();
+    eprintln!("{system}: asking");
     for question in questions(&trace.hex_id(), arguments.spans) {
+        let window = if matches!(question.asked, Asked::Series(_)) { hour } else { all };
         let Some(url) = url(&question, system, window) else {
             eprintln!("{system}, {}: SKIPPED: it is not asked in a way that is known here", question.what);
             continue;
         };
         let url = format!("http://{}{url}", Place::address(port));
-        let holds = match question.logsql {
+        let found = match question.found {
             // Spans, not traces, and no attributes but those of every span.
-            Some(_) if is_victoria(system) => "",
-            _ => question.holds.as_str(),
+            Found::Some(_) if is_victoria(system) && question.logsql.is_some() => Found::Some(""),
+            found => found,
         };
-        match ask(&url, holds, arguments.questions) {
+        match ask(&url, found, arguments.questions) {
             Ok(latencies) => figures.extend(percentiles(system, &question, &latencies)),
             Err(error) if peer.is_some() => eprintln!("{system}, {}: SKIPPED: {error:#}", question.what),
             Err(error) => return Err(error.context(question.what)),
@@ -145,6 +191,18 @@ fn victoria_url(question: &Question, (start, end): (&str, &str)) -> Option<Strin
     })
 }
 
+/// Path and parameters of a question to Jaeger, whose search is of one service.
+fn jaeger_url(question: &Question, (start_ns, end_ns): (u64, u64)) -> Option<String> {
+    match &question.asked {
+        Asked::Trace(id) => Some(format!("/api/traces/{id}")),
+        Asked::Services => Some("/api/services".to_owned()),
+        Asked::Search(_) | Asked::Series(_) => {
+            let (start, end) = (start_ns / 1_000, end_ns / 1_000);
+            question.jaeger.map(|asked| format!("/api/traces?{asked}&start={start}&end={end}&limit=20"))
+        }
+    }
+}
+
 /// Path and parameters of a question to a system.
 fn url(question: &Question, system: &str, (start_ns, end_ns): (u64, u64)) -> Option<String> {
     let asked = &question.asked;
@@ -168,6 +226,9 @@ fn url(question: &Question, system: &str, (start_ns, end_ns): (u64, u64)) -> Opt
             }
         });
     }
+    if system.to_lowercase().starts_with("jaeger") {
+        return jaeger_url(question, (start_ns, end_ns));
+    }
     let is_tempo = system.to_lowercase().starts_with("tempo");
     let (start, end) = ((start_ns / SECOND_NS).to_string(), (end_ns / SECOND_NS).to_string());
     if is_victoria(system) {
@@ -185,60 +246,82 @@ fn url(question: &Question, system: &str, (start_ns, end_ns): (u64, u64)) -> Opt
     })
 }
 
-/// A search: what it is, in TraceQL, in LogsQL where that has it, and what the answer holds.
-type Search = (&'static str, &'static str, Option<&'static str>, &'static str);
+/// A search of one service with an error, for Jaeger's API.
+const ERRORS_OF_PAYMENT: &str = "service=payment&tags=%7B%22error%22%3A%22true%22%7D";
 
-const SEARCHES: [Search; 11] = [
+/// No slower than the fastest peer.
+const AS_FAST: (f64, f64) = (1.0, 1.0);
+/// Where relations between spans are asked for: a third of what Tempo takes, nearly.
+const STRUCTURAL: (f64, f64) = (0.3, 1.0);
+
+/// Searches: what they are, in TraceQL, in LogsQL where that has it, and what the answer holds.
+const SEARCHES: [(&str, &str, Option<&str>, Found); 14] = [
     (
         "attribute",
         "{ span.http.response.status_code = 503 }",
         Some(r#""span_attr:http.response.status_code":="503""#),
-        "503",
+        Found::Some("503"),
     ),
     (
         "attribute that nobody has",
         "{ span.user.id = \"u-no such user\" }",
         Some(r#""span_attr:user.id":="u-no such user""#),
-        "traces",
+        Found::None,
     ),
     (
         "resource and name",
         "{ resource.service.name = \"cart\" && name =~ \"GET.*\" }",
         Some(r#"{"resource_attr:service.name"="cart"} name:~"^GET""#),
-        "cart",
+        Found::Some("cart"),
     ),
-    ("duration", "{ duration > 1s }", Some("duration:>1000000000"), "traces"),
-    ("error", "{ status = error }", Some(r#"status_code:="2""#), "error"),
+    ("duration", "{ duration > 30ms }", Some("duration:>30000000"), Found::Some("")),
+    ("error", "{ status = error }", Some(r#"status_code:="2""#), Found::Some("error")),
     (
         "error of a service",
         "{ status = error && resource.service.name = \"payment\" }",
         Some(r#"{"resource_attr:service.name"="payment"} status_code:="2""#),
-        "payment",
+        Found::Some("payment"),
     ),
     (
         "regular expression",
         "{ span.db.query.text =~ \".*cache:0000[0-9a-f]+\" }",
         Some(r#""span_attr:db.query.text":~"cache:0000[0-9a-f]+$""#),
-        "traces",
+        Found::Some(""),
     ),
-    ("descendants", "{ kind = server } >> { status = error }", None, "error"),
-    ("children that are not there", "{ kind = producer } > { kind = producer }", None, "traces"),
-    ("aggregate", "{ status = error } | count() > 5", None, "traces"),
-    ("root service that nobody has", "{ rootServiceName = \"no such service\" }", None, "traces"),
+    ("descendants", "{ kind = server } >> { status = error }", None, Found::Some("error")),
+    ("children that are not there", "{ kind = producer } > { kind = producer }", None, Found::None),
+    (
+        "descendants that are not there",
+        "{ kind = server && name = \"nothing\" } >> { kind = client }",
+        None,
+        Found::None,
+    ),
+    ("aggregate", "{ status = error } | count() > 5", None, Found::Some("")),
+    ("aggregate that is not there", "{ status = error } | count() > 500", None, Found::None),
+    ("average that is not there", "{ kind = server } | avg(duration) > 100s", None, Found::None),
+    ("root service that nobody has", "{ rootServiceName = \"no such service\" }", None, Found::None),
 ];
 
-/// Numbers over an hour: what they are, in TraceQL, and in LogsQL.
-const SERIES: [(&str, &str, &str); 2] = [
+/// Numbers over an hour: what they are, in TraceQL, and in LogsQL where that has it.
+const SERIES: [(&str, &str, Option<&str>); 4] = [
     (
         "rate by service over an hour",
         "{} | rate() by (resource.service.name)",
-        r#"* | stats by ("resource_attr:service.name") rate() rate"#,
+        Some(r#"* | stats by ("resource_attr:service.name") rate() rate"#),
     ),
     (
         "quantiles by service over an hour",
         "{ kind = server } | quantile_over_time(duration, .5, .99) by (resource.service.name)",
-        r#"kind:="2" | stats by ("resource_attr:service.name") quantile(0.5, duration) p50, quantile(0.99, duration) p99"#,
+        Some(
+            r#"kind:="2" | stats by ("resource_attr:service.name") quantile(0.5, duration) p50, quantile(0.99, duration) p99"#,
+        ),
     ),
+    (
+        "average by service over an hour",
+        "{} | avg_over_time(duration) by (resource.service.name)",
+        Some(r#"* | stats by ("resource_attr:service.name") avg(duration) average"#),
+    ),
+    ("comparison of errors over an hour", "{} | compare({ status = error })", None),
 ];
 
 fn questions(trace: &str, spans: u64) -> Vec<Question> {
@@ -246,36 +329,46 @@ fn questions(trace: &str, spans: u64) -> Vec<Question> {
         what: "trace by id",
         asked: Asked::Trace(trace.to_owned()),
         logsql: None,
-        holds: String::new(),
+        jaeger: None,
+        found: Found::Some(""),
         bar: Some(1.5),
+        share: AS_FAST,
     };
     let values = Question {
         what: "values of a tag",
         asked: Asked::Services,
         logsql: None,
-        holds: "cart".to_owned(),
+        jaeger: None,
+        found: Found::Some("cart"),
         bar: None,
+        share: AS_FAST,
     };
     let bar = SEARCH_BAR_MS * (spans as f64 / BAR_SPANS).max(1.0);
-    let search = |(what, query, logsql, holds): (_, &str, _, &str)| Question {
+    let search = |(what, query, logsql, found): (_, &str, _, _)| Question {
         what,
         asked: Asked::Search(query.to_owned()),
         logsql,
-        holds: holds.to_owned(),
+        jaeger: (what == "error of a service").then_some(ERRORS_OF_PAYMENT),
+        found,
         bar: Some(bar),
+        share: if query.contains("} >") { STRUCTURAL } else { AS_FAST },
     };
     let series = |(what, query, logsql): (_, &str, _)| Question {
         what,
         asked: Asked::Series(query.to_owned()),
-        logsql: Some(logsql),
-        holds: "cart".to_owned(),
+        logsql,
+        jaeger: None,
+        found: Found::Some("cart"),
         bar: None,
+        share: AS_FAST,
     };
     let searches = SEARCHES.into_iter().map(search).chain(SERIES.into_iter().map(series));
     std::iter::once(by_id).chain(searches).chain([values]).collect()
 }
 
-fn ask(url: &str, holds: &str, times: usize) -> anyhow::Result<Vec<f64>> {
+/// Asks and checks the answer, again for a while if that is not what it should be: some systems find what they took only later. Then
+/// asks as often as is wanted, and says how long each took in milliseconds.
+fn ask(url: &str, found: Found, times: usize) -> anyhow::Result<Vec<f64>> {
     let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(120))).build();
     let agent: ureq::Agent = config.into();
     let get = || -> anyhow::Result<(f64, String)> {
@@ -284,9 +377,43 @@ fn ask(url: &str, holds: &str, times: usize) -> anyhow::Result<Vec<f64>> {
         let body = response.body_mut().with_config().limit(256 << 20).read_to_string()?;
         Ok((start.elapsed().as_secs_f64() * 1e3, body))
     };
-    let (_, answer) = get()?;
-    anyhow::ensure!(answer.contains(holds), "the answer lacks {holds:?}: {answer:.300}");
+    let deadline = now() + SEARCHABLE_MAX;
+    loop {
+        let answer = get().and_then(|(_, answer)| check(&answer, found));
+        match answer {
+            Ok(()) => break,
+            Err(error) if now() > deadline => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_secs(1)),
+        }
+    }
     (0..times.max(1)).map(|_| Ok(get()?.0)).collect()
+}
+
+fn check(answer: &str, found: Found) -> anyhow::Result<()> {
+    let n_found = items(answer);
+    match found {
+        Found::Some(text) => {
+            anyhow::ensure!(n_found > 0 && answer.contains(text), "the answer lacks {text:?}: {answer:.300}");
+        }
+        Found::None => anyhow::ensure!(n_found == 0, "the answer has what is not there: {answer:.300}"),
+    }
+    Ok(())
+}
+
+/// How many there are of what an answer is a list of, in any system's form: those of a list with one of these names, or else lines.
+fn items(answer: &str) -> usize {
+    const LISTS: [&str; 9] =
+        ["traces", "series", "services", "spans", "batches", "trace", "data", "tagValues", "result"];
+    let Ok(answer) = serde_json::from_str::<serde_json::Value>(answer) else { return answer.lines().count() };
+    let Some(members) = answer.as_object() else { return usize::from(!answer.is_null()) };
+    let list = LISTS.iter().find_map(|name| members.get(*name));
+    match list {
+        Some(serde_json::Value::Array(items)) => items.len(),
+        Some(serde_json::Value::Object(inner)) => {
+            LISTS.iter().find_map(|name| inner.get(*name)?.as_array()).map_or(inner.len(), Vec::len)
+        }
+        _ => 0,
+    }
 }
 
 fn percentiles(system: &str, question: &Question, latencies_ms: &[f64]) -> Vec<Figure> {
@@ -306,19 +433,49 @@ mod tests {
     use super::*;
 
     #[test]
-    fn questions_are_asked_of_both() {
+    fn questions_are_asked_of_all() {
         let questions = questions("ab", 2_000_000);
-        assert!(questions.len() >= 12);
+        assert!(questions.len() >= 14);
+        let asked_of = |system: &str| questions.iter().filter(|of| url(of, system, (1, 2)).is_some()).count();
+        assert_eq!((asked_of(OURS), asked_of("tempo-3")), (questions.len(), questions.len()));
+        assert!(asked_of("victoriatraces") >= 10 && asked_of("jaeger") == 3);
         for question in &questions {
-            for system in [OURS, "tempo-3"] {
-                assert!(url(question, system, (1, 2)).is_some_and(|url| url.starts_with("/api/")));
+            for (system, prefix) in [(OURS, "/api/"), ("tempo", "/api/"), ("victoriatraces", "/select/")] {
+                assert!(url(question, system, (1, 2)).is_none_or(|url| url.starts_with(prefix)));
             }
-            let has_relations = ["descendants", "children that are not there"].contains(&question.what);
-            let victoria = url(question, "victoriatraces", (1, 2));
-            assert!(
-                victoria.is_none()
-                    || !has_relations && victoria.is_some_and(|url| url.starts_with("/select/"))
-            );
         }
+    }
+
+    #[test]
+    fn what_was_found_is_counted_in_any_form() {
+        for (answer, n) in [
+            (r#"{"traces":[{},{}],"metrics":{}}"#, 2),
+            (r#"{"metrics":{"inspectedBytes":"1"}}"#, 0),
+            (r#"{"data":[],"errors":null}"#, 0),
+            (r#"{"status":"success","data":{"resultType":"matrix","result":[{}]}}"#, 1),
+            ("{\"a\":1}\n{\"a\":2}\n", 2),
+            ("", 0),
+        ] {
+            assert_eq!(items(answer), n, "{answer}");
+        }
+    }
+
+    #[test]
+    fn peers_set_the_bar() {
+        let figure = |system: &str, what: &str, ms: f64| Figure {
+            system: system.to_owned(),
+            job: "trace queries".to_owned(),
+            measure: format!("{what} p50"),
+            unit: "ms".to_owned(),
+            runs: vec![ms],
+            bar: None,
+        };
+        let all = |what: &str| {
+            [(OURS, 9.0), ("tempo", 20.0), ("victoriatraces", 10.0)]
+                .map(|(system, ms)| figure(system, what, ms))
+        };
+        let figures = against_peers([all("error"), all("descendants")].concat(), 2_000_000);
+        let met: Vec<bool> = figures.iter().filter(|of| of.system == OURS).map(Figure::is_met).collect();
+        assert_eq!(met, [true, false]);
     }
 }
