@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
-use throughline_model::Signal;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use throughline_model::{Signal, TraceId};
+use throughline_store::Want;
 use tokio::time::Instant;
 
 use crate::client::{Http2, Sent, grpc, gzip, http1, post, prefixed, prefixed_bytes, raw, zstd};
 use crate::server::Running;
-use crate::telemetry::{nested_arrays, one_item, traces_json, traces_with_value};
+use crate::telemetry::{attribute, nested_arrays, one_item, span, traces, traces_json, traces_with_value};
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
@@ -151,6 +153,52 @@ async fn deep_values_reject_their_item_or_their_request() {
     let fits = client.export(Signal::Traces, &traces_with_value(&nested_arrays(8))).await;
     let response = fits.grpc_body::<ExportTraceServiceResponse>();
     assert_eq!(response, ExportTraceServiceResponse::default(), "eight levels are ordinary");
+    server.stop().await;
+}
+
+/// A span of a trace by number, with its parent's number or 0.
+fn numbered(trace: u8, id: u64, parent: u64) -> Span {
+    let parent_span_id = if parent == 0 { Vec::new() } else { parent.to_be_bytes().to_vec() };
+    Span { span_id: id.to_be_bytes().to_vec(), parent_span_id, ..span(trace, 1) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn traces_that_make_no_sense_are_stored_or_refused_with_a_reason() {
+    let server = Running::start(|_| {}).await;
+    let client = Http2::connect(server.grpc).await;
+    let send = async |spans: Vec<Span>| {
+        let answer = client.export(Signal::Traces, &traces(spans)).await;
+        let partial = answer.grpc_body::<ExportTraceServiceResponse>().partial_success.unwrap_or_default();
+        (partial.rejected_spans, partial.error_message)
+    };
+    let stored = |trace: u8| {
+        let trace = server.store.snapshot().trace(TraceId([trace; 16]), Want::SPANS).expect("read");
+        trace.spans.len()
+    };
+    let own_parent = vec![numbered(1, 7, 7)];
+    let circle = vec![numbered(2, 1, 3), numbered(2, 2, 1), numbered(2, 3, 2)];
+    let twice = vec![numbered(3, 1, 0), numbered(3, 2, 1), numbered(3, 2, 1)];
+    let begun = span(4, 1).start_time_unix_nano;
+    let backwards = vec![numbered(4, 1, 0), Span { end_time_unix_nano: begun - 9_000, ..numbered(4, 2, 1) }];
+    let long = (1..=100_000).map(|id| numbered(5, id, id - 1)).collect();
+    for (trace, spans, kept) in
+        [(1, own_parent, 1), (2, circle, 3), (3, twice, 2), (4, backwards, 2), (5, long, 100_000)]
+    {
+        assert_eq!(send(spans).await, (0, String::new()), "trace {trace}");
+        assert_eq!(stored(trace), kept, "trace {trace}");
+    }
+    let with = |id: u64, attributes| Span { attributes, ..numbered(6, id, 0) };
+    let large = |n: usize| vec![attribute("large", &"x".repeat(n))];
+    let many = |n: usize| (0..n).map(|n| attribute(&format!("key {n}"), "v")).collect::<Vec<_>>();
+    let fits = vec![with(1, large(1_000_000)), with(2, many(1_024))];
+    assert_eq!(send(fits).await, (0, String::new()));
+    let (rejected, reason) =
+        send(vec![with(3, large(2_000_000)), with(4, many(10_000)), with(5, many(1))]).await;
+    assert_eq!((rejected, stored(6)), (2, 3), "{reason}");
+    assert!(
+        reason.contains("2 spans rejected (too_large)") && reason.contains("attributes has 2000"),
+        "{reason}"
+    );
     server.stop().await;
 }
 

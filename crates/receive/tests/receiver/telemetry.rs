@@ -29,6 +29,11 @@ fn resource(service: &str) -> Option<Resource> {
     Some(Resource { attributes, ..Default::default() })
 }
 
+/// An attribute with a text.
+pub fn attribute(key: &str, value: &str) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: text(value), ..Default::default() }
+}
+
 /// A span with ids made of one byte.
 pub fn span(trace: u8, id: u8) -> Span {
     Span {
