@@ -143,6 +143,9 @@ mod tests {
             culprit_service: String::new(),
             culprit_name: String::new(),
             culprit_self_ns: 0,
+            error_culprit_service: String::new(),
+            error_culprit_name: String::new(),
+            clock_skew_ns: 0,
             sampling: Sampling::Dropped { policy: "rest".to_owned(), at, span_count: 7 },
             dropped_before: None,
         };

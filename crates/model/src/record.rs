@@ -277,6 +277,16 @@ pub struct TraceSummary {
     pub culprit_name: String,
     /// Its self time, nanoseconds.
     pub culprit_self_ns: i64,
+    /// The service of the deepest span whose status is error; empty where there is none, or where it was not stored.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub error_culprit_service: String,
+    /// The name of that span.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub error_culprit_name: String,
+    /// How far the clocks of its services are apart at least, nanoseconds: by so much a span begins before the one that called it. 0
+    /// where none does, or where it was not stored.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub clock_skew_ns: i64,
     /// What sampling decided about it. The summary of a dropped trace is that of the spans that it had.
     #[serde(default, skip_serializing_if = "Sampling::is_undecided")]
     pub sampling: Sampling,
@@ -284,6 +294,10 @@ pub struct TraceSummary {
     /// itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropped_before: Option<DroppedSpans>,
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 impl TraceSummary {

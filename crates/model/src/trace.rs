@@ -59,6 +59,19 @@ pub struct Analysis {
     pub orphans: u32,
 }
 
+impl Analysis {
+    /// By how much a span begins before the one that called it at most, nanoseconds: so far at least the clocks of two services are
+    /// apart; 0 where none does. `is_same` says whether two spans are of one service, which has one clock as far as is known.
+    pub fn clock_skew_ns(&self, spans: &[SpanTiming], is_same: impl Fn(usize, usize) -> bool) -> i64 {
+        let early = |(index, parent): (usize, &Option<u32>)| {
+            let parent = (*parent)? as usize;
+            let early = spans.get(parent)?.start.saturating_sub(spans.get(index)?.start);
+            (early > 0 && !is_same(index, parent)).then_some(early)
+        };
+        self.parent.iter().enumerate().filter_map(early).max().unwrap_or_default()
+    }
+}
+
 /// Analyses traces one after another, keeping its working memory.
 #[derive(Default)]
 pub struct Analyser {
@@ -217,9 +230,8 @@ mod tests {
     use super::*;
 
     /// A span as `id parent start duration`, with `!` before the id for an error; parent 0 is none.
-    fn check(text: &str) -> Analysis {
-        let spans: Vec<SpanTiming> = text
-            .split(',')
+    fn timings(text: &str) -> Vec<SpanTiming> {
+        text.split(',')
             .map(|span| {
                 let fields: Vec<&str> = span.split_whitespace().collect();
                 let id = |text: &str| SpanId::from_slice(&text.parse::<u64>().unwrap().to_be_bytes());
@@ -231,10 +243,23 @@ mod tests {
                     error: fields[0].starts_with('!'),
                 }
             })
-            .collect();
+            .collect()
+    }
+
+    fn check(text: &str) -> Analysis {
         let mut out = Analysis::default();
-        Analyser::default().analyse(&spans, &mut out);
+        Analyser::default().analyse(&timings(text), &mut out);
         out
+    }
+
+    #[test]
+    fn clocks_are_as_far_apart_as_a_span_begins_before_its_caller() {
+        let text = "1 0 100 100, 2 1 90 10, 3 1 60 10, 4 9 0 10";
+        let (spans, out) = (timings(text), check(text));
+        assert_eq!(out.clock_skew_ns(&spans, |_, _| false), 40);
+        // One of them has the caller's clock, and of a caller that is not here nothing is known.
+        assert_eq!(out.clock_skew_ns(&spans, |a, b| (a, b) == (2, 0)), 10);
+        assert_eq!(out.clock_skew_ns(&spans, |_, _| true), 0);
     }
 
     #[test]

@@ -248,6 +248,9 @@ pub(crate) fn traces_schema() -> SchemaRef {
         ("dropped_spans", DataType::UInt32, true),
         ("dropped_policy", DataType::Utf8, true),
         ("dropped_at", time_type(), true),
+        ("error_culprit_service", DataType::Utf8, true),
+        ("error_culprit_name", DataType::Utf8, true),
+        ("clock_skew_ns", DataType::Int64, true),
     ])))
 }
 

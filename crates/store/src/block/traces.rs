@@ -81,6 +81,10 @@ pub(crate) struct TraceEntry {
     pub(crate) culprit_service: TextId,
     pub(crate) culprit_name: TextId,
     pub(crate) culprit_self_ns: i64,
+    /// Service and name of the deepest span in error.
+    pub(crate) error_culprit: Option<(TextId, TextId)>,
+    /// How far clocks of services are apart at least, where they are.
+    pub(crate) clock_skew_ns: i64,
     pub(crate) fate: Fate,
     /// What was dropped before the spans that are here came; of a tombstone its fate says that.
     pub(crate) dropped_before: Option<DroppedPart>,
@@ -137,6 +141,8 @@ impl TraceEntry {
             culprit_service: NO_TEXT,
             culprit_name: NO_TEXT,
             culprit_self_ns: 0,
+            error_culprit: None,
+            clock_skew_ns: 0,
             fate: Fate::Undecided,
             dropped_before: None,
             postings: TracePostings::default(),
@@ -202,6 +208,11 @@ impl Summariser {
             let self_time = analysis.latency_culprit.and_then(|at| analysis.self_time.get(at as usize));
             entry.culprit_self_ns = self_time.copied().unwrap_or_default();
         }
+        entry.error_culprit = at(analysis.error_culprit).map(|span| (span.service, span.name));
+        entry.clock_skew_ns = analysis.clock_skew_ns(&self.timings, |a, b| {
+            let service = |span: usize| spans.get(span).map(|span| span.service);
+            service(a) == service(b)
+        });
         entry
     }
 
@@ -254,12 +265,14 @@ fn rows(entries: &[TraceEntry], first_row: usize, texts: &Texts) -> Result<Recor
         Fate::Undecided | Fate::Dropped { .. } => None,
     };
     let dropped = |entry: &TraceEntry| entry.dropped().map(|part| part.spans);
-    let mut dropped_policies = StringBuilder::new();
-    for entry in entries {
-        dropped_policies.append_option(entry.dropped_before.map(|part| texts.get(part.policy)));
-    }
     let dropped_at: TimestampNanosecondArray =
         entries.iter().map(|entry| entry.dropped_before.map(|part| part.at)).collect();
+    let text_of = |pick: fn(&TraceEntry) -> Option<TextId>| -> ArrayRef {
+        let mut builder = StringBuilder::new();
+        entries.iter().for_each(|entry| builder.append_option(pick(entry).map(|text| texts.get(text))));
+        Arc::new(builder.finish())
+    };
+    let skews = entries.iter().map(|entry| Some(entry.clock_skew_ns).filter(|skew| *skew > 0));
     let columns: Vec<ArrayRef> = vec![
         Arc::new((first_row as u32..(first_row + entries.len()) as u32).collect::<UInt32Array>()),
         Arc::new(ids.finish()),
@@ -283,8 +296,11 @@ fn rows(entries: &[TraceEntry], first_row: usize, texts: &Texts) -> Result<Recor
         Arc::new(decided.with_timezone("UTC")),
         Arc::new(entries.iter().map(adjusted).collect::<Float64Array>()),
         Arc::new(entries.iter().map(dropped).collect::<UInt32Array>()),
-        Arc::new(dropped_policies.finish()),
+        text_of(|entry| entry.dropped_before.map(|part| part.policy)),
         Arc::new(dropped_at.with_timezone("UTC")),
+        text_of(|entry| entry.error_culprit.map(|(service, _)| service)),
+        text_of(|entry| entry.error_culprit.map(|(_, name)| name)),
+        Arc::new(skews.collect::<Int64Array>()),
     ];
     RecordBatch::try_new(traces_schema(), columns).map_err(arrow_error)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ahash::{AHashMap as HashMap, AHashSet as HashSet};
 use arrow_array::types::{Int64Type, UInt32Type};
+use arrow_array::{Array, Int64Array};
 use throughline_model::trace::SpanTiming;
 use throughline_model::{SpanId, TraceId};
 
@@ -331,27 +332,34 @@ fn read_members(input: u32, block: &Block, texts: &mut Texts, out: &mut Vec<Memb
             };
             let names =
                 ["root_service", "root_name", "culprit_service", "culprit_name"].map(&mut text_column);
+            let errors = ["error_culprit_service", "error_culprit_name"].map(&mut text_column);
+            let has_error = columns.dictionary("error_culprit_service").map(|(column, _)| column);
             let policies = text_column("policy");
             let dropped_policies = text_column("dropped_policy");
             let services = columns.list_items("services");
             let service_ids = services.map(|(_, values)| texts.intern_rows(values)).unwrap_or_default();
             let count_of = |name: &str| columns.numbers::<UInt32Type>(name);
             let counts = ["error_count", "error_log_count", "orphan_count"].map(count_of);
-            let longs = ["duration_ns", "culprit_self_ns"].map(|name| columns.numbers::<Int64Type>(name));
+            let longs = ["duration_ns", "culprit_self_ns", "clock_skew_ns"]
+                .map(|name| columns.numbers::<Int64Type>(name));
             let starts = columns.times("start_time");
             let fates = Fates::new(&columns);
             for row in 0..batch.num_rows() {
                 let Some(id) = columns.trace_id("trace_id", row) else { continue };
                 let start = starts.map(|column| column.value(row)).unwrap_or_default();
                 let mut entry = TraceEntry::referred(id, start);
-                let [duration, culprit_self] =
-                    longs.map(|column| column.map(|column| column.value(row)).unwrap_or_default());
+                let long = |column: &Int64Array| if column.is_null(row) { 0 } else { column.value(row) };
+                let [duration, culprit_self, skew] = longs.map(|column| column.map_or(0, long));
                 entry.end = start.saturating_add(duration);
-                entry.culprit_self_ns = culprit_self;
+                (entry.culprit_self_ns, entry.clock_skew_ns) = (culprit_self, skew);
                 let of = |column: &Vec<TextId>| column.get(row).copied().unwrap_or_default();
                 let [root_service, root_name, culprit_service, culprit_name] = &names;
                 (entry.root_service, entry.root_name) = (of(root_service), of(root_name));
                 (entry.culprit_service, entry.culprit_name) = (of(culprit_service), of(culprit_name));
+                let [error_service, error_name] = &errors;
+                entry.error_culprit = has_error
+                    .filter(|column| !column.is_null(row))
+                    .map(|_| (of(error_service), of(error_name)));
                 let ends = services.and_then(|(list, _)| list.value_offsets().get(row..row + 2));
                 if let Some([from, to]) = ends {
                     entry.services =

@@ -107,6 +107,9 @@ impl TraceParts {
             culprit_service: String::new(),
             culprit_name: String::new(),
             culprit_self_ns: 0,
+            error_culprit_service: String::new(),
+            error_culprit_name: String::new(),
+            clock_skew_ns: 0,
             sampling: Sampling::Undecided,
             dropped_before: None,
         })
@@ -178,4 +181,9 @@ fn describe(mut spans: Vec<SpanPart>, summary: &mut TraceSummary) {
     (summary.culprit_service, summary.culprit_name) = names(at(analysis.latency_culprit));
     let self_time = analysis.latency_culprit.and_then(|index| analysis.self_time.get(index as usize));
     summary.culprit_self_ns = self_time.copied().unwrap_or_default();
+    (summary.error_culprit_service, summary.error_culprit_name) = names(at(analysis.error_culprit));
+    summary.clock_skew_ns = analysis.clock_skew_ns(&timings, |a, b| {
+        let service = |span: usize| spans.get(span).map(|span| &span.service);
+        service(a) == service(b)
+    });
 }

@@ -229,6 +229,9 @@ fn summary_of(columns: &Columns<'_>, id: TraceId, row: usize) -> TraceSummary {
         culprit_service: columns.owned("culprit_service", row),
         culprit_name: columns.owned("culprit_name", row),
         culprit_self_ns: columns.i64("culprit_self_ns", row),
+        error_culprit_service: columns.owned("error_culprit_service", row),
+        error_culprit_name: columns.owned("error_culprit_name", row),
+        clock_skew_ns: columns.i64("clock_skew_ns", row),
         dropped_before: if is_tombstone { None } else { dropped_at(columns, row) },
         sampling,
     }
