@@ -138,7 +138,7 @@ fn blocks(memtable: &Memtable, disk: &SimDisk, next: &mut u64) -> Vec<Arc<Block>
     metas.into_iter().map(open).collect()
 }
 
-/// The same spans in memory, in a block, in two blocks, and partly in a block and partly in memory.
+/// The same spans in memory, in a block, in two blocks that have all traces or few in common, and partly in a block and partly in memory.
 fn sources() -> Vec<(&'static str, StoredTraces)> {
     let all = requests();
     let part = |rest: usize| -> Vec<Json> {
@@ -150,6 +150,13 @@ fn sources() -> Vec<(&'static str, StoredTraces)> {
     let first = blocks(&memtable(&part(0)), &disk, &mut next);
     let second = blocks(&memtable(&part(1)), &disk, &mut next);
     let two: Vec<Arc<Block>> = first.iter().chain(&second).cloned().collect();
+    // The first requests of each service are of the same traces, nearly.
+    let (older, newer): (Vec<_>, Vec<_>) = all.iter().cloned().enumerate().partition(|(at, _)| at % 3 == 0);
+    let requests =
+        |part: Vec<(usize, Json)>| part.into_iter().map(|(_, request)| request).collect::<Vec<_>>();
+    let older = blocks(&memtable(&requests(older)), &disk, &mut next);
+    let newer = memtable(&requests(newer));
+    let apart = [older.clone(), blocks(&newer, &disk, &mut next)].concat();
     let snapshot = |memtables: Vec<&Arc<Memtable>>, blocks: &[Arc<Block>]| {
         let views = memtables.iter().map(|memtable| memtable.view()).collect();
         StoredTraces::new(Snapshot::new(views, Arc::new(blocks.to_vec()), Arc::default(), BASE_NS))
@@ -159,7 +166,9 @@ fn sources() -> Vec<(&'static str, StoredTraces)> {
         ("two memtables", snapshot(vec![&memtable(&part(0)), &memtable(&part(1))], &[])),
         ("a block", snapshot(Vec::new(), &one)),
         ("two blocks", snapshot(Vec::new(), &two)),
+        ("two blocks with few traces in both", snapshot(Vec::new(), &apart)),
         ("a block and a memtable", snapshot(vec![&memtable(&part(1))], &first)),
+        ("a block and a memtable with few traces in both", snapshot(vec![&newer], &older)),
     ]
 }
 
@@ -234,6 +243,43 @@ fn spans_are_found_wherever_they_lie() {
             assert_eq!(shown as u64, matched, "{name}: {query}");
         }
     }
+}
+
+#[test]
+fn answers_are_the_same_wherever_spans_lie_and_when_asked_again() {
+    let sources = sources();
+    let queries = [
+        "{} | avg(duration) > 12ms",
+        "{ kind = client } | max(duration) >= 5ms",
+        "{ status = error } | sum(duration) > 1ms",
+        "{} | min(duration) < 5ms",
+        "{ resource.service.name = \"db\" } | count() > 1",
+        "{ resource.service.name = \"db\" && status = error }",
+        "{ resource.service.name = \"web\" && status = error }",
+        "{ name = \"SELECT\" && status = unset }",
+        "{ .http.route = \"/items/3\" }",
+        "{ span.http.route = \"/items/9\" }",
+        "{ .host.name = \"db-1\" && name = \"fsync\" }",
+        "{ .nothing = \"x\" }",
+        "{ status = error } > { kind = client }",
+        "{ kind = client } > { status = error }",
+    ];
+    let mut n_found = 0;
+    for query in queries {
+        let ids = |source: &StoredTraces| -> Vec<(String, u64)> {
+            let found = search(source, query, &params(100));
+            let matched = |trace: &FoundTrace| trace.spansets.iter().map(|set| set.matched).sum();
+            found.iter().map(|trace| (trace.id.to_string(), matched(trace))).collect()
+        };
+        let expected = ids(&sources[0].1);
+        n_found += usize::from(!expected.is_empty());
+        for (name, source) in &sources {
+            for time in ["first", "second"] {
+                assert_eq!(ids(source), expected, "{name}: {query}, asked the {time} time");
+            }
+        }
+    }
+    assert!((6..=10).contains(&n_found), "{n_found} of the queries find something");
 }
 
 #[test]

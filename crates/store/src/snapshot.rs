@@ -14,6 +14,7 @@ pub mod span_scan;
 mod span_split;
 pub mod span_values;
 pub(crate) mod summary;
+mod torn;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -192,6 +193,8 @@ pub struct Snapshot {
     taken_at: i64,
     series: Arc<SeriesMemo>,
     until: Until,
+    /// Which traces lie in several places.
+    torn: Arc<torn::TornTraces>,
 }
 
 /// When searches have to end; never, if nothing was said.
@@ -220,8 +223,8 @@ impl Snapshot {
         taken_at: i64,
     ) -> Snapshot {
         let (series, until) = (Arc::default(), Until::default());
-        let expired = Arc::default();
-        Snapshot { memtables, blocks, missing, expired, taken_at, series, until }
+        let (expired, torn) = (Arc::default(), Arc::default());
+        Snapshot { memtables, blocks, missing, expired, taken_at, series, until, torn }
     }
 
     /// The snapshot, whose searches for traces and log records end when so much time is over, with what they found until then and

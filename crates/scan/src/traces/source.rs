@@ -382,12 +382,14 @@ impl StoredTrace<'_> {
     }
 
     fn parent_rows(&self) -> Result<Column, Error> {
-        let ids = |intrinsic| self.field(&SpanField::Intrinsic(intrinsic));
-        let (own, parents) = (ids(Intrinsic::SpanId)?, ids(Intrinsic::ParentId)?);
-        let parse = |column: &Column, row: usize| column.text(row).and_then(SpanId::parse);
-        let ids: Vec<(SpanId, Option<SpanId>)> = (0..self.spans.len())
-            .map(|row| (parse(&own, row).unwrap_or(SpanId([0; 8])), parse(&parents, row)))
-            .collect();
+        let mut parts = Vec::with_capacity(self.spans.parts());
+        for part in 0..self.spans.parts() {
+            let column = |column| self.spans.column(part, column);
+            parts.push(ids(column(SpanColumn::SpanId)?, column(SpanColumn::ParentId)?));
+        }
+        let of = |(part, row): &(u32, u32)| parts.get(*part as usize)?.get(*row as usize).copied();
+        let order = self.spans.order().unwrap_or_default();
+        let ids: Vec<_> = order.iter().map(|place| of(place).unwrap_or((SpanId([0; 8]), None))).collect();
         Ok(parent_column(&parents_by_id(&ids)))
     }
 

@@ -22,10 +22,13 @@ mod plausible;
 mod routes;
 mod search;
 mod services;
+mod shared;
 mod span_counts;
+mod span_runs;
 mod span_scan;
 mod span_values;
 mod table;
+mod text_filters;
 mod trace;
 mod trace_columns;
 mod values;
@@ -80,6 +83,12 @@ pub struct Block {
     listing: OnceLock<services::Listing>,
     /// The first span of each row group of the trace table, once a search has asked.
     first_spans: OnceLock<Option<Vec<u32>>>,
+    /// The first span of each trace and the number of spans, once a search has asked; nothing where the index cannot be read.
+    span_starts: OnceLock<Option<Box<[u32]>>>,
+    /// Traces of which other blocks have spans too.
+    shared: shared::SharedTraces,
+    /// What questions learnt of attributes of spans.
+    text_filters: text_filters::TextFilters,
     /// How many log records each page has of each origin and level, once somebody has asked.
     tallies: OnceLock<log_tallies::Tallies>,
     /// How long the traces of each route last, once sampling has asked.
@@ -126,6 +135,9 @@ impl Block {
             layouts,
             listing,
             first_spans,
+            span_starts: OnceLock::new(),
+            shared: shared::SharedTraces::default(),
+            text_filters: text_filters::TextFilters::default(),
             tallies,
             routes,
         };
@@ -167,7 +179,15 @@ impl Block {
         let tallies = self.tallies.get().map_or(0, log_tallies::Tallies::memory_bytes);
         let firsts = self.first_spans.get().and_then(Option::as_ref).map_or(0, Vec::capacity);
         let firsts = firsts * size_of::<u32>();
-        self.index.pinned_bytes() + layouts.map(Layout::memory_bytes).sum::<usize>() + tallies + firsts
+        let starts =
+            self.span_starts.get().and_then(Option::as_ref).map_or(0, |starts| size_of_val(&**starts));
+        self.index.pinned_bytes()
+            + layouts.map(Layout::memory_bytes).sum::<usize>()
+            + tallies
+            + firsts
+            + starts
+            + self.shared.memory_bytes()
+            + self.text_filters.memory_bytes()
     }
 
     pub(crate) fn index(&self) -> &IndexReader {

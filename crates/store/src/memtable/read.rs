@@ -87,6 +87,11 @@ impl MemtableView {
         }
     }
 
+    /// The fingerprints of the traces with spans here; of some more than once.
+    pub(crate) fn span_fingerprints(&self) -> impl Iterator<Item = u64> {
+        self.contents.spans.iter().flat_map(|mini| mini.by_trace.fingerprints())
+    }
+
     /// Whether spans of the trace are here.
     pub(crate) fn has_spans(&self, id: TraceId) -> bool {
         let fingerprint = id.fingerprint();

@@ -3,11 +3,15 @@
 //! Blocks and row groups are left out by time and statistics, and nothing else is read before somebody asks: a condition on one column
 //! that no row meets costs that column. What is asked of the rows is the asker's: [`SpanVisitor`].
 
+use std::cell::OnceCell;
+use std::sync::Arc;
+
 use throughline_model::{Signal, TraceId};
 
 use super::log_scan::More;
 use super::span_split::Group;
 use super::span_values::SpanValues;
+use super::torn::RowBits;
 use super::{Snapshot, TimeRange};
 use crate::block::{Block, BlockSpans};
 use crate::error::Error;
@@ -111,7 +115,9 @@ pub type SpanRun = (u32, u32, u32);
 /// Some spans, of one place.
 pub struct SpanRows<'a> {
     pub(crate) part: SpanPart<'a>,
-    pub(super) snapshot: &'a Snapshot,
+    snapshot: &'a Snapshot,
+    /// Which traces of the block may have spans elsewhere, once that was asked; nothing where it is not known of all at once.
+    torn: OnceCell<Option<Arc<RowBits>>>,
 }
 
 /// Where spans lie.
@@ -148,6 +154,14 @@ impl SpanPart<'_> {
 }
 
 impl<'a> SpanRows<'a> {
+    pub(super) fn new(part: SpanPart<'a>, snapshot: &'a Snapshot) -> SpanRows<'a> {
+        SpanRows { part, snapshot, torn: OnceCell::new() }
+    }
+
+    fn torn(&self, block: &Block) -> Option<&RowBits> {
+        self.torn.get_or_init(|| self.snapshot.torn_traces(block)).as_deref()
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         self.part.len()
@@ -227,7 +241,13 @@ impl<'a> SpanRows<'a> {
     /// Whether some of what is stored of a trace may be outside of the run, as far as that is known without its id.
     pub fn may_be_torn(&self, run: SpanRun) -> Result<bool, Error> {
         Ok(match &self.part {
-            SpanPart::Block(spans) => !spans.holds(run)? || !self.is_alone(),
+            SpanPart::Block(spans) => {
+                let is_elsewhere = || match self.torn(spans.block()) {
+                    Some(torn) => torn.contains(run.2),
+                    None => !self.is_alone(),
+                };
+                !spans.holds(run)? || is_elsewhere()
+            }
             SpanPart::Memtable(spans) => spans.is_torn || !self.is_alone(),
         })
     }
@@ -239,6 +259,12 @@ impl<'a> SpanRows<'a> {
 
     /// Of each trace and its run whether all that is stored of it is in the run.
     pub fn are_whole(&self, traces: &[(SpanRun, TraceId)]) -> Result<Vec<bool>, Error> {
+        if let SpanPart::Block(spans) = &self.part
+            && let Some(torn) = self.torn(spans.block())
+        {
+            let is_whole = |(run, _): &(SpanRun, TraceId)| Ok(!torn.contains(run.2) && spans.holds(*run)?);
+            return traces.iter().map(is_whole).collect();
+        }
         let own = match &self.part {
             SpanPart::Block(spans) => Some(spans.block().meta().id),
             SpanPart::Memtable(_) => None,
@@ -360,7 +386,7 @@ impl Snapshot {
         // What is in memory came last.
         let memtables: Vec<&MemtableView> = self.memtables.iter().collect();
         for spans in MemtableSpans::of(&memtables, scan) {
-            more = visitor.rows(&SpanRows { part: SpanPart::Memtable(spans), snapshot: self });
+            more = visitor.rows(&SpanRows::new(SpanPart::Memtable(spans), self));
             if more == More::Nothing {
                 return (partial, more);
             }
@@ -395,7 +421,7 @@ impl Snapshot {
                 continue;
             }
             let Some(spans) = block.group_spans(group)? else { continue };
-            *more = visitor.rows(&SpanRows { part: SpanPart::Block(spans), snapshot: self });
+            *more = visitor.rows(&SpanRows::new(SpanPart::Block(spans), self));
             if *more == More::Nothing {
                 break;
             }

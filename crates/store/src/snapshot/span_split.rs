@@ -77,7 +77,7 @@ impl Snapshot {
                         continue;
                     }
                 };
-                match visitor.rows(&SpanRows { part: SpanPart::Block(spans), snapshot: self }) {
+                match visitor.rows(&SpanRows::new(SpanPart::Block(spans), self)) {
                     More::All => {}
                     More::Until(time) => _ = until.fetch_max(time, Ordering::Relaxed),
                     More::Nothing => is_over.store(true, Ordering::Relaxed),

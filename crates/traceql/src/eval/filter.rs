@@ -277,23 +277,18 @@ fn test_mask(rows: &Rows<'_>, field: FieldRef, test: &Test) -> Result<Mask, Exec
     let may_pass = |column: &Column| any_passes(column, test);
     let decide = |column: &Column| test_column(column, test, rows.len());
     let none = || vec![false; rows.len()];
-    if let Test::Compare(CompareOp::Equal, Value::Text(text)) = test {
-        let mut may_have = false;
-        for number in field.numbers() {
-            may_have = may_have || rows.may_have_text(number, text)?;
-        }
-        if !may_have {
-            return Ok(none());
-        }
-    }
+    let column_if = |number: usize| match test {
+        Test::Compare(CompareOp::Equal, Value::Text(text)) if !rows.may_have_text(number, text)? => Ok(None),
+        _ => rows.column_if(number, &may_pass),
+    };
     let mut numbers = field.numbers();
     let Some(first) = numbers.next() else { return Ok(none()) };
-    let of_first = rows.column_if(first, &may_pass)?;
+    let of_first = column_if(first)?;
     let Some(second) = numbers.next() else { return Ok(of_first.map_or_else(none, decide)) };
     if let Some(Column::Nil) = of_first {
-        return Ok(rows.column_if(second, &may_pass)?.map_or_else(none, decide));
+        return Ok(column_if(second)?.map_or_else(none, decide));
     }
-    let of_second = rows.column_if(second, &may_pass)?;
+    let of_second = column_if(second)?;
     let mut mask = of_first.map_or_else(none, decide);
     if let Some(of_second) = of_second.filter(|column| !matches!(column, Column::Nil)) {
         let has = exists(rows.column(first)?, rows.len());

@@ -8,7 +8,7 @@ use throughline_model::{SpanId, TraceId};
 use super::fields::Rows;
 use super::filter::Mask;
 use super::parts::{Candidate, Parts};
-use super::pipeline::{Spanset, TraceRows};
+use super::pipeline::{QuickFilter, Spanset, TraceRows};
 use super::plan::Plan;
 use super::torn::{self, Torn};
 use super::{EvalError, SearchParams, THREADS};
@@ -24,6 +24,8 @@ pub(crate) const TRACES_MAX: usize = 100_000;
 
 /// Traces that are read together.
 pub(super) const ASKED_TOGETHER: usize = 32;
+/// The most that are read together to decide about them.
+const DECIDED_TOGETHER: usize = 512;
 
 /// Finds traces.
 pub(super) fn search(
@@ -157,8 +159,12 @@ impl Finder<'_> {
         };
         if let Some(first) = first.as_ref().filter(|_| self.plan.stages.len() > 1) {
             // When a trace was is asked of those that are left alone.
+            let quick = if runs.is_empty() { None } else { QuickFilter::new(self.plan, &rows)? };
             let mut left = Vec::with_capacity(runs.len());
             for of in runs {
+                if !of.may_be_torn && quick.as_ref().is_some_and(|quick| !quick.holds(first, &of.run)) {
+                    continue;
+                }
                 let trace = TraceRows { rows: &rows, masks: &masks.leaves, run: of.run };
                 if of.may_be_torn || !trace.evaluate_after(self.plan, first)?.is_empty() {
                     left.push(of);
@@ -203,7 +209,11 @@ impl Finder<'_> {
     /// Reads the traces that lie in several places, as long as they may be among the newest.
     fn finish(&mut self) -> Result<(), EvalError> {
         let torn = std::mem::take(&mut self.torn).candidates(self.plan);
-        for some in torn.chunks(ASKED_TOGETHER) {
+        let (mut left, mut together) = (torn.as_slice(), ASKED_TOGETHER);
+        while !left.is_empty() {
+            let (some, rest) = left.split_at(together.min(left.len()));
+            // Where few are found many will have to be read.
+            (left, together) = (rest, (together * 2).min(DECIDED_TOGETHER));
             let is_old = |start_ns: i64| self.too_old.is_some_and(|time| start_ns <= time);
             let ids: Vec<TraceId> =
                 some.iter().filter(|(_, start_ns)| !is_old(*start_ns)).map(|(id, _)| *id).collect();

@@ -165,6 +165,31 @@ impl IndexReader {
         self.postings_of(&[trace_row]).map(|mut found| found.pop().unwrap_or_default())
     }
 
+    /// The first span of each trace, and behind the last the number of spans. None where they do not follow each other.
+    pub(crate) fn span_starts(&self) -> Result<Option<Vec<u32>>, Error> {
+        let mut starts = Vec::new();
+        let mut next = 0u32;
+        for group in 0..(self.postings_directory.len() / 4).saturating_sub(1) {
+            let (from, to) = self.span(&self.postings_directory, group)?;
+            let bytes = self.part(Section::Postings, from, to - from)?;
+            let mut reader = Reader::new(&bytes);
+            let short = || Error::damaged(self.file.path(), format!("postings group {group} ends early"));
+            let first = reader.varint().map_err(|_| short())? as u32;
+            if first != next && !starts.is_empty() {
+                return Ok(None);
+            }
+            next = first;
+            while !reader.rest().is_empty() {
+                let postings = decode_postings(&mut reader, next, false).ok_or_else(short)?;
+                starts.push(next);
+                let Some(end) = next.checked_add(postings.span_count) else { return Ok(None) };
+                next = end;
+            }
+        }
+        starts.push(next);
+        Ok(Some(starts))
+    }
+
     /// The postings of every trace, in the order of their rows. For merging.
     pub(crate) fn all_postings(&self) -> Result<Vec<TracePostings>, Error> {
         let mut out = Vec::new();

@@ -15,6 +15,7 @@ use crate::block::Table;
 use crate::block::tables::LOG_PAGE_ROWS;
 use crate::error::Error;
 use crate::snapshot::services::{Services, half};
+use crate::snapshot::span_scan::{SpanBound, SpanColumn};
 use crate::snapshot::{TimeRange, TraceQuery};
 
 /// Services times names of one row group that are counted in a table; more are counted in a map.
@@ -190,6 +191,25 @@ impl Listing {
     }
 }
 
+/// Which row groups may have spans within bounds of service, name and status, by what was counted.
+pub(super) struct CountedPairs<'l> {
+    listing: &'l Listing,
+    is_wanted: Vec<bool>,
+    /// Whether status error, and whether any other, is within the bounds.
+    statuses: [bool; 2],
+}
+
+impl CountedPairs<'_> {
+    pub(super) fn may_hold(&self, group: usize) -> bool {
+        let Some(of_group) = self.listing.spans.get(group) else { return true };
+        let [errors_count, others_count] = self.statuses;
+        of_group.iter().any(|(number, spans, errors)| {
+            self.is_wanted.get(*number as usize) == Some(&true)
+                && (errors_count && *errors > 0 || others_count && errors < spans)
+        })
+    }
+}
+
 pub(super) fn by_number<T>(numbers: impl IntoIterator<Item = (T, u32)>) -> Vec<T> {
     let mut items: Vec<(T, u32)> = numbers.into_iter().collect();
     items.sort_by_key(|(_, number)| *number);
@@ -205,6 +225,29 @@ impl Block {
     /// What its services have sent, if that was counted before.
     pub(super) fn counted(&self) -> Option<&Listing> {
         self.listing.get()
+    }
+
+    /// Which row groups may have spans within bounds; none where they cannot be counted.
+    pub(super) fn span_pairs(&self, bounds: &[SpanBound<'_>]) -> Option<CountedPairs<'_>> {
+        let listing = self.listing().ok()?;
+        let is_wanted = |pair: &Pair| {
+            bounds.iter().all(|bound| match bound {
+                SpanBound::Text(SpanColumn::Service, text) => pair.service == *text,
+                SpanBound::Text(SpanColumn::Name, text) => pair.name == *text,
+                _ => true,
+            })
+        };
+        let within = |code: i64| {
+            bounds.iter().all(|bound| match bound {
+                SpanBound::Number(SpanColumn::Status, least, greatest) => {
+                    (*least..=*greatest).contains(&code)
+                }
+                _ => true,
+            })
+        };
+        let is_wanted = listing.pairs.iter().map(is_wanted).collect();
+        // What OTLP does not know yet counts as no error.
+        Some(CountedPairs { listing, is_wanted, statuses: [within(2), within(0) || within(1) || within(3)] })
     }
 
     /// Calls `visit` with each service that has series, and these. Nothing is said of a block that cannot be read.

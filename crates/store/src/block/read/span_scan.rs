@@ -13,6 +13,7 @@ use serde_json::Value as Json;
 use throughline_model::TraceId;
 
 use super::search::{bounds, overlaps_number, overlaps_text};
+use super::span_runs::runs_between;
 use super::span_values::{has_all, picked, values_of};
 use super::trace_columns::TOGETHER_MIN;
 use super::whole::{Needle, WholeColumn};
@@ -54,9 +55,11 @@ impl Block {
     pub(crate) fn span_groups(&self, scan: &SpanScan<'_>) -> Result<Vec<(usize, i64)>, Error> {
         let table = self.table(Table::Spans)?;
         let mut groups = Vec::new();
+        let counted = counts_tell(scan.bounds).then(|| self.span_pairs(scan.bounds)).flatten();
         for group in 0..table.groups() {
             let meta = table.group(group);
             if meta.num_rows() > 0
+                && counted.as_ref().is_none_or(|counted| counted.may_hold(group))
                 && in_window(meta, scan)
                 && scan.bounds.iter().all(|bound| may_hold(meta, bound))
             {
@@ -129,11 +132,6 @@ impl Block {
         };
         Ok(candidates.into_iter().filter(is_it).map(|(row, at)| (at, row)).collect())
     }
-
-    fn span_rows(&self, trace: u32) -> Result<Range<u32>, Error> {
-        let postings = self.index().postings(trace)?;
-        Ok(postings.first_span..postings.first_span.saturating_add(postings.span_count))
-    }
 }
 
 fn start_bounds(meta: &RowGroupMetaData) -> Option<(i64, i64)> {
@@ -156,6 +154,17 @@ fn in_window(meta: &RowGroupMetaData, scan: &SpanScan<'_>) -> bool {
     };
     // A trace whose later spans are in the next group may reach further than any span of this one: those are looked at there.
     min <= last && max.saturating_add(longest.max(0)) >= scan.range.start
+}
+
+/// Whether counts by service, name and status say anything of these conditions.
+fn counts_tell(bounds: &[SpanBound<'_>]) -> bool {
+    bounds.iter().any(|bound| {
+        matches!(
+            bound,
+            SpanBound::Text(SpanColumn::Service | SpanColumn::Name, _)
+                | SpanBound::Number(SpanColumn::Status, ..)
+        )
+    })
 }
 
 fn may_hold(meta: &RowGroupMetaData, bound: &SpanBound<'_>) -> bool {
@@ -194,6 +203,9 @@ impl<'a> BlockSpans<'a> {
     pub(crate) fn runs(&self) -> Result<Vec<SpanRun>, Error> {
         if let Some(trace) = self.trace {
             return Ok(vec![(0, self.rows.len() as u32, trace)]);
+        }
+        if let Some(starts) = self.block.span_starts() {
+            return Ok(runs_between(starts, &self.rows));
         }
         let SpanValues::Ints(traces, _) = self.stored("trace_row", None)? else { return Ok(Vec::new()) };
         let mut runs = Vec::new();
@@ -301,15 +313,43 @@ impl<'a> BlockSpans<'a> {
         }
         match self.stored_if(&name, may)? {
             Some(own) => self.with_rest(own, key, None).map(Some),
-            None if !self.may_have("attributes", Needle::Bytes(&json_key(key)))? => Ok(None),
+            None if !self.may_have_rest(key)? => Ok(None),
             None => self.attribute(key, None).map(Some),
         }
     }
 
     /// Whether any row may have this text as an attribute, by the bytes of pages; no is certain.
     pub(crate) fn attribute_may_be(&self, key: &str, text: &str) -> Result<bool, Error> {
-        Ok(self.may_have(&format!("{COLUMN_PREFIX}{key}"), Needle::Text(text))?
-            || self.may_have("attributes", Needle::Bytes(&json_key(key)))?)
+        Ok(self.may_have_text(&format!("{COLUMN_PREFIX}{key}"), text)? || self.may_have_rest(key)?)
+    }
+
+    /// Whether any row may have this text in a column; no is certain.
+    fn may_have_text(&self, name: &str, text: &str) -> Result<bool, Error> {
+        if let (Some(group), Some(layout)) = (self.group, self.block.layout(Table::Spans)) {
+            if !layout.has_values(group, name) {
+                return Ok(false);
+            }
+            let whole = || {
+                let file = self.block.file(Table::Spans)?;
+                Ok::<_, Error>(layout.whole(file, group, name)?.and_then(|(_, whole)| whole))
+            };
+            let place = (group, layout.groups());
+            if let Some(may_have) = self.block.text_filters.may_have(name, place, text, whole)? {
+                return Ok(may_have);
+            }
+        }
+        self.may_have(name, Needle::Text(text))
+    }
+
+    /// Whether any row may have an attribute among those without columns; no is certain.
+    fn may_have_rest(&self, key: &str) -> Result<bool, Error> {
+        let look = || self.may_have("attributes", Needle::Bytes(&json_key(key)));
+        match (self.group, self.block.layout(Table::Spans)) {
+            (Some(group), Some(layout)) => {
+                self.block.text_filters.may_have_key(key, (group, layout.groups()), look)
+            }
+            _ => look(),
+        }
     }
 
     fn may_have(&self, name: &str, needle: Needle<'_>) -> Result<bool, Error> {
@@ -410,7 +450,7 @@ impl<'a> BlockSpans<'a> {
     /// The attributes without columns, if any span may have the one with this key among them, and what its key looks like there.
     fn rest_with(&self, key: &str, rows: Option<&[u32]>) -> Result<Option<(SpanValues, String)>, Error> {
         let needle = json_key(key);
-        if rows.is_none() && !self.may_have("attributes", Needle::Bytes(&needle))? {
+        if rows.is_none() && !self.may_have_rest(key)? {
             return Ok(None);
         }
         let rest = self.stored("attributes", rows)?;
@@ -485,6 +525,15 @@ impl<'a> BlockSpans<'a> {
             SpanValues::Ids(ids) => ids,
             _ => vec![None; rows.map_or(self.len(), <[u32]>::len)],
         };
+        if let (Some(_), None) = (self.trace, rows) {
+            // All spans of the trace that the block has: the parents are among them.
+            let SpanValues::Ids(own) = self.stored("span_id", None)? else { return Ok(SpanValues::Ids(ids)) };
+            for (at, id) in ids.iter_mut().enumerate() {
+                let parent = parents.int(at).and_then(|row| usize::try_from(row).ok());
+                *id = parent.and_then(|row| own.get(row).copied().flatten()).or(*id);
+            }
+            return Ok(SpanValues::Ids(ids));
+        }
         // The first row of the trace of each span, within the table.
         let mut first_of: Vec<u32> = Vec::with_capacity(self.len());
         for (start, end, trace) in self.runs()? {

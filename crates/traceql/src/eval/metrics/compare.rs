@@ -69,14 +69,20 @@ pub(super) fn compare(
 /// How often a value was met: by interval, of the others and of the selection.
 #[derive(Clone, Debug, Default)]
 struct Counts {
-    by_interval: HashMap<u32, [u64; 2]>,
+    /// Those that were met, in no order: spans come by time, so that the last is nearly always meant.
+    by_interval: Vec<(u32, [u64; 2])>,
     total: [u64; 2],
 }
 
 impl Counts {
     fn add(&mut self, interval: usize, side: usize, count: u64) {
-        let counts = self.by_interval.entry(interval as u32).or_default();
-        for list in [counts, &mut self.total] {
+        let interval = interval as u32;
+        let at = self.by_interval.iter().rposition(|(other, _)| *other == interval).unwrap_or_else(|| {
+            self.by_interval.push((interval, [0; 2]));
+            self.by_interval.len() - 1
+        });
+        let counts = self.by_interval.get_mut(at).map(|(_, counts)| counts);
+        for list in counts.into_iter().chain([&mut self.total]) {
             if let Some(place) = list.get_mut(side) {
                 *place += count;
             }
