@@ -109,10 +109,7 @@ pub(crate) fn assert_same(expected: &Snapshot, found: &Snapshot, ids: &[TraceId]
     let word = a[0].body.as_str().unwrap().split_whitespace().nth(1).unwrap().to_owned();
     let logs = LogQuery { contains: Some(word), min_severity: 0, ..logs };
     assert_eq!(expected.search_logs(&logs).unwrap().items, found.search_logs(&logs).unwrap().items);
-    let (a, b) = (lines_among(expected, ids), lines_among(found, ids));
-    assert!(a.iter().any(|line| line.1) && a.iter().any(|line| !line.1), "of the traces and of none");
-    let differs = a.iter().zip(&b).position(|(a, b)| a != b);
-    assert_eq!((a.len(), differs.map(|at| &a[at])), (b.len(), differs.map(|at| &b[at])));
+    assert_same_lines(expected, found, ids);
     let patterns =
         PatternQuery { range: TimeRange::ALL, service: None, new_since: None, step_ns: 1, limit: 100_000 };
     let (a, b) = (expected.patterns(&patterns).unwrap(), found.patterns(&patterns).unwrap());
@@ -134,6 +131,13 @@ pub(crate) fn assert_same(expected: &Snapshot, found: &Snapshot, ids: &[TraceId]
     let (a, b) = (expected.exemplars(&series).unwrap().items, found.exemplars(&series).unwrap().items);
     assert!(!a.is_empty());
     assert_eq!(a, b);
+}
+
+fn assert_same_lines(expected: &Snapshot, found: &Snapshot, ids: &[TraceId]) {
+    let (a, b) = (lines_among(expected, ids), lines_among(found, ids));
+    assert!(a.iter().any(|line| line.1) && a.iter().any(|line| !line.1), "of the traces and of none");
+    let differs = a.iter().zip(&b).position(|(a, b)| a != b);
+    assert_eq!((a.len(), differs.map(|at| &a[at])), (b.len(), differs.map(|at| &b[at])));
 }
 
 /// The lines of traces and severe ones of none: when, whether of a trace, and the text.
