@@ -224,7 +224,8 @@ fn logs(args: LogsArgs) -> Result<ExitCode> {
         let mut found: Vec<LogRecord> = list(json, "logs")?;
         // Searches are answered newest first, and read oldest first.
         found.sort_by_key(|log| log.time);
-        let unresolved: Vec<Unresolved> = list(json, "unresolved")?;
+        // Of the records of one trace it is said once.
+        let unresolved: Vec<Unresolved> = if of_trace { Vec::new() } else { list(json, "unresolved")? };
         for log in &found {
             let lost = unresolved::of_record(log, &unresolved);
             let lost = lost.map_or_else(String::new, |lost| format!(" [{}]", render::style::clean(&lost)));
@@ -239,6 +240,9 @@ fn logs(args: LogsArgs) -> Result<ExitCode> {
             let total = json.get("total").and_then(Json::as_u64).unwrap_or(0);
             let rest = if total > 0 { format!("; the trace has {total} others") } else { String::new() };
             out(&format!("no log record meets that{rest}\n"));
+        }
+        if let Some(why) = json.get("why").and_then(Json::as_str) {
+            out(&format!("{}\n", style.yellow(&render::style::clean(why))));
         }
         out(&partial(json, found.len(), style)?);
         Ok(!found.is_empty())
