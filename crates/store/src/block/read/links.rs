@@ -153,18 +153,13 @@ impl Block {
         if self.rows(Signal::Traces) == 0 {
             return Ok(Vec::new());
         }
-        let mut found = self.index().candidates_of(ids.iter().map(|id| id.fingerprint()))?;
-        let mut rows: Vec<u32> = found.iter().map(|(row, _)| *row).collect();
-        rows.dedup();
-        let postings = self.index().postings_of(&rows)?;
-        let with_spans = rows.iter().zip(&postings).filter(|(_, postings)| postings.span_count > 0);
-        let rows: Vec<u32> = with_spans.map(|(row, _)| *row).collect();
-        let known = if rows.is_empty() { Vec::new() } else { self.trace_ids(&rows)? };
-        found.retain(|(row, at)| {
-            let of_row = rows.binary_search(row).ok().and_then(|at| known.get(at).copied().flatten());
-            of_row.is_some() && of_row == ids.get(*at).copied()
-        });
-        Ok(found.into_iter().map(|(_, at)| at).collect())
+        let mut found = Vec::new();
+        for (at, trace) in self.trace_rows(ids)? {
+            if !self.span_rows(trace)?.is_empty() {
+                found.push(at);
+            }
+        }
+        Ok(found)
     }
 
     /// What sampling decided about the trace of a row.

@@ -121,7 +121,7 @@ impl Block {
     }
 
     /// The rows of those of the traces that are in the trace table, each with its place among them.
-    fn trace_rows(&self, ids: &[TraceId]) -> Result<Vec<(usize, u32)>, Error> {
+    pub(super) fn trace_rows(&self, ids: &[TraceId]) -> Result<Vec<(usize, u32)>, Error> {
         let candidates = self.index().candidates_of(ids.iter().map(|id| id.fingerprint()))?;
         let mut rows: Vec<u32> = candidates.iter().map(|(row, _)| *row).collect();
         rows.dedup();
