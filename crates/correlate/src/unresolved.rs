@@ -8,7 +8,7 @@ use throughline_model::link::LinkState;
 use throughline_model::record::LogRecord;
 use throughline_store::{Error, Snapshot};
 
-/// Traces that are looked for in one answer, at some 20 µs each.
+/// Traces that are looked for in one answer.
 pub const ASKED_MAX: usize = 1_000;
 
 /// A trace that something refers to and that is not here.
