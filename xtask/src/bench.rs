@@ -10,7 +10,7 @@ mod investigate;
 mod logs;
 mod lookup;
 mod metrics;
-mod peer;
+pub mod peer;
 mod queries;
 pub mod samples;
 pub mod server;

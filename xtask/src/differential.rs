@@ -1,10 +1,12 @@
-//! `differential promql`: a real Prometheus and Throughline get the same samples by remote write and the same random
-//! queries, and must give the same answers.
+//! `differential`: a real system and Throughline get the same telemetry and the same random queries, and must give the same answers:
+//! `promql` beside Prometheus, `traceql` beside Tempo.
 //!
 //! A query is a function of the seed and its number, so that any that differs can be asked again alone.
 
 mod data;
 mod query;
+mod random;
+mod traceql;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +27,8 @@ const VISIBLE_WITHIN: Duration = Duration::from_secs(20);
 pub enum Differential {
     /// Random queries to a real Prometheus 3 and to Throughline
     Promql(PromqlArguments),
+    /// Random queries to a real Tempo 3 and to Throughline: TraceQL, tags, traces by id
+    Traceql(traceql::Arguments),
 }
 
 #[derive(Args)]
@@ -32,6 +36,13 @@ pub struct PromqlArguments {
     /// The binary of Prometheus 3
     #[arg(long, env = "THROUGHLINE_PROMETHEUS", value_name = "PATH")]
     prometheus: Option<PathBuf>,
+    #[command(flatten)]
+    asked: Asked,
+}
+
+/// Which queries are asked, and of what.
+#[derive(Args)]
+struct Asked {
     /// The binary of Throughline
     #[arg(long, default_value = "target/release/throughline", value_name = "PATH")]
     throughline: PathBuf,
@@ -46,15 +57,66 @@ pub struct PromqlArguments {
     only: Option<u64>,
 }
 
+/// A query that was asked of both.
+struct Compared {
+    /// What was asked, and when.
+    query: String,
+    /// Both answers.
+    answers: String,
+    /// Whether the other system refused it.
+    is_refused: bool,
+    /// What differs.
+    difference: Option<String>,
+}
+
+impl Asked {
+    /// Asks all queries by their numbers and tells of those that differ, which is an error.
+    fn compare_all(
+        &self,
+        peer: &str,
+        mut compare: impl FnMut(u64) -> anyhow::Result<Compared>,
+    ) -> anyhow::Result<()> {
+        let numbers = match self.only {
+            Some(number) => number..number + 1,
+            None => 0..self.count,
+        };
+        let (mut asked, mut refused, mut differing) = (0u64, 0u64, 0u64);
+        for number in numbers {
+            let compared = compare(number)?;
+            asked += 1;
+            refused += u64::from(compared.is_refused);
+            if self.only.is_some() {
+                println!("{}", compared.answers);
+            }
+            if let Some(difference) = compared.difference {
+                differing += 1;
+                println!("query {number} differs: {}\n  {difference}", compared.query);
+            }
+        }
+        println!("{asked} queries, seed {}: {differing} differ, {refused} are refused by {peer}", self.seed);
+        if differing > 0 {
+            bail!("{differing} of {asked} queries differ");
+        }
+        Ok(())
+    }
+}
+
 pub fn run(differential: &Differential) -> anyhow::Result<()> {
-    let Differential::Promql(arguments) = differential;
+    match differential {
+        Differential::Promql(arguments) => promql(arguments),
+        Differential::Traceql(arguments) => traceql::run(arguments),
+    }
+}
+
+fn promql(arguments: &PromqlArguments) -> anyhow::Result<()> {
     let Some(prometheus) = &arguments.prometheus else {
         eprintln!("skipped: no Prometheus; name its binary with --prometheus or THROUGHLINE_PROMETHEUS");
         return Ok(());
     };
+    let asked = &arguments.asked;
     let folder = std::path::absolute("target/differential")?;
     let place = Place::fresh(&folder.join("throughline"))?;
-    let ours = Server::throughline(&arguments.throughline, place, "")?;
+    let ours = Server::throughline(&asked.throughline, place, "")?;
     let place = Place::fresh(&folder.join("prometheus"))?;
     let command = format!(
         "{} --config.file=/dev/null --web.listen-address=127.0.0.1:{{http_port}} --storage.tsdb.path={{data_dir}} \
@@ -67,39 +129,23 @@ pub fn run(differential: &Differential) -> anyhow::Result<()> {
     let servers = (ours, theirs);
     let (ours, theirs) = (Target::new(servers.0.place.query_port), Target::new(servers.1.place.http_port));
     let end_ms = data::aligned_now_ms()?;
-    for body in data::requests(arguments.seed, end_ms)? {
+    for body in data::requests(asked.seed, end_ms)? {
         ours.write(&body)?;
         theirs.write(&body)?;
     }
     for target in [&ours, &theirs] {
         wait_until_visible(target, end_ms)?;
     }
-    let numbers = match arguments.only {
-        Some(number) => number..number + 1,
-        None => 0..arguments.count,
-    };
-    let (mut asked, mut refused, mut differing) = (0u64, 0u64, 0u64);
-    for number in numbers {
-        let query = query::query(arguments.seed, number, end_ms);
+    asked.compare_all("Prometheus", |number| {
+        let query = query::query(asked.seed, number, end_ms);
         let (a, b) = (ask(&ours, &query)?, ask(&theirs, &query)?);
-        asked += 1;
-        if arguments.only.is_some() {
-            println!("ours: {a:?}\ntheirs: {b:?}");
-        }
-        refused += u64::from(b.is_err());
-        if let Some(difference) = difference(&a, &b, REMAINDER) {
-            differing += 1;
-            println!("query {number} differs: {}\n  {:?}\n  {difference}", query.text, query.window);
-        }
-    }
-    println!(
-        "{asked} queries, seed {}: {differing} differ, {refused} are refused by Prometheus",
-        arguments.seed
-    );
-    if differing > 0 {
-        bail!("{differing} of {asked} queries differ");
-    }
-    Ok(())
+        Ok(Compared {
+            query: format!("{}\n  {:?}", query.text, query.window),
+            answers: format!("ours: {a:?}\ntheirs: {b:?}"),
+            is_refused: b.is_err(),
+            difference: difference(&a, &b, REMAINDER),
+        })
+    })
 }
 
 fn ask(target: &Target, query: &query::Query) -> anyhow::Result<Answer> {

@@ -64,6 +64,7 @@ storage:
     wal: { path: "{data_dir}/wal", ingestion_time_range_slack: 24h }
     local: { path: "{data_dir}/blocks" }
 live_store:
+  ring: { instance_addr: 127.0.0.1 }
   wal: { path: "{data_dir}/live", ingestion_time_range_slack: 24h }
   shutdown_marker_dir: "{data_dir}/shutdown"
   max_live_traces_bytes: 2000000000
@@ -160,7 +161,7 @@ const PROFILES: [Profile; 6] = [
         trace_path: Some("/api/traces/{id}"),
         queries_at_http_port: false,
         configuration: Some(JAEGER),
-        ready_path: Some("/api/services"),
+        ready_path: Some("/api/v3/services"),
     },
 ];
 
@@ -176,8 +177,13 @@ pub fn parse(text: &str) -> anyhow::Result<Peer> {
 impl Peer {
     /// Starts it in a place, and waits until it takes requests.
     pub fn start(&self, place: Place) -> anyhow::Result<Server> {
+        self.start_with(place, "")
+    }
+
+    /// Starts it with more lines at the end of its configuration.
+    pub fn start_with(&self, place: Place, more: &str) -> anyhow::Result<Server> {
         if let Some(configuration) = self.profile.configuration {
-            place.write_config(&place.filled(configuration))?;
+            place.write_config(&place.filled(&format!("{configuration}{more}")))?;
         }
         let server = Server::peer(&self.command, place)?;
         let Some(path) = self.profile.ready_path else { return Ok(server) };

@@ -55,8 +55,8 @@ struct Question {
     asked: Asked,
     /// The same in LogsQL, where that has it.
     logsql: Option<&'static str>,
-    /// The same as parameters of Jaeger's search, where that has it.
-    jaeger: Option<&'static str>,
+    /// The same for Jaeger's search, where that has it: a service, and attributes as JSON.
+    jaeger: Option<(&'static str, &'static str)>,
     found: Found,
     bar: Option<f64>,
     /// The most that it may take of what Tempo takes, and of what the fastest peer takes.
@@ -191,16 +191,36 @@ fn victoria_url(question: &Question, (start, end): (&str, &str)) -> Option<Strin
     })
 }
 
-/// Path and parameters of a question to Jaeger, whose search is of one service.
+/// Path and parameters of a question to Jaeger, whose search is of one service. Services and searches are those of its API 3: newer
+/// versions have no others.
 fn jaeger_url(question: &Question, (start_ns, end_ns): (u64, u64)) -> Option<String> {
     match &question.asked {
         Asked::Trace(id) => Some(format!("/api/traces/{id}")),
-        Asked::Services => Some("/api/services".to_owned()),
-        Asked::Search(_) | Asked::Series(_) => {
-            let (start, end) = (start_ns / 1_000, end_ns / 1_000);
-            question.jaeger.map(|asked| format!("/api/traces?{asked}&start={start}&end={end}&limit=20"))
-        }
+        Asked::Services => Some("/api/v3/services".to_owned()),
+        Asked::Search(_) | Asked::Series(_) => question.jaeger.map(|(service, attributes)| {
+            let mut out = form_urlencoded::Serializer::new(String::new());
+            out.append_pair("query.service_name", service).append_pair("query.attributes", attributes);
+            out.append_pair("query.start_time_min", &rfc3339(start_ns));
+            out.append_pair("query.start_time_max", &rfc3339(end_ns));
+            format!("/api/v3/traces?{}", out.append_pair("query.search_depth", "20").finish())
+        }),
     }
+}
+
+/// A time as RFC 3339 has it, to the second.
+fn rfc3339(ns: u64) -> String {
+    let seconds = ns / SECOND_NS;
+    // Years begin in March here, so that the day that some have more is their last.
+    let days = seconds / 86_400 + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = era * 400 + year + next;
+    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 /// Path and parameters of a question to a system.
@@ -247,7 +267,7 @@ fn url(question: &Question, system: &str, (start_ns, end_ns): (u64, u64)) -> Opt
 }
 
 /// A search of one service with an error, for Jaeger's API.
-const ERRORS_OF_PAYMENT: &str = "service=payment&tags=%7B%22error%22%3A%22true%22%7D";
+const ERRORS_OF_PAYMENT: (&str, &str) = ("payment", r#"{"error":"true"}"#);
 
 /// No slower than the fastest peer.
 const AS_FAST: (f64, f64) = (1.0, 1.0);
@@ -443,6 +463,18 @@ mod tests {
             for (system, prefix) in [(OURS, "/api/"), ("tempo", "/api/"), ("victoriatraces", "/select/")] {
                 assert!(url(question, system, (1, 2)).is_none_or(|url| url.starts_with(prefix)));
             }
+        }
+    }
+
+    #[test]
+    fn times_are_written_for_jaeger() {
+        for (seconds, written) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_790_000_000, "2026-09-21T14:13:20Z"),
+            (1_798_761_599, "2026-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(rfc3339(seconds * SECOND_NS), written);
         }
     }
 

@@ -3,6 +3,7 @@
 
 use anyhow::Context as _;
 
+use super::random::mix;
 use crate::remote_write::{histogram, label, put_bytes, sample};
 
 /// Between two samples.
@@ -15,14 +16,6 @@ const STEPS: i64 = 180;
 const STEPS_PER_REQUEST: i64 = 20;
 
 const STALE: u64 = 0x7ff0_0000_0000_0002;
-
-/// A function of its input alone.
-pub fn mix(mut n: u64) -> u64 {
-    n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    n ^ (n >> 31)
-}
 
 /// Now, at a full minute.
 #[expect(clippy::disallowed_methods, reason = "servers refuse samples that are far from now")]

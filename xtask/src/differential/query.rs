@@ -1,6 +1,6 @@
 //! Random queries: well formed, mostly well typed, over the series of [`super::data`].
 
-use super::data::mix;
+use super::random::Random;
 
 /// When a query is asked.
 #[derive(Clone, Copy, Debug)]
@@ -47,8 +47,9 @@ impl Query {
 
 /// The query of that number.
 pub fn query(seed: u64, number: u64, end_ms: i64) -> Query {
-    let mut random = Random(mix(seed ^ mix(number)));
-    let text = random.vector(3);
+    let mut writer = Writer(Random::of(seed, number));
+    let text = writer.vector(3);
+    let Writer(mut random) = writer;
     let window = if random.below(3) == 0 {
         Window::At(end_ms - random.below(2_400) as i64 * 1_000)
     } else {
@@ -58,8 +59,6 @@ pub fn query(seed: u64, number: u64, end_ms: i64) -> Query {
     };
     Query { text, window }
 }
-
-struct Random(u64);
 
 const METRICS: [&str; 7] = [
     "requests_total",
@@ -71,33 +70,23 @@ const METRICS: [&str; 7] = [
     "rpc_seconds",
 ];
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = mix(self.0);
-        self.0
-    }
+/// Writes queries.
+struct Writer(Random);
 
-    fn below(&mut self, end: u64) -> u64 {
-        (self.next() >> 11) % end
-    }
-
-    fn pick<'a>(&mut self, list: &[&'a str]) -> &'a str {
-        list[self.below(list.len() as u64) as usize]
-    }
-
+impl Writer {
     fn number(&mut self) -> String {
-        self.pick(&["0", "1", "2", "-1.5", "0.1", "10", "100", "1e3", "Inf", "NaN"]).to_owned()
+        self.0.pick(&["0", "1", "2", "-1.5", "0.1", "10", "100", "1e3", "Inf", "NaN"]).to_owned()
     }
 
     fn range(&mut self) -> &'static str {
-        self.pick(&["1m", "90s", "2m", "5m", "10m"])
+        self.0.pick(&["1m", "90s", "2m", "5m", "10m"])
     }
 
     fn selector(&mut self) -> String {
-        let metric = self.pick(&METRICS);
+        let metric = self.0.pick(&METRICS);
         let mut matchers = Vec::new();
-        if self.below(2) == 0 {
-            matchers.push(self.pick(&[
+        if self.0.below(2) == 0 {
+            matchers.push(self.0.pick(&[
                 "job=\"api\"",
                 "job=~\"api|db\"",
                 "job!=\"web\"",
@@ -113,14 +102,14 @@ impl Random {
     }
 
     fn modifier(&mut self) -> &'static str {
-        match self.below(8) {
-            0 => self.pick(&[" offset 1m", " offset -1m", " @ start()", " @ end()"]),
+        match self.0.below(8) {
+            0 => self.0.pick(&[" offset 1m", " offset -1m", " @ start()", " @ end()"]),
             _ => "",
         }
     }
 
     fn over_range(&mut self, depth: u64) -> String {
-        let function = self.pick(&[
+        let function = self.0.pick(&[
             "rate",
             "increase",
             "irate",
@@ -143,31 +132,36 @@ impl Random {
             "ts_of_max_over_time",
             "absent_over_time",
         ]);
-        let range = if depth > 0 && self.below(4) == 0 {
-            format!("({})[{}:{}]", self.vector(depth - 1), self.range(), self.pick(&["15s", "1m", "45s", ""]))
+        let range = if depth > 0 && self.0.below(4) == 0 {
+            format!(
+                "({})[{}:{}]",
+                self.vector(depth - 1),
+                self.range(),
+                self.0.pick(&["15s", "1m", "45s", ""])
+            )
         } else {
-            let extension = if self.below(6) == 0 && matches!(function, "rate" | "increase" | "delta") {
-                self.pick(&[" anchored", " smoothed"])
+            let extension = if self.0.below(6) == 0 && matches!(function, "rate" | "increase" | "delta") {
+                self.0.pick(&[" anchored", " smoothed"])
             } else {
                 ""
             };
             format!("{}[{}]{extension}{}", self.selector(), self.range(), self.modifier())
         };
-        match self.below(12) {
-            0 => format!("quantile_over_time({}, {range})", self.pick(&["0.5", "0.9", "0", "1", "-1"])),
-            1 => format!("predict_linear({range}, {})", self.pick(&["60", "-30", "600"])),
+        match self.0.below(12) {
+            0 => format!("quantile_over_time({}, {range})", self.0.pick(&["0.5", "0.9", "0", "1", "-1"])),
+            1 => format!("predict_linear({range}, {})", self.0.pick(&["60", "-30", "600"])),
             2 => format!("double_exponential_smoothing({range}, 0.5, 0.3)"),
             _ => format!("{function}({range})"),
         }
     }
 
     fn grouping(&mut self) -> String {
-        match self.below(3) {
+        match self.0.below(3) {
             0 => String::new(),
             _ => {
                 let labels =
-                    self.pick(&["job", "instance", "job, instance", "method, job", "code", "le", ""]);
-                format!("{} ({labels}) ", self.pick(&["by", "without"]))
+                    self.0.pick(&["job", "instance", "job, instance", "method, job", "code", "le", ""]);
+                format!("{} ({labels}) ", self.0.pick(&["by", "without"]))
             }
         }
     }
@@ -175,12 +169,13 @@ impl Random {
     fn aggregation(&mut self, depth: u64) -> String {
         let of = self.vector(depth);
         let grouping = self.grouping();
-        match self.below(9) {
-            0 => format!("quantile {grouping}({}, {of})", self.pick(&["0.5", "0.95", "0"])),
+        match self.0.below(9) {
+            0 => format!("quantile {grouping}({}, {of})", self.0.pick(&["0.5", "0.95", "0"])),
             1 => format!("count_values {grouping}(\"value\", {of})"),
-            2 => format!("{} {grouping}(1000, {of})", self.pick(&["topk", "bottomk"])),
+            2 => format!("{} {grouping}(1000, {of})", self.0.pick(&["topk", "bottomk"])),
             _ => {
                 let operator = self
+                    .0
                     .pick(&["sum", "avg", "min", "max", "count", "group", "stddev", "stdvar", "sum", "avg"]);
                 format!("{operator} {grouping}({of})")
             }
@@ -188,58 +183,60 @@ impl Random {
     }
 
     fn binary(&mut self, depth: u64) -> String {
-        let operator = self.pick(&["+", "-", "*", "/", "%", "^", "==", "!=", ">", "<", ">=", "<=", "atan2"]);
+        let operator =
+            self.0.pick(&["+", "-", "*", "/", "%", "^", "==", "!=", ">", "<", ">=", "<=", "atan2"]);
         let is_comparison = matches!(operator, "==" | "!=" | ">" | "<" | ">=" | "<=");
-        let returns_bool = if is_comparison && self.below(2) == 0 { " bool" } else { "" };
+        let returns_bool = if is_comparison && self.0.below(2) == 0 { " bool" } else { "" };
         let lhs = self.vector(depth - 1);
-        match self.below(5) {
+        match self.0.below(5) {
             0 => format!("({lhs}) {operator}{returns_bool} {}", self.number()),
             1 => format!("{} {operator}{returns_bool} ({lhs})", self.number()),
             2 => {
-                let set = self.pick(&["and", "or", "unless"]);
-                let matching = self.pick(&["", " on (job)", " ignoring (le, method)", " on (job, instance)"]);
+                let set = self.0.pick(&["and", "or", "unless"]);
+                let matching =
+                    self.0.pick(&["", " on (job)", " ignoring (le, method)", " on (job, instance)"]);
                 format!("({lhs}) {set}{matching} ({})", self.vector(depth - 1))
             }
             3 => {
-                let matching = self.pick(&["", " on (job, instance)", " ignoring (code, method)"]);
+                let matching = self.0.pick(&["", " on (job, instance)", " ignoring (code, method)"]);
                 let rhs = self.vector(depth - 1);
                 format!("({lhs}) {operator}{returns_bool}{matching} ({rhs})")
             }
             _ => format!(
                 "({lhs}) {operator}{returns_bool} on (job, instance) group_left{} build_info",
-                self.pick(&["", " (version)"])
+                self.0.pick(&["", " (version)"])
             ),
         }
     }
 
     fn function(&mut self, depth: u64) -> String {
         let of = self.vector(depth - 1);
-        match self.below(14) {
+        match self.0.below(14) {
             0 => {
-                let by = self.pick(&["sum by (le, job)", "sum by (le)"]);
+                let by = self.0.pick(&["sum by (le, job)", "sum by (le)"]);
                 format!(
                     "histogram_quantile({}, {by} (rate(latency_seconds_bucket[5m])))",
-                    self.pick(&["0.5", "0.99"])
+                    self.0.pick(&["0.5", "0.99"])
                 )
             }
             1 => format!(
                 "histogram_quantile({}, sum by (job) (rate(rpc_seconds[2m])))",
-                self.pick(&["0.5", "0.9"])
+                self.0.pick(&["0.5", "0.9"])
             ),
             2 => format!(
                 "{}(sum by (job) (rpc_seconds))",
-                self.pick(&["histogram_count", "histogram_sum", "histogram_avg", "histogram_stddev"])
+                self.0.pick(&["histogram_count", "histogram_sum", "histogram_avg", "histogram_stddev"])
             ),
             3 => format!("histogram_fraction(0.5, 2, rate(rpc_seconds[{}]))", self.range()),
             4 => format!("label_replace({of}, \"x\", \"$1-y\", \"job\", \"(.).*\")"),
             5 => format!("label_join({of}, \"x\", \"-\", \"job\", \"instance\")"),
             6 => format!("absent({of})"),
             7 => format!("timestamp({of})"),
-            8 => format!("clamp({of}, -10, {})", self.pick(&["10", "1e4"])),
-            9 => format!("round({of}, {})", self.pick(&["1", "0.5", "10"])),
+            8 => format!("clamp({of}, -10, {})", self.0.pick(&["10", "1e4"])),
+            9 => format!("round({of}, {})", self.0.pick(&["1", "0.5", "10"])),
             10 => format!("scalar({of}) + vector(time())"),
             _ => {
-                let name = self.pick(&[
+                let name = self.0.pick(&[
                     "abs",
                     "ceil",
                     "floor",
@@ -270,12 +267,12 @@ impl Random {
 
     fn vector(&mut self, depth: u64) -> String {
         if depth == 0 {
-            return match self.below(3) {
+            return match self.0.below(3) {
                 0 => format!("{}{}", self.selector(), self.modifier()),
                 _ => self.over_range(0),
             };
         }
-        match self.below(7) {
+        match self.0.below(7) {
             0 => self.over_range(depth),
             1 | 2 => self.aggregation(depth - 1),
             3 | 4 => self.binary(depth),

@@ -1,0 +1,259 @@
+//! Answers of Tempo's API in one form, so that those of two systems can be compared: what is a set has an order, what is left out
+//! because it is zero is there. Statistics of the query and exemplars, which are chosen by chance, are left out.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value as Json, json};
+
+use super::query::Kind;
+
+/// Numbers that agree to this part of themselves are equal: sums depend on their order.
+const RELATIVE: f64 = 1e-9;
+
+/// An answer, or the status of a refusal with its message.
+pub type Answer = Result<Json, (u16, String)>;
+
+/// An answer in the form that is compared.
+pub fn normal(kind: Kind, answer: &Json) -> Json {
+    match kind {
+        Kind::Search => traces(answer),
+        Kind::Series => series(answer),
+        Kind::Tags => tags(answer),
+        Kind::Trace => trace(answer),
+    }
+}
+
+fn items<'a>(json: &'a Json, name: &str) -> &'a [Json] {
+    json[name].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// A list in any order.
+fn sorted(mut items: Vec<Json>) -> Json {
+    items.sort_by_cached_key(Json::to_string);
+    Json::Array(items)
+}
+
+fn or_zero(json: &Json) -> Json {
+    if json.is_null() { json!(0) } else { json.clone() }
+}
+
+/// Attributes by their keys; of several with one key all.
+fn attributes(json: &Json) -> Json {
+    let mut all: BTreeMap<&str, Vec<Json>> = BTreeMap::new();
+    for attribute in json.as_array().into_iter().flatten() {
+        all.entry(attribute["key"].as_str().unwrap_or_default())
+            .or_default()
+            .push(attribute["value"].clone());
+    }
+    all.into_iter()
+        .map(|(key, values)| (key.to_owned(), sorted(values)))
+        .collect::<Map<String, Json>>()
+        .into()
+}
+
+fn padded(id: &Json) -> String {
+    format!("{:0>32}", id.as_str().unwrap_or_default())
+}
+
+fn spanset(set: &Json) -> Json {
+    let spans = items(set, "spans").iter().map(|span| {
+        json!({
+            "id": span["spanID"],
+            "name": span["name"].as_str().unwrap_or_default(),
+            "start": span["startTimeUnixNano"],
+            "duration": or_zero(&span["durationNanos"]),
+            "attributes": attributes(&span["attributes"]),
+        })
+    });
+    json!({
+        "matched": set["matched"],
+        "attributes": attributes(&set["attributes"]),
+        "spans": sorted(spans.collect()),
+    })
+}
+
+fn traces(answer: &Json) -> Json {
+    let of = |trace: &Json| {
+        let sets: Vec<Json> = items(trace, "spanSets").iter().map(spanset).collect();
+        let stats = trace["serviceStats"].as_object().into_iter().flatten();
+        let stats: Map<String, Json> = stats
+            .map(|(name, of)| (name.clone(), json!([or_zero(&of["spanCount"]), or_zero(&of["errorCount"])])))
+            .collect();
+        json!({
+            "rootServiceName": trace["rootServiceName"].as_str().unwrap_or_default(),
+            "rootTraceName": trace["rootTraceName"].as_str().unwrap_or_default(),
+            "start": trace["startTimeUnixNano"],
+            "durationMs": or_zero(&trace["durationMs"]),
+            "serviceStats": stats,
+            "spanSets": sorted(sets),
+        })
+    };
+    items(answer, "traces")
+        .iter()
+        .map(|trace| (padded(&trace["traceID"]), of(trace)))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+fn series(answer: &Json) -> Json {
+    let of = |series: &Json| {
+        if series["samples"].is_null() {
+            return or_zero(&series["value"]);
+        }
+        let samples = items(series, "samples");
+        let samples = samples.iter().map(|sample| {
+            (sample["timestampMs"].as_str().unwrap_or("0").to_owned(), or_zero(&sample["value"]))
+        });
+        samples.collect::<Map<_, _>>().into()
+    };
+    let mut all = Map::new();
+    for one in items(answer, "series") {
+        let mut labels = attributes(&one["labels"]).to_string();
+        while all.contains_key(&labels) {
+            labels.push_str(" again");
+        }
+        all.insert(labels, of(one));
+    }
+    all.into()
+}
+
+fn tags(answer: &Json) -> Json {
+    let scopes = items(answer, "scopes").iter().map(|scope| {
+        (scope["name"].as_str().unwrap_or_default().to_owned(), sorted(items(scope, "tags").to_vec()))
+    });
+    // A scope without tags may be left out.
+    let scopes: Map<String, Json> =
+        scopes.filter(|(_, tags)| tags.as_array().is_some_and(|tags| !tags.is_empty())).collect();
+    json!({
+        "scopes": scopes,
+        "names": sorted(items(answer, "tagNames").to_vec()),
+        "values": sorted(items(answer, "tagValues").to_vec()),
+    })
+}
+
+/// Removes what says nothing: protobuf's JSON may leave it out.
+fn trimmed(json: &Json) -> Json {
+    const NOTHING: [&str; 5] = ["", "0", "SPAN_KIND_UNSPECIFIED", "STATUS_CODE_UNSET", "AAAAAAAAAAA="];
+    let says = |json: &Json| match json {
+        Json::Null => false,
+        Json::String(text) => !NOTHING.contains(&text.as_str()),
+        Json::Number(number) => number.as_f64() != Some(0.0),
+        Json::Array(items) => !items.is_empty(),
+        Json::Object(members) => !members.is_empty(),
+        Json::Bool(_) => true,
+    };
+    match json {
+        Json::Object(members) => {
+            let mut out = Map::new();
+            for (name, value) in members {
+                let value = if name == "attributes" { attributes(value) } else { trimmed(value) };
+                if says(&value) {
+                    out.insert(name.clone(), value);
+                }
+            }
+            out.into()
+        }
+        Json::Array(items) => items.iter().map(trimmed).collect(),
+        other => other.clone(),
+    }
+}
+
+fn trace(answer: &Json) -> Json {
+    let trace = if answer["trace"].is_null() { answer } else { &answer["trace"] };
+    let resources = items(trace, "batches").iter().chain(items(trace, "resourceSpans"));
+    let mut spans = Map::new();
+    for of_resource in resources {
+        for of_scope in items(of_resource, "scopeSpans") {
+            for span in items(of_scope, "spans") {
+                let id = span["spanId"].as_str().unwrap_or_default().to_owned();
+                let all =
+                    json!({ "span": span, "scope": of_scope["scope"], "resource": of_resource["resource"] });
+                spans.insert(id, trimmed(&all));
+            }
+        }
+    }
+    spans.into()
+}
+
+/// What differs between two answers.
+pub fn difference(ours: &Answer, theirs: &Answer) -> Option<String> {
+    match (ours, theirs) {
+        (Ok(ours), Ok(theirs)) => differing(ours, theirs),
+        (Err((ours, _)), Err((theirs, _))) if ours == theirs => None,
+        (ours, theirs) => Some(format!("{} instead of {}", outcome(ours), outcome(theirs))),
+    }
+}
+
+fn outcome(answer: &Answer) -> String {
+    match answer {
+        Ok(Json::Object(members)) => format!("an answer ({} items)", members.len()),
+        Ok(other) => format!("an answer ({other})"),
+        Err((status, message)) => format!("{status} {}", message.trim()),
+    }
+}
+
+fn short(json: &Json) -> String {
+    let text = json.to_string();
+    match text.char_indices().nth(400) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// The first difference, with the way to it.
+fn differing(ours: &Json, theirs: &Json) -> Option<String> {
+    match (ours, theirs) {
+        (Json::Object(a), Json::Object(b)) => {
+            let of =
+                |n: usize, m: usize| if n == m { format!("of {n}") } else { format!("{n} instead of {m}") };
+            let counts = of(a.len(), b.len());
+            let extra = a.iter().find(|(key, _)| !b.contains_key(*key));
+            if let Some((key, value)) = extra {
+                return Some(format!("{key} is too many ({counts}): {}", short(value)));
+            }
+            if let Some((key, value)) = b.iter().find(|(key, _)| !a.contains_key(*key)) {
+                return Some(format!("{key} is missing ({counts}): {}", short(value)));
+            }
+            a.iter().find_map(|(key, value)| Some(format!("{key}: {}", differing(value, b.get(key)?)?)))
+        }
+        (Json::Array(a), Json::Array(b)) if a.len() == b.len() => {
+            a.iter().zip(b).enumerate().find_map(|(at, (a, b))| Some(format!("[{at}]: {}", differing(a, b)?)))
+        }
+        (Json::Number(a), Json::Number(b)) => {
+            let (a, b) = (a.as_f64()?, b.as_f64()?);
+            let is_equal = (a - b).abs() <= RELATIVE * a.abs().max(b.abs()) || a == b;
+            (!is_equal).then(|| format!("{a} instead of {b}"))
+        }
+        (a, b) => (a != b).then(|| format!("{} instead of {}", short(a), short(b))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_compared_whatever_their_order() {
+        let found = |ids: [&str; 2], zero: &str| {
+            let text = format!(
+                r#"{{"traces":[{{"traceID":"{}","startTimeUnixNano":"5","spanSets":[{{"matched":1,"spans":[
+                    {{"spanID":"0a","startTimeUnixNano":"5"{zero}}}]}}]}},{{"traceID":"{}"}}]}}"#,
+                ids[0], ids[1]
+            );
+            Ok(normal(Kind::Search, &serde_json::from_str(&text).expect("JSON")))
+        };
+        let one = found(["ab", "00cd"], "");
+        assert_eq!(difference(&one, &found(["0ab", "cd"], r#","name":"""#)), None);
+        let other = difference(&one, &found(["ab", "ce"], "")).unwrap_or_default();
+        assert!(other.ends_with("\"start\":null}") && other.contains("cd is too many (of 2)"), "{other}");
+        let series = |value: f64| {
+            let answer =
+                json!({"series": [{"labels": [], "samples": [{"timestampMs": "1", "value": value}]}]});
+            Ok(normal(Kind::Series, &answer))
+        };
+        assert_eq!(difference(&series(1.0), &series(1.0 + 1e-12)), None);
+        assert_eq!(difference(&series(0.5), &series(1.0)).as_deref(), Some("{}: 1: 0.5 instead of 1"));
+        assert!(difference(&Err((400, "a".into())), &Err((400, "b".into()))).is_none());
+        assert!(difference(&Err((500, "a".into())), &series(1.0)).is_some());
+    }
+}
