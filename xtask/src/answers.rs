@@ -38,22 +38,47 @@ impl Target {
         Target { base, agent: ureq::Agent::from(config) }
     }
 
+    /// The server whose API of Loki is at this port.
+    pub fn loki(port: u16) -> Target {
+        Target { base: format!("http://{}/loki/api/v1", Place::address(port)), ..Target::new(port) }
+    }
+
     /// Sends a body of remote write 1.0.
     pub fn write(&self, body: &[u8]) -> anyhow::Result<()> {
-        let mut response = self
-            .agent
-            .post(format!("{}/write", self.base))
-            .header("Content-Type", "application/x-protobuf")
-            .header("Content-Encoding", "snappy")
-            .header("X-Prometheus-Remote-Write-Version", "0.1.0")
-            .send(body)?;
+        let headers = [
+            ("Content-Type", "application/x-protobuf"),
+            ("Content-Encoding", "snappy"),
+            ("X-Prometheus-Remote-Write-Version", "0.1.0"),
+        ];
+        self.post("write", &headers, body)
+    }
+
+    /// Sends a body that must be accepted.
+    pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> anyhow::Result<()> {
+        let request = self.agent.post(format!("{}/{path}", self.base));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let mut response = request.send(body)?;
         let status = response.status().as_u16();
-        anyhow::ensure!(
-            status / 100 == 2,
-            "remote write: {status} {}",
-            response.body_mut().read_to_string()?
-        );
+        let told = response.body_mut().read_to_string()?;
+        anyhow::ensure!(status / 100 == 2, "{path}: {status} {told}");
         Ok(())
+    }
+
+    /// Asks by GET: the status and the text.
+    pub fn get(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        parameters: &[(&'static str, String)],
+    ) -> anyhow::Result<(u16, String)> {
+        let url = format!("{}/{path}", self.base);
+        let request =
+            self.agent.get(&url).query_pairs(parameters.iter().map(|(name, value)| (*name, value.as_str())));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let mut response = request.call().with_context(|| format!("ask {url}"))?;
+        let status = response.status().as_u16();
+        let bytes = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec()?;
+        Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     /// Asks and waits for the last byte: the status, the bytes, and how long it took.

@@ -1,9 +1,10 @@
 //! `differential`: a real system and Throughline get the same telemetry and the same random queries, and must give the same answers:
-//! `promql` beside Prometheus, `traceql` beside Tempo.
+//! `promql` beside Prometheus, `logql` beside Loki, `traceql` beside Tempo.
 //!
 //! A query is a function of the seed and its number, so that any that differs can be asked again alone.
 
 mod data;
+mod logql;
 mod query;
 mod random;
 mod traceql;
@@ -27,6 +28,8 @@ const VISIBLE_WITHIN: Duration = Duration::from_secs(20);
 pub enum Differential {
     /// Random queries to a real Prometheus 3 and to Throughline
     Promql(PromqlArguments),
+    /// Random queries to a real Loki 3 and to Throughline: LogQL, and fixed questions about labels, streams, volumes and fields
+    Logql(logql::Arguments),
     /// Random queries to a real Tempo 3 and to Throughline: TraceQL, tags, traces by id
     Traceql(traceql::Arguments),
 }
@@ -104,6 +107,7 @@ impl Asked {
 pub fn run(differential: &Differential) -> anyhow::Result<()> {
     match differential {
         Differential::Promql(arguments) => promql(arguments),
+        Differential::Logql(arguments) => logql::run(arguments),
         Differential::Traceql(arguments) => traceql::run(arguments),
     }
 }
