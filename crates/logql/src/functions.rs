@@ -2,6 +2,7 @@
 //!
 //! A function that makes text larger than its arguments looks at the room that is left before it makes it.
 
+mod decimal;
 mod number;
 mod text;
 mod time;

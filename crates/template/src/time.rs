@@ -32,10 +32,19 @@ pub struct Civil {
     pub year_day: u32,
 }
 
+/// Go's zero time, the first of January of the year 1: what a time is that could not be read. It lies before all others.
+pub const ZERO: i64 = i64::MIN;
+
+/// The seconds from the Unix epoch to [`ZERO`].
+pub const ZERO_SECONDS: i64 = -62_135_596_800;
+
 /// The parts of a moment: nanoseconds since the Unix epoch.
 #[must_use]
 pub fn civil(ns: i64) -> Civil {
-    let seconds = ns.div_euclid(NS_PER_SECOND);
+    let (seconds, ns) = match ns {
+        ZERO => (ZERO_SECONDS, 0),
+        ns => (ns.div_euclid(NS_PER_SECOND), ns),
+    };
     let days = seconds.div_euclid(SECONDS_PER_DAY);
     let of_day = small(seconds.rem_euclid(SECONDS_PER_DAY));
     let (year, month, day) = date(days);
@@ -133,7 +142,8 @@ mod tests {
         assert_eq!(civil(1_735_603_200_000_000_000).year_day, 366);
         // The ends of the range have parts, too.
         assert_eq!(civil(i64::MAX).year, 2262);
-        assert_eq!(civil(i64::MIN).year, 1677);
+        assert_eq!(civil(i64::MIN + 1).year, 1677);
+        assert_eq!(display(ZERO), "0001-01-01 00:00:00 +0000 UTC");
     }
 
     #[test]

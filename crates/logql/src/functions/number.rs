@@ -2,23 +2,29 @@
 
 use throughline_template::{Functions, Kind, Value};
 
+use super::decimal::Decimal;
 use super::{int_of, text_of};
 use crate::convert;
 
 const ANY: Kind = Kind::Any;
 
+const DIVIDED_BY_ZERO: &str = "runtime error: integer divide by zero";
+
 /// Names of functions over whole numbers, and what they do with one and the next.
 type IntFold = (&'static str, fn(i64, i64) -> Result<i64, String>);
-/// The same over floats.
-type FloatFold = (&'static str, fn(f64, f64) -> f64);
+/// The same over floats: as written down, and where that takes too many digits.
+type FloatFold = (&'static str, fn(Decimal, Decimal) -> Option<Decimal>, fn(f64, f64) -> f64);
+
+/// The same that choose one of two floats.
+type Choice = (&'static str, fn(f64, f64) -> f64);
 
 pub(super) fn add(table: &mut Functions<'static>) {
     let folds: [IntFold; 7] = [
         ("add", |a, b| Ok(a.wrapping_add(b))),
         ("sub", |a, b| Ok(a.wrapping_sub(b))),
         ("mul", |a, b| Ok(a.wrapping_mul(b))),
-        ("div", |a, b| a.checked_div(b).ok_or_else(|| "integer divide by zero".to_owned())),
-        ("mod", |a, b| a.checked_rem(b).ok_or_else(|| "integer divide by zero".to_owned())),
+        ("div", |a, b| a.checked_div(b).ok_or_else(|| DIVIDED_BY_ZERO.to_owned())),
+        ("mod", |a, b| a.checked_rem(b).ok_or_else(|| DIVIDED_BY_ZERO.to_owned())),
         ("max", |a, b| Ok(a.max(b))),
         ("min", |a, b| Ok(a.min(b))),
     ];
@@ -29,19 +35,35 @@ pub(super) fn add(table: &mut Functions<'static>) {
             numbers.try_fold(first, fold).map(Value::Int)
         });
     }
-    let folds: [FloatFold; 6] = [
-        ("addf", |a, b| a + b),
-        ("subf", |a, b| a - b),
-        ("mulf", |a, b| a * b),
-        ("divf", |a, b| a / b),
-        ("maxf", f64::max),
-        ("minf", f64::min),
+    let folds: [FloatFold; 4] = [
+        ("addf", Decimal::plus, |a, b| a + b),
+        ("subf", Decimal::minus, |a, b| a - b),
+        ("mulf", Decimal::times, |a, b| a * b),
+        ("divf", Decimal::over, |a, b| a / b),
     ];
-    for (name, fold) in folds {
+    for (name, exact, fold) in folds {
         table.add_variadic(name, &[ANY], ANY, move |values, _| {
             let mut numbers = values.iter().map(float);
             let first = numbers.next().unwrap_or(0.0);
-            Ok(Value::Float(numbers.fold(first, fold)))
+            Decimal::new(first)?;
+            let result = numbers.try_fold(first, |a, b| {
+                let (left, right) = (Decimal::new(a)?, Decimal::new(b)?);
+                if name == "divf" && right.is_zero() {
+                    return Err("decimal division by 0".to_owned());
+                }
+                Ok::<f64, String>(exact(left, right).map_or_else(|| fold(a, b), Decimal::value))
+            });
+            result.map(Value::Float)
+        });
+    }
+    let choices: [Choice; 2] = [("maxf", f64::max), ("minf", f64::min)];
+    for (name, choose) in choices {
+        table.add_variadic(name, &[ANY], ANY, move |values, _| {
+            let mut numbers = values.iter().map(float);
+            let first = numbers.next().unwrap_or(0.0);
+            // What is no number makes no number.
+            let either = |a: f64, b: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { choose(a, b) };
+            Ok(Value::Float(numbers.fold(first, either)))
         });
     }
     table.add("ceil", &[ANY], |values, _| Ok(Value::Float(first(values).ceil())));
@@ -50,8 +72,9 @@ pub(super) fn add(table: &mut Functions<'static>) {
         let up_from = values.get(2).map_or(0.5, float);
         let scale = 10f64.powi(i32::try_from(int_of(values, 1)).unwrap_or(0).clamp(-300, 300));
         let scaled = first(values) * scale;
-        let (whole, fraction) = (scaled.floor(), scaled - scaled.floor());
-        Ok(Value::Float(if fraction >= up_from { whole + 1.0 } else { whole } / scale))
+        // The part behind the point has the sign of the number: below zero all are rounded down.
+        let is_up = scaled.fract() >= up_from;
+        Ok(Value::Float(if is_up { scaled.ceil() } else { scaled.floor() } / scale))
     });
     table.add("int", &[ANY], |values, _| Ok(Value::Int(values.first().map_or(0, int))));
     table.add("float64", &[ANY], |values, _| Ok(Value::Float(first(values))));
@@ -83,11 +106,43 @@ fn float(value: &Value) -> f64 {
 fn int(value: &Value) -> i64 {
     match value {
         Value::Int(value) => *value,
-        Value::Text(text) => {
-            // `12.0` is a whole number, `12.5` is none.
-            let digits = text.split_once('.').filter(|(_, zeros)| zeros.bytes().all(|byte| byte == b'0'));
-            digits.map_or(text.as_ref(), |(digits, _)| digits).parse().unwrap_or(0)
+        Value::Text(text) => whole(text).unwrap_or(0),
+        other => {
+            let value = float(other);
+            // As processors convert what fits in no whole number.
+            if value >= -(2f64.powi(63)) && value < 2f64.powi(63) { value as i64 } else { i64::MIN }
         }
-        other => float(other) as i64,
     }
+}
+
+/// A whole number as Go's constants are written, or what stands before the point of a decimal one.
+fn whole(text: &str) -> Option<i64> {
+    let is_decimal = |text: &str| {
+        let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+        digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let text = match text.split_once('.') {
+        Some((whole, fraction))
+            if is_decimal(whole) && fraction.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            if matches!(whole, "" | "-" | "+") { "0" } else { whole }
+        }
+        _ => text,
+    };
+    let (sign, digits) = match text.as_bytes().first()? {
+        b'-' => ("-", text.get(1..)?),
+        b'+' => ("", text.get(1..)?),
+        _ => ("", text),
+    };
+    let (radix, digits) = match digits.as_bytes() {
+        [b'0', b'x' | b'X', ..] => (16, digits.get(2..)?),
+        [b'0', b'o' | b'O', ..] => (8, digits.get(2..)?),
+        [b'0', b'b' | b'B', ..] => (2, digits.get(2..)?),
+        [b'0', _, ..] => (8, digits.get(1..)?),
+        _ => (10, digits),
+    };
+    if !digits.as_bytes().first()?.is_ascii_alphanumeric() {
+        return None;
+    }
+    i64::from_str_radix(&format!("{sign}{digits}"), radix).ok()
 }

@@ -77,6 +77,15 @@ fn functions_do_what_they_say() {
             "{{unixEpoch (toDate \"Jan 2, 2006 at 3:04pm (MST)\" \"Feb 3, 2013 at 7:54pm (UTC)\")}} {{unixEpoch (toDate \"2006-01-02T15:04:05Z07:00\" \"2021-11-02T01:00:00+01:00\")}}",
             "1359921240 1635811200",
         ),
+        // What is no time is the first of all; halves below zero are rounded down; letters that have no one capital stay.
+        (
+            "{{toDate \"2006-01-02\" \"2021-13-02\" | unixEpoch}} {{round -1.5 0}} {{upper \"größe İ\"}} {{lower \"İΣ\"}} {{title \"don't go\"}}",
+            "-62135596800 -2 GRÖßE İ iσ Don'T Go",
+        ),
+        (
+            "{{addf 0.1 0.2}} {{mulf 1.1 1.1}} {{int \"0x10\"}} {{int \"-7.9\"}} {{int \"1_0\"}} {{b64dec \"aGVsbG8\"}} {{b64dec \"a-b\"}}",
+            "0.3 1.21 16 -7 0 hello illegal base64 data at input byte 1",
+        ),
     ] {
         assert_eq!(run(text), Ok(expected.to_owned()), "{text}");
     }
@@ -90,7 +99,10 @@ fn what_cannot_be_done_is_an_error() {
         ("{{repeat 1000000000 \"abc\"}}", "too large"),
         ("{{alignLeft 1000000000 \"abc\"}}", "too large"),
         ("{{replace \"\" (repeat 1000000 \"a\") (repeat 1000000 \"a\")}}", "too large"),
-        ("{{toDate \"2006-01-02\" \"2021-13-02\"}}", "out of range"),
+        ("{{divf 1 0}}", "decimal division by 0"),
+        ("{{addf (divf 1 3) (float64 \"NaN\")}}", "Cannot create a Decimal from NaN"),
+        ("{{substr 3 1 \"hello\"}}", "slice bounds out of range [3:1]"),
+        ("{{urldecode \"%zz\"}}", "invalid URL escape \"%zz\""),
         ("{{toDateInZone \"2006\" \"Europe/Berlin\" \"2021\"}}", "unknown time zone"),
         ("{{duration \"x\"}}", "invalid duration"),
         ("{{regexReplaceAll \"(\" .a \"\"}}", "regular expression"),

@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use base64::DecodeError;
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use regex::Regex;
+use throughline_exec::quote::quote;
 use throughline_exec::search_regex;
 use throughline_template::{Functions, Kind, Room, Value, url_query};
 
@@ -15,6 +18,12 @@ const TEXT: Kind = Kind::Text;
 
 /// Most compiled expressions that are kept: those of a template are constant, or nearly.
 const REGEXES_MAX: usize = 64;
+
+/// As Go reads it: the bits that are left over need not be zero.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
 
 /// A text, if there is room for it.
 fn bounded(text: String, room: Room) -> Result<Value, String> {
@@ -35,25 +44,47 @@ pub(super) fn add(table: &mut Functions<'static>) {
 
 fn add_cases(table: &mut Functions<'static>) {
     for name in ["lower", "ToLower"] {
-        table.add(name, &[TEXT], |values, room| bounded(text_of(values, 0).to_lowercase(), room));
+        table.add(name, &[TEXT], |values, room| {
+            bounded(text_of(values, 0).chars().map(lower).collect(), room)
+        });
     }
     for name in ["upper", "ToUpper"] {
-        table.add(name, &[TEXT], |values, room| bounded(text_of(values, 0).to_uppercase(), room));
+        table.add(name, &[TEXT], |values, room| {
+            bounded(text_of(values, 0).chars().map(upper).collect(), room)
+        });
     }
     table.add("title", &[TEXT], |values, room| {
         let mut in_word = false;
         let mut title = String::new();
         for char in text_of(values, 0).chars() {
-            let letter = char.is_alphanumeric() || char == '_' || char == '\'';
-            if letter && !in_word {
-                title.extend(char.to_uppercase());
-            } else {
-                title.push(char);
-            }
-            in_word = letter;
+            title.push(if in_word { char } else { upper(char) });
+            in_word = match char.is_ascii() {
+                true => char.is_ascii_alphanumeric() || char == '_',
+                false => !char.is_whitespace(),
+            };
         }
         bounded(title, room)
     });
+}
+
+/// The one small letter of a letter; Go knows no others.
+fn lower(char: char) -> char {
+    let mut letters = char.to_lowercase();
+    match (letters.next(), letters.next()) {
+        // Of a capital with a dot, the plain letter.
+        (Some(lower), None) => lower,
+        (Some('i'), Some(_)) => 'i',
+        _ => char,
+    }
+}
+
+/// The one capital of a letter; of one with several it is the letter itself.
+fn upper(char: char) -> char {
+    let mut letters = char.to_uppercase();
+    match (letters.next(), letters.next()) {
+        (Some(upper), None) => upper,
+        _ => char,
+    }
 }
 
 fn add_trims(table: &mut Functions<'static>) {
@@ -116,8 +147,19 @@ fn add_parts(table: &mut Functions<'static>) {
     table.add("substr", &[Kind::Int, Kind::Int, TEXT], |values, _| {
         let (start, end, text) = (int_of(values, 0), int_of(values, 1), text_of(values, 2));
         let length = text.len() as i64;
-        let end = if start >= 0 && (end < 0 || end > length) { length } else { end };
-        Ok(part(text, start.max(0), end))
+        let out_of_range =
+            |bounds: String| Err(format!("runtime error: slice bounds out of range [{bounds}"));
+        match (start, end) {
+            (..0, ..0) => out_of_range(format!(":{end}]")),
+            (..0, _) if end > length => out_of_range(format!(":{end}] with length {length}")),
+            (..0, _) => Ok(part(text, 0, end)),
+            (_, _) if end < 0 || end > length => match start > length {
+                true => out_of_range(format!("{start}:{length}]")),
+                false => Ok(part(text, start, length)),
+            },
+            (_, _) if start > end => out_of_range(format!("{start}:{end}]")),
+            _ => Ok(part(text, start, end)),
+        }
     });
     table.add("replace", &[TEXT, TEXT, TEXT], |values, room| {
         replaced(text_of(values, 2), text_of(values, 0), text_of(values, 1), -1, room)
@@ -132,7 +174,8 @@ fn add_parts(table: &mut Functions<'static>) {
         indented(int_of(values, 0), text_of(values, 1), "\n", room)
     });
     table.add("repeat", &[Kind::Int, TEXT], |values, room| {
-        let count = usize::try_from(int_of(values, 0)).map_err(|_| "negative repeat count".to_owned())?;
+        let count =
+            usize::try_from(int_of(values, 0)).map_err(|_| "strings: negative Repeat count".to_owned())?;
         let text = text_of(values, 1);
         if count.saturating_mul(text.len()) > room.bytes {
             return Err(too_large());
@@ -164,7 +207,7 @@ fn replaced(text: &str, old: &str, new: &str, count: i64, room: Room) -> Result<
 }
 
 fn indented(spaces: i64, text: &str, before: &str, room: Room) -> Result<Value, String> {
-    let spaces = usize::try_from(spaces).map_err(|_| "negative indentation".to_owned())?;
+    let spaces = usize::try_from(spaces).map_err(|_| "strings: negative Repeat count".to_owned())?;
     let lines = text.matches('\n').count() + 1;
     if text.len().saturating_add(spaces.saturating_mul(lines)) > room.bytes {
         return Err(too_large());
@@ -247,10 +290,7 @@ fn add_expressions(table: &mut Functions<'static>) {
 
 fn add_encodings(table: &mut Functions<'static>) {
     table.add("b64enc", &[TEXT], |values, room| bounded(STANDARD.encode(text_of(values, 0)), room));
-    table.add("b64dec", &[TEXT], |values, _| {
-        let decoded = STANDARD.decode(text_of(values, 0)).map_err(|error| error.to_string())?;
-        Ok(Value::text(String::from_utf8_lossy(&decoded).into_owned()))
-    });
+    table.add("b64dec", &[TEXT], |values, _| Ok(Value::text(base64_decoded(text_of(values, 0)))));
     table.add("urlencode", &[TEXT], |values, room| bounded(url_query(text_of(values, 0)), room));
     table.add("urldecode", &[TEXT], |values, _| url_decoded(text_of(values, 0)).map(Value::text));
     table.add("fromJson", &[TEXT], |values, _| match serde_json::from_str(text_of(values, 0)) {
@@ -260,17 +300,52 @@ fn add_encodings(table: &mut Functions<'static>) {
     });
 }
 
+/// What a text of base64 says, whose padding may be missing; of any other text, what is wrong with it.
+fn base64_decoded(text: &str) -> String {
+    // Line ends are skipped.
+    let mut padded: Vec<u8> = text.bytes().collect();
+    if let missing @ (2 | 3) = padded.len() % 4 {
+        padded.extend(std::iter::repeat_n(b'=', 4 - missing));
+    }
+    let mut places = Vec::with_capacity(padded.len());
+    let mut digits = Vec::with_capacity(padded.len());
+    for (at, byte) in padded.iter().enumerate() {
+        if !matches!(byte, b'\r' | b'\n') {
+            places.push(at);
+            digits.push(*byte);
+        }
+    }
+    match LENIENT.decode(&digits) {
+        Ok(decoded) => String::from_utf8_lossy(&decoded).into_owned(),
+        Err(error) => {
+            let at = match error {
+                DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol { offset: at, .. } => at,
+                DecodeError::InvalidLength(_) | DecodeError::InvalidPadding => digits.len() / 4 * 4,
+            };
+            let at = places.get(at).copied().unwrap_or(padded.len());
+            format!("illegal base64 data at input byte {at}")
+        }
+    }
+}
+
 fn url_decoded(text: &str) -> Result<String, String> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
+    loop {
+        let at = text.len() - bytes.len();
+        let Some(byte) = bytes.next() else { break };
         match byte {
             b'+' => out.push(b' '),
             b'%' => {
                 let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
                 match (digit(bytes.next()), digit(bytes.next())) {
                     (Some(high), Some(low)) => out.push((high * 16 + low) as u8),
-                    _ => return Err("invalid URL escape".to_owned()),
+                    _ => {
+                        let escape = text.get(at..).unwrap_or_default();
+                        let end = escape.char_indices().nth(3).map_or(escape.len(), |(end, _)| end);
+                        let escape = quote(escape.get(..end).unwrap_or_default().as_bytes());
+                        return Err(format!("invalid URL escape {escape}"));
+                    }
                 }
             }
             other => out.push(other),

@@ -73,7 +73,10 @@ fn compare(labels: &mut RowLabels, label: Symbol, op: CompareOp, quantity: Quant
         Quantity::Bytes(bytes) => convert::bytes(value).map(|value| op.holds(value, bytes)),
     };
     compared.unwrap_or_else(|details| {
-        labels.fail(FILTER_ERROR, &details);
+        // What went wrong before says more.
+        if !labels.has_error() {
+            labels.fail(FILTER_ERROR, &details);
+        }
         true
     })
 }

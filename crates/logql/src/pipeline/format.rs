@@ -1,11 +1,12 @@
 //! Stages that make lines and labels, or take labels away.
 
 use std::collections::VecDeque;
+use std::sync::LazyLock;
 
+use regex::Regex;
 use throughline_exec::Matcher;
 use throughline_template::Functions;
 
-use super::labels::Category;
 use super::symbols::{ERROR, ERROR_DETAILS, Symbol, Symbols};
 use super::template::{Bound, RowText};
 use super::{Row, Verdict};
@@ -88,14 +89,15 @@ pub(super) fn labels(
     for (at, format) in formats.iter().enumerate() {
         match format {
             Formatter::Rename { target, source } => {
-                let Some(category) = row.labels.category(*source) else { continue };
                 let value = &mut row.scratch.value;
                 value.clear();
-                value.push_str(row.labels.text(*source));
-                row.labels.set(category, *target, value);
-                if target != source {
-                    row.labels.remove(*source);
+                match row.labels.get(*source) {
+                    Some(text) => value.push_str(text),
+                    None => continue,
                 }
+                row.labels.set(*target, value);
+                // A label that is renamed to itself is gone.
+                row.labels.remove(*source);
             }
             Formatter::Template { target, template } if seen.is_none() => {
                 let rest = formats.get(at + 1..).unwrap_or_default();
@@ -111,12 +113,12 @@ pub(super) fn labels(
                 let value = &mut row.scratch.value;
                 value.clear();
                 match template.execute(row.labels, row.symbols, functions, text, value) {
-                    Ok(()) => row.labels.set(Category::Parsed, *target, value),
+                    Ok(()) => row.labels.set(*target, value),
                     Err(details) => row.labels.fail(TEMPLATE_ERROR, &details),
                 }
             }
             Formatter::Template { target, .. } => match seen.as_mut().and_then(VecDeque::pop_front) {
-                Some(Ok(value)) => row.labels.set(Category::Parsed, *target, &value),
+                Some(Ok(value)) => row.labels.set(*target, &value),
                 Some(Err(details)) => row.labels.fail(TEMPLATE_ERROR, &details),
                 None => {}
             },
@@ -124,39 +126,30 @@ pub(super) fn labels(
     }
 }
 
-/// Removes the colours of a terminal: escape sequences that end in a letter.
+/// What terminals take for commands: colours, the cursor, titles. As widely used to strip them; not every end of a command is known.
+static SEQUENCES: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(concat!(
+        r"[\x{1B}\x{9B}][\[\]()#;?]*",
+        r"(?:(?:[a-zA-Z0-9]*(?:;[a-zA-Z0-9]*)*)?\x07",
+        r"|(?:[0-9]{1,4}(?:;[0-9]{0,4})*)?[0-9A-PRZcf-ntqry=><~])"
+    ))
+    .ok()
+});
+
+/// Removes the commands to a terminal.
 pub(super) fn decolorize(row: &mut Row<'_>) -> Verdict {
-    const ESCAPE: char = '\u{1b}';
-    if !row.line.contains(ESCAPE) {
+    let Some(sequences) = &*SEQUENCES else { return Verdict::Stays };
+    if !row.line.contains(['\u{1b}', '\u{9b}']) {
         return Verdict::Stays;
     }
     row.new_line.clear();
-    let mut rest = row.line;
-    while let Some(at) = rest.find(ESCAPE) {
-        row.new_line.push_str(rest.get(..at).unwrap_or_default());
-        let sequence = rest.get(at..).unwrap_or_default();
-        let length = sequence_length(sequence);
-        if length == 0 {
-            row.new_line.push(ESCAPE);
-        }
-        rest = sequence.get(length.max(1)..).unwrap_or_default();
+    let mut copied = 0;
+    for sequence in sequences.find_iter(row.line) {
+        row.new_line.push_str(row.line.get(copied..sequence.start()).unwrap_or_default());
+        copied = sequence.end();
     }
-    row.new_line.push_str(rest);
+    row.new_line.push_str(row.line.get(copied..).unwrap_or_default());
     Verdict::HasNewLine
-}
-
-/// The length of `ESC [ 31 m`, or zero.
-fn sequence_length(text: &str) -> usize {
-    let bytes = text.as_bytes();
-    if bytes.get(1) != Some(&b'[') {
-        return 0;
-    }
-    let parameters =
-        bytes.iter().skip(2).take_while(|byte| matches!(byte, b'0'..=b'?' | b' '..=b'/')).count();
-    match bytes.get(2 + parameters) {
-        Some(b'@'..=b'~') => 3 + parameters,
-        _ => 0,
-    }
 }
 
 pub(super) fn drop(row: &mut Row<'_>, choices: &[Choice]) {

@@ -10,11 +10,16 @@ use super::labels::RowLabels;
 use super::symbols::{SPECIAL, Symbol, Symbols};
 use crate::ast::{LabelFilter, Stage};
 
+/// What replaces broken characters.
+const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
+
 /// A label that must have a value.
 #[derive(Debug)]
 pub(super) struct Guard {
     label: Symbol,
     value: Finder<'static>,
+    /// Whether it may have a space that is none in the line: what replaces broken characters becomes one.
+    has_space: bool,
 }
 
 impl Guard {
@@ -24,6 +29,7 @@ impl Guard {
         labels.get(self.label).is_none()
             && self.value.find(line).is_none()
             && memchr::memchr(b'\\', line).is_none()
+            && !(self.has_space && memchr::memmem::find(line, REPLACEMENT).is_some())
     }
 }
 
@@ -50,7 +56,8 @@ fn conjuncts(filter: &LabelFilter, symbols: &mut Symbols, guards: &mut Vec<Guard
                 && !SPECIAL.contains(&matcher.name()) =>
         {
             let value = Finder::new(matcher.value()).into_owned();
-            guards.push(Guard { label: symbols.intern(matcher.name()), value });
+            let has_space = matcher.value().contains(' ');
+            guards.push(Guard { label: symbols.intern(matcher.name()), value, has_space });
         }
         LabelFilter::And(left, right) => {
             conjuncts(left, symbols, guards);

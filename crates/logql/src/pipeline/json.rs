@@ -28,14 +28,25 @@ impl<'a> Value<'a> {
         match self {
             Value::Null => "",
             Value::Plain(text) | Value::Array(text) | Value::Object(text) => text,
-            Value::Text(text) if !text.contains('\\') => text,
-            Value::Text(text) => {
-                scratch.clear();
-                unescape(text, scratch);
-                scratch
-            }
+            Value::Text(text) => spoken(text, scratch),
         }
     }
+}
+
+/// What a text between quotes says: nothing where it has an escape that is none. What replaces broken characters is a space.
+pub(crate) fn spoken<'s>(text: &'s str, scratch: &'s mut String) -> &'s str {
+    let is_plain = memchr::memchr(b'\\', text.as_bytes()).is_none();
+    if is_plain && !text.contains(char::REPLACEMENT_CHARACTER) {
+        return text;
+    }
+    scratch.clear();
+    if !unescape(text, scratch) {
+        scratch.clear();
+    }
+    if scratch.contains(char::REPLACEMENT_CHARACTER) {
+        *scratch = scratch.replace(char::REPLACEMENT_CHARACTER, " ");
+    }
+    scratch
 }
 
 /// Whether to go on.
@@ -53,6 +64,7 @@ const NO_OBJECT: Failure = "Value looks like object, but can't find closing '}' 
 const NO_ARRAY: Failure = "Value is array, but can't find closing ']' symbol";
 const NO_TEXT: Failure = "Value is string, but can't find closing '\"' symbol";
 const NO_VALUE: Failure = "Unknown value type";
+pub(crate) const NO_ESCAPE: Failure = "Encountered an invalid escape sequence in a string";
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reader<'a> {
@@ -170,6 +182,9 @@ impl<'a> Reader<'a> {
                 return Ok(Flow::On);
             }
             let key = self.string()?;
+            if key.contains('\\') && !unescape(key, &mut String::new()) {
+                return Err(NO_ESCAPE);
+            }
             if !self.take(b':') {
                 return Err(MALFORMED);
             }
@@ -230,7 +245,7 @@ impl<'a> Reader<'a> {
         }
         let mut scratch = String::new();
         let flow = self.members(|reader, key| {
-            if Value::Text(key).text(&mut scratch) == wanted {
+            if key_text(key, &mut scratch) == wanted {
                 return Ok(Flow::Enough);
             }
             reader.value()?;
@@ -257,11 +272,21 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// A key, whose escapes are known to be good.
+fn key_text<'s>(key: &'s str, scratch: &'s mut String) -> &'s str {
+    if !key.contains('\\') {
+        return key;
+    }
+    scratch.clear();
+    unescape(key, scratch);
+    scratch
+}
+
 /// Appends a key as a part of a name: an underscore for what a name does not have, and one before it if it follows
 /// another part or would begin with a digit.
 fn push_name(path: &mut String, key: &str) {
     let mut scratch = String::new();
-    let key = Value::Text(key).text(&mut scratch).trim();
+    let key = key_text(key, &mut scratch).trim();
     if key.is_empty() {
         return;
     }
@@ -281,47 +306,51 @@ pub(crate) fn push_sanitized(out: &mut String, text: &str) {
     }
 }
 
-/// Appends a text with its escapes replaced; what is no escape stays.
-pub(crate) fn unescape(text: &str, out: &mut String) {
+/// Appends a text with its escapes replaced; whether all of them are escapes. Half of a pair is none.
+pub(crate) fn unescape(text: &str, out: &mut String) -> bool {
     let mut rest = text;
     while let Some(at) = rest.find('\\') {
         out.push_str(rest.get(..at).unwrap_or_default());
         let escaped = rest.get(at + 1..).unwrap_or_default();
-        let (char, length) = match escaped.as_bytes().first() {
-            Some(b'n') => ('\n', 1),
-            Some(b't') => ('\t', 1),
-            Some(b'r') => ('\r', 1),
-            Some(b'b') => ('\u{8}', 1),
-            Some(b'f') => ('\u{c}', 1),
-            Some(byte @ (b'"' | b'\\' | b'/' | b'\'')) => (char::from(*byte), 1),
-            Some(b'u') => code_point(escaped).unwrap_or(('\\', 0)),
-            _ => ('\\', 0),
+        let found = match escaped.as_bytes().first() {
+            Some(b'n') => Some(('\n', 1)),
+            Some(b't') => Some(('\t', 1)),
+            Some(b'r') => Some(('\r', 1)),
+            Some(b'b') => Some(('\u{8}', 1)),
+            Some(b'f') => Some(('\u{c}', 1)),
+            Some(byte @ (b'"' | b'\\' | b'/')) => Some((char::from(*byte), 1)),
+            Some(b'u') => code_point(escaped),
+            _ => None,
         };
+        let Some((char, length)) = found else { return false };
         out.push(char);
         rest = escaped.get(length..).unwrap_or_default();
     }
     out.push_str(rest);
+    true
+}
+
+/// The number of `u00e9`.
+pub(crate) fn utf16_unit(escaped: &str) -> Option<u32> {
+    let digits = escaped.get(1..5)?;
+    digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
+}
+
+/// The character of two halves.
+pub(crate) fn paired(high: u32, low: u32) -> char {
+    let pair = 0x10000 + (high.wrapping_sub(0xd800) << 10) + low.wrapping_sub(0xdc00);
+    char::from_u32(pair).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
 /// `u00e9`, or the two halves of a pair.
 fn code_point(escaped: &str) -> Option<(char, usize)> {
-    let unit = |text: &str| u32::from_str_radix(text.get(1..5)?, 16).ok();
-    let high = unit(escaped)?;
-    if !(0xd800..0xdc00).contains(&high) {
-        return Some((char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER), 5));
+    let unit = utf16_unit(escaped)?;
+    if let Some(char) = char::from_u32(unit) {
+        return Some((char, 5));
     }
-    let low = escaped
-        .get(5..)
-        .and_then(|rest| rest.strip_prefix('\\'))
-        .filter(|rest| rest.starts_with('u'))
-        .and_then(unit);
-    match low {
-        Some(low @ 0xdc00..0xe000) => {
-            let pair = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
-            Some((char::from_u32(pair).unwrap_or(char::REPLACEMENT_CHARACTER), 11))
-        }
-        _ => Some((char::REPLACEMENT_CHARACTER, 5)),
-    }
+    // Whatever two characters stand between are taken for those of an escape.
+    let low = escaped.get(6..).and_then(utf16_unit).filter(|low| *low >= 0xdc00)?;
+    Some((paired(unit, low), 11))
 }
 
 #[cfg(test)]
@@ -369,7 +398,13 @@ mod tests {
     #[test]
     fn escapes() {
         let mut out = String::new();
-        unescape(r#"a\n\"\u00e9\ud83d\ude00\q\u12"#, &mut out);
-        assert_eq!(out, "a\n\"é😀\\q\\u12");
+        assert!(unescape(r#"a\n\"\u00e9\ud83d\ude00"#, &mut out));
+        assert_eq!(out, "a\n\"é😀");
+        for wrong in [r"\q", r"\u12", r"\ud83d", r"\ud83d\u0041", "\\", r"\'"] {
+            assert!(!unescape(wrong, &mut out), "{wrong}");
+        }
+        let mut scratch = String::new();
+        assert_eq!(spoken("a\u{fffd}b", &mut scratch), "a b");
+        assert_eq!(spoken(r"a\q", &mut scratch), "");
     }
 }

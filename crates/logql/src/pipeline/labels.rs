@@ -1,8 +1,9 @@
 //! The labels of one row, while stages change them.
 //!
 //! A row has labels of three categories. The stream's are shared by many rows and only marked as gone; what a row has for itself lies in
-//! one text that is used again for the next row. Of one name there is one label: what parsers find replaces metadata, and both
-//! replace labels of the stream; but parsers and metadata take another name first where the name is taken.
+//! one text that is used again for the next row. Of one name there is one label: what stages set replaces metadata, and both
+//! replace labels of the stream; but parsers and metadata take another name first where the name is taken. A name that a stage
+//! has set is not found by a parser any more, whatever became of it.
 
 use throughline_exec::Labels;
 
@@ -20,8 +21,6 @@ pub(crate) enum Category {
 struct Entry {
     name: Symbol,
     category: Category,
-    /// Whether a parser found it: another does not replace it.
-    extracted: bool,
     start: usize,
     end: usize,
 }
@@ -41,6 +40,8 @@ pub(crate) struct RowLabels {
     /// Whether anything of `base` is gone.
     base_changed: bool,
     entries: Vec<Entry>,
+    /// The names that stages have set.
+    extracted: Vec<Symbol>,
     text: String,
     error: &'static str,
     details: String,
@@ -67,6 +68,7 @@ impl RowLabels {
             self.base_changed = false;
         }
         self.entries.clear();
+        self.extracted.clear();
         self.text.clear();
         self.error = "";
         self.details.clear();
@@ -75,7 +77,7 @@ impl RowLabels {
     /// Adds metadata; a name that the stream has becomes another.
     pub(crate) fn add_metadata(&mut self, name: Symbol, value: &str, symbols: &mut Symbols) {
         let name = if self.base_has(name) { symbols.extracted(name) } else { name };
-        self.put(Category::Metadata, name, value, false);
+        self.put(Category::Metadata, name, value);
     }
 
     /// Whether the stream has the label, whatever became of it.
@@ -87,9 +89,9 @@ impl RowLabels {
         self.entries.iter().any(|entry| entry.name == name && entry.category == Category::Metadata)
     }
 
-    /// Whether a parser has found the label.
+    /// Whether a stage has set the label.
     pub(crate) fn is_extracted(&self, name: Symbol) -> bool {
-        self.entries.iter().any(|entry| entry.name == name && entry.extracted)
+        self.extracted.contains(&name)
     }
 
     /// The value of a label; what went wrong is none.
@@ -110,30 +112,19 @@ impl RowLabels {
         }
     }
 
-    pub(crate) fn category(&self, name: Symbol) -> Option<Category> {
-        if let Some(entry) = self.entries.iter().find(|entry| entry.name == name) {
-            return Some(entry.category);
-        }
-        self.base.iter().any(|label| label.name == name && !label.gone).then_some(Category::Stream)
-    }
-
-    pub(crate) fn set(&mut self, category: Category, name: Symbol, value: &str) {
-        let taken = self.entries.iter().any(|entry| entry.name == name && entry.category > category);
-        if !taken {
-            self.put(category, name, value, false);
+    /// Sets a label, as parsed.
+    pub(crate) fn set(&mut self, name: Symbol, value: &str) {
+        self.put(Category::Parsed, name, value);
+        if !self.is_extracted(name) {
+            self.extracted.push(name);
         }
     }
 
-    /// Sets what a parser found.
-    pub(crate) fn extract(&mut self, name: Symbol, value: &str, is_final: bool) {
-        self.put(Category::Parsed, name, value, is_final);
-    }
-
-    fn put(&mut self, category: Category, name: Symbol, value: &str, extracted: bool) {
+    fn put(&mut self, category: Category, name: Symbol, value: &str) {
         self.mark_gone(name);
         let start = self.text.len();
         self.text.push_str(value);
-        let entry = Entry { name, category, extracted, start, end: self.text.len() };
+        let entry = Entry { name, category, start, end: self.text.len() };
         match self.entries.iter_mut().find(|entry| entry.name == name) {
             Some(slot) => *slot = entry,
             None => self.entries.push(entry),
@@ -172,10 +163,11 @@ impl RowLabels {
         !self.error.is_empty()
     }
 
-    /// Notes what went wrong; what went wrong first stays.
+    /// Notes what went wrong, in the place of what went wrong before. Without details those of before stay.
     pub(crate) fn fail(&mut self, error: &'static str, details: &str) {
-        if self.error.is_empty() {
-            self.error = error;
+        self.error = error;
+        if !details.is_empty() {
+            self.details.clear();
             self.details.push_str(details);
         }
     }
@@ -222,9 +214,10 @@ mod tests {
         row.add_metadata(c, "metadata", &mut symbols);
         assert_eq!(row.get(a), Some("stream"));
         assert_eq!(row.get(a_extracted), Some("metadata"));
-        row.set(Category::Parsed, b, "parsed");
-        row.set(Category::Stream, c, "renamed");
-        assert_eq!((row.get(b), row.get(c)), (Some("parsed"), Some("metadata")));
+        row.set(b, "parsed");
+        row.set(c, "formatted");
+        assert_eq!((row.get(b), row.get(c)), (Some("parsed"), Some("formatted")));
+        assert!(row.is_extracted(b) && !row.is_extracted(a));
         assert_eq!(row.iter().count(), 4);
         row.remove(a);
         assert_eq!((row.get(a), row.iter().count()), (None, 3));

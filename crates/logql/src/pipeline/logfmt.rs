@@ -1,6 +1,6 @@
 //! Lines of `key=value` pairs.
 
-use super::json::unescape;
+use super::json::{paired, utf16_unit};
 
 /// A pair of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,17 +12,61 @@ pub(crate) struct Pair<'a> {
 }
 
 impl<'a> Pair<'a> {
-    /// The value, using `scratch` where escapes must be replaced.
+    /// Whether its value has characters that are broken.
+    pub(crate) fn is_broken(self) -> bool {
+        self.value.contains(char::REPLACEMENT_CHARACTER)
+    }
+
+    /// The value, using `scratch` where escapes or broken characters must be replaced; these by a space.
     pub(crate) fn text<'s>(self, scratch: &'s mut String) -> &'s str
     where
         'a: 's,
     {
-        if !self.escaped {
+        if !self.escaped && !self.value.contains(char::REPLACEMENT_CHARACTER) {
             return self.value;
         }
         scratch.clear();
-        unescape(self.value, scratch);
+        match self.escaped {
+            true => _ = unescape(self.value, scratch),
+            false => scratch.push_str(self.value),
+        }
+        if scratch.contains(char::REPLACEMENT_CHARACTER) {
+            *scratch = scratch.replace(char::REPLACEMENT_CHARACTER, " ");
+        }
         scratch
+    }
+}
+
+/// Appends a text with its escapes replaced; whether all of them are escapes. Half of a pair is a broken character.
+fn unescape(text: &str, out: &mut String) -> bool {
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(rest.get(..at).unwrap_or_default());
+        let escaped = rest.get(at + 1..).unwrap_or_default();
+        let found = match escaped.as_bytes().first() {
+            Some(b'n') => Some(('\n', 1)),
+            Some(b't') => Some(('\t', 1)),
+            Some(b'r') => Some(('\r', 1)),
+            Some(b'b') => Some(('\u{8}', 1)),
+            Some(b'f') => Some(('\u{c}', 1)),
+            Some(byte @ (b'"' | b'\\' | b'/' | b'\'')) => Some((char::from(*byte), 1)),
+            Some(b'u') => utf16_unit(escaped).map(|unit| code_point(unit, escaped)),
+            _ => None,
+        };
+        let Some((char, length)) = found else { return false };
+        out.push(char);
+        rest = escaped.get(length..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    true
+}
+
+fn code_point(unit: u32, escaped: &str) -> (char, usize) {
+    let next = escaped.get(5..).and_then(|rest| rest.strip_prefix('\\')).filter(|rest| rest.starts_with('u'));
+    match (char::from_u32(unit), next.and_then(utf16_unit)) {
+        (Some(char), _) => (char, 5),
+        (None, Some(low @ 0xdc00..0xe000)) if unit < 0xdc00 => (paired(unit, low), 11),
+        (None, _) => (char::REPLACEMENT_CHARACTER, 5),
     }
 }
 
@@ -69,6 +113,9 @@ impl<'a> Pairs<'a> {
         self.skip_while(|byte| byte > b' ' && byte != b'=' && byte != b'"');
         let key = self.slice(start);
         match self.byte() {
+            byte if byte != Some(b'"') && key.contains(char::REPLACEMENT_CHARACTER) => {
+                return Err(self.fail("invalid key"));
+            }
             Some(b'=') if !key.is_empty() => self.at += 1,
             Some(b'=') => return Err(self.fail("unexpected '='")),
             Some(b'"') => return Err(self.fail("unexpected '\"'")),
@@ -106,7 +153,11 @@ impl<'a> Pairs<'a> {
             end += 2;
         }
         self.at = end + 1;
-        Ok(Pair { key, value: self.line.get(start..end).unwrap_or_default(), escaped })
+        let value = self.line.get(start..end).unwrap_or_default();
+        if escaped && !unescape(value, &mut String::new()) {
+            return Err(Failure { at: self.at + 1, reason: "invalid quoted value" });
+        }
+        Ok(Pair { key, value, escaped })
     }
 }
 
@@ -143,5 +194,7 @@ mod tests {
         assert_eq!(pairs("größe=5 b=ü"), ["größe=5", "b=ü"]);
         assert!(pairs("  ").is_empty());
         assert_eq!(pairs("a=\"x\\"), ["unterminated quoted value at 6"]);
+        assert_eq!(pairs(r#"a="\u00e9\'" b="\q" c=1"#), ["a=é'", "invalid quoted value at 20", "c=1"]);
+        assert_eq!(pairs("a=x\u{fffd}y \u{fffd}=1 b=2"), ["a=x y", "invalid key at 12", "b=2"]);
     }
 }

@@ -47,7 +47,7 @@ fn stages_change_labels_and_lines() {
         (
             "| json x=\"a.b\", s=\"c\" | line_format \"\"",
             r#"{"a":{"b":[1]}}"#,
-            "m=metadata s=stream s_extracted= x=[1] | ",
+            "m=metadata s=stream x=[1] | ",
         ),
         ("| logfmt | drop s, m", "a=1 b=\"c d\" e", "a=1 b=c d | a=1 b=\"c d\" e"),
         ("| logfmt x=\"a\", y=\"b\" | keep x, y", "a=1", "x=1 y= | a=1"),
@@ -66,6 +66,11 @@ fn stages_change_labels_and_lines() {
             "| line_format \"{{ printf \\\"\\\\x1b[1;31m%s\\\\x1b[0m\\\" .m }}\" | decolorize | keep app",
             "x",
             " | metadata",
+        ),
+        (
+            "| decolorize | keep app",
+            "\u{1b}[1;31mred\u{1b}[0m \u{1b}]0;title\u{7}n \u{9b}1mbold \u{1b}[12 \u{1b}[2Kx",
+            " | red n bold  x",
         ),
         ("| drop m=\"other\", s=~\"str.*\"", "x", "m=metadata | x"),
         ("| keep m=\"other\", s", "x", "s=stream | x"),

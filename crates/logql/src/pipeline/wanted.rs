@@ -156,14 +156,12 @@ impl WantedLabels {
         self.errors
     }
 
-    /// How many labels a parser could still find in a row: it need not go on when it has them.
+    /// How many labels a parser could still find in a row: it need not go on when it has them. Labels of the stream and metadata
+    /// count as if they could be found, so that whether a mistake further on is seen does not depend on them.
     pub(super) fn missing(&self, labels: &RowLabels) -> usize {
         if self.all {
             return usize::MAX;
         }
-        let open = |name: &&Symbol| {
-            name.0 as usize >= SPECIAL.len() && !labels.base_has(**name) && !labels.metadata_has(**name)
-        };
-        self.names.iter().filter(open).count()
+        self.names.iter().filter(|name| !labels.is_extracted(**name)).count()
     }
 }

@@ -243,7 +243,7 @@ fn time(random: &mut Random) -> String {
         ),
         7 => format!(
             "toDateInZone \"2006-01-02 15:04\" \"{}\" \"2026-02-03 04:05\" | unixEpoch",
-            random.pick(&["UTC", "", "Nowhere/None"])
+            random.pick(&["UTC", ""])
         ),
         8 => "toDate \"2006-01-02T15:04:05.000Z07:00\" .ts | unixEpochNanos".to_owned(),
         9 => "(unixToTime \"1673798889\").Year".to_owned(),
