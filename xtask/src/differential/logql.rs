@@ -41,10 +41,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let place = Place::fresh(&folder.join("throughline"))?;
     let ours = Server::throughline(&asked.throughline, place, "")?;
     let theirs = start_loki(loki, Place::fresh(&folder.join("loki"))?)?;
-    let pair = Pair {
-        ours: Target::loki(ours.place.query_port),
-        theirs: Target::loki(theirs.place.http_port),
-    };
+    let pair =
+        Pair { ours: Target::loki(ours.place.query_port), theirs: Target::loki(theirs.place.http_port) };
     let end_ns = aligned_now_ms()? * 1_000_000;
     for body in data::pushes(asked.seed, end_ns) {
         let body = body.to_string();
@@ -141,7 +139,13 @@ impl Pair {
         let (ours, theirs) = self.ask(query.path(), query.headers(), &query.parameters())?;
         Ok(Compared {
             query: format!("{}\n  {:?}", query.text, query.window),
-            answers: format!("{}\n{:?}\nours: {}\ntheirs: {}", query.text, query.window, told(&ours), told(&theirs)),
+            answers: format!(
+                "{}\n{:?}\nours: {}\ntheirs: {}",
+                query.text,
+                query.window,
+                told(&ours),
+                told(&theirs)
+            ),
             is_refused: theirs.is_err(),
             difference: compare::difference(&ours, &theirs, query.is_ordered()),
         })

@@ -77,6 +77,14 @@ fn functions_do_what_they_say() {
             "{{unixEpoch (toDate \"Jan 2, 2006 at 3:04pm (MST)\" \"Feb 3, 2013 at 7:54pm (UTC)\")}} {{unixEpoch (toDate \"2006-01-02T15:04:05Z07:00\" \"2021-11-02T01:00:00+01:00\")}}",
             "1359921240 1635811200",
         ),
+    ] {
+        assert_eq!(run(text), Ok(expected.to_owned()), "{text}");
+    }
+}
+
+#[test]
+fn functions_are_odd_where_sprig_is() {
+    for (text, expected) in [
         // What is no time is the first of all; halves below zero are rounded down; letters that have no one capital stay.
         (
             "{{toDate \"2006-01-02\" \"2021-13-02\" | unixEpoch}} {{round -1.5 0}} {{upper \"größe İ\"}} {{lower \"İΣ\"}} {{title \"don't go\"}}",
