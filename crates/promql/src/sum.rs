@@ -78,7 +78,7 @@ impl Mean {
     }
 }
 
-/// A running variance (Welford's, compensated).
+/// A running variance over time (Welford's, compensated).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Variance {
     count: f64,
@@ -87,10 +87,6 @@ pub(crate) struct Variance {
 }
 
 impl Variance {
-    /// Of nothing.
-    pub(crate) const NONE: Variance =
-        Variance { count: 0.0, mean: Sum { value: 0.0, lost: 0.0 }, squares: Sum { value: 0.0, lost: 0.0 } };
-
     #[inline]
     pub(crate) fn add(&mut self, value: f64) {
         self.count += 1.0;

@@ -113,6 +113,9 @@ fn all_series(seed: u64) -> Vec<Series> {
     add("load", Shape::Gauge, &[("core", "1")]);
     add("build_info", Shape::Constant, &[("version", "1.2.3")]);
     add("rpc_seconds", Shape::Native, &[]);
+    // Prometheus adds up series in the order in which they came to it, or in that of labels once they lie in a block; we always
+    // in that of labels. They come in it, so that last digits are alike.
+    out.sort_by(|a, b| a.labels.cmp(&b.labels));
     out
 }
 
@@ -141,6 +144,7 @@ fn classic(seed: u64, step: i64) -> Vec<(Vec<(&'static str, String)>, f64)> {
             out.push((labels("sum", None), sum as f64 * 0.37));
         }
     }
+    out.sort_by(|(a, _), (b, _)| a.cmp(b));
     out
 }
 

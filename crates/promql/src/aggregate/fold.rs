@@ -13,7 +13,7 @@ use crate::annotations::Note;
 use crate::ast::{Aggregate, AggregateOp};
 use crate::eval::{Evaluator, map_parallel};
 use crate::range::HistogramMean;
-use crate::sum::{Mean, Sum, Variance};
+use crate::sum::{Mean, Sum};
 use crate::value::{Column, StepSeries, StepSet, Steps};
 
 /// A running value of floats.
@@ -44,13 +44,25 @@ impl Float for Mean {
     }
 }
 
+/// A running variance (Welford's). Prometheus compensates that of one series over time and not that of many series, and values
+/// become labels by `count_values`: every digit counts.
+#[derive(Clone, Copy)]
+struct Variance {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
 impl Float for Variance {
-    const START: Variance = Variance::NONE;
+    const START: Variance = Variance { count: 0.0, mean: 0.0, squares: 0.0 };
     fn add(&mut self, value: f64) {
-        self.add(value);
+        self.count += 1.0;
+        let delta = value - self.mean;
+        self.mean += delta / self.count;
+        self.squares += delta * (value - self.mean);
     }
     fn total(self) -> f64 {
-        self.total()
+        self.squares / self.count
     }
 }
 
