@@ -292,10 +292,12 @@ pub fn investigate(snapshot: &Snapshot, request: &Request) -> Result<Case, Error
     let baseline = request.baseline.unwrap_or_else(|| baseline_of(request.window));
     let mut vocabulary = Vocabulary::default();
     let through = request.focus.through(snapshot, request.service.clone())?;
-    let [before, now] = read::read(snapshot, [baseline, request.window], &through, &mut vocabulary);
-    let slow = latency::find(&now.side, &before.side);
+    let ([before, now], (utilisations, slow)) =
+        read::read(snapshot, [baseline, request.window], &through, &mut vocabulary, |before, now| {
+            (resources::find(snapshot, request.window, baseline), latency::find(now, before))
+        });
+    let utilisations = utilisations?;
     let rules = errors::find(&now, &before, &latency::by_span(&slow), &vocabulary);
-    let utilisations = resources::find(snapshot, request.window, baseline)?;
     let found = suspects::Found {
         snapshot,
         window: request.window,

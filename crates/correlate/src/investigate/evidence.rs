@@ -56,7 +56,7 @@ fn bare(kind: EvidenceKind, score: f64, sentence: String, command: String) -> Ev
 }
 
 /// Four digits: what is further behind depends on the order in which numbers are added.
-fn round(value: f64) -> f64 {
+pub(super) fn round(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }
 

@@ -203,6 +203,7 @@ pub(super) fn text_of(snapshot: &Snapshot, example: &Example, level: Level, kind
     let at = TimeRange { start: example.time, end: example.time.saturating_add(1) };
     let scan = LogScan {
         services: Some(&services),
+        trace: example.trace,
         bodies: BodyWant::Text,
         fields: FieldWant { level: true, context: true, ..FieldWant::default() },
         ..LogScan::new(at)

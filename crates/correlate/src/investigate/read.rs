@@ -50,22 +50,26 @@ pub(super) struct Reading {
     pub(super) partial: Vec<String>,
 }
 
-/// Reads both sides of a comparison.
-pub(super) fn read(
+/// Reads both sides of a comparison. While the lines of the earlier side are read, which is the longer one, `beside` is done with
+/// the spans of both.
+pub(super) fn read<T>(
     snapshot: &Snapshot,
     windows: [TimeRange; 2],
     through: &Through,
     vocabulary: &mut Vocabulary,
-) -> [Reading; 2] {
+    beside: impl FnOnce(&Side, &Side) -> T,
+) -> ([Reading; 2], T) {
     let [before, now] = both(windows, |window| gather(snapshot, window, through));
+    let [window_before, window_now] = windows;
     let before = before.put_together(through, vocabulary);
-    let now = now.put_together(through, vocabulary);
-    let [of_before, of_now] = {
-        let [window_before, window_now] = windows;
-        let of = [(window_before, &before.side), (window_now, &now.side)];
-        both(of, |(window, side)| Lines::read(snapshot, window, side))
-    };
-    [of_before.into_reading(before, vocabulary), of_now.into_reading(now, vocabulary)]
+    let (now, of_before, of_now, beside) = std::thread::scope(|scope| {
+        let of_before = scope.spawn(|| Lines::read(snapshot, window_before, &before.side));
+        let now = now.put_together(through, vocabulary);
+        let of_now = Lines::read(snapshot, window_now, &now.side);
+        let beside = beside(&before.side, &now.side);
+        (now, joined(of_before), of_now, beside)
+    });
+    ([of_before.into_reading(before, vocabulary), of_now.into_reading(now, vocabulary)], beside)
 }
 
 /// Does the same for both at the same time.
@@ -74,11 +78,12 @@ fn both<T: Send, U: Send>(of: [T; 2], work: impl Fn(T) -> U + Sync) -> [U; 2] {
     std::thread::scope(|scope| {
         let other = scope.spawn(|| work(first));
         let second = work(second);
-        match other.join() {
-            Ok(first) => [first, second],
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
+        [joined(other), second]
     })
+}
+
+fn joined<T>(other: std::thread::ScopedJoinHandle<'_, T>) -> T {
+    other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 // === spans ===

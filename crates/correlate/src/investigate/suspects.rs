@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 use throughline_store::{Error, Snapshot, TimeRange};
 
 use super::errors::{LooseRule, Rule};
-use super::evidence::Words;
+use super::evidence::{Words, round};
 use super::latency::{SlowService, is_unanswered_call};
 use super::read::Reading;
 use super::resources::{Deployed, Full, instance};
@@ -16,6 +16,8 @@ use super::{CauseClass, Evidence, EvidenceKind, SCORE_MIN, Suspect};
 
 /// Pieces of evidence that one suspect has.
 const EVIDENCE_MAX: usize = 9;
+/// Of them so many differences; besides a new version, how its metrics moved, a span and an exemplar.
+const SHOWN_MAX: usize = EVIDENCE_MAX - 4;
 /// What a new version adds to a suspicion that there is already.
 const DEPLOYMENT_WEIGHT: f64 = 0.3;
 
@@ -125,7 +127,7 @@ impl Found<'_> {
             instance,
             operation,
             cause,
-            score: (against.score * 1e4).round() / 1e4,
+            score: round(against.score),
             sentence,
             evidence,
         })
@@ -135,15 +137,23 @@ impl Found<'_> {
         let mut evidence: Vec<Evidence> = Vec::new();
         let mut seen = BTreeSet::new();
         let mut rules = against.rules.clone();
+        rules.retain(|rule| rule.score() >= SCORE_MIN);
         rules.sort_by(|a, b| b.score().total_cmp(&a.score()).then(a.feature.cmp(&b.feature)));
-        for rule in rules {
-            // The same line at several operations is one event.
-            if rule.score() >= SCORE_MIN
-                && seen.insert((rule.feature, rule.change == super::errors::Change::New))
-            {
-                evidence.push(words.rule(rule));
-            }
-        }
+        // The same line at several operations is one event.
+        rules.retain(|rule| seen.insert((rule.feature, rule.change == super::errors::Change::New)));
+        // Of what is equally sure, that first by which the cause is known. Words are found for what is shown alone: lines are read for
+        // them.
+        let is_other_rule = |rule: &Rule| {
+            let feature = self.vocabulary.features.get(rule.feature);
+            !kind_of(feature, rule.change == super::errors::Change::New).is_of(cause)
+        };
+        rules.sort_by(|a, b| {
+            round(b.score())
+                .total_cmp(&round(a.score()))
+                .then_with(|| is_other_rule(a).cmp(&is_other_rule(b)))
+        });
+        rules.truncate(SHOWN_MAX);
+        evidence.extend(rules.into_iter().map(|rule| words.rule(rule)));
         evidence.extend(
             against.loose.iter().filter(|rule| rule.score() >= SCORE_MIN).map(|rule| words.loose(rule)),
         );
@@ -154,11 +164,9 @@ impl Found<'_> {
         evidence.extend(
             against.full.iter().filter(|full| full.score() >= SCORE_MIN).map(|full| words.full(full)),
         );
-        // Of what is equally sure, that first by which the cause is known.
         let is_other = |evidence: &Evidence| !evidence.kind.is_of(cause);
         evidence.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| is_other(a).cmp(&is_other(b))));
-        // Besides: a new version, how its metrics moved, a span and an exemplar.
-        evidence.truncate(EVIDENCE_MAX - 4);
+        evidence.truncate(SHOWN_MAX);
         evidence.extend(
             against.deployed.iter().take(1).map(|deployed| words.deployed(&against.service, deployed)),
         );
