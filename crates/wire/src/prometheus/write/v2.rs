@@ -147,32 +147,15 @@ const WRITTEN_BYTES_MAX: usize = 256 << 10;
 /// of the time of putting a label together.
 #[derive(Default)]
 struct WrittenPairs {
-    /// A power of two, or nothing is remembered.
-    places: Vec<Place>,
-    /// The labels, and [`COPIED_BYTES`] more: a label is copied with what follows it, which costs a fraction of a copy of a length
-    /// that is not known beforehand.
+    /// By references: these, and where the label lies. A power of two, or nothing is remembered.
+    places: Vec<(u32, u32, u32, u32)>,
     bytes: Vec<u8>,
 }
-
-/// Where a label lies, by its references.
-#[derive(Clone, Copy, Default)]
-struct Place {
-    name: u32,
-    value: u32,
-    start: u32,
-    /// Zero where nothing lies here.
-    label_bytes: u16,
-    /// Of its name and its value.
-    text_bytes: u16,
-}
-
-/// Labels of up to this, or half of it, are copied in one piece.
-const COPIED_BYTES: usize = 64;
 
 impl WrittenPairs {
     fn for_symbols(symbols: usize) -> WrittenPairs {
         let places = symbols.next_power_of_two().clamp(64, PAIRS_MAX);
-        WrittenPairs { places: vec![Place::default(); places], bytes: vec![0; COPIED_BYTES] }
+        WrittenPairs { places: vec![(0, 0, 0, 0); places], bytes: Vec::new() }
     }
 
     /// Where a label lies among [`WrittenPairs::places`].
@@ -182,53 +165,30 @@ impl WrittenPairs {
         (mixed >> 12) as usize & self.places.len().wrapping_sub(1)
     }
 
-    /// Where the label with these references lies, if it is remembered.
+    /// Appends a label with these references.
     #[inline]
-    fn find(&self, name: u64, value: u64) -> Option<Place> {
-        // No reference of a symbol that is there is so large: the body is not.
-        let (name, value) = (u32::try_from(name).ok()?, u32::try_from(value).ok()?);
-        let place = self.places.get(self.slot(name, value))?;
-        (place.label_bytes > 0 && (place.name, place.value) == (name, value)).then_some(*place)
-    }
-
-    /// Appends the label of a place.
-    #[inline]
-    fn copy(&self, out: &mut Vec<u8>, place: Place) {
-        let (from, len) = (place.start as usize, usize::from(place.label_bytes));
-        let label = self.bytes.get(from..).unwrap_or_default();
-        let end = out.len() + len;
-        match (label.first_chunk::<{ COPIED_BYTES / 2 }>(), label.first_chunk::<COPIED_BYTES>()) {
-            (Some(piece), _) if len <= piece.len() => out.extend_from_slice(piece),
-            (_, Some(piece)) if len <= piece.len() => out.extend_from_slice(piece),
-            _ => out.extend_from_slice(label.get(..len).unwrap_or_default()),
+    fn push(&mut self, out: &mut Vec<u8>, (name_at, name): (u64, &[u8]), (value_at, value): (u64, &[u8])) {
+        // References of symbols that are there are far below 2^32: the body is.
+        let (name_at, value_at) = (name_at as u32, value_at as u32);
+        let slot = self.slot(name_at, value_at);
+        if let Some((of_name, of_value, start, end)) = self.places.get(slot)
+            && (*of_name, *of_value) == (name_at, value_at)
+            && let Some(label) =
+                self.bytes.get(*start as usize..*end as usize).filter(|label| !label.is_empty())
+        {
+            return out.extend_from_slice(label);
         }
-        out.truncate(end);
-    }
-
-    /// Appends a label and remembers it.
-    fn write(&mut self, out: &mut Vec<u8>, (name_at, name): (u64, &[u8]), (value_at, value): (u64, &[u8])) {
         let start = out.len();
         label::push(out, name, value);
         let label = out.get(start..).unwrap_or_default();
-        let (Ok(name_at), Ok(value_at)) = (u32::try_from(name_at), u32::try_from(value_at)) else { return };
         if self.bytes.len() + label.len() > WRITTEN_BYTES_MAX {
             self.bytes.clear();
-            self.bytes.resize(COPIED_BYTES, 0);
-            self.places.fill(Place::default());
+            self.places.fill((0, 0, 0, 0));
         }
-        let slot = self.slot(name_at, value_at);
         let Some(place) = self.places.get_mut(slot).filter(|_| label.len() <= PAIR_BYTES_MAX) else { return };
-        let start = self.bytes.len() - COPIED_BYTES;
-        self.bytes.truncate(start);
+        let start = self.bytes.len() as u32;
         self.bytes.extend_from_slice(label);
-        self.bytes.resize(start + label.len() + COPIED_BYTES, 0);
-        *place = Place {
-            name: name_at,
-            value: value_at,
-            start: start as u32,
-            label_bytes: label.len() as u16,
-            text_bytes: (name.len() + value.len()) as u16,
-        };
+        *place = (name_at, value_at, start, self.bytes.len() as u32);
     }
 }
 
@@ -238,7 +198,7 @@ struct Pairs<'p, 'a, 's> {
     out: &'p mut Vec<u8>,
     written: &'p mut WrittenPairs,
     sink: &'p mut Sink<'s>,
-    name: Option<u64>,
+    name: Option<(u64, &'a [u8])>,
     count: usize,
     result: Result<(), Refusal>,
 }
@@ -250,25 +210,17 @@ impl Pairs<'_, '_, '_> {
         if self.result.is_err() {
             return;
         }
-        let Some(name) = self.name.take() else {
-            self.name = Some(reference);
-            return;
-        };
-        self.result = match self.written.find(name, reference) {
-            // Counted before it is copied: a reference of a byte may be to a text of a megabyte.
-            Some(place) => self
-                .sink
-                .count_text(usize::from(place.text_bytes))
-                .map(|()| self.written.copy(self.out, place)),
-            None => self.write(name, reference),
-        };
-    }
-
-    fn write(&mut self, name_at: u64, value_at: u64) -> Result<(), Refusal> {
-        let (name, value) = (self.symbols.get(name_at)?, self.symbols.get(value_at)?);
-        self.sink.count_text(name.len() + value.len())?;
-        self.written.write(self.out, (name_at, name), (value_at, value));
-        Ok(())
+        match (self.symbols.get(reference), self.name.take()) {
+            (Ok(text), None) => self.name = Some((reference, text)),
+            (Ok(value), Some(name)) => {
+                // Counted before it is copied: a reference of a byte may be to a text of a megabyte.
+                self.result = self.sink.count_text(name.1.len() + value.len());
+                if self.result.is_ok() {
+                    self.written.push(self.out, name, (reference, value));
+                }
+            }
+            (Err(refusal), _) => self.result = Err(refusal),
+        }
     }
 
     fn finish(self) -> Result<(), Refusal> {
@@ -288,27 +240,19 @@ mod tests {
         let texts: Vec<Vec<u8>> =
             (0..600usize).map(|n| vec![b'a' + (n % 26) as u8; n % 300 + n / 26]).collect();
         let mut written = WrittenPairs::for_symbols(64);
-        let (mut with, mut without, mut found) = (Vec::new(), Vec::new(), 0);
+        let (mut with, mut without) = (Vec::new(), Vec::new());
         for n in 0..60_000u64 {
             let (name, value) = (n.wrapping_mul(7) % 40, n.wrapping_mul(n) % 600);
             let text = |at: u64| texts[at as usize].as_slice();
             with.clear();
             without.clear();
-            match written.find(name, value) {
-                Some(place) => {
-                    found += 1;
-                    assert_eq!(usize::from(place.text_bytes), text(name).len() + text(value).len());
-                    written.copy(&mut with, place);
-                }
-                None => written.write(&mut with, (name, text(name)), (value, text(value))),
-            }
+            written.push(&mut with, (name, text(name)), (value, text(value)));
             label::push(&mut without, text(name), text(value));
             assert_eq!(with, without, "{name} {value}");
         }
-        assert!(found > 1_000, "{found}");
         assert!(written.bytes.len() <= WRITTEN_BYTES_MAX);
         let mut nothing = WrittenPairs::default();
-        nothing.write(&mut with, (1, b"name"), (2, b"value"));
-        assert!(nothing.bytes.is_empty() && nothing.find(1, 2).is_none());
+        nothing.push(&mut with, (1, b"name"), (2, b"value"));
+        assert!(nothing.bytes.is_empty());
     }
 }
