@@ -38,7 +38,8 @@ pub use patterns::{Pattern, PatternLevel, PatternQuery};
 pub use retain::Held;
 pub use sample::{Decisions, Dropped, Pin, Sampling};
 pub use snapshot::log_scan::{
-    Among, BodyWant, FieldValue, FieldWant, LogFields, LogScan, LogVisitor, More, ScannedLogs, Verdict,
+    Among, BodyWant, FieldValue, FieldWant, KeyTest, LogFields, LogScan, LogVisitor, More, PieceOf,
+    ScannedLogs, Verdict,
 };
 pub use snapshot::span_counts::{SpanCount, SpanCountQuery};
 pub use snapshot::span_scan::{

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use ahash::AHashMap as HashMap;
 use throughline_exec::log::MetadataWanted;
 use throughline_model::Level;
-use throughline_store::{FieldValue, FieldWant, LogFields};
+use throughline_store::{FieldValue, FieldWant, KeyTest, LogFields};
 
 use super::labels::{OriginLabels, flatten, number_text, sanitised};
 
@@ -74,7 +74,7 @@ impl<'q> Wanted<'q> {
     }
 
     /// What the store is asked for.
-    pub fn fields<'a>(&self, attributes: &'a dyn Fn(&str) -> bool) -> FieldWant<'a> {
+    pub fn fields<'a>(&self, attributes: KeyTest<'a>) -> FieldWant<'a> {
         let any = |names: &[&str]| names.iter().any(|name| self.has(name));
         FieldWant {
             level: self.has(DETECTED_LEVEL),

@@ -10,7 +10,8 @@ use throughline_exec::log::{
 use throughline_exec::{Budget, ExecError, Labels, MatchOp, Matcher};
 use throughline_model::TraceId;
 use throughline_store::{
-    BodyWant, FieldValue, LogScan, LogVisitor, More, ScannedLogs, Snapshot, TimeRange, Verdict,
+    BodyWant, FieldValue, KeyTest, LogScan, LogVisitor, More, PieceOf, ScannedLogs, Snapshot, TimeRange,
+    Verdict,
 };
 use throughline_wire::loki::SERVICE_NAME;
 
@@ -59,8 +60,8 @@ impl LogSource for StoredLogs {
             move |key: &str| gives(key, &name)
         };
         let hints: Vec<_> = request.label_hints.iter().map(speaks_of).collect();
-        let conditions_on: Vec<&dyn Fn(&str) -> bool> =
-            hints.iter().map(|speaks_of| speaks_of as &dyn Fn(&str) -> bool).collect();
+        let conditions_on: Vec<KeyTest<'_>> =
+            hints.iter().map(|speaks_of| speaks_of as KeyTest<'_>).collect();
         let scan = LogScan {
             range,
             newest_first: request.direction == Direction::Backward,
@@ -78,7 +79,7 @@ impl LogSource for StoredLogs {
             },
             fields: wanted.fields(&attributes),
             conditions: &conditions_on,
-            pieces: cuts.as_ref().map(|pieces| pieces as &dyn Fn(i64) -> (i64, i64)),
+            pieces: cuts.as_ref().map(|pieces| pieces as &PieceOf<'_>),
         };
         let origins = Origins::new(&self.labels, &request.matchers, &request.label_hints);
         let mut reader = Reader {

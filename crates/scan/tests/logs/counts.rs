@@ -107,10 +107,10 @@ fn record(random: &mut Random) -> Json {
     })
 }
 
-fn memtable(seed: u64) -> Arc<Memtable> {
+fn memtable(seed: u64, records: usize) -> Arc<Memtable> {
     let mut random = Random(seed);
     let memtable = Arc::new(Memtable::new());
-    let mut left = RECORDS;
+    let mut left = records;
     while left > 0 {
         let n = (1 + random.below(300) as usize).min(left);
         left -= n;
@@ -143,13 +143,14 @@ pub(super) fn opened(disk: &SimDisk, metas: &[BlockMeta]) -> Vec<Arc<Block>> {
     metas.iter().map(open).collect()
 }
 
-/// A memtable, a flushed block and one of two that were merged.
-fn stored(seed: u64) -> (Vec<Arc<Memtable>>, SimDisk, Vec<BlockMeta>) {
+/// A memtable, a flushed block and one of two that were merged, of so many records each.
+fn stored(seed: u64, records: usize) -> (Vec<Arc<Memtable>>, SimDisk, Vec<BlockMeta>) {
     let disk = SimDisk::new(seed);
     let options = BlockOptions { partition_ns: 1_000 * 3_600 * SECOND };
     let mut next = 1;
     let mut flush = |seed: u64| {
-        write_blocks(&disk, Path::new("data"), &memtable(seed), &mut next, &options).expect("a block")
+        let memtable = memtable(seed, records);
+        write_blocks(&disk, Path::new("data"), &memtable, &mut next, &options).expect("a block")
     };
     let (first, second, third) = (flush(seed), flush(seed + 1), flush(seed + 2));
     let inputs: Vec<Arc<Block>> =
@@ -157,7 +158,7 @@ fn stored(seed: u64) -> (Vec<Arc<Memtable>>, SimDisk, Vec<BlockMeta>) {
     let choice = Choice { inputs: inputs.iter().map(|block| block.meta().id).collect(), level: 1 };
     let merged = merge(&disk, Path::new("data"), &inputs, &choice, &mut 9).expect("merged");
     let metas = merged.into_iter().chain(third).collect();
-    (vec![memtable(seed + 3)], disk, metas)
+    (vec![memtable(seed + 3, records)], disk, metas)
 }
 
 fn source(memtables: &[Arc<Memtable>], blocks: Vec<Arc<Block>>) -> StoredLogs {
@@ -216,7 +217,7 @@ fn params(random: &mut Random) -> QueryParams {
 #[test]
 fn counts_are_those_of_rows() {
     for seed in [1, 20] {
-        let (memtables, disk, metas) = stored(seed);
+        let (memtables, disk, metas) = stored(seed, RECORDS);
         let source = source(&memtables, opened(&disk, &metas));
         let mut random = Random(seed + 7);
         for round in 0..2 {
@@ -229,6 +230,18 @@ fn counts_are_those_of_rows() {
             }
         }
         assert_eq!(source.partial(), Vec::<String>::new());
+    }
+}
+
+/// A merged block of several row groups, which are counted at the same time.
+#[test]
+fn counts_of_row_groups_go_together() {
+    let (_, disk, metas) = stored(300, 70_000);
+    let source = source(&[], opened(&disk, &metas[..1]));
+    let at = QueryParams::instant(BASE_NS + (SECONDS + 10) * SECOND);
+    for query in &QUERIES[..17] {
+        let query = query.replace('R', "1h");
+        assert_eq!(value(&source, &query, at), value(&Plainly(&source), &query, at), "{query}");
     }
 }
 
@@ -247,7 +260,7 @@ fn streams_plainly(source: &StoredLogs, range: TimeRange) -> Vec<(String, u64)> 
 
 #[test]
 fn streams_are_listed_as_their_lines_are() {
-    let (memtables, disk, metas) = stored(77);
+    let (memtables, disk, metas) = stored(77, RECORDS);
     let source = source(&memtables, opened(&disk, &metas));
     let mut random = Random(5);
     for _ in 0..5 {
@@ -273,7 +286,7 @@ fn streams_are_listed_as_their_lines_are() {
 /// What cannot be read is missing, and the answer says so.
 #[test]
 fn damage_is_never_counted_in_silence() {
-    let (_, disk, metas) = stored(13);
+    let (_, disk, metas) = stored(13, RECORDS);
     let whole = source(&[], opened(&disk, &metas));
     let at = QueryParams::instant(BASE_NS + (SECONDS + 1) * SECOND);
     let expected: Vec<QueryValue> =

@@ -8,6 +8,7 @@ mod links;
 mod log_alike;
 mod log_among;
 mod log_bodies;
+mod log_groups;
 mod log_rows;
 mod log_scan;
 mod log_search;

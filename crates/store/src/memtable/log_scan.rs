@@ -11,7 +11,9 @@ use throughline_model::batch::{
 use super::{MemtableView, MiniBatch};
 use crate::block::settled::mask;
 use crate::snapshot::log_kinds::LevelCounts;
-use crate::snapshot::log_scan::{BodyWant, LogFields, LogScan, LogVisitor, More, Progress, ScannedLogs};
+use crate::snapshot::log_scan::{
+    BodyWant, LogFields, LogScan, LogVisitor, More, PieceOf, Progress, ScannedLogs,
+};
 
 /// The text of a row of a dictionary column.
 fn text_of(rows: &RecordBatch, position: usize, row: usize) -> &str {
@@ -106,7 +108,7 @@ impl MemtableView {
 /// Hands out the rows of a mini-batch as counts by origin, level and piece of time.
 fn count_mini(
     mini: &MiniBatch,
-    pieces: &dyn Fn(i64) -> (i64, i64),
+    pieces: &PieceOf<'_>,
     scan: &LogScan<'_>,
     visitor: &mut dyn LogVisitor,
     progress: &mut Progress,

@@ -79,6 +79,14 @@ impl Kinds {
         self.numbers.resize(self.len * self.columns.len(), NO_VALUE);
     }
 
+    /// A value of a column.
+    pub(crate) fn value(&self, column: usize, number: u32) -> Option<FieldValue<'_>> {
+        match self.columns.get(column)? {
+            KindColumn::Attribute(_, values) => values.value(number),
+            _ => None,
+        }
+    }
+
     fn columns_of(&self, kind: u32) -> impl Iterator<Item = (&KindColumn, u32)> {
         let from = kind as usize * self.columns.len();
         let numbers = self.numbers.get(from..from + self.columns.len()).unwrap_or_default();

@@ -33,6 +33,12 @@ pub enum BodyWant {
     Text,
 }
 
+/// Whether attributes with a key are meant. Asked on several threads.
+pub type KeyTest<'q> = &'q (dyn Fn(&str) -> bool + Sync);
+
+/// The first and the last nanosecond of the piece of time that a time lies in. Asked on several threads.
+pub type PieceOf<'q> = dyn Fn(i64) -> (i64, i64) + Sync + 'q;
+
 /// What is wanted beside time, origin and body.
 #[derive(Clone, Copy, Default)]
 pub struct FieldWant<'q> {
@@ -45,7 +51,7 @@ pub struct FieldWant<'q> {
     /// Observed time, flags, event name, what was dropped, and whether the trace was sampled.
     pub rest: bool,
     /// Attributes with these keys; one that is a structure has its members with it.
-    pub attributes: Option<&'q dyn Fn(&str) -> bool>,
+    pub attributes: Option<KeyTest<'q>>,
 }
 
 impl FieldWant<'_> {
@@ -81,10 +87,10 @@ pub struct LogScan<'q> {
     pub fields: FieldWant<'q>,
     /// Conditions of which each speaks of attributes with some keys; [`LogVisitor::attribute`] is asked about values. Rows that
     /// fail may be left out, and need not.
-    pub conditions: &'q [&'q dyn Fn(&str) -> bool],
-    /// Where rows are only counted: the first and the last nanosecond of the piece of time that a time lies in. Rows of one
-    /// origin and piece that are alike in all that is wanted may come as one; without bodies.
-    pub pieces: Option<&'q dyn Fn(i64) -> (i64, i64)>,
+    pub conditions: &'q [KeyTest<'q>],
+    /// Where rows are only counted: the pieces of time by which. Rows of one origin and piece that are alike in all that is wanted may
+    /// come as one; without bodies.
+    pub pieces: Option<&'q PieceOf<'q>>,
 }
 
 impl<'q> LogScan<'q> {
@@ -111,6 +117,13 @@ impl<'q> LogScan<'q> {
             conditions: &[],
             pieces: None,
         }
+    }
+
+    /// Whether rows are counted whatever their bodies are.
+    pub(crate) fn counts_all(&self) -> bool {
+        let fields = &self.fields;
+        let wants_rows = self.bodies != BodyWant::None || fields.context || fields.rest;
+        self.pieces.is_some() && !wants_rows && !self.is_filtered && self.texts.is_empty()
     }
 
     /// Whether nothing is wanted of rows but counts by origin, level and piece of time, bodies and traces aside.

@@ -12,15 +12,17 @@ use throughline_model::Level;
 
 use super::distinct::DistinctColumn;
 use super::layout::Layout;
-use super::log_scan::{Candidate, Choosing, Chosen, time_bounds};
+use super::log_scan::{Candidate, Choosing, Chosen, OriginKeys, time_bounds};
 use super::services::lies_within;
 use super::{Block, TableReader};
 use crate::block::Table;
 use crate::block::shred::COLUMN_PREFIX;
 use crate::error::Error;
+use crate::snapshot::TimeRange;
 use crate::snapshot::log_kinds::{Distinct, KindColumn, Kinds, NO_VALUE};
 use crate::snapshot::log_scan::{
-    BodyWant, FieldValue, FieldWant, LogFields, LogScan, LogVisitor, Progress, ScannedLogs, Verdict,
+    BodyWant, FieldValue, FieldWant, KeyTest, LogFields, LogScan, LogVisitor, PieceOf, Progress, ScannedLogs,
+    Verdict,
 };
 
 /// The kind of a row that is not wanted.
@@ -30,11 +32,11 @@ const NOT_WANTED: u32 = u32::MAX;
 const TABLE_CELLS_MAX: usize = 1 << 18;
 
 /// Rows that are put into kinds.
-struct Alike {
+pub(super) struct Alike {
     /// The kind of each row.
-    of_row: Vec<u32>,
-    /// The origin of each kind, as the visitor numbers them.
-    origins: Vec<u32>,
+    pub(super) of_row: Vec<u32>,
+    /// The origin of each kind, as whoever was asked numbers them.
+    pub(super) origins: Vec<u32>,
     /// Of each column that was added, the kind before and the number that make each kind.
     steps: Vec<Vec<(u32, u32)>>,
 }
@@ -68,7 +70,7 @@ impl<T: Copy> Pairs<T> {
 
 impl Alike {
     /// Tells the rows of each kind apart by their numbers in a column.
-    fn divide(&mut self, column: &DistinctColumn, n_kinds: usize) -> usize {
+    pub(super) fn divide(&mut self, column: &DistinctColumn, n_kinds: usize) -> usize {
         let mut step: Vec<(u32, u32)> = Vec::new();
         let mut pairs = Pairs::new(n_kinds, column.len());
         for (kind, number) in self.of_row.iter_mut().zip(&column.of_row) {
@@ -85,34 +87,29 @@ impl Alike {
         n_kinds
     }
 
-    /// The origin and the numbers of each kind.
-    fn finish(self, columns: Vec<KindColumn>, n_kinds: usize) -> (Vec<u32>, Vec<u32>, Kinds) {
-        let mut kinds = Kinds::new(columns);
-        let mut origins = Vec::with_capacity(n_kinds);
-        let mut numbers = Vec::with_capacity(self.steps.len());
+    /// Calls `put` with the origin of each kind and its number in each column.
+    pub(super) fn each_kind(&self, n_kinds: usize, mut put: impl FnMut(u32, &[u32])) {
+        let mut numbers = vec![NO_VALUE; self.steps.len()];
         for kind in 0..n_kinds as u32 {
             let mut at = kind;
-            numbers.clear();
-            for step in self.steps.iter().rev() {
+            for (step, slot) in self.steps.iter().zip(&mut numbers).rev() {
                 let (before, number) = step.get(at as usize).copied().unwrap_or((0, NO_VALUE));
-                numbers.push(number);
+                *slot = number;
                 at = before;
             }
-            origins.push(self.origins.get(at as usize).copied().unwrap_or_default());
-            kinds.push(numbers.iter().rev().copied());
+            put(self.origins.get(at as usize).copied().unwrap_or_default(), &numbers);
         }
-        (self.of_row, origins, kinds)
     }
 }
 
 /// Columns of attributes and others that were read, by name.
-type Read = HashMap<String, DistinctColumn>;
+pub(super) type Read = HashMap<String, DistinctColumn>;
 
 /// Some rows of a row group that follow each other.
-struct Part<'a> {
-    layout: &'a Layout,
-    group: usize,
-    rows: Range<u32>,
+pub(super) struct Part<'a> {
+    pub(super) layout: &'a Layout,
+    pub(super) group: usize,
+    pub(super) rows: Range<u32>,
 }
 
 impl Block {
@@ -138,7 +135,9 @@ impl Block {
         let Some(keys) = keys.collect::<Result<Option<Vec<_>>, Error>>()? else { return Ok(false) };
         let Some(choosing) = Choosing::of_keys(&keys) else { return Ok(false) };
         let Some(times) = self.times_of_part(table, &part, scan, pieces)? else { return Ok(false) };
-        let mut alike = origins(&choosing, times.of_row.as_deref(), scan, visitor);
+        let times_of_row = times.of_row.as_deref();
+        let mut alike =
+            origins(&choosing, times_of_row, scan.range, |keys| choosing.origin(keys, scan, visitor));
         let mut read = Read::new();
         if !self.drop_by_conditions(&part, scan, visitor, &mut alike, &mut read)? {
             return Ok(false);
@@ -152,12 +151,16 @@ impl Block {
         let mut n_kinds = alike.origins.len();
         let Some(wanted) = self.kind_columns(&part, &scan.fields, &mut read)? else { return Ok(false) };
         let mut columns = Vec::with_capacity(wanted.len());
-        for (column, values) in wanted {
+        for (_, column, values) in wanted {
             n_kinds = alike.divide(&values, n_kinds);
             columns.push(column(values.values));
         }
-        let (of_row, origins, kinds) = alike.finish(columns, n_kinds);
-        let counted = count(&of_row, n_kinds, &times, pieces);
+        let (mut kinds, mut origins) = (Kinds::new(columns), Vec::with_capacity(n_kinds));
+        alike.each_kind(n_kinds, |origin, numbers| {
+            origins.push(origin);
+            kinds.push(numbers.iter().copied());
+        });
+        let counted = count(&alike.of_row, n_kinds, &times, pieces);
         let origins: Vec<u32> = counted
             .kinds
             .iter()
@@ -178,12 +181,12 @@ impl Block {
     }
 
     /// The times of rows; none where they are of a kind that only the library reads.
-    fn times_of_part(
+    pub(super) fn times_of_part(
         &self,
         table: &TableReader,
         part: &Part<'_>,
         scan: &LogScan<'_>,
-        pieces: &dyn Fn(i64) -> (i64, i64),
+        pieces: &PieceOf<'_>,
     ) -> Result<Option<Times>, Error> {
         let (first, last) = time_bounds(table.group(part.group));
         let is_known = lies_within(table, part.group, "time", scan.range);
@@ -305,26 +308,31 @@ impl Block {
         Ok(())
     }
 
-    /// The columns of what is wanted of rows; none where one of them is of a kind that only the library reads.
-    fn kind_columns(
+    /// The columns of what is wanted of rows, those among `read` taken from there; none where one of them is of a kind that only the library reads.
+    pub(super) fn kind_columns(
         &self,
         part: &Part<'_>,
         wanted: &FieldWant<'_>,
         read: &mut Read,
-    ) -> Result<Option<Vec<(MakeColumn, DistinctColumn)>>, Error> {
+    ) -> Result<Option<Vec<WantedColumn>>, Error> {
         let file = self.file(Table::Logs)?;
         let distinct = |name: &str| part.layout.distinct(file, part.group, name, part.rows.clone());
-        let mut out: Vec<(MakeColumn, DistinctColumn)> = Vec::new();
+        let mut out: Vec<WantedColumn> = Vec::new();
         if wanted.level || wanted.severity {
             let Some(numbers) = distinct("severity_number")? else { return Ok(None) };
             if wanted.level {
                 let Some(levels) = distinct("level")? else { return Ok(None) };
-                out.push((Box::new(|_| KindColumn::Level), level_codes(&levels, &numbers)));
+                out.push((
+                    "level".to_owned(),
+                    Box::new(|_| KindColumn::Level),
+                    level_codes(&levels, &numbers),
+                ));
             }
             if wanted.severity {
-                out.push((Box::new(|_| KindColumn::SeverityNumber), as_codes(&numbers)));
+                let codes = as_codes(&numbers);
+                out.push(("severity_number".to_owned(), Box::new(|_| KindColumn::SeverityNumber), codes));
                 let Some(texts) = distinct("severity_text")? else { return Ok(None) };
-                out.push((Box::new(KindColumn::SeverityText), texts));
+                out.push(("severity_text".to_owned(), Box::new(KindColumn::SeverityText), texts));
             }
         }
         let Some(is_wanted) = wanted.attributes else { return Ok(Some(out)) };
@@ -343,10 +351,11 @@ impl Block {
                     None => return Ok(None),
                 },
             };
-            match key.map(str::to_owned) {
-                Some(key) => out.push((Box::new(|values| KindColumn::Attribute(key, values)), column)),
-                None => out.push((Box::new(KindColumn::Attributes), column)),
-            }
+            let make: MakeColumn = match key.map(str::to_owned) {
+                Some(key) => Box::new(|values| KindColumn::Attribute(key, values)),
+                None => Box::new(KindColumn::Attributes),
+            };
+            out.push((name.to_owned(), make, column));
         }
         Ok(Some(out))
     }
@@ -355,8 +364,11 @@ impl Block {
 /// Makes a column of its distinct values.
 type MakeColumn = Box<dyn FnOnce(Distinct) -> KindColumn>;
 
+/// A column of what is wanted: its name, what it becomes, and what was read.
+pub(super) type WantedColumn = (String, MakeColumn, DistinctColumn);
+
 /// The one column with attributes of which a condition speaks; none where there are several, or attributes without a column.
-fn decisive(layout: &Layout, group: usize, speaks_of: &dyn Fn(&str) -> bool) -> Option<String> {
+pub(super) fn decisive(layout: &Layout, group: usize, speaks_of: KeyTest<'_>) -> Option<String> {
     let mut found = None;
     for name in layout.columns_in_use(group) {
         match name.strip_prefix(COLUMN_PREFIX) {
@@ -406,11 +418,11 @@ fn codes(of_row: Vec<u32>) -> DistinctColumn {
 }
 
 /// Puts rows into kinds by their origins; those that are not wanted, or not in the range if times are given, are left out.
-fn origins(
+pub(super) fn origins(
     choosing: &Choosing<'_>,
     times: Option<&[i64]>,
-    scan: &LogScan<'_>,
-    visitor: &mut dyn LogVisitor,
+    range: TimeRange,
+    mut number_of: impl FnMut(OriginKeys) -> Option<u32>,
 ) -> Alike {
     let n_rows = choosing.services.n_rows();
     let mut alike = Alike { of_row: Vec::with_capacity(n_rows), origins: Vec::new(), steps: Vec::new() };
@@ -418,7 +430,7 @@ fn origins(
     let mut known: Vec<Option<u32>> = vec![None; choosing.resources.len()];
     let mut last: Option<(u32, u32)> = None;
     for at in 0..n_rows {
-        if times.and_then(|times| times.get(at)).is_some_and(|time| !scan.range.contains(*time)) {
+        if times.and_then(|times| times.get(at)).is_some_and(|time| !range.contains(*time)) {
             alike.of_row.push(NOT_WANTED);
             continue;
         }
@@ -431,7 +443,7 @@ fn origins(
         let kind = match known.get_mut(resource as usize) {
             Some(Some(kind)) => *kind,
             Some(slot) => {
-                let kind = match choosing.origin((service, resource, scope), scan, visitor) {
+                let kind = match number_of((service, resource, scope)) {
                     Some(origin) => {
                         alike.origins.push(origin);
                         alike.origins.len() as u32 - 1
@@ -450,20 +462,20 @@ fn origins(
 
 /// Rows that stand for many.
 #[derive(Default)]
-struct Counted {
-    kinds: Vec<u32>,
-    times: Vec<i64>,
-    counts: Vec<u64>,
+pub(super) struct Counted {
+    pub(super) kinds: Vec<u32>,
+    pub(super) times: Vec<i64>,
+    pub(super) counts: Vec<u64>,
 }
 
 /// The times of rows; where all rows are of one piece, the first of them.
-struct Times {
-    of_row: Option<Vec<i64>>,
+pub(super) struct Times {
+    pub(super) of_row: Option<Vec<i64>>,
     first: i64,
 }
 
 /// Counts rows by kind and piece of time.
-fn count(of_row: &[u32], n_kinds: usize, times: &Times, pieces: &dyn Fn(i64) -> (i64, i64)) -> Counted {
+pub(super) fn count(of_row: &[u32], n_kinds: usize, times: &Times, pieces: &PieceOf<'_>) -> Counted {
     let mut out = Counted::default();
     let mut counts = vec![0u64; n_kinds];
     let mut touched: Vec<u32> = Vec::new();

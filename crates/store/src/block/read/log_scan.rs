@@ -162,6 +162,11 @@ impl Block {
             true => groups.sort_by_key(|((_, max), _)| Reverse(*max)),
             false => groups.sort_by_key(|((min, _), _)| *min),
         }
+        if scan.among.is_none() && scan.counts_all() {
+            groups.retain(|((min, max), _)| progress.wants_within(*min, *max));
+            let groups: Vec<usize> = groups.into_iter().map(|(_, group)| group).collect();
+            return self.count_groups(&table, &groups, scan, visitor, progress);
+        }
         let wanted = scan.among.map(|among| Wanted::new(self, among)).transpose()?;
         for ((min, max), group) in groups {
             if progress.is_over() {
@@ -228,7 +233,7 @@ impl Block {
         }
     }
 
-    fn scan_rows(
+    pub(super) fn scan_rows(
         &self,
         table: &TableReader,
         group: usize,
@@ -484,6 +489,11 @@ impl<'a> Choosing<'a> {
         }
     }
 
+    /// Service, resource and scope of keys.
+    pub(super) fn texts(&self, keys: OriginKeys) -> [&'a str; 3] {
+        [self.services.text_of(keys.0), self.resources.text_of(keys.1), self.scopes.text_of(keys.2)]
+    }
+
     /// The number of an origin; `None` where it is not wanted.
     pub(super) fn origin(
         &self,
@@ -491,13 +501,9 @@ impl<'a> Choosing<'a> {
         scan: &LogScan<'_>,
         visitor: &mut dyn LogVisitor,
     ) -> Option<u32> {
-        let service = self.services.text_of(keys.0);
+        let [service, resource, scope] = self.texts(keys);
         let is_wanted = scan.services.is_none_or(|wanted| wanted.iter().any(|name| name == service));
-        if is_wanted {
-            visitor.origin(service, self.resources.text_of(keys.1), self.scopes.text_of(keys.2))
-        } else {
-            None
-        }
+        is_wanted.then(|| visitor.origin(service, resource, scope)).flatten()
     }
 }
 

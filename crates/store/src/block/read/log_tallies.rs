@@ -14,7 +14,7 @@ use super::{Block, TableReader};
 use crate::block::Table;
 use crate::error::Error;
 use crate::snapshot::log_kinds::LevelCounts;
-use crate::snapshot::log_scan::{LogScan, LogVisitor, More, Progress};
+use crate::snapshot::log_scan::{LogScan, LogVisitor, More, PieceOf, Progress};
 
 /// A page has at most so many tallies: a sixteenth of its records.
 const PAGE_TALLIES_MAX: usize = 128;
@@ -341,7 +341,7 @@ impl Block {
 }
 
 /// The first nanosecond of the piece that two times are in, if it is one.
-fn piece_within(pieces: &dyn Fn(i64) -> (i64, i64)) -> impl Fn(i64, i64) -> Option<i64> {
+fn piece_within(pieces: &PieceOf<'_>) -> impl Fn(i64, i64) -> Option<i64> {
     move |min, max| {
         let (first, last) = pieces(min);
         (max <= last).then_some(first)
