@@ -178,6 +178,11 @@ pub(super) fn is_within(pages: &[Range<u32>], row: u32) -> bool {
     after.checked_sub(1).and_then(|at| pages.get(at)).is_some_and(|page| row < page.end)
 }
 
+/// Whether pages are searched for what is looked for before rows are looked at.
+pub(super) fn searches_pages(scan: &LogScan<'_>) -> bool {
+    parts_in_slots(scan.texts).is_some()
+}
+
 /// Texts of which the slots of a line must have one, if the line is wanted.
 fn parts_in_slots<'t>(texts: &[Vec<&'t str>]) -> Option<Vec<&'t str>> {
     let parts_of = |any: &Vec<&'t str>| -> Option<Vec<&'t str>> {

@@ -19,7 +19,7 @@ use crate::snapshot::log_kinds::{Distinct, Kinds, NO_VALUE};
 use crate::snapshot::log_scan::{LogFields, LogScan, LogVisitor, More, Progress, ScannedLogs};
 
 /// Row groups that are read at the same time: each takes a few megabytes.
-static TOGETHER: LazyLock<usize> =
+pub(super) static TOGETHER: LazyLock<usize> =
     LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from).min(4));
 
 /// Of a column that a condition speaks of and nobody wants, more values would make more kinds than they are worth.
@@ -223,7 +223,7 @@ fn keep<T>(values: &mut Vec<T>, of_row: &[Option<u32>]) {
 }
 
 /// Does something with several items at the same time; what comes of it in their order.
-fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub(super) fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let [first, others @ ..] = items else { return Vec::new() };
     std::thread::scope(|scope| {
         let work = &work;

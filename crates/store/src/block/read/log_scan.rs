@@ -10,6 +10,8 @@ use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 
 use super::log_among::Wanted;
+use super::log_bodies::searches_pages;
+use super::log_groups::{TOGETHER, at_once};
 use super::log_rows::{Rows, as_range, is_few, is_rare};
 use super::picked::Keys;
 use super::search::{bounds, overlaps_number, overlaps_text};
@@ -145,7 +147,7 @@ impl Block {
                 let group = table.group_of(u64::from(*first));
                 let from = table.first_row(group);
                 let rows = of_group.iter().map(|row| (u64::from(*row) - from) as u32).collect();
-                self.scan_group(&table, group, Some(rows), scan, visitor, progress)?;
+                self.scan_group(&table, group, rows, scan, visitor, progress)?;
             }
             return Ok(());
         }
@@ -168,14 +170,25 @@ impl Block {
             return self.count_groups(&table, &groups, scan, visitor, progress);
         }
         let wanted = scan.among.map(|among| Wanted::new(self, among)).transpose()?;
-        for ((min, max), group) in groups {
-            if progress.is_over() {
-                break;
-            }
-            if progress.wants_within(min, max) {
-                let rows = wanted.as_ref().map(|wanted| wanted.rows(&table, group)).transpose()?;
-                if rows.as_ref().is_none_or(|rows| !rows.is_empty()) {
-                    self.scan_group(&table, group, rows, scan, visitor, progress)?;
+        let together = if wanted.is_none() && searches_pages(scan) { *TOGETHER } else { 1 };
+        for some in groups.chunks(together) {
+            let pages_of = |((min, max), group): &((i64, i64), usize)| match progress.wants_within(*min, *max)
+            {
+                true if wanted.is_none() => self.pages_to_look_at(*group, scan),
+                _ => Ok(None),
+            };
+            for (((min, max), group), pages) in some.iter().zip(at_once(some, pages_of)) {
+                if !progress.wants_within(*min, *max) {
+                    continue;
+                }
+                match &wanted {
+                    Some(wanted) => {
+                        let rows = wanted.rows(&table, *group)?;
+                        if !rows.is_empty() {
+                            self.scan_group(&table, *group, rows, scan, visitor, progress)?;
+                        }
+                    }
+                    None => self.scan_pages(&table, *group, pages?, scan, visitor, progress)?,
                 }
             }
         }
@@ -207,30 +220,42 @@ impl Block {
         &self,
         table: &TableReader,
         group: usize,
-        rows: Option<Vec<u32>>,
+        rows: Vec<u32>,
+        scan: &LogScan<'_>,
+        visitor: &mut dyn LogVisitor,
+        progress: &mut Progress,
+    ) -> Result<(), Error> {
+        if !visitor.looks_at(rows.len()) {
+            progress.note(More::Nothing);
+            return Ok(());
+        }
+        self.scan_rows(table, group, Rows::These(rows), scan, visitor, progress)
+    }
+
+    /// Scans these pages of a row group, or all of it.
+    pub(super) fn scan_pages(
+        &self,
+        table: &TableReader,
+        group: usize,
+        pages: Option<Vec<Range<u32>>>,
         scan: &LogScan<'_>,
         visitor: &mut dyn LogVisitor,
         progress: &mut Progress,
     ) -> Result<(), Error> {
         let n_rows = table.group(group).num_rows().max(0) as usize;
-        if !visitor.looks_at(rows.as_ref().map_or(n_rows, Vec::len)) {
+        if !visitor.looks_at(n_rows) {
             progress.note(More::Nothing);
             return Ok(());
         }
-        match rows {
-            Some(rows) => self.scan_rows(table, group, Rows::These(rows), scan, visitor, progress),
-            None => {
-                let all = || std::iter::once(0..n_rows as u32).collect();
-                for rows in self.pages_to_look_at(group, scan)?.unwrap_or_else(all) {
-                    if !progress.is_over()
-                        && !self.count_rows(table, (group, rows.clone()), scan, visitor, progress)?
-                    {
-                        self.scan_rows(table, group, Rows::Between(rows), scan, visitor, progress)?;
-                    }
-                }
-                Ok(())
+        let all = || std::iter::once(0..n_rows as u32).collect();
+        for rows in pages.unwrap_or_else(all) {
+            if !progress.is_over()
+                && !self.count_rows(table, (group, rows.clone()), scan, visitor, progress)?
+            {
+                self.scan_rows(table, group, Rows::Between(rows), scan, visitor, progress)?;
             }
         }
+        Ok(())
     }
 
     pub(super) fn scan_rows(

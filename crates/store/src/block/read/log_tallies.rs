@@ -281,7 +281,7 @@ impl Block {
             number += of_group.len();
             let group = of_group.first().map_or(0, group_of);
             if part.looked_at.len() > PAGES_MAX {
-                self.scan_group(table, group, None, scan, visitor, progress)?;
+                self.scan_pages(table, group, None, scan, visitor, progress)?;
             } else if part.rows > 0 && !visitor.looks_at(part.rows) {
                 progress.note(More::Nothing);
             } else {
@@ -290,7 +290,7 @@ impl Block {
                     let first = table.first_row(group) as u32;
                     let within = rows.start - first..rows.end - first;
                     if !self.count_rows(table, (group, within.clone()), scan, visitor, progress)? {
-                        self.scan_group(table, group, Some(within.collect()), scan, visitor, progress)?;
+                        self.scan_group(table, group, within.collect(), scan, visitor, progress)?;
                     }
                 }
             }
