@@ -72,14 +72,14 @@ const FIELDS: [(&str, Type, &[&str]); 59] = [
     ("trace:rootName", Text, &["GET /cart", "send"]),
     ("rootServiceName", Text, &["web", "db", ""]),
     ("trace:rootService", Text, &["cart", "queue"]),
-    ("resource.service.name", Text, &["web", "cart", "db", "queue", ""]),
+    ("resource.service.name", Text, &["web", "cart", "db", "queue", "x"]),
     (".service.name", Text, &["web", "cart"]),
     ("resource.region", Text, &["eu", "us", "ap"]),
     ("span.region", Text, &["eu", "us", "ap"]),
     (".region", Text, &["eu", "us", "ap"]),
     ("resource.zones", Text, &["a", "b", "x"]),
     ("resource.k8s.namespace.name", Text, &["shop", "infra"]),
-    ("resource.service.instance.id", Text, &["web-0", "cart-1", "-0"]),
+    ("resource.service.instance.id", Text, &["web-0", "cart-1", "x"]),
     ("span.http.method", Text, &["GET", "POST", "PUT", "DELETE"]),
     (".http.method", Text, &["GET", "POST"]),
     ("span.tags", Text, &["a", "b", "c", "x"]),
@@ -444,7 +444,7 @@ impl Writer {
 
     fn series(&mut self) -> Query {
         let mut text = match self.random.below(12) {
-            0 => format!("{} | compare({})", self.braces(), self.braces()),
+            0 => format!("{} | compare({}, 1000)", self.braces(), self.braces()),
             1 => {
                 let op = self.random.pick(&["+", "-", "*", "/"]);
                 format!("({}) {op} ({})", self.function(), self.function())
@@ -523,7 +523,7 @@ impl Writer {
     /// A condition that filters of tags are made of.
     fn plain(&mut self) -> String {
         match self.random.below(4) {
-            0 => format!("resource.service.name = {}", quoted(self.random.pick(&SERVICES[..4]))),
+            0 => format!("resource.service.name = {}", quoted(self.random.pick(&SERVICES))),
             1 => format!("name = {}", quoted(self.random.pick(&NAMES[..4]))),
             2 => format!("status = {}", self.random.pick(&["error", "ok"])),
             _ => format!("span.http.method = {}", quoted(self.random.pick(&["GET", "POST"]))),
