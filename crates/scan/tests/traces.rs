@@ -565,6 +565,9 @@ fn what_makes_it_fast_changes_no_answer() {
         "{ span:childCount = 2 && nestedSetLeft > 3 }",
         "{ span.user != nil } | by(name)",
         "{ duration > 2s }",
+        "{ statusMessage = \"nobody's\" || rootName = \"nobody's\" }",
+        "{ statusMessage = \"\" && rootServiceName != \"\" && instrumentation:version = \"\" && status = error }",
+        "{ span:parentID = \"0000000000000000\" && span:parentID != nil }",
     ] {
         let tree = checked(query).unwrap_or_else(|error| panic!("{query}: {error}"));
         for limit in [20, 10_000] {

@@ -212,6 +212,28 @@ impl Column {
         matches!(self.get(row), ValueRef::One(Scalar::Bool(true)))
     }
 
+    /// The column with a text for each of so many spans that has nothing.
+    #[must_use]
+    pub fn or_text(self, text: &str, len: usize) -> Column {
+        let fill = |keys: &mut Vec<u32>, key: usize| {
+            keys.iter_mut().filter(|old| **old == NIL).for_each(|old| *old = key as u32);
+        };
+        match self {
+            Column::Nil => Column::Texts(vec![0; len], [text].into_iter().collect()),
+            Column::Texts(mut keys, mut texts) if keys.contains(&NIL) => {
+                fill(&mut keys, texts.len());
+                texts.push(text);
+                Column::Texts(keys, texts)
+            }
+            Column::Cells(mut keys, mut cells) if keys.contains(&NIL) => {
+                fill(&mut keys, cells.len());
+                cells.push(Cell::One(Value::Text(text.to_owned())));
+                Column::Cells(keys, cells)
+            }
+            full => full,
+        }
+    }
+
     /// Some rows of several columns of one field as one column: of each row the column and the row of it.
     #[must_use]
     pub fn gathered(columns: &[Column], order: &[(u32, u32)]) -> Column {

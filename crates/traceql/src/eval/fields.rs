@@ -82,6 +82,21 @@ impl FieldRef {
     }
 }
 
+/// What spans have that have nothing in one of the fields that every span has: what a sender leaves empty is the empty text, and who has
+/// no parent has a parent's id of zeros, as in Tempo.
+pub(crate) fn instead(field: &SpanField) -> Option<&'static str> {
+    use Intrinsic::{
+        InstrumentationName, InstrumentationVersion, ParentId, RootName, RootServiceName, StatusMessage,
+    };
+    match field {
+        SpanField::Intrinsic(
+            StatusMessage | RootName | RootServiceName | InstrumentationName | InstrumentationVersion,
+        ) => Some(""),
+        SpanField::Intrinsic(ParentId) => Some("0000000000000000"),
+        _ => None,
+    }
+}
+
 /// The columns of a batch.
 pub(crate) struct Rows<'b> {
     pub batch: &'b dyn SpanBatch,
@@ -113,9 +128,18 @@ impl<'b> Rows<'b> {
         }
         let column = match field {
             SpanField::Intrinsic(intrinsic) if field.is_of_tree() => self.of_tree(*intrinsic)?,
-            field => self.batch.column(field)?,
+            field => self.filled(field)?,
         };
         Ok(cell.get_or_init(|| column))
+    }
+
+    /// A column as the batch has it, with what spans have instead of nothing.
+    pub fn filled(&self, field: &SpanField) -> Result<Column, ExecError> {
+        let column = self.batch.column(field)?;
+        Ok(match instead(field) {
+            Some(text) => column.or_text(text, self.len()),
+            None => column,
+        })
     }
 
     /// A column by the number of its field; nothing if `may_pass` says no of values among which are all that spans have.
@@ -130,14 +154,23 @@ impl<'b> Rows<'b> {
         if cell.get().is_some() || field.is_of_tree() {
             return self.column(number).map(Some);
         }
+        let Some(text) = instead(field) else {
+            let column = self.batch.column_if(field, may_pass)?;
+            return Ok(column.map(|column| cell.get_or_init(|| column)));
+        };
+        if may_pass(&Column::Nil.or_text(text, 1)) {
+            return self.column(number).map(Some);
+        }
         let column = self.batch.column_if(field, may_pass)?;
-        Ok(column.map(|column| cell.get_or_init(|| column)))
+        Ok(column.map(|column| cell.get_or_init(|| column.or_text(text, self.len()))))
     }
 
     /// Whether any span may have a text in the column of a field; no is certain.
     pub fn may_have_text(&self, number: usize, text: &str) -> Result<bool, ExecError> {
         match (self.columns.get(number), self.fields.get(number)) {
-            (Some(cell), Some(field)) if cell.get().is_none() && !field.is_of_tree() => {
+            (Some(cell), Some(field))
+                if cell.get().is_none() && !field.is_of_tree() && instead(field) != Some(text) =>
+            {
                 self.batch.may_have_text(field, text)
             }
             _ => Ok(true),
@@ -208,5 +241,85 @@ impl<'b> Rows<'b> {
             _ => &forest.children,
         };
         Ok(Column::Ints(Numbers::all(values.iter().map(|value| i64::from(*value)).collect())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::filter::Filter;
+    use super::*;
+    use crate::ast::{Expr, SpansetExpr, Stage};
+    use crate::source::TraceHead;
+
+    /// Two spans with one message between them; whole columns are counted.
+    struct Known(std::cell::Cell<usize>);
+
+    impl SpanBatch for Known {
+        fn len(&self) -> usize {
+            2
+        }
+
+        fn column(&self, _: &SpanField) -> Result<Column, ExecError> {
+            self.0.set(self.0.get() + 1);
+            Ok(Column::Texts(vec![crate::column::NIL, 0], ["boom"].into_iter().collect()))
+        }
+
+        fn column_if(
+            &self,
+            field: &SpanField,
+            may_pass: &dyn Fn(&Column) -> bool,
+        ) -> Result<Option<Column>, ExecError> {
+            let known = Column::Texts(vec![0], ["boom"].into_iter().collect());
+            may_pass(&known).then(|| self.column(field)).transpose()
+        }
+
+        fn pick(&self, _: &SpanField, _: &[u32]) -> Result<Column, ExecError> {
+            Ok(Column::Nil)
+        }
+
+        fn runs(&self) -> Result<Vec<TraceRun>, ExecError> {
+            Ok(Vec::new())
+        }
+
+        fn heads(&self, _: &[TraceRun]) -> Result<Vec<TraceHead>, ExecError> {
+            Ok(Vec::new())
+        }
+
+        fn is_whole(&self, _: &TraceRun, _: throughline_model::TraceId) -> Result<bool, ExecError> {
+            Ok(true)
+        }
+
+        fn attributes(&self) -> Result<Vec<SpanField>, ExecError> {
+            Ok(Vec::new())
+        }
+
+        fn starts_within(&self, _: i64, _: i64) -> bool {
+            true
+        }
+    }
+
+    /// Which spans fulfil a condition, and how many columns were read for it.
+    fn found(condition: &str) -> (Vec<bool>, usize) {
+        let query = crate::checked(&format!("{{ {condition} }}")).expect("a query");
+        let Expr::Spans(spans) = &query.expr else { panic!("{condition}") };
+        let Some(Stage::Spanset(SpansetExpr::Filter(filter))) = spans.stages.first() else {
+            panic!("{condition}")
+        };
+        let mut fields = Fields::default();
+        let filter = Filter::new(filter.as_ref(), &mut fields);
+        let batch = Known(std::cell::Cell::new(0));
+        let mask = filter.mask(&Rows::new(&batch, &fields)).expect("a mask");
+        (mask, batch.0.get())
+    }
+
+    #[test]
+    fn a_column_is_not_read_for_what_nobody_has_though_some_have_nothing() {
+        assert_eq!(found("statusMessage = \"nobody's\""), (vec![false, false], 0));
+        assert_eq!(found("statusMessage =~ \"no.+\""), (vec![false, false], 0));
+        assert_eq!(found("statusMessage = \"boom\""), (vec![false, true], 1));
+        assert_eq!(found("statusMessage = \"\""), (vec![true, false], 1));
+        assert_eq!(found("statusMessage != \"boom\""), (vec![true, false], 1));
+        assert_eq!(found("statusMessage =~ \"x?\""), (vec![true, false], 1));
+        assert_eq!(found("span.message != \"boom\""), (vec![false, false], 0));
     }
 }

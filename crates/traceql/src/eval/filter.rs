@@ -6,7 +6,7 @@
 use throughline_exec::{ExecError, MatchOp, Matcher};
 
 use super::expr::{self, Expr};
-use super::fields::{FieldRef, Fields, Rows};
+use super::fields::{FieldRef, Fields, Rows, instead};
 use crate::ast::{CompareOp, Field, FieldExpr, FieldOp, Intrinsic, Literal, Scope, UnaryOp};
 use crate::column::{Cell, Column, NIL, Numbers};
 use crate::source::{FieldTest, SpanField};
@@ -166,7 +166,9 @@ fn field_test<'q>(field: &'q SpanField, op: CompareOp, value: &'q Value) -> Opti
                 .position(|other| other == status)
                 .map(|code| FieldTest::Status(code as u8))
         }
-        (_, Value::Text(text)) if op == CompareOp::Equal => Some(FieldTest::Text(field, text)),
+        (_, Value::Text(text)) if op == CompareOp::Equal && instead(field) != Some(text) => {
+            Some(FieldTest::Text(field, text))
+        }
         (SpanField::Intrinsic(Intrinsic::Duration | Intrinsic::SpanStart), value) => {
             let number = value.scalar()?.number()?;
             // Bounds may be wider than the condition, which is decided later.

@@ -267,7 +267,7 @@ impl Observer for Comparing<'_> {
         fields.push(SpanField::Service);
         fields.extend(INTRINSICS.map(SpanField::Intrinsic));
         for field in fields {
-            let column = rows.batch.column(&field)?;
+            let column = rows.filled(&field)?;
             self.count(field, &column, chosen, &slot_of, &slots)?;
         }
         for ((row, start), side) in chosen.iter().zip(starts).zip(&sides) {
