@@ -266,7 +266,8 @@ impl SpanBatch for Spans<'_> {
         for span in self.0 {
             let of_span = span.attributes.iter().map(|(key, _)| (Scope::Span, key));
             let of_resource = span.resource.iter().map(|(key, _)| (Scope::Resource, key));
-            for (scope, key) in of_span.chain(of_resource) {
+            let of_scope = span.scope.iter().map(|(key, _)| (Scope::Instrumentation, key));
+            for (scope, key) in of_span.chain(of_resource).chain(of_scope) {
                 let field = SpanField::Attribute(scope, key.clone());
                 if !fields.contains(&field) {
                     fields.push(field);

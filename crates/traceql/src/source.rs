@@ -159,7 +159,8 @@ pub trait SpanBatch {
         false
     }
 
-    /// The attributes that any of the spans has: of spans and of their resources, but for the name of the service.
+    /// The attributes that any of the spans has: of spans, of their resources, but for the name of the service, and of the libraries that
+    /// made them.
     fn attributes(&self) -> Result<Vec<SpanField>, ExecError>;
 
     /// Whether all spans are known to start within a window, the end excluded.

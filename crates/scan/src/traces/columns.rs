@@ -122,21 +122,41 @@ fn of_intrinsic(intrinsic: Intrinsic, parsed: &Parsed, read: &Read<'_>) -> Resul
     })
 }
 
-/// The attributes of spans with these keys and of their resources, but for the name of the service.
-pub(super) fn attributes(keys: Vec<String>, resources: &SpanValues, parsed: &Parsed) -> Vec<SpanField> {
+/// The attributes of spans with these keys, of their resources, but for the name of the service, and of the libraries that made them.
+pub(super) fn attributes(
+    keys: Vec<String>,
+    resources: &SpanValues,
+    scopes: &SpanValues,
+    parsed: &Parsed,
+) -> Vec<SpanField> {
+    let members = |json: Option<&Json>| {
+        json.and_then(Json::as_object)
+            .into_iter()
+            .flat_map(|members| members.keys().cloned())
+            .collect::<Vec<_>>()
+    };
     let mut of_resource: BTreeSet<String> = BTreeSet::new();
-    if let SpanValues::Texts(_, all, ends) = resources {
-        let mut start = 0;
-        for end in ends {
-            let text =
-                all.get(std::mem::replace(&mut start, *end as usize)..*end as usize).unwrap_or_default();
-            let json = parsed.get(text);
-            of_resource.extend(json.as_object().into_iter().flat_map(|members| members.keys().cloned()));
-        }
-    }
+    each_text(resources, |text| of_resource.extend(members(Some(&parsed.get(text)))));
     of_resource.remove("service.name");
-    let of_spans = keys.into_iter().map(|key| SpanField::Attribute(Scope::Span, key));
-    of_spans.chain(of_resource.into_iter().map(|key| SpanField::Attribute(Scope::Resource, key))).collect()
+    let mut of_scope: BTreeSet<String> = BTreeSet::new();
+    each_text(scopes, |text| of_scope.extend(members(parsed.get(text).get("attributes"))));
+    let all = [
+        (Scope::Span, keys),
+        (Scope::Resource, of_resource.into_iter().collect()),
+        (Scope::Instrumentation, of_scope.into_iter().collect()),
+    ];
+    all.into_iter()
+        .flat_map(|(scope, keys)| keys.into_iter().map(move |key| SpanField::Attribute(scope, key)))
+        .collect()
+}
+
+/// Calls `visit` with each distinct text.
+fn each_text(texts: &SpanValues, mut visit: impl FnMut(&str)) {
+    let SpanValues::Texts(_, all, ends) = texts else { return };
+    let mut start = 0;
+    for end in ends {
+        visit(all.get(std::mem::replace(&mut start, *end as usize)..*end as usize).unwrap_or_default());
+    }
 }
 
 /// Values as they are.

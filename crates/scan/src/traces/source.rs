@@ -322,7 +322,8 @@ impl SpanBatch for StoredBatch<'_> {
             self.source.note([first]);
         }
         let resources = self.read(self.rows.column(SpanColumn::Resource, None))?;
-        Ok(columns::attributes(keys, &resources, self.parsed))
+        let scopes = self.read(self.rows.column(SpanColumn::Scope, None))?;
+        Ok(columns::attributes(keys, &resources, &scopes, self.parsed))
     }
 
     fn starts_within(&self, start_ns: i64, end_ns: i64) -> bool {
@@ -438,10 +439,11 @@ impl SpanBatch for StoredTrace<'_> {
         let mut fields = Vec::new();
         for part in 0..self.spans.parts() {
             let resources = self.spans.column(part, SpanColumn::Resource).map_err(source_error)?;
-            fields.extend(columns::attributes(Vec::new(), &resources, &self.parsed));
+            let scopes = self.spans.column(part, SpanColumn::Scope).map_err(source_error)?;
+            fields.extend(columns::attributes(Vec::new(), &resources, &scopes, &self.parsed));
         }
         let keys = self.spans.attribute_keys().map_err(source_error)?;
-        fields.extend(columns::attributes(keys, &SpanValues::None, &self.parsed));
+        fields.extend(columns::attributes(keys, &SpanValues::None, &SpanValues::None, &self.parsed));
         fields.sort_by_key(|field| format!("{field:?}"));
         fields.dedup();
         Ok(fields)
