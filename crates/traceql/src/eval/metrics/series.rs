@@ -1,5 +1,7 @@
 //! Series, and what is made of them: arithmetic, comparisons, the largest and the smallest.
 
+use std::cmp::Ordering;
+
 use ahash::AHashMap as HashMap;
 
 use crate::answer::MetricExemplar;
@@ -127,21 +129,47 @@ pub(crate) fn filtered(op: CompareOp, right: f64, mut series: Vec<Series>) -> Ve
     series
 }
 
-/// Of each interval the largest or smallest values; of equal ones those whose labels come first.
+/// Which of two series comes first among the largest where their values are equal, and last among the smallest, as in Tempo: label by
+/// label the text that comes first, or the number that is larger.
+fn by_labels(a: &[(String, Value)], b: &[(String, Value)]) -> Ordering {
+    let text = |label: Option<&(String, Value)>| match label.map(|(_, value)| value) {
+        None | Some(Value::Int(_) | Value::Float(_) | Value::Bool(_)) => String::new(),
+        Some(Value::Text(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    let number = |label: Option<&(String, Value)>| match label.map(|(_, value)| value) {
+        Some(value @ (Value::Int(_) | Value::Float(_) | Value::Bool(_))) => ValueKey::of(Some(value)),
+        _ => ValueKey::Nil,
+    };
+    let named = |labels: &[(String, Value)]| -> Vec<(String, Value)> {
+        labels.iter().filter(|(name, _)| name != NAME).cloned().collect()
+    };
+    let (a, b) = (named(a), named(b));
+    (0..a.len().max(b.len()))
+        .map(|at| {
+            let (a, b) = (a.get(at), b.get(at));
+            let name =
+                |label: Option<&(String, Value)>| label.map_or("", |(name, _)| name.as_str()).to_owned();
+            text(a).cmp(&text(b)).then(name(a).cmp(&name(b))).then(number(b).cmp(&number(a)))
+        })
+        .find(|order| order.is_ne())
+        .unwrap_or(Ordering::Equal)
+}
+
+/// Of each interval the largest or smallest values; of equal ones as [`by_labels`] says.
 pub(crate) fn ranked(ranking: Ranking, count: usize, mut series: Vec<Series>) -> Vec<Series> {
     if series.len() <= count {
         return series;
     }
-    series.sort_by(|a, b| a.key.cmp(&b.key));
+    series.sort_by(|a, b| by_labels(&a.labels, &b.labels));
     let n_intervals = series.iter().map(|series| series.values.len()).max().unwrap_or_default();
     for interval in 0..n_intervals {
         let value = |series: &Series| series.values.get(interval).copied().unwrap_or(f64::NAN);
         let mut order: Vec<(usize, f64)> =
             series.iter().map(value).enumerate().filter(|(_, value)| !value.is_nan()).collect();
-        // A stable sort keeps the order of labels.
-        order.sort_by(|(_, a), (_, b)| match ranking {
-            Ranking::Top => b.total_cmp(a),
-            Ranking::Bottom => a.total_cmp(b),
+        order.sort_by(|(a_at, a), (b_at, b)| match ranking {
+            Ranking::Top => b.total_cmp(a).then(a_at.cmp(b_at)),
+            Ranking::Bottom => a.total_cmp(b).then(b_at.cmp(a_at)),
         });
         for (at, _) in order.into_iter().skip(count) {
             if let Some(value) = series.get_mut(at).and_then(|series| series.values.get_mut(interval)) {
