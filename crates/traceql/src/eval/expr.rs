@@ -28,10 +28,11 @@ impl Expr {
             FieldExpr::Field(field) => Expr::Field(fields.reference(field)),
             FieldExpr::Unary(op, inner) => {
                 let inner = Expr::new(inner, fields);
-                match (op, &inner) {
-                    (UnaryOp::Negate, Expr::Constant(Some(value))) => Expr::Constant(negated(value.borrow())),
-                    _ => Expr::Unary(*op, Box::new(inner)),
-                }
+                let known = match (op, &inner) {
+                    (UnaryOp::Negate, Expr::Constant(Some(value))) => negated(value.borrow()),
+                    _ => None,
+                };
+                known.map_or_else(|| Expr::Unary(*op, Box::new(inner)), |value| Expr::Constant(Some(value)))
             }
             FieldExpr::Binary(binary) => {
                 if let (FieldOp::Regex | FieldOp::NotRegex, FieldExpr::Literal(Literal::Text(pattern))) =
@@ -42,13 +43,18 @@ impl Expr {
                     return Expr::Regex(Box::new(Expr::new(&binary.left, fields)), matcher, negated);
                 }
                 let sides = (Expr::new(&binary.left, fields), Expr::new(&binary.right, fields));
-                match (&sides, binary.op) {
+                // What comes to nothing is no nil as one writes it: it equals nothing, what is missing neither.
+                let known = match (&sides, binary.op) {
                     ((Expr::Constant(Some(left)), Expr::Constant(Some(right))), FieldOp::Arithmetic(op)) => {
                         let scalars = left.scalar().zip(right.scalar());
-                        Expr::Constant(scalars.and_then(|(left, right)| arithmetic(op, left, right)))
+                        scalars.and_then(|(left, right)| arithmetic(op, left, right))
                     }
-                    _ => Expr::Binary(binary.op, Box::new(sides)),
-                }
+                    _ => None,
+                };
+                known.map_or_else(
+                    || Expr::Binary(binary.op, Box::new(sides)),
+                    |value| Expr::Constant(Some(value)),
+                )
             }
         }
     }
@@ -137,6 +143,9 @@ impl Expr {
                         right_value.as_ref().map_or(ValueRef::Nil, Value::borrow)
                     }
                 };
+                if is_nil(left) && is_nil(right) {
+                    return Ok(Some(Value::Bool(false)));
+                }
                 if is_nil(left) || is_nil(right) {
                     let nil = left_ref.is_nil() && right_ref.is_nil();
                     return Ok(Some(Value::Bool(nil == (op == CompareOp::Equal))));
@@ -246,7 +255,7 @@ pub(crate) fn arithmetic(op: ArithmeticOp, left: Scalar<'_>, right: Scalar<'_>) 
             ArithmeticOp::Mul => left.checked_mul(right),
             ArithmeticOp::Div => left.checked_div(right),
             ArithmeticOp::Mod => left.checked_rem(right),
-            ArithmeticOp::Pow => Some((left as f64).powf(right as f64) as i64),
+            ArithmeticOp::Pow => power(left, right),
         }
         .map(Value::Int);
     }
@@ -259,6 +268,17 @@ pub(crate) fn arithmetic(op: ArithmeticOp, left: Scalar<'_>, right: Scalar<'_>) 
         ArithmeticOp::Mod => left % right,
         ArithmeticOp::Pow => left.powf(right),
     }))
+}
+
+/// A power of whole numbers, without the digits behind its point.
+fn power(base: i64, exponent: i64) -> Option<i64> {
+    match (u32::try_from(exponent), base) {
+        (Ok(exponent), _) => base.checked_pow(exponent),
+        (Err(_), 0) if exponent < 0 => None,
+        (Err(_), 0 | 1) => Some(base),
+        (Err(_), -1) => Some(if exponent % 2 == 0 { 1 } else { -1 }),
+        (Err(_), _) => (exponent < 0).then_some(0),
+    }
 }
 
 fn negated(value: ValueRef<'_>) -> Option<Value> {
