@@ -35,7 +35,7 @@ const FILTERED_TRACES: usize = 200;
 const CONDITIONS_MAX: usize = 64;
 
 /// Fields that every span has, as queries name them.
-const INTRINSICS: [&str; 26] = [
+const INTRINSICS: [&str; 25] = [
     "duration",
     "event:name",
     "event:timeSinceStart",
@@ -47,7 +47,6 @@ const INTRINSICS: [&str; 26] = [
     "name",
     "rootName",
     "rootServiceName",
-    "span:childCount",
     "span:duration",
     "span:id",
     "span:kind",
@@ -400,6 +399,7 @@ fn fixed_values(tag: &Field) -> Option<TypedValues> {
         Intrinsic::Status => words(&["error", "ok", "unset"]),
         Intrinsic::Kind => words(&["client", "consumer", "internal", "producer", "server", "unspecified"]),
         Intrinsic::Name
+        | Intrinsic::ChildCount
         | Intrinsic::StatusMessage
         | Intrinsic::RootName
         | Intrinsic::RootServiceName

@@ -36,6 +36,10 @@ fn typed_text(value: &Value) -> Option<(&'static str, String)> {
     Some(match value {
         Value::Text(text) => ("string", text.clone()),
         Value::Int(number) => ("int", number.to_string()),
+        // What is whole has its point all the same, which tells it from an int.
+        Value::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
+            ("float", format!("{number:.1}"))
+        }
         Value::Float(number) => ("float", number.to_string()),
         Value::Bool(is) => ("bool", is.to_string()),
         Value::Duration(ns) => ("duration", throughline_template::time::duration(*ns)),
@@ -54,5 +58,7 @@ mod tests {
         let list = Value::List(vec![Value::Text("a".to_owned()), Value::Int(5)]);
         assert_eq!(typed_texts(&list), [("string", "a".to_owned()), ("int", "5".to_owned())]);
         assert_eq!(typed_texts(&Value::Bool(true)), [("bool", "true".to_owned())]);
+        let floats = [5.0, 2.5].map(|number| typed_texts(&Value::Float(number)));
+        assert_eq!(floats.concat(), [("float", "5.0".to_owned()), ("float", "2.5".to_owned())]);
     }
 }
