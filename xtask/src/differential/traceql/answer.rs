@@ -1,5 +1,6 @@
 //! Answers of Tempo's API in one form, so that those of two systems can be compared: what is a set has an order, what is left out
-//! because it is zero is there. Statistics of the query and exemplars, which are chosen by chance, are left out.
+//! because it is zero is there. Left out are statistics of the query, exemplars, which are chosen by chance, and the names and
+//! attributes that spans are shown with: in Tempo they are those that it happened to read.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,8 @@ pub type Answer = Result<Json, (u16, String)>;
 /// An answer in the form that is compared.
 pub fn normal(kind: Kind, answer: &Json) -> Json {
     match kind {
-        Kind::Search => traces(answer),
+        Kind::Search => traces(answer, true),
+        Kind::Spans => traces(answer, false),
         Kind::Series => series(answer),
         Kind::Tags => tags(answer),
         Kind::Trace => trace(answer),
@@ -41,9 +43,15 @@ fn or_zero(json: &Json) -> Json {
 fn attributes(json: &Json) -> Json {
     let mut all: BTreeMap<&str, Vec<Json>> = BTreeMap::new();
     for attribute in json.as_array().into_iter().flatten() {
-        all.entry(attribute["key"].as_str().unwrap_or_default())
-            .or_default()
-            .push(attribute["value"].clone());
+        let mut value = attribute["value"].clone();
+        // A whole number may have been written without its point, and a list that is empty without its items.
+        if let Some(number) = value["doubleValue"].as_f64() {
+            value = json!({ "doubleValue": number });
+        }
+        if value["arrayValue"].is_object() && items(&value["arrayValue"], "values").is_empty() {
+            value = json!({ "arrayValue": {} });
+        }
+        all.entry(attribute["key"].as_str().unwrap_or_default()).or_default().push(value);
     }
     all.into_iter()
         .map(|(key, values)| (key.to_owned(), sorted(values)))
@@ -56,25 +64,23 @@ fn padded(id: &Json) -> String {
 }
 
 fn spanset(set: &Json) -> Json {
-    let spans = items(set, "spans").iter().map(|span| {
+    let span = |span: &Json| {
         json!({
-            "id": span["spanID"],
-            "name": span["name"].as_str().unwrap_or_default(),
             "start": span["startTimeUnixNano"],
             "duration": or_zero(&span["durationNanos"]),
-            "attributes": attributes(&span["attributes"]),
         })
-    });
-    json!({
-        "matched": set["matched"],
-        "attributes": attributes(&set["attributes"]),
-        "spans": sorted(spans.collect()),
-    })
+    };
+    let id = |span: &Json| span["spanID"].as_str().unwrap_or_default().to_owned();
+    let spans: Map<String, Json> = items(set, "spans").iter().map(|of| (id(of), span(of))).collect();
+    json!({ "matched": set["matched"], "attributes": attributes(&set["attributes"]), "spans": spans })
 }
 
-fn traces(answer: &Json) -> Json {
+fn traces(answer: &Json, as_a_whole: bool) -> Json {
     let of = |trace: &Json| {
-        let sets: Vec<Json> = items(trace, "spanSets").iter().map(spanset).collect();
+        let spansets: Vec<Json> = items(trace, "spanSets").iter().map(spanset).collect();
+        if !as_a_whole {
+            return sorted(spansets);
+        }
         let stats = trace["serviceStats"].as_object().into_iter().flatten();
         let stats: Map<String, Json> = stats
             .map(|(name, of)| (name.clone(), json!([or_zero(&of["spanCount"]), or_zero(&of["errorCount"])])))
@@ -85,7 +91,7 @@ fn traces(answer: &Json) -> Json {
             "start": trace["startTimeUnixNano"],
             "durationMs": or_zero(&trace["durationMs"]),
             "serviceStats": stats,
-            "spanSets": sorted(sets),
+            "spanSets": sorted(spansets),
         })
     };
     items(answer, "traces")
@@ -93,6 +99,28 @@ fn traces(answer: &Json) -> Json {
         .map(|trace| (padded(&trace["traceID"]), of(trace)))
         .collect::<Map<_, _>>()
         .into()
+}
+
+/// Whether a series of `compare()` is of a field that both compare: Tempo has only lists of one item there, counts children, and says of
+/// attributes that it has a column for how many spans lack them.
+fn is_compared(labels: &Json) -> bool {
+    const LEFT_OUT: [&str; 12] = [
+        "resource.zones",
+        "resource.k8s.",
+        "span.tags",
+        "span.codes",
+        "span.shares",
+        "span.flags",
+        "span.map",
+        "span.raw",
+        "span.http.",
+        "span.server.",
+        "span.url.",
+        "span:childCount",
+    ];
+    let mut names = labels.as_array().into_iter().flatten().filter_map(|label| label["key"].as_str());
+    let is_of_compare = names.clone().any(|name| name == "__meta_type");
+    !is_of_compare || !names.any(|name| LEFT_OUT.iter().any(|left_out| name.starts_with(left_out)))
 }
 
 fn series(answer: &Json) -> Json {
@@ -108,6 +136,9 @@ fn series(answer: &Json) -> Json {
     };
     let mut all = Map::new();
     for one in items(answer, "series") {
+        if !is_compared(&one["labels"]) {
+            continue;
+        }
         let mut labels = attributes(&one["labels"]).to_string();
         while all.contains_key(&labels) {
             labels.push_str(" again");
@@ -124,10 +155,17 @@ fn tags(answer: &Json) -> Json {
     // A scope without tags may be left out.
     let scopes: Map<String, Json> =
         scopes.filter(|(_, tags)| tags.as_array().is_some_and(|tags| !tags.is_empty())).collect();
+    let value = |value: &Json| match value {
+        // The empty text may be left out.
+        Json::Object(of) => {
+            json!([value["type"], of.get("value").and_then(Json::as_str).unwrap_or_default()])
+        }
+        text => text.clone(),
+    };
     json!({
         "scopes": scopes,
         "names": sorted(items(answer, "tagNames").to_vec()),
-        "values": sorted(items(answer, "tagValues").to_vec()),
+        "values": sorted(items(answer, "tagValues").iter().map(value).collect()),
     })
 }
 

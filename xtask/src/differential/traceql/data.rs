@@ -22,6 +22,11 @@ pub const NAMES: [&str; 6] = ["GET /", "GET /cart", "POST /pay", "SELECT", "send
 /// Libraries: name, version, whether they have attributes.
 const SCOPES: [(&str, &str, bool); 3] = [("lib.a", "1.0", true), ("lib.b", "2.1", false), ("", "", false)];
 
+/// Whether no span has lost its parent. Of trees that are not whole Tempo answers nothing where relations are asked for.
+pub fn is_whole(seed: u64) -> bool {
+    seed % 2 == 1
+}
+
 /// The id of a trace, in hexadecimal. Some begin with zeros.
 pub fn trace_id(seed: u64, trace: u64) -> String {
     let high = if trace % 7 == 3 { 0 } else { mix(seed ^ mix(trace * 2 + 1)) };
@@ -59,9 +64,9 @@ impl Attributes {
     }
 }
 
-/// Up to three of some values.
+/// Some of some values: Tempo takes a list of one for that one, and one of none for nothing.
 fn several<T: Copy>(random: &mut Random, values: &[T], one: impl Fn(T) -> Json) -> Json {
-    let n = random.below(4);
+    let n = 2 + random.below(2);
     list((0..n).map(|_| one(random.pick(values))).collect())
 }
 
@@ -173,7 +178,7 @@ fn duration_ns(random: &mut Random) -> u64 {
     }
 }
 
-/// The spans of a trace: the service and its instance, the library, and the span.
+/// The spans of a trace, which has one root or has lost it: of several Tempo takes the one that came last in its request. The service and its instance, the library, and the span.
 fn spans(seed: u64, trace: u64, end_ns: u64) -> Vec<(usize, u64, usize, Json)> {
     let mut random = Random::of(seed, trace << 8);
     let mut trace_start_ns = end_ns - SECONDS * SECOND_NS + random.below((SECONDS - 60) * SECOND_NS);
@@ -182,18 +187,22 @@ fn spans(seed: u64, trace: u64, end_ns: u64) -> Vec<(usize, u64, usize, Json)> {
     }
     let n = if random.one_in(4) { 1 + random.below(3) } else { 1 + random.below(24) };
     let lost_parent = |span: u64| span_id(seed, TRACES + trace, span);
-    let root_is_lost = random.one_in(10);
+    let root_is_lost = !is_whole(seed) && random.one_in(10);
     let mut placed: Vec<(u64, u64)> = Vec::new();
     let mut out = Vec::new();
     for span in 0..n {
         let (mut start_ns, mut parent) = (trace_start_ns, None);
-        if span > 0 && !random.one_in(30) {
+        if span > 0 {
             let of = random.below(span);
             let (parent_start_ns, parent_duration_ns) = placed[of as usize];
             start_ns = parent_start_ns + random.below(parent_duration_ns + 1);
-            parent = Some(if random.one_in(20) { lost_parent(span) } else { span_id(seed, trace, of) });
-        } else if span > 0 || root_is_lost {
-            parent = root_is_lost.then(|| lost_parent(span));
+            parent = Some(if !is_whole(seed) && random.one_in(20) {
+                lost_parent(span)
+            } else {
+                span_id(seed, trace, of)
+            });
+        } else if root_is_lost {
+            parent = Some(lost_parent(span));
         }
         let duration_ns = duration_ns(&mut random);
         placed.push((start_ns, duration_ns));

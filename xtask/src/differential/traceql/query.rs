@@ -1,11 +1,22 @@
 //! Random questions, over the spans of [`super::data`]: most are queries that both understand, some are such as both refuse.
 //!
-//! Left out is what Tempo's answer is chance, or a fault of the whole query where one span has a value that an operator is not for:
+//! Left out is what is a fault of Tempo's, or chance:
 //!
-//! - division and remainders by what spans have (zero fails the query), `!` of attributes (anything but true or false does);
+//! - `!` before a comparison, and a constant on the left of `<` and its kind: Tempo reads only spans that fulfil the comparison without
+//!   the `!`, or with its sides exchanged;
+//! - of lists `!=`, since it has read only the items that fulfil it, and regular expressions, which fail the query; lists and attributes
+//!   of several types alone as conditions, and what may not be there alone in `||`: with such a side it is false whatever the other is;
+//! - constants of another type of number than the attribute's: Tempo keeps whole and other numbers apart and finds none;
+//! - `= nil` of an attribute without a scope, which all spans fulfil whose resource lacks it; `<` and its kind, of texts that are not there;
+//! - signs, divisions and remainders of what spans may lack: such a span fails the query;
+//! - powers of whole numbers, of which it exchanges the sides: two to the third is nine;
+//! - relations and counts of children of trees that are not whole; of `&>>` and `&<<` all but the relation to roots, of others it misses
+//!   some; conditions on the place in the tree, on events and on links beside others in `||` or with attributes without a scope;
+//! - stages after `select()`, which find no attributes; roots and durations that traces are shown with where the query is about them;
+//! - averages of negative numbers, which are those of their bits; numbers made of one of several events; sums over time of what spans lack: they begin anew there; those of `traceDuration`, which are of nanoseconds in Tempo;
 //! - `by()` below a relation of spans, which fails at the first trace with two groups.
 
-use super::data::{NAMES, SECOND_NS, SECONDS, SERVICES, TRACES, span_id, trace_id};
+use super::data::{NAMES, SECOND_NS, SECONDS, SERVICES, TRACES, is_whole, span_id, trace_id};
 use crate::differential::random::Random;
 
 /// What an answer is.
@@ -13,6 +24,8 @@ use crate::differential::random::Random;
 pub enum Kind {
     /// Traces with sets of spans.
     Search,
+    /// The same without what is said of traces as a whole.
+    Spans,
     /// Series.
     Series,
     /// Names of tags, or values of one.
@@ -63,7 +76,7 @@ enum Type {
 use Type::{Bool, Duration, Number, Text};
 
 /// Fields, what most spans have there, and constants that some are equal to.
-const FIELDS: [(&str, Type, &[&str]); 59] = [
+const FIELDS: [(&str, Type, &[&str]); 49] = [
     ("name", Text, &["GET /", "GET /cart", "POST /pay", "SELECT", ""]),
     ("span:name", Text, &["GET /", "send"]),
     ("statusMessage", Text, &["boom", "no stock", ""]),
@@ -87,37 +100,27 @@ const FIELDS: [(&str, Type, &[&str]); 59] = [
     ("span.empty", Text, &["", "x"]),
     ("span.missing", Text, &["x"]),
     (".missing", Text, &["x"]),
-    ("event:name", Text, &["exception", "retry", "cache miss", "x"]),
-    ("event.exception.message", Text, &["boom", "no stock"]),
-    ("link.why", Text, &["cause", "batch"]),
     ("instrumentation:name", Text, &["lib.a", "lib.b", ""]),
     ("instrumentation:version", Text, &["1.0", "2.1", ""]),
     ("instrumentation.lang", Text, &["go", "rust"]),
     ("span.mixed", Text, &["x", "5"]),
-    (".mixed", Number, &["5", "2.5", "5.0"]),
     ("span.mixed", Bool, &["true", "false"]),
     ("span.http.status_code", Number, &["200", "404", "500", "503"]),
     (".http.status_code", Number, &["200", "404", "501"]),
-    ("span.items", Number, &["0", "3", "-1", "10", "2.5"]),
+    ("span.items", Number, &["0", "3", "-1", "10", "7"]),
     (".items", Number, &["1", "7"]),
-    ("span.share", Number, &["0.5", "0", "1", "2.75", "-0.5"]),
-    ("span.codes", Number, &["1", "2", "3", "1.5"]),
-    ("span.shares", Number, &["0.5", "1.5", "1"]),
+    ("span.share", Number, &["0.5", "0.0", "1.0", "2.75", "-0.5"]),
+    ("span.codes", Number, &["1", "2", "3", "4"]),
+    ("span.shares", Number, &["0.5", "1.5", "1.0"]),
     ("span.big", Number, &["9223372036854775806", "9007199254740993", "0"]),
     ("resource.pods", Number, &["1", "3", "5"]),
     (".pods", Number, &["1", "7"]),
-    ("resource.ratio", Number, &["0.5", "1", "1.5", "0"]),
-    ("event.n", Number, &["0", "1", "2"]),
+    ("resource.ratio", Number, &["0.5", "1.0", "1.5", "0.0"]),
     ("instrumentation.level", Number, &["3", "4"]),
-    ("span:childCount", Number, &["0", "1", "3"]),
-    ("nestedSetLeft", Number, &["0", "1", "3"]),
-    ("nestedSetRight", Number, &["2", "6", "20"]),
-    ("nestedSetParent", Number, &["-1", "0", "1", "3"]),
     ("duration", Duration, &["1ms", "10ms", "100ms", "1s", "30s", "0s", "100us"]),
     ("span:duration", Duration, &["1ms", "1.5s"]),
     ("traceDuration", Duration, &["1ms", "10s", "30s"]),
     ("trace:duration", Duration, &["1s", "20s"]),
-    ("event:timeSinceStart", Duration, &["1ms", "100ms", "1s", "0s"]),
     ("span.flag", Bool, &["true", "false"]),
     ("span.flags", Bool, &["true", "false"]),
     ("resource.ready", Bool, &["true", "false"]),
@@ -125,16 +128,16 @@ const FIELDS: [(&str, Type, &[&str]); 59] = [
     ("kind", Type::Kind, &["server", "client", "internal", "producer", "consumer", "unspecified"]),
 ];
 
-/// Attributes that every span which has them has numbers in: sums and quantiles are of those.
-const NUMBERS: [&str; 7] = [
-    "duration",
-    "span.http.status_code",
-    "span.items",
-    "span.share",
-    "resource.pods",
-    "span:childCount",
-    "traceDuration",
-];
+/// Fields with numbers: sums and quantiles are of those.
+const NUMBERS: [&str; 5] = ["duration", "span.http.status_code", "span.items", "span.share", "resource.pods"];
+
+/// Attributes that are lists.
+const LISTS: [&str; 6] =
+    ["resource.zones", "span.tags", "span.codes", "span.shares", "span.flags", "event.tags"];
+
+/// Comparisons with a constant on the left, and with lists.
+const EQUALITIES: [&str; 2] = ["=", "!="];
+const POSITIVE: [&str; 5] = ["=", ">", ">=", "<", "<="];
 
 const PATTERNS: [&str; 9] =
     [".*", "GET.*", "a|b", "e.", ".*t", "no.*|boom", "x?", "[a-c]+", "lib\\\\..|(?i)get"];
@@ -198,36 +201,27 @@ impl Writer {
         let (trace, span) = (self.random.below(TRACES), self.random.below(3));
         let (of_trace, of_span) = (trace_id(self.seed, trace), span_id(self.seed, trace, span));
         let op = self.random.pick(&["=", "!="]);
-        match self.random.below(5) {
+        match self.random.below(3) {
             0 => format!("trace:id {op} {}", quoted(&of_trace)),
             1 => format!("span:id {op} {}", quoted(&of_span)),
-            2 => format!("span:parentID {op} {}", quoted(&of_span)),
-            3 => format!("link:spanID {op} {}", quoted(&of_span)),
-            _ => format!("link:traceID {op} {}", quoted(&of_trace)),
+            _ => format!("span:parentID {op} {}", quoted(&of_span)),
         }
     }
 
     fn arithmetic(&mut self) -> String {
-        let field = self.random.pick(&[
-            "span.items",
-            "span.share",
-            "resource.pods",
-            "span:childCount",
-            "span.http.status_code",
-        ]);
-        let term = match self.random.below(7) {
+        let field = self.random.pick(&["span.items", "span.share", "resource.pods", "span.http.status_code"]);
+        let term = match self.random.below(5) {
             0 => format!("{field} * 2"),
             1 => format!("{field} + 1.5"),
             2 => format!("{field} / 2"),
-            3 => format!("{field} % 3"),
-            4 => format!("-{field}"),
-            5 => format!("({field} - {})", self.random.pick(&["span.items", "resource.pods", "1"])),
-            _ => format!("{field} ^ 2"),
+            3 => format!("({field} - {})", self.random.pick(&["span.items", "resource.pods", "1"])),
+            _ => "span.share ^ 2".to_owned(),
         };
         let op = self.random.pick(&COMPARISONS);
-        match self.random.below(5) {
+        match self.random.below(6) {
             0 => format!("duration * 2 {op} {}", self.random.pick(&["10ms", "1s"])),
-            1 => format!("{} {op} {term}", self.random.pick(&["0", "3", "2 * 2 + 1", "1.5"])),
+            1 => format!("-duration {op} -{}", self.random.pick(&["10ms", "1s"])),
+            2 => format!("{} {op} {term}", self.random.pick(&["0", "3", "2 * 2 + 1", "1.5"])),
             _ => format!("{term} {op} {}", self.random.pick(&["0", "1", "4", "2.5", "1 + 1", "span.items"])),
         }
     }
@@ -238,8 +232,8 @@ impl Writer {
         match self.random.below(40) {
             0..3 => return self.ids(),
             3..6 => return self.arithmetic(),
-            6..9 => {
-                let nil = if field.starts_with("span.") || field.starts_with('.') { "=" } else { "!=" };
+            6..9 if !LISTS.contains(&field) => {
+                let nil = if field.starts_with("span.") { "=" } else { "!=" };
                 return match self.random.below(3) {
                     0 => format!("nil != {field}"),
                     _ => format!("{field} {nil} nil"),
@@ -254,42 +248,50 @@ impl Writer {
                     "span.tags",
                     ".region",
                 ]);
-                let constant = self.random.pick(&["\"5\"", "5", "1s", "true", "error", "server", "2.5"]);
-                return format!("{field} {} {constant}", self.random.pick(&["=", "!="]));
+                let constant = self.random.pick(&["\"5\"", "1s", "true", "error", "server"]);
+                return format!("{field} = {constant}");
             }
             10 => {
                 let (left, right) = self.random.pick(&[
                     (".region", "resource.region"),
-                    ("span.region", "resource.region"),
-                    ("span.items", "resource.pods"),
-                    ("span.items", "span.share"),
                     ("duration", "traceDuration"),
                     ("name", "rootName"),
-                    ("span.mixed", "span.items"),
-                    ("span.items", "span.codes"),
-                    ("span.http.method", "span.tags"),
-                    ("event.n", "span.items"),
                 ]);
                 return format!("{left} {} {right}", self.random.pick(&COMPARISONS));
             }
+            11 => {
+                let (left, right) = self.random.pick(&[
+                    ("span.items", "resource.pods"),
+                    ("span.items", "span.share"),
+                    ("span.items", "span.codes"),
+                ]);
+                return format!("{left} {} {right}", self.random.pick(&[">", "<", "=", "<="]));
+            }
+            12 if is_whole(self.seed) => {
+                return format!(
+                    "span:childCount {} {}",
+                    self.random.pick(&COMPARISONS),
+                    self.random.below(4)
+                );
+            }
             _ => {}
         }
+        let is_list = LISTS.contains(&field);
         match of {
-            Text if self.random.one_in(3) => {
+            Text if self.random.one_in(3) && !is_list => {
                 let op = self.random.pick(&["=~", "!~"]);
                 format!("{field} {op} {}", quoted(self.random.pick(&PATTERNS)))
             }
-            Bool if self.random.one_in(3) => field.to_owned(),
-            Text | Number | Duration => {
-                let op = self.random.pick(&COMPARISONS);
-                if self.random.one_in(6) {
-                    format!("{constant} {op} {field}")
-                } else {
-                    format!("{field} {op} {constant}")
-                }
+            _ if is_list => {
+                let op = if of == Bool { "=" } else { self.random.pick(&POSITIVE) };
+                format!("{field} {op} {constant}")
             }
+            Text | Number | Duration if self.random.one_in(6) => {
+                format!("{constant} {} {field}", self.random.pick(&EQUALITIES))
+            }
+            Text | Number | Duration => format!("{field} {} {constant}", self.random.pick(&COMPARISONS)),
             Bool | Type::Status | Type::Kind => {
-                format!("{field} {} {constant}", self.random.pick(&["=", "!="]))
+                format!("{field} {} {constant}", self.random.pick(&EQUALITIES))
             }
         }
     }
@@ -299,15 +301,34 @@ impl Writer {
             return self.comparison();
         }
         match self.random.below(9) {
-            0..3 => format!("{} && {}", self.condition(depth - 1), self.condition(depth - 1)),
-            3..5 => format!("{} || {}", self.condition(depth - 1), self.condition(depth - 1)),
-            5 => format!("({} || {}) && {}", self.comparison(), self.comparison(), self.comparison()),
-            6 => {
-                let inner = self.comparison();
-                // A field alone need not be true or false.
-                if inner.contains(' ') { format!("!({inner})") } else { inner }
-            }
+            0..4 => format!("{} && {}", self.condition(depth - 1), self.condition(depth - 1)),
+            4..6 => format!("{} || {}", self.condition(depth - 1), self.condition(depth - 1)),
+            6 => format!("({} || {}) && {}", self.comparison(), self.comparison(), self.comparison()),
             _ => self.comparison(),
+        }
+    }
+
+    /// A condition on events or links, or on the place in the tree.
+    fn special(&mut self) -> String {
+        let op = self.random.pick(&COMPARISONS);
+        let equality = self.random.pick(&EQUALITIES);
+        let (trace, span) = (self.random.below(TRACES), self.random.below(3));
+        match self.random.below(9) {
+            0 => format!("event:name {equality} {}", quoted(self.random.pick(&["retry", "exception", "x"]))),
+            1 => format!(
+                "event.exception.message {}",
+                self.random.pick(&["!= nil", "= \"boom\"", "=~ \"no.*\""])
+            ),
+            2 => format!("link.why {equality} {}", quoted(self.random.pick(&["cause", "batch"]))),
+            3 => format!("event.n {op} {}", self.random.below(4)),
+            4 => format!("event:timeSinceStart {op} {}", self.random.pick(&["1ms", "100ms", "1s", "0s"])),
+            5 => format!("link:traceID {equality} {}", quoted(&trace_id(self.seed, trace))),
+            6 => format!("link:spanID {equality} {}", quoted(&span_id(self.seed, trace, span))),
+            7 => self
+                .random
+                .pick(&["nestedSetParent < 0", "nestedSetParent = -1", "nestedSetParent > 3"])
+                .to_owned(),
+            _ => format!("nestedSetLeft > 0 && nestedSetRight {op} {}", 2 + 4 * self.random.below(4)),
         }
     }
 
@@ -315,16 +336,28 @@ impl Writer {
         match self.random.below(12) {
             0 => "{}".to_owned(),
             1 => "{ true }".to_owned(),
+            2 => format!(
+                "{{ {} && {} }}",
+                self.random.pick(&["span.flag", "resource.ready"]),
+                self.comparison()
+            ),
+            3 => format!("{{ {} }}", self.special()),
+            4 => format!("{{ {} && duration {} 10ms }}", self.special(), self.random.pick(&["<", ">="])),
             _ => format!("{{ {} }}", self.condition(2)),
         }
     }
 
     fn spanset(&mut self, depth: u64) -> String {
-        if depth == 0 || self.random.one_in(2) {
+        if depth == 0 || self.random.one_in(2) || !is_whole(self.seed) {
             return self.braces();
         }
         let op = self.random.pick(&RELATIONS);
-        let (left, right) = (self.spanset(depth - 1), self.spanset(depth - 1));
+        let (mut left, mut right) = (self.spanset(depth - 1), self.spanset(depth - 1));
+        match op {
+            "&>>" => left = "{ nestedSetParent < 0 }".to_owned(),
+            "&<<" => right = "{ nestedSetParent < 0 }".to_owned(),
+            _ => {}
+        }
         match self.random.below(4) {
             0 => format!("({left}) {op} ({right})"),
             1 => format!("{left} {op} ({right})"),
@@ -337,7 +370,7 @@ impl Writer {
         for _ in 0..self.random.below(3) {
             let op = self.random.pick(&COMPARISONS);
             out += " | ";
-            out += &match self.random.below(8) {
+            out += &match self.random.below(9) {
                 0 => self.braces(),
                 1 | 2 => format!("by({})", self.group()),
                 3 => "coalesce()".to_owned(),
@@ -346,22 +379,24 @@ impl Writer {
                     let (field, against) = self.random.pick(&[
                         ("duration", "10ms"),
                         ("duration", "1s"),
-                        ("span.items", "3"),
-                        ("span.items", "2.5"),
+                        ("span.http.status_code", "300"),
                         ("span.share", "0.5"),
                         ("resource.pods", "4"),
-                        ("span:childCount", "1"),
-                        ("span.items * 2", "4"),
-                        ("event.n", "1"),
+                        ("resource.pods * 2", "9"),
                     ]);
                     let fold = self.random.pick(&["avg", "min", "max", "sum"]);
                     format!("{fold}({field}) {op} {against}")
                 }
-                _ => {
-                    let fields: Vec<&str> = (0..1 + self.random.below(3)).map(|_| self.field().0).collect();
-                    format!("select({})", fields.join(", "))
+                6 => {
+                    let fold = self.random.pick(&["min", "max", "sum"]);
+                    format!("{fold}(span.items) {op} {}", self.random.below(5))
                 }
+                _ => self.braces(),
             };
+        }
+        if self.random.one_in(4) {
+            let fields: Vec<&str> = (0..1 + self.random.below(3)).map(|_| self.field().0).collect();
+            out += &format!(" | select({})", fields.join(", "));
         }
         out
     }
@@ -384,7 +419,6 @@ impl Writer {
             "span.mixed",
             "instrumentation:name",
             "statusMessage",
-            "span:childCount",
         ])
     }
 
@@ -412,7 +446,9 @@ impl Writer {
         };
         let mut form = vec![("q", text), ("limit", "1000".to_owned()), ("spss", "1000".to_owned())];
         form.extend(self.window());
-        Query { kind: Kind::Search, path: "search".to_owned(), form }
+        let is_about_trace = form[0].1.contains("trace") || form[0].1.contains("root");
+        let kind = if is_about_trace { Kind::Spans } else { Kind::Search };
+        Query { kind, path: "search".to_owned(), form }
     }
 
     /// A query for numbers.
@@ -422,21 +458,27 @@ impl Writer {
             _ => format!("{{ {} }}", self.condition(1)),
         };
         let number = self.random.pick(&NUMBERS);
+        let of_any =
+            self.random.pick(&["duration", "span.items", "span.share", "resource.pods", "traceDuration"]);
         let function = match self.random.below(10) {
             0..2 => "rate()".to_owned(),
             2..4 => "count_over_time()".to_owned(),
             4..7 => {
                 let name =
                     self.random.pick(&["sum_over_time", "avg_over_time", "min_over_time", "max_over_time"]);
-                format!("{name}({number})")
+                format!("{{ {number} != nil }} | {name}({number})")
             }
-            7 => format!("quantile_over_time({number}, {})", self.random.pick(&[".5", ".9, .99", "0, 1"])),
-            8 => format!("histogram_over_time({number})"),
+            7 => format!("quantile_over_time({of_any}, {})", self.random.pick(&[".5", ".9, .99", "0, 1"])),
+            8 => format!("histogram_over_time({of_any})"),
             _ => "rate()".to_owned(),
         };
         let by = match self.random.below(5) {
             0..2 => format!(" by ({})", self.group()),
-            2 => format!(" by ({}, {})", self.group(), self.group()),
+            2 => {
+                // Those that Tempo has a column for are not left out where they are missing.
+                let other = self.random.pick(&["span.flag", "span.region", "span.share", "name", "kind"]);
+                format!(" by ({other}, {})", self.random.pick(&["status", "rootName", "resource.pods"]))
+            }
             _ => String::new(),
         };
         format!("{spans} | {function}{by}")
@@ -496,13 +538,13 @@ impl Writer {
             0 => "search/tags".to_owned(),
             1 => "v2/search/tags".to_owned(),
             2 => {
-                let tag =
-                    self.random.pick(&["service.name", "region", "http.method", "name", "status", "missing"]);
+                let tag = self.random.pick(&["service.name", "region", "http.method", "name", "missing"]);
                 return Query { kind: Kind::Tags, path: format!("search/tag/{tag}/values"), form };
             }
             _ => {
                 let mut tag = self.field().0;
-                while tag.contains(' ') {
+                // What Tempo lists of numbers of trees and times is of no use.
+                while tag.contains(' ') || tag.starts_with("nestedSet") || tag == "event:timeSinceStart" {
                     tag = self.field().0;
                 }
                 if self.random.one_in(2) {
