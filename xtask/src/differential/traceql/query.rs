@@ -8,10 +8,13 @@
 //!   of several types alone as conditions, and what may not be there alone in `||`: with such a side it is false whatever the other is;
 //! - constants of another type of number than the attribute's: Tempo keeps whole and other numbers apart and finds none;
 //! - `= nil` of an attribute without a scope, which all spans fulfil whose resource lacks it; `<` and its kind, of texts that are not there;
-//! - signs, divisions and remainders of what spans may lack: such a span fails the query;
+//! - signs, without which series compare what has one; divisions and remainders of what spans may lack: such a span fails the query;
+//! - windows of tags, which are those of blocks, filters of tags with several conditions, and values of durations, each another;
+//! - averages of what is computed of attributes that spans may lack: spans that lack them are counted as well;
 //! - powers of whole numbers, of which it exchanges the sides: two to the third is nine;
 //! - relations and counts of children of trees that are not whole; of `&>>` and `&<<` all but the relation to roots, of others it misses
-//!   some; conditions on the place in the tree, on events and on links beside others in `||` or with attributes without a scope;
+//!   some; conditions on the place in the tree, on events and on links where anything but a duration stands beside them: of several
+//!   events it looks at one then;
 //! - stages after `select()`, which find no attributes; roots and durations that traces are shown with where the query is about them;
 //! - averages of negative numbers, which are those of their bits; numbers made of one of several events; sums over time of what spans lack: they begin anew there; those of `traceDuration`, which are of nanoseconds in Tempo;
 //! - `by()` below a relation of spans, which fails at the first trace with two groups.
@@ -218,10 +221,9 @@ impl Writer {
             _ => "span.share ^ 2".to_owned(),
         };
         let op = self.random.pick(&COMPARISONS);
-        match self.random.below(6) {
+        match self.random.below(5) {
             0 => format!("duration * 2 {op} {}", self.random.pick(&["10ms", "1s"])),
-            1 => format!("-duration {op} -{}", self.random.pick(&["10ms", "1s"])),
-            2 => format!("{} {op} {term}", self.random.pick(&["0", "3", "2 * 2 + 1", "1.5"])),
+            1 => format!("{} {op} {term}", self.random.pick(&["0", "3", "2 * 2 + 1", "1.5"])),
             _ => format!("{term} {op} {}", self.random.pick(&["0", "1", "4", "2.5", "1 + 1", "span.items"])),
         }
     }
@@ -324,11 +326,10 @@ impl Writer {
             4 => format!("event:timeSinceStart {op} {}", self.random.pick(&["1ms", "100ms", "1s", "0s"])),
             5 => format!("link:traceID {equality} {}", quoted(&trace_id(self.seed, trace))),
             6 => format!("link:spanID {equality} {}", quoted(&span_id(self.seed, trace, span))),
-            7 => self
-                .random
-                .pick(&["nestedSetParent < 0", "nestedSetParent = -1", "nestedSetParent > 3"])
-                .to_owned(),
-            _ => format!("nestedSetLeft > 0 && nestedSetRight {op} {}", 2 + 4 * self.random.below(4)),
+            8 if is_whole(self.seed) => {
+                format!("nestedSetLeft > 0 && nestedSetRight {op} {}", 2 + 4 * self.random.below(4))
+            }
+            _ => self.random.pick(&["nestedSetParent < 0", "nestedSetParent = -1"]).to_owned(),
         }
     }
 
@@ -341,9 +342,15 @@ impl Writer {
                 self.random.pick(&["span.flag", "resource.ready"]),
                 self.comparison()
             ),
-            3 => format!("{{ {} }}", self.special()),
-            4 => format!("{{ {} && duration {} 10ms }}", self.special(), self.random.pick(&["<", ">="])),
             _ => format!("{{ {} }}", self.condition(2)),
+        }
+    }
+
+    /// A condition on events or links, or on the place in the tree, that nothing else stands beside.
+    fn alone(&mut self) -> String {
+        match self.random.below(2) {
+            0 => format!("{{ {} }}", self.special()),
+            _ => format!("{{ {} && duration {} 10ms }}", self.special(), self.random.pick(&["<", ">="])),
         }
     }
 
@@ -382,7 +389,6 @@ impl Writer {
                         ("span.http.status_code", "300"),
                         ("span.share", "0.5"),
                         ("resource.pods", "4"),
-                        ("resource.pods * 2", "9"),
                     ]);
                     let fold = self.random.pick(&["avg", "min", "max", "sum"]);
                     format!("{fold}({field}) {op} {against}")
@@ -429,17 +435,24 @@ impl Writer {
                 let start = end - self.random.below(SECONDS);
                 (start, start + 1 + self.random.below(180))
             }
-            _ => (end - SECONDS - 60, end + 30),
+            _ => return self.whole_window(),
         };
         [("start", start.to_string()), ("end", end.to_string())]
+    }
+
+    fn whole_window(&self) -> [(&'static str, String); 2] {
+        let end = self.end_ns / SECOND_NS;
+        [("start", (end - SECONDS - 60).to_string()), ("end", (end + 30).to_string())]
     }
 
     fn search(&mut self) -> Query {
         let text = match self.random.below(25) {
             0 => self.random.pick(&REFUSED).to_owned(),
             _ => {
-                let spans = self.spanset(2);
-                let stages = self.stages();
+                let (spans, stages) = match self.random.below(6) {
+                    0 => (self.alone(), String::new()),
+                    _ => (self.spanset(2), self.stages()),
+                };
                 let hint = if self.random.one_in(8) { " with (most_recent=true)" } else { "" };
                 format!("{spans}{stages}{hint}")
             }
@@ -533,7 +546,7 @@ impl Writer {
     }
 
     fn tags(&mut self) -> Query {
-        let mut form = Vec::from(self.window());
+        let mut form = Vec::from(self.whole_window());
         let path = match self.random.below(8) {
             0 => "search/tags".to_owned(),
             1 => "v2/search/tags".to_owned(),
@@ -544,12 +557,11 @@ impl Writer {
             _ => {
                 let mut tag = self.field().0;
                 // What Tempo lists of numbers of trees and times is of no use.
-                while tag.contains(' ') || tag.starts_with("nestedSet") || tag == "event:timeSinceStart" {
+                while tag.contains(' ') || tag.ends_with("uration") {
                     tag = self.field().0;
                 }
                 if self.random.one_in(2) {
-                    let all: Vec<String> = (0..1 + self.random.below(2)).map(|_| self.plain()).collect();
-                    form.push(("q", format!("{{ {} }}", all.join(" && "))));
+                    form.push(("q", format!("{{ {} }}", self.plain())));
                 }
                 return Query { kind: Kind::Tags, path: format!("v2/search/tag/{tag}/values"), form };
             }
