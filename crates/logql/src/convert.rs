@@ -1,5 +1,7 @@
 //! Texts that are numbers: as labels and lines hold them, read and refused as Go does.
 
+use std::borrow::Cow;
+
 use throughline_exec::quote::quote;
 
 /// A float of 64 bits: decimal, hexadecimal with an exponent, infinite, or no number.
@@ -10,6 +12,7 @@ pub(crate) fn float(text: &str) -> Result<f64, String> {
         Some(b'+') => (false, &text[1..]),
         _ => (false, text),
     };
+    let digits = &*without_underscores(digits).ok_or_else(failed)?;
     let value = match digits.as_bytes().first() {
         Some(b'0'..=b'9' | b'.') if digits.starts_with("0x") || digits.starts_with("0X") => {
             hexadecimal(&digits[2..]).ok_or_else(failed)?
@@ -25,6 +28,24 @@ pub(crate) fn float(text: &str) -> Result<f64, String> {
         return Err(format!("strconv.ParseFloat: parsing {}: value out of range", quote(text.as_bytes())));
     }
     Ok(if negative { -value } else { value })
+}
+
+/// A number without the underscores that stand between its digits; nothing if one stands elsewhere.
+fn without_underscores(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('_') {
+        return Some(Cow::Borrowed(text));
+    }
+    let is_hexadecimal = text.starts_with("0x") || text.starts_with("0X");
+    // What says that digits are hexadecimal is as good as one.
+    let start = if is_hexadecimal { 2 } else { 0 };
+    let is_digit = |byte: &u8| byte.is_ascii_digit() || is_hexadecimal && byte.is_ascii_hexdigit();
+    let bytes = text.as_bytes();
+    let is_between = |at: usize| {
+        let after_digit = at == start && is_hexadecimal
+            || at.checked_sub(1).and_then(|before| bytes.get(before)).is_some_and(is_digit);
+        after_digit && bytes.get(at + 1).is_some_and(is_digit)
+    };
+    text.match_indices('_').all(|(at, _)| is_between(at)).then(|| Cow::Owned(text.replace('_', "")))
 }
 
 /// `1.8p-2`, of which the exponent cannot be left out.
@@ -163,11 +184,13 @@ mod tests {
             ("infinity", f64::INFINITY),
             ("0x1.8p1", 3.0),
             ("1e3", 1e3),
+            ("1_23.5_0e1_2", 1.235e14),
+            ("0x_1_0p1", 32.0),
         ] {
             assert_eq!(float(text), Ok(value), "{text}");
         }
         assert!(float("NaN").is_ok_and(f64::is_nan));
-        for text in ["", "x", "0x1A", "0b1", "1_0", "--1", " 1", "-nan"] {
+        for text in ["", "x", "0x1A", "0b1", "1__0", "_1", "1_", "1_.5", "--1", " 1", "-nan"] {
             assert!(float(text).is_err(), "{text}");
         }
     }
