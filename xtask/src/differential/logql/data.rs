@@ -88,16 +88,14 @@ fn entry(random: &mut Random, shape: Shape, end_ns: i64, stream: i64, step: i64)
         Shape::Coloured => coloured(random),
         Shape::Odd => odd(random),
     };
-    let metadata = metadata(random, shape);
-    if metadata.as_object().is_some_and(serde_json::Map::is_empty) {
-        json!([time.to_string(), line])
-    } else {
-        json!([time.to_string(), line, metadata])
-    }
+    json!([time.to_string(), line, metadata(random, shape)])
 }
 
 fn metadata(random: &mut Random, shape: Shape) -> Json {
-    let mut metadata = json!({});
+    // The level is said: what Loki takes for one where nobody says it is another question, and known to differ, as more
+    // ways to write a level are known here.
+    let level = random.pick(&["info", "info", "info", "warn", "error", "debug", "unknown"]);
+    let mut metadata = json!({ "detected_level": level });
     if random.one_in(3) {
         metadata["trace_id"] = json!(format!("{:032x}", random.below(6) + 0xabc0));
     }

@@ -98,7 +98,17 @@ pub fn query(seed: u64, number: u64, end_ns: i64) -> Query {
         return Query { text, window };
     }
     let instant = random.one_in(3);
-    let text = vector(random, 2, instant);
+    // Numbers alone are not aggregated: Loki has no value for that, and says so in several ways.
+    let text = match random.below(24) {
+        0 => format!(
+            "{} {} {} * {}",
+            literal(random),
+            random.pick(&["+", ">", "-", "%"]),
+            literal(random),
+            literal(random)
+        ),
+        _ => vector(random, 2, instant),
+    };
     let window = if instant {
         Window::At(end_ns - random.below(2_000) as i64 * second)
     } else {
@@ -192,7 +202,7 @@ fn aggregation(random: &mut Random, depth: u64, instant: bool) -> String {
     let of = vector(random, depth, instant);
     match random.below(10) {
         0 => format!("{}({of})", random.pick(&["sort", "sort_desc"])),
-        1 if instant => format!("approx_topk({}, {of})", random.pick(&["1", "3", "100"])),
+        1 if instant => format!("approx_topk({}, {of})", random.pick(&["100", "1000"])),
         1 | 2 => {
             let grouping = if random.one_in(2) { grouping(random, shape) } else { String::new() };
             format!("{}{grouping} (100, {of})", random.pick(&["topk", "bottomk"]))
@@ -209,7 +219,7 @@ fn aggregation(random: &mut Random, depth: u64, instant: bool) -> String {
     }
 }
 
-fn number(random: &mut Random) -> String {
+fn literal(random: &mut Random) -> String {
     random.pick(&["0", "1", "2", "-1.5", "0.1", "10", "1e3"]).to_owned()
 }
 
@@ -219,10 +229,10 @@ fn binary(random: &mut Random, depth: u64, instant: bool) -> String {
     let returns_bool = if compares && random.one_in(2) { " bool" } else { "" };
     let left = vector(random, depth - 1, instant);
     match random.below(8) {
-        0 => format!("({left}) {operator}{returns_bool} {}", number(random)),
-        1 => format!("{} {operator}{returns_bool} ({left})", number(random)),
+        0 => format!("({left}) {operator}{returns_bool} {}", literal(random)),
+        1 => format!("{} {operator}{returns_bool} ({left})", literal(random)),
         2 => format!("{left} {operator}{returns_bool} vector({})", random.pick(&["0", "2", "1.5"])),
-        3 => format!("{} {operator} {} * {}", number(random), number(random), number(random)),
+        3 => format!("({left}) {operator}{returns_bool} {} * {}", literal(random), literal(random)),
         4 => {
             let set = random.pick(&["and", "or", "unless", "or"]);
             let matching = random.pick(&["", " on (app)", " ignoring (level)", " on (app, instance)"]);
@@ -233,14 +243,15 @@ fn binary(random: &mut Random, depth: u64, instant: bool) -> String {
             format!("({left}) {operator}{returns_bool}{matching} ({})", vector(random, depth - 1, instant))
         }
         6 => {
-            let group = random.pick(&["group_left", "group_left (level)", "group_left ()"]);
+            // Without a list of labels, what is in parentheses next would be taken for one.
+            let group = random.pick(&["group_left (level)", "group_left ()"]);
             format!(
                 "({left}) {operator}{returns_bool} on (app) {group} (sum by (app{}) (count_over_time({{app=~\".+\"}}[5m])))",
                 random.pick(&["", ", level"])
             )
         }
         _ => {
-            let group = random.pick(&["group_right", "group_right (instance)"]);
+            let group = random.pick(&["group_right ()", "group_right (instance)"]);
             format!(
                 "(sum by (app) (rate({{app=~\"a.*\"}}[2m]))) {operator}{returns_bool} on (app) {group} ({left})"
             )

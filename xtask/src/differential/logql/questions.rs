@@ -12,6 +12,9 @@ pub struct Question {
     pub ignored: &'static [&'static str],
 }
 
+/// Loki estimates volumes by the share of a chunk that is in the window.
+const VALUES: &[&str] = &["value", "values", "resultType"];
+
 /// What is refused, or nearly: a path, and a parameter.
 const REFUSED_OR_ODD: &[(&str, &str, &str)] = &[
     ("labels", "query", "{app=~\".*\"}"),
@@ -49,8 +52,13 @@ pub fn questions(end_ns: i64) -> Vec<Question> {
     let (start, end) = (end_ns - HISTORY_NS, end_ns + 60_000_000_000);
     let mut ask =
         |path: &'static str, parameters: &[(&'static str, &str)], ignored: &'static [&'static str]| {
-            let mut all = vec![("start", start.to_string()), ("end", end.to_string())];
-            all.extend(parameters.iter().map(|(name, value)| (*name, (*value).to_owned())));
+            let mut all: Vec<(&'static str, String)> =
+                parameters.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+            for (name, time) in [("start", start), ("end", end)] {
+                if !parameters.iter().any(|(given, _)| *given == name) {
+                    all.push((name, time.to_string()));
+                }
+            }
             out.push(Question { path, parameters: all, ignored });
         };
     let selectors = ["{app=\"api\"}", "{app=~\".+\"}", "{env=\"prod\", app!=\"db\"}", "{app=\"none\"}"];
@@ -68,16 +76,15 @@ pub fn questions(end_ns: i64) -> Vec<Question> {
         ask("label/instance/values", &[query], &[]);
         ask("label/app/values", &[query], &[]);
         ask("series", &[("match", selector)], &[]);
-        // Chunks are how Loki stores.
-        ask("index/stats", &[query], &["chunks"]);
-        ask("index/volume", &[query], &[]);
-        ask("index/volume", &[query, ("targetLabels", "app,env")], &[]);
-        ask("index/volume", &[query, ("aggregateBy", "labels")], &[]);
-        ask("index/volume", &[query, ("limit", "2")], &[]);
-        ask("index/volume_range", &[query, ("step", "300")], &[]);
+        // Chunks are how Loki stores, and what is in them is counted when it has cut them.
+        ask("index/stats", &[query], &["chunks", "bytes", "entries"]);
+        ask("index/volume", &[query], VALUES);
+        ask("index/volume", &[query, ("targetLabels", "app,env")], VALUES);
+        ask("index/volume", &[query, ("aggregateBy", "labels")], VALUES);
+        ask("index/volume", &[query, ("limit", "2")], VALUES);
+        ask("index/volume_range", &[query, ("step", "300")], VALUES);
         ask("detected_labels", &[query], &[]);
         ask("detected_fields", &[query, ("line_limit", "5000")], &[]);
-        ask("detected_fields", &[query, ("line_limit", "5000"), ("limit", "5")], &[]);
         ask("detected_field/level/values", &[query, ("line_limit", "5000")], &[]);
     }
     for query in [
