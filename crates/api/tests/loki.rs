@@ -168,6 +168,10 @@ fn lines_are_counted() {
         assert_eq!(health["data"]["result"][0]["value"], json!([4_000_000_000_u64, "2"]));
         let matrix = ask(served, "query_range", &[("query", r#"rate({app="cart"}[1m])"#), ("step", "10")]);
         assert_eq!(matrix["data"]["resultType"], "matrix");
+        // Points lie at whole steps, the first before the start and the last behind the end.
+        let ones = [("query", "vector(1)"), ("start", "11"), ("end", "25"), ("step", "10")];
+        let ones = ask(served, "query_range", &ones)["data"]["result"][0]["values"].clone();
+        assert_eq!(ones, json!([[10, "1"], [20, "1"], [30, "1"]]));
     });
 }
 
@@ -264,6 +268,13 @@ fn refusals_are_plain_text() {
         ("query_range", vec![("query", r#"rate({app="a"}[1m])"#), ("step", "0")], "zero or negative"),
         ("query", vec![("query", r#"{app="a"}"#)], "log queries are not supported as an instant query type"),
         ("index/volume", vec![("query", r#"{app="a"}"#), ("aggregateBy", "x")], "aggregateBy"),
+        ("index/stats", vec![("query", r#"{app="a"} |= "x""#)], "only label matchers are supported"),
+        ("labels", vec![("query", r#"{app=~".*"}"#)], "queries require at least one"),
+        (
+            "query",
+            vec![("query", r#"vector(1) + on () count_over_time({service_name=~".+"}[5m])"#)],
+            "found duplicate series on the right",
+        ),
         ("tail", vec![("query", r#"{app="a"}"#), ("delay_for", "6")], "delay_for can't be greater than 5"),
     ] {
         let (status, text) = served.get_text(&path(endpoint, &parameters));

@@ -149,7 +149,18 @@ pub struct LogfmtStage {
     /// Whether keys without a value become labels.
     pub keep_empty: bool,
     /// Labels and the keys that they come from; all keys if there are none.
-    pub extractions: Vec<(String, String)>,
+    pub extractions: Vec<LogfmtExtraction>,
+}
+
+/// `name="key"` of the logfmt parser.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogfmtExtraction {
+    /// The label.
+    pub label: String,
+    /// As written, without its quotes.
+    pub text: String,
+    /// The key whose value it has.
+    pub key: String,
 }
 
 /// How numbers compare.

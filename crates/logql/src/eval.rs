@@ -74,7 +74,7 @@ pub struct QueryParams {
     pub end_ns: i64,
     /// Between two points, in nanoseconds; zero asks for one point, at `start_ns`.
     pub step_ns: i64,
-    /// Lines of one set of labels lie so far apart; zero for all of them.
+    /// Lines lie so far apart, whatever their labels; zero for all of them.
     pub interval_ns: i64,
     /// The most lines.
     pub limit: usize,

@@ -290,8 +290,9 @@ fn is_operation(word: &str) -> bool {
 }
 
 /// What is wrong with an expression, as Go says it.
-fn regex_message(error: &MatcherError) -> String {
+pub(crate) fn regex_message(error: &MatcherError) -> String {
     let MatcherError::Regex { pattern, reason } = error;
+    let reason = if reason == "unclosed group" { "missing closing )" } else { reason };
     format!("error parsing regexp: {reason}: `{pattern}`")
 }
 

@@ -10,10 +10,11 @@ mod extract;
 pub(crate) mod filter;
 mod format;
 mod guard;
-mod json;
+pub(crate) mod json;
 pub mod json_path;
+mod json_walk;
 pub(crate) mod labels;
-mod logfmt;
+pub(crate) mod logfmt;
 pub(crate) mod plan;
 pub(crate) mod symbols;
 pub mod template;
@@ -28,11 +29,13 @@ use throughline_template::Functions;
 
 use crate::ast::{LogfmtStage, RegexpStage, Stage};
 use crate::functions::{self, Surroundings};
+pub(crate) use extract::sanitized;
 use filter::Condition;
 use format::{Choice, Formatter};
 use guard::Guard;
 use json_path::JsonPath;
 use labels::RowLabels;
+pub(crate) use symbols::EXTRACTED;
 use symbols::{Symbol, Symbols};
 use template::Bound;
 use wanted::{Wanted, WantedLabels};
@@ -198,12 +201,13 @@ fn op(stage: &Stage, symbols: &mut Symbols) -> Op {
         }
         Stage::Logfmt(stage) if stage.extractions.is_empty() => Op::Logfmt(stage.clone()),
         Stage::Logfmt(stage) => {
-            let labels = stage.extractions.iter().map(|(label, _)| symbols.intern(label)).collect();
+            let labels =
+                stage.extractions.iter().map(|extraction| symbols.intern(&extraction.label)).collect();
             Op::LogfmtKeys { stage: stage.clone(), labels }
         }
         Stage::Regexp(RegexpStage { regex, .. }) => {
             let named = regex.capture_names().enumerate().filter_map(|(at, name)| Some((at, name?)));
-            let groups = named.map(|(at, name)| (at, symbols.intern(&extract::sanitized(name)))).collect();
+            let groups = named.map(|(at, name)| (at, symbols.intern(&sanitized(name)))).collect();
             Op::Regexp { regex: regex.clone(), groups }
         }
         Stage::Pattern(pattern) => {

@@ -198,7 +198,9 @@ impl fmt::Display for Stage {
                 let flags = [(stage.strict, " --strict"), (stage.keep_empty, " --keep-empty")];
                 f.write_str("| logfmt")?;
                 flags.iter().filter(|flag| flag.0).try_for_each(|flag| f.write_str(flag.1))?;
-                list(f, &stage.extractions, |f, (label, key)| write!(f, "{label}={}", quote(key.as_bytes())))
+                list(f, &stage.extractions, |f, extraction| {
+                    write!(f, "{}={}", extraction.label, quote(extraction.text.as_bytes()))
+                })
             }
             Stage::Regexp(stage) => write!(f, "| regexp {}", quote(stage.text.as_bytes())),
             Stage::Pattern(pattern) => write!(f, "| pattern {}", quote(pattern.text().as_bytes())),

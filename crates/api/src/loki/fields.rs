@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value as Json, json};
 use throughline_logql::LogStream;
+use throughline_logql::fields::{fields_of, listed_value};
 
 /// Fields of one answer, unless asked for otherwise.
 pub(super) const FIELDS: u64 = 1_000;
@@ -14,17 +15,14 @@ const VALUES_MAX: usize = 1_000;
 /// Fields that are looked for at most: an object with a million members is data, not fields.
 const FIELDS_MAX: usize = 5_000;
 
-/// How deep objects are looked into.
-const DEPTH_MAX: usize = 16;
-
-/// Metadata that every record has, and that is no field.
-const HIDDEN: [&str; 2] = ["__error__", "__error_details__"];
+/// What went wrong is no field.
+const HIDDEN: [&str; 3] = ["__error__", "__error_details__", "__preserve_error__"];
 
 /// What is known of a field.
 #[derive(Default)]
-struct Field {
+struct Known {
     values: BTreeSet<String>,
-    parsers: BTreeSet<&'static str>,
+    parsers: Vec<&'static str>,
     json_path: Vec<String>,
     kind: Option<&'static str>,
 }
@@ -32,138 +30,94 @@ struct Field {
 /// The fields of some lines.
 #[derive(Default)]
 pub(super) struct Fields {
-    fields: BTreeMap<String, Field>,
+    fields: BTreeMap<String, Known>,
 }
 
 impl Fields {
-    /// Those of all lines of the streams.
-    pub(super) fn of(streams: &[LogStream]) -> Fields {
+    /// Those of all lines of the streams, at most so many. Of a field whose values are of several kinds the last counts, as
+    /// in Loki.
+    pub(super) fn of(streams: &[LogStream], limit: usize) -> Fields {
         let mut fields = Fields::default();
-        for stream in streams {
-            for (name, value) in stream.metadata.iter().chain(stream.parsed.iter()) {
-                if !HIDDEN.contains(&name) {
-                    fields.add(name, value, None, &[]);
-                }
+        let limit = limit.min(FIELDS_MAX);
+        // The oldest line of the last stream comes last.
+        let mut lines: Vec<(&LogStream, i64, &str)> = streams
+            .iter()
+            .flat_map(|stream| stream.entries.iter().map(move |(time, line)| (stream, *time, line.as_str())))
+            .collect();
+        lines.sort_by(|a, b| a.0.stream.cmp(&b.0.stream).then(b.1.cmp(&a.1)));
+        for (stream, _, line) in lines {
+            let is_taken = |label: &str| stream.stream.has(label);
+            for (name, value) in stream.metadata.iter() {
+                fields.add(name, value, limit);
             }
-            for (_, line) in &stream.entries {
-                fields.add_line(line, stream);
+            let (parser, found) = fields_of(line, is_taken);
+            for (name, value) in stream.parsed.iter().filter(|(name, _)| !HIDDEN.contains(name)) {
+                fields.add_parsed(name, value, (parser, &[]), limit);
+            }
+            for field in &found {
+                fields.add_parsed(&field.label, &field.value, (parser, &field.path), limit);
             }
         }
         fields
     }
 
-    fn add_line(&mut self, line: &str, stream: &LogStream) {
-        let trimmed = line.trim();
-        if trimmed.starts_with('{')
-            && let Ok(object @ Json::Object(_)) = serde_json::from_str::<Json>(trimmed)
-        {
-            return self.add_json(&object, &mut Vec::new(), stream);
-        }
-        for (name, value) in logfmt_pairs(trimmed) {
-            let name = sanitised(name);
-            self.add_parsed(name, &value, ("logfmt", &[]), stream);
-        }
-    }
-
-    fn add_json(&mut self, value: &Json, path: &mut Vec<String>, stream: &LogStream) {
-        let text = match value {
-            Json::Object(members) => {
-                if path.len() < DEPTH_MAX {
-                    for (name, member) in members {
-                        path.push(name.clone());
-                        self.add_json(member, path, stream);
-                        path.pop();
-                    }
-                }
-                return;
-            }
-            Json::Array(_) | Json::Null => return,
-            Json::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        self.add_parsed(sanitised(&path.join("_")), &text, ("json", path), stream);
-    }
-
-    /// Adds what a parser finds: a name that the stream has is another there, as in queries.
     fn add_parsed(
         &mut self,
-        mut name: String,
+        name: &str,
         value: &str,
         (parser, path): (&'static str, &[String]),
-        stream: &LogStream,
+        limit: usize,
     ) {
-        if name.is_empty() {
-            return;
+        let Some(known) = self.add(name, &listed_value(value), limit) else { return };
+        known.kind = Some(kind_of(value));
+        if !known.parsers.contains(&parser) {
+            known.parsers.push(parser);
         }
-        if stream.stream.has(&name) {
-            name.push_str("_extracted");
+        if parser == "json" {
+            known.json_path = path.to_vec();
         }
-        self.add(&name, value, Some(parser), path);
     }
 
-    fn add(&mut self, name: &str, value: &str, parser: Option<&'static str>, path: &[String]) {
+    fn add(&mut self, name: &str, value: &str, limit: usize) -> Option<&mut Known> {
         if !self.fields.contains_key(name) {
-            if self.fields.len() >= FIELDS_MAX {
-                return;
+            if self.fields.len() >= limit {
+                return None;
             }
-            self.fields.insert(name.to_owned(), Field::default());
+            self.fields.insert(name.to_owned(), Known::default());
         }
-        let Some(field) = self.fields.get_mut(name) else { return };
-        field.parsers.extend(parser);
-        if field.json_path.is_empty() {
-            field.json_path = path.to_vec();
+        let known = self.fields.get_mut(name)?;
+        known.kind = Some(kind_of(value));
+        if known.values.len() < VALUES_MAX {
+            known.values.insert(value.to_owned());
         }
-        let kind = kind_of(value);
-        field.kind = match field.kind {
-            Some("int" | "float") if matches!(kind, "int" | "float") => {
-                Some(if field.kind == Some(kind) { kind } else { "float" })
-            }
-            Some(known) if known != kind => Some("string"),
-            _ => Some(kind),
-        };
-        if field.values.len() < VALUES_MAX {
-            field.values.insert(value.to_owned());
-        }
+        Some(known)
     }
 
-    /// The fields, at most so many.
-    pub(super) fn list(&self, limit: u64) -> Json {
-        let one = |(name, field): (&String, &Field)| {
+    /// The fields.
+    pub(super) fn list(&self) -> Json {
+        let one = |(name, known): (&String, &Known)| {
             // No parser is `null`: clients tell metadata by it.
-            let parsers = if field.parsers.is_empty() { Json::Null } else { json!(field.parsers) };
+            let parsers = if known.parsers.is_empty() { Json::Null } else { json!(known.parsers) };
             let mut one = json!({
                 "label": name,
-                "type": field.kind.unwrap_or("string"),
-                "cardinality": field.values.len(),
+                "type": known.kind.unwrap_or("string"),
+                "cardinality": known.values.len(),
                 "parsers": parsers,
             });
-            if !field.json_path.is_empty() {
-                one["jsonPath"] = json!(field.json_path);
+            if !known.json_path.is_empty() {
+                one["jsonPath"] = json!(known.json_path);
             }
             one
         };
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        self.fields.iter().take(limit).map(one).collect()
+        self.fields.iter().map(one).collect()
     }
 
     /// The values of a field, at most so many.
     pub(super) fn values(&self, name: &str, limit: u64) -> Vec<&str> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let values = self.fields.get(name).map(|field| field.values.iter().take(limit));
+        let values = self.fields.get(name).map(|known| known.values.iter().take(limit));
         values.into_iter().flatten().map(String::as_str).collect()
     }
-}
-
-/// A name as labels have it.
-fn sanitised(name: &str) -> String {
-    let mut out: String = name
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == ':' { c } else { '_' })
-        .collect();
-    if out.starts_with(|c: char| c.is_ascii_digit()) {
-        out.insert(0, '_');
-    }
-    out
 }
 
 /// What kind of value a text is.
@@ -214,43 +168,6 @@ fn is_duration(text: &str) -> bool {
     true
 }
 
-/// The pairs of a line of logfmt; none of what is no pair.
-fn logfmt_pairs(line: &str) -> Vec<(&str, String)> {
-    let mut pairs = Vec::new();
-    let mut rest = line;
-    while let Some((before, after)) = rest.split_once('=') {
-        let name = before.rsplit(|c: char| c.is_ascii_whitespace()).next().unwrap_or_default();
-        let (value, next) = match after.strip_prefix('"') {
-            Some(quoted) => match end_of_quoted(quoted) {
-                Some(end) => {
-                    let text = quoted.get(..end).unwrap_or_default();
-                    (text.replace("\\\"", "\""), quoted.get(end + 1..).unwrap_or_default())
-                }
-                None => return pairs,
-            },
-            None => {
-                let end = after.find(|c: char| c.is_ascii_whitespace()).unwrap_or(after.len());
-                let (value, next) = after.split_at(end);
-                (value.to_owned(), next)
-            }
-        };
-        if !name.is_empty() && !name.contains('"') {
-            pairs.push((name, value));
-        }
-        rest = next;
-    }
-    pairs
-}
-
-fn end_of_quoted(text: &str) -> Option<usize> {
-    let mut escaped = false;
-    text.bytes().position(|byte| {
-        let ends = byte == b'"' && !escaped;
-        escaped = byte == b'\\' && !escaped;
-        ends
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use throughline_exec::Labels;
@@ -295,7 +212,7 @@ mod tests {
             parsed: Labels::empty(),
             entries: lines.iter().map(|line| (1, (*line).to_owned())).collect(),
         };
-        let fields = Fields::of(&[stream]);
+        let fields = Fields::of(&[stream], 10);
         let expected = json!([
             {"label": "app_extracted", "type": "string", "cardinality": 1, "parsers": ["json"], "jsonPath": ["app"]},
             {"label": "detected_level", "type": "string", "cardinality": 1, "parsers": null},
@@ -305,7 +222,7 @@ mod tests {
             {"label": "status", "type": "string", "cardinality": 2, "parsers": ["json", "logfmt"], "jsonPath": ["status"]},
             {"label": "took", "type": "duration", "cardinality": 1, "parsers": ["logfmt"]},
         ]);
-        assert_eq!(fields.list(10), expected);
+        assert_eq!(fields.list(), expected);
         assert_eq!(fields.values("msg", 10), ["a \"b\" c=d"]);
         assert_eq!(fields.values("status", 1), ["200"]);
     }

@@ -87,7 +87,7 @@ pub(super) fn object(labels: &Labels) -> Json {
 
 pub(super) async fn index_stats(State(loki): State<Loki>, params: Params) -> Result<Response, Refusal> {
     let range = params.window(loki.now())?;
-    let matchers = params.log_query()?.matchers;
+    let matchers = params.stream_query()?;
     let ask = move |logs: &StoredLogs, budget: &Budget| {
         streams(logs, &matchers, Counting { range, bytes: true, step_ns: None }, budget)
     };
@@ -114,7 +114,7 @@ impl Volumes {
         // Of volumes all streams may be asked for.
         let matchers = match params.query()?.trim() {
             "{}" => Vec::new(),
-            _ => params.log_query()?.matchers,
+            _ => params.stream_query()?,
         };
         let targets = params.text("targetLabels").unwrap_or_default().split(',');
         let targets = targets.filter(|target| !target.is_empty()).map(str::to_owned).collect();

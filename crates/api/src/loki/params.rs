@@ -142,9 +142,22 @@ impl Params {
         Ok(parse_log(self.query()?)?)
     }
 
-    /// `query` as a selector; nothing selects all streams.
+    /// `query` as the selector of a log query without stages.
+    pub(super) fn stream_query(&self) -> Result<Vec<Matcher>, Refusal> {
+        let log = self.log_query()?;
+        match log.stages.is_empty() {
+            true => Ok(log.matchers),
+            false => Err(Refusal::bad("only label matchers are supported")),
+        }
+    }
+
+    /// `query` as a selector; nothing selects all streams, and so does one without conditions, but not one whose conditions
+    /// mean nothing.
     pub(super) fn selector(&self) -> Result<Vec<Matcher>, Refusal> {
-        self.text("query").map_or(Ok(Vec::new()), selector)
+        match self.text("query").map(str::trim) {
+            None | Some("" | "{}") => Ok(Vec::new()),
+            Some(_) => self.stream_query(),
+        }
     }
 
     /// The selectors of `match[]` and `match`; none select all streams.

@@ -50,6 +50,15 @@ pub(super) async fn query(
     answer(&loki, expr, asked, form).await
 }
 
+/// The window with its ends at whole steps since the epoch, as Loki's frontend has it before it asks anything: its start is earlier,
+/// its end later.
+fn aligned(range: TimeRange, step_ns: i64) -> TimeRange {
+    let start = range.start.saturating_sub(range.start.rem_euclid(step_ns));
+    let past = range.end.rem_euclid(step_ns);
+    let end = if past == 0 { range.end } else { range.end.saturating_add(step_ns - past) };
+    TimeRange { start, end }
+}
+
 pub(super) async fn query_range(
     State(loki): State<Loki>,
     headers: HeaderMap,
@@ -62,6 +71,7 @@ pub(super) async fn query_range(
         return Err(Refusal::bad("interval must be >= 0"));
     }
     let expr = parse(params.query()?)?;
+    let range = if matches!(expr, Expr::Metric(_)) { aligned(range, step_ns) } else { range };
     let asked = QueryParams { interval_ns, limit, direction, now_ns: loki.now(), ..over(range, step_ns) };
     let form = Form { categorized: is_categorized(&headers), direction };
     answer(&loki, expr, asked, form).await
@@ -168,8 +178,8 @@ pub(super) async fn format_query(params: Params) -> Response {
     }
 }
 
-/// Looks at some lines of a query for their fields.
-async fn sampled(loki: &Loki, params: &Params) -> Result<(Fields, u64), Refusal> {
+/// Looks at some lines of a query for their fields: all, or as many as are asked for.
+async fn sampled(loki: &Loki, params: &Params, all: bool) -> Result<(Fields, u64), Refusal> {
     let range = params.window(loki.now())?;
     let lines = params.count("line_limit")?.filter(|lines| *lines > 0).unwrap_or(FIELD_LINES);
     let limit = match params.count("field_limit")? {
@@ -181,21 +191,22 @@ async fn sampled(loki: &Loki, params: &Params) -> Result<(Fields, u64), Refusal>
     let lines = usize::try_from(lines.min(FIELD_LINES_MAX)).unwrap_or(usize::MAX);
     let asked = QueryParams { limit: lines, now_ns: loki.now(), ..over(range, 0) };
     let engine = loki.engine;
+    let asked_for = if all { usize::MAX } else { usize::try_from(limit).unwrap_or(usize::MAX) };
     let ask = move |logs: &StoredLogs, budget: &Budget| {
         let value = engine.evaluate(&expr, &asked, logs, budget).map_err(|error| Refusal::query(&error))?;
         let streams: Vec<LogStream> = match value {
             QueryValue::Streams(streams) => streams,
             _ => Vec::new(),
         };
-        Ok(Fields::of(&streams))
+        Ok(Fields::of(&streams, asked_for))
     };
     let (fields, _) = loki.ask(ask).await?;
     Ok((fields, limit))
 }
 
 pub(super) async fn detected_fields(State(loki): State<Loki>, params: Params) -> Result<Response, Refusal> {
-    let (fields, limit) = sampled(&loki, &params).await?;
-    Ok(bare(&json!({ "fields": fields.list(limit), "limit": limit })))
+    let (fields, limit) = sampled(&loki, &params, false).await?;
+    Ok(bare(&json!({ "fields": fields.list(), "limit": limit })))
 }
 
 pub(super) async fn detected_values(
@@ -203,6 +214,6 @@ pub(super) async fn detected_values(
     Path(name): Path<String>,
     params: Params,
 ) -> Result<Response, Refusal> {
-    let (fields, limit) = sampled(&loki, &params).await?;
+    let (fields, limit) = sampled(&loki, &params, true).await?;
     Ok(bare(&json!({ "values": fields.values(&name, limit), "limit": limit })))
 }

@@ -211,12 +211,11 @@ impl Sink<'_> {
     fn finish(mut self, params: &QueryParams) -> Vec<LogStream> {
         self.lines.sort_unstable_by_key(|entry| (entry.place, entry.number));
         if params.interval_ns > 0 {
-            let mut next: Vec<Option<i64>> = vec![None; self.sets.sets.len()];
+            let mut next: Option<i64> = None;
             self.lines.retain(|entry| {
-                let Some(slot) = next.get_mut(entry.set) else { return false };
-                let is_far = slot.is_none_or(|next| entry.place >= next);
+                let is_far = next.is_none_or(|next| entry.place >= next);
                 if is_far {
-                    *slot = Some(entry.place.saturating_add(params.interval_ns));
+                    next = Some(entry.place.saturating_add(params.interval_ns));
                 }
                 is_far
             });

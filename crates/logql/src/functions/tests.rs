@@ -113,7 +113,7 @@ fn what_cannot_be_done_is_an_error() {
         ("{{urldecode \"%zz\"}}", "invalid URL escape \"%zz\""),
         ("{{toDateInZone \"2006\" \"Europe/Berlin\" \"2021\"}}", "unknown time zone"),
         ("{{duration \"x\"}}", "invalid duration"),
-        ("{{regexReplaceAll \"(\" .a \"\"}}", "regular expression"),
+        ("{{regexReplaceAll \"(\" .a \"\"}}", "missing closing ): `(`"),
         ("{{unixToTime \"12\"}}", "unable to parse time"),
     ] {
         let error = run(text).expect_err(text);

@@ -243,7 +243,7 @@ impl Regexes {
         if let Some(regex) = known.get(pattern) {
             return Ok(regex.clone());
         }
-        let regex = search_regex(pattern).map_err(|error| error.to_string())?;
+        let regex = search_regex(pattern).map_err(|error| crate::parse::regex_message(&error))?;
         if known.len() >= REGEXES_MAX {
             known.clear();
         }

@@ -9,12 +9,26 @@ use super::log::Piece;
 use super::{CONDITIONS_MAX, Parsed, Parser, regex_message};
 use crate::ast::{
     Conversion, JsonExtraction, LabelChoice, LabelFormat, LabelSource, LineFilterStage, LineOp, LineOperand,
-    LogfmtStage, RegexpStage, Stage, Unwrap,
+    LogfmtExtraction, LogfmtStage, RegexpStage, Stage, Unwrap,
 };
 use crate::check;
 use crate::lexer::{Kind, Token};
 use crate::pipeline::json_path::JsonPath;
 use crate::pipeline::template::LineTemplate;
+
+/// The key that an expression of logfmt means: a name, or any text in quotes.
+fn logfmt_key(text: &str) -> Result<String, String> {
+    let text = text.trim_matches([' ', '\t', '\n']);
+    if let Some(quoted) = text.strip_prefix('"') {
+        return Ok(quoted.strip_suffix('"').unwrap_or(quoted).to_owned());
+    }
+    let is_start = |char: char| char.is_ascii_alphabetic() || char == '_';
+    match text.chars().find(|char| !is_start(*char) && !char.is_ascii_digit()) {
+        Some(char) if text.starts_with(is_start) => Err(format!("unexpected char {char}")),
+        None if text.starts_with(is_start) => Ok(text.to_owned()),
+        _ => Err("syntax error: unexpected $end, expecting STRING or KEY".to_owned()),
+    }
+}
 
 impl Parser<'_> {
     /// A stage with the sign before it.
@@ -36,13 +50,8 @@ impl Parser<'_> {
     }
 
     fn piped(&mut self) -> Parsed<Piece> {
-        // A label may have the name of a stage, if it is compared.
-        let compared = matches!(
-            self.ahead(1).kind,
-            Kind::Sign("=" | "==" | "!=" | "=~" | "!~" | ">" | ">=" | "<" | "<=")
-        );
-        let word = if compared { None } else { self.word() };
-        let stage = match word {
+        // The name of a stage is no label, not even before a sign that compares: `| json != "x"` filters lines.
+        let stage = match self.word() {
             Some("json") => {
                 self.advance();
                 self.json()?
@@ -179,8 +188,13 @@ impl Parser<'_> {
                 stage.keep_empty = true;
             }
         }
-        let extractions = self.extractions()?;
-        stage.extractions = extractions.into_iter().map(|(label, key, _)| (label, key)).collect();
+        for (label, text, token) in self.extractions()? {
+            let key = logfmt_key(&text)
+                .map_err(|reason| self.error(token, format!("cannot parse expression [{text}]: {reason}")))?;
+            // Of two expressions for one label the later counts.
+            stage.extractions.retain(|extraction| extraction.label != label);
+            stage.extractions.push(LogfmtExtraction { label, text, key });
+        }
         Ok(Stage::Logfmt(stage))
     }
 

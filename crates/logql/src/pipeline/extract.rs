@@ -5,6 +5,7 @@ use throughline_exec::log::LinePattern;
 
 use super::json::{Flow, NO_ESCAPE, Reader, Value, push_sanitized, spoken, unescape};
 use super::json_path::JsonPath;
+use super::json_walk;
 use super::labels::RowLabels;
 use super::logfmt::{Failure, Pairs};
 use super::symbols::{PRESERVE_ERROR, Symbol, Symbols};
@@ -27,7 +28,8 @@ fn push_label(out: &mut String, key: &str) {
     push_sanitized(out, key);
 }
 
-pub(super) fn sanitized(name: &str) -> String {
+/// What a key becomes as the name of a label.
+pub(crate) fn sanitized(name: &str) -> String {
     let mut label = String::new();
     push_label(&mut label, name);
     label
@@ -104,24 +106,24 @@ pub(super) fn json_paths(row: &mut Row<'_>, paths: &[(Symbol, JsonPath)]) {
         Some(b'{' | b'[' | b'"') => {}
         Some(_) => return fail(row, JSON_ERROR, ""),
     }
-    for (label, path) in paths {
-        match path.find(row.line) {
-            Ok(Some(found)) => {
-                let name = kept_name(row.labels, row.symbols, *label);
-                let scratch = &mut row.scratch.value;
-                let value = match found {
-                    // Escapes are replaced in lists, too, though not in objects.
-                    Value::Array(text) => spoken(text, scratch),
-                    found => found.text(scratch),
-                };
-                if row.wanted.has(name) {
-                    row.labels.set(name, value);
-                }
-            }
-            Ok(None) => {}
-            Err(reason) => fail(row, JSON_ERROR, reason),
+    let of: Vec<&JsonPath> = paths.iter().map(|(_, path)| path).collect();
+    json_walk::each(&of, row.line, &mut |number, found| {
+        let found = match found {
+            Ok(found) => found,
+            Err(reason) => return fail(row, JSON_ERROR, reason),
+        };
+        let Some((label, _)) = number.and_then(|number| paths.get(number)) else { return };
+        let name = kept_name(row.labels, row.symbols, *label);
+        let scratch = &mut row.scratch.value;
+        let value = match found {
+            // Escapes are replaced in lists, too, though not in objects.
+            Value::Array(text) => spoken(text, scratch),
+            found => found.text(scratch),
+        };
+        if row.wanted.has(name) {
+            row.labels.set(name, value);
         }
-    }
+    });
     // What the line does not have is there without a value, so that all rows have the same labels.
     for (label, _) in paths {
         if row.labels.get(*label).is_none() && row.wanted.has(*label) {
@@ -189,9 +191,9 @@ pub(super) fn logfmt_keys(row: &mut Row<'_>, stage: &LogfmtStage, labels: &[Symb
         if !names_label && key.is_some_and(|key| row.labels.is_extracted(key)) {
             continue;
         }
-        let is_named = stage.extractions.iter().any(|(_, key)| key == name);
-        for (label, (_, of)) in labels.iter().zip(&stage.extractions) {
-            let meant = if is_named { of == name } else { Some(*label) == key };
+        let is_named = stage.extractions.iter().any(|extraction| extraction.key == *name);
+        for (label, extraction) in labels.iter().zip(&stage.extractions) {
+            let meant = if is_named { extraction.key == *name } else { Some(*label) == key };
             if !meant {
                 continue;
             }
@@ -212,7 +214,7 @@ pub(super) fn regexp(row: &mut Row<'_>, regex: &Regex, groups: &[(usize, Symbol)
     for (group, label) in groups {
         if let Some(name) = free_name(row.labels, row.symbols, row.wanted, *label) {
             let value = found.get(*group).map_or("", |part| part.as_str());
-            row.labels.set(name, value);
+            row.labels.set_whole(name, value);
         }
     }
 }
@@ -226,7 +228,7 @@ pub(super) fn pattern(row: &mut Row<'_>, pattern: &LinePattern, names: &[Symbol]
         if let Some(label) = names.get(at)
             && let Some(name) = free_name(labels, symbols, wanted, *label)
         {
-            labels.set(name, value);
+            labels.set_whole(name, value);
         }
     });
 }

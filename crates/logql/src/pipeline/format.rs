@@ -113,12 +113,12 @@ pub(super) fn labels(
                 let value = &mut row.scratch.value;
                 value.clear();
                 match template.execute(row.labels, row.symbols, functions, text, value) {
-                    Ok(()) => row.labels.set(*target, value),
+                    Ok(()) => row.labels.set_whole(*target, value),
                     Err(details) => row.labels.fail(TEMPLATE_ERROR, &details),
                 }
             }
             Formatter::Template { target, .. } => match seen.as_mut().and_then(VecDeque::pop_front) {
-                Some(Ok(value)) => row.labels.set(*target, &value),
+                Some(Ok(value)) => row.labels.set_whole(*target, &value),
                 Some(Err(details)) => row.labels.fail(TEMPLATE_ERROR, &details),
                 None => {}
             },

@@ -59,7 +59,7 @@ pub(crate) enum Flow {
 pub(crate) type Failure = &'static str;
 
 /// What is wrong with a text, in Loki's words: people have them in their queries.
-const MALFORMED: Failure = "Malformed JSON error";
+pub(crate) const MALFORMED: Failure = "Malformed JSON error";
 const NO_OBJECT: Failure = "Value looks like object, but can't find closing '}' symbol";
 const NO_ARRAY: Failure = "Value is array, but can't find closing ']' symbol";
 const NO_TEXT: Failure = "Value is string, but can't find closing '\"' symbol";
@@ -77,7 +77,22 @@ impl<'a> Reader<'a> {
         Reader { text, at: 0 }
     }
 
-    fn peek(&mut self) -> Option<u8> {
+    /// From a byte on.
+    pub(crate) fn at(text: &'a str, at: usize) -> Reader<'a> {
+        Reader { text, at }
+    }
+
+    /// The byte that is read next.
+    pub(crate) fn place(&self) -> usize {
+        self.at
+    }
+
+    pub(crate) fn advance(&mut self) {
+        self.at += 1;
+    }
+
+    /// The next byte that is no space.
+    pub(crate) fn peek(&mut self) -> Option<u8> {
         let bytes = self.text.as_bytes();
         while let Some(byte) = bytes.get(self.at) {
             if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
@@ -99,7 +114,7 @@ impl<'a> Reader<'a> {
     }
 
     /// What is between the quotes of the text in hand.
-    fn string(&mut self) -> Result<&'a str, Failure> {
+    pub(crate) fn string(&mut self) -> Result<&'a str, Failure> {
         if !self.take(b'"') {
             return Err(if self.peek().is_none() { MALFORMED } else { NO_OBJECT });
         }
@@ -144,32 +159,32 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Skips an array or an object by counting brackets.
-    fn skip(&mut self) -> Result<(), Failure> {
+    /// Skips an array or an object by counting its kind of brackets.
+    pub(crate) fn skip(&mut self) -> Result<(), Failure> {
         let bytes = self.text.as_bytes();
-        let is_object = bytes.get(self.at) == Some(&b'{');
+        let (opens, closes, failure) = match bytes.get(self.at) {
+            Some(b'{') => (b'{', b'}', NO_OBJECT),
+            _ => (b'[', b']', NO_ARRAY),
+        };
         let mut open = 0usize;
         while let Some(byte) = bytes.get(self.at) {
-            match byte {
-                b'"' => {
-                    self.string()?;
-                    continue;
-                }
-                b'{' | b'[' => open += 1,
-                b'}' | b']' => open -= 1,
-                _ => {}
+            if *byte == b'"' {
+                self.string().map_err(|_| failure)?;
+                continue;
             }
+            open += usize::from(*byte == opens);
+            open = open.saturating_sub(usize::from(*byte == closes));
             self.at += 1;
             if open == 0 {
                 return Ok(());
             }
         }
-        Err(if is_object { NO_OBJECT } else { NO_ARRAY })
+        Err(failure)
     }
 
     /// Calls `visit` for each member of the object in hand: with its key as written and this reader in front of the
     /// value, which `visit` must read.
-    fn members(
+    pub(crate) fn members(
         &mut self,
         mut visit: impl FnMut(&mut Self, &'a str) -> Result<Flow, Failure>,
     ) -> Result<Flow, Failure> {
@@ -181,7 +196,7 @@ impl<'a> Reader<'a> {
             if self.take(b'}') {
                 return Ok(Flow::On);
             }
-            let key = self.string()?;
+            let key = self.string().map_err(|reason| if reason == NO_TEXT { MALFORMED } else { reason })?;
             if key.contains('\\') && !unescape(key, &mut String::new()) {
                 return Err(NO_ESCAPE);
             }
@@ -212,10 +227,16 @@ impl<'a> Reader<'a> {
         if depth > DEPTH_MAX {
             return Err("JSON is nested too deeply");
         }
+        let is_cut = !self.text.trim_end().ends_with('}');
         self.members(|reader, key| {
             let length = path.len();
             push_name(path, key);
             let flow = if reader.peek() == Some(b'{') && (path.is_empty() || enters(path)) {
+                // An object that does not end has no members. Whole lines end with the end of theirs.
+                if is_cut {
+                    let mut ahead = *reader;
+                    ahead.skip()?;
+                }
                 reader.flatten(path, depth + 1, enters, found)?
             } else {
                 match reader.value()? {
@@ -273,7 +294,7 @@ impl<'a> Reader<'a> {
 }
 
 /// A key, whose escapes are known to be good.
-fn key_text<'s>(key: &'s str, scratch: &'s mut String) -> &'s str {
+pub(crate) fn key_text<'s>(key: &'s str, scratch: &'s mut String) -> &'s str {
     if !key.contains('\\') {
         return key;
     }
@@ -284,7 +305,7 @@ fn key_text<'s>(key: &'s str, scratch: &'s mut String) -> &'s str {
 
 /// Appends a key as a part of a name: an underscore for what a name does not have, and one before it if it follows
 /// another part or would begin with a digit.
-fn push_name(path: &mut String, key: &str) {
+pub(crate) fn push_name(path: &mut String, key: &str) {
     let mut scratch = String::new();
     let key = key_text(key, &mut scratch).trim();
     if key.is_empty() {

@@ -120,6 +120,15 @@ impl RowLabels {
         }
     }
 
+    /// Sets a label of a value that may have broken characters: a space stands for each.
+    pub(crate) fn set_whole(&mut self, name: Symbol, value: &str) {
+        if value.contains(char::REPLACEMENT_CHARACTER) {
+            self.set(name, &value.replace(char::REPLACEMENT_CHARACTER, " "));
+        } else {
+            self.set(name, value);
+        }
+    }
+
     fn put(&mut self, category: Category, name: Symbol, value: &str) {
         self.mark_gone(name);
         let start = self.text.len();
