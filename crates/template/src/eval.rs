@@ -252,7 +252,14 @@ impl<'a> Evaluator<'a, '_> {
     fn call(&mut self, dot: &Value, at: Span, name: &'a str, pipe: Option<&'a Pipe>) -> Result<(), Error> {
         let template = self.template;
         let Some(nodes) = template.defined.get(name) else {
-            return Err(self.error(at, format!("template {name:?} not defined")));
+            let mut error = self.error(at, format!("template {name:?} not defined"));
+            // Go shows the whole action, whose place is that of the name.
+            if let Error::Execute { context, .. } = &mut error {
+                let pipe = pipe.and_then(|pipe| template.text.get(pipe.at.start..pipe.at.end));
+                let pipe = pipe.map(|text| format!(" {}", text.trim())).unwrap_or_default();
+                *context = format!("{{{{template {name:?}{pipe}}}}}");
+            }
+            return Err(error);
         };
         let scope = self.variables.len();
         let data = match pipe {

@@ -188,8 +188,8 @@ impl Parser<'_, '_> {
             Keyword::Range => Node::Range(self.branch(Keyword::Range)?),
             Keyword::Break => self.loop_control("break", Node::Break)?,
             Keyword::Continue => self.loop_control("continue", Node::Continue)?,
-            Keyword::Template => self.call(token.at)?,
-            Keyword::Block => self.block(token.at)?,
+            Keyword::Template => self.call()?,
+            Keyword::Block => self.block()?,
             Keyword::End => {
                 self.expect_right("end")?;
                 return Ok(Item::Ending(Ending::End));
@@ -259,10 +259,10 @@ impl Parser<'_, '_> {
         Ok(Branch { pipe, then, otherwise })
     }
 
-    fn template_name(&mut self, context: &str) -> Parsed<String> {
+    fn template_name(&mut self, context: &str) -> Parsed<(Span, String)> {
         let token = self.next_solid();
         match token.kind {
-            Kind::Quoted | Kind::RawQuoted => self.quoted(token.at),
+            Kind::Quoted | Kind::RawQuoted => Ok((token.at, self.quoted(token.at)?)),
             _ => Err(self.unexpected(&token, context)),
         }
     }
@@ -276,8 +276,8 @@ impl Parser<'_, '_> {
         number::unquote(text).map_err(|()| "invalid syntax".to_owned())
     }
 
-    fn call(&mut self, at: Span) -> Parsed<Node> {
-        let name = self.template_name("template clause")?;
+    fn call(&mut self) -> Parsed<Node> {
+        let (at, name) = self.template_name("template clause")?;
         let pipe = if *self.peek_solid() == Kind::Right {
             self.next_solid();
             None
@@ -287,15 +287,15 @@ impl Parser<'_, '_> {
         Ok(Node::Template { at, name, pipe })
     }
 
-    fn block(&mut self, at: Span) -> Parsed<Node> {
-        let name = self.template_name("block clause")?;
+    fn block(&mut self) -> Parsed<Node> {
+        let (at, name) = self.template_name("block clause")?;
         let pipe = self.pipeline("block clause", &Kind::Right)?;
         self.body(&name, "block clause")?;
         Ok(Node::Template { at, name, pipe: Some(pipe) })
     }
 
     fn define(&mut self) -> Parsed<()> {
-        let name = self.template_name("define clause")?;
+        let (_, name) = self.template_name("define clause")?;
         self.expect_right("define clause")?;
         self.body(&name, "define clause")
     }

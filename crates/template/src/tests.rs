@@ -160,7 +160,11 @@ fn errors_are_worded_as_go_words_them() {
         ("{{.N.X}}", "template: t:1:2: executing \"t\" at <.N.X>: can't evaluate field X in type int"),
         (
             "{{template \"no\"}}",
-            "template: t:1:2: executing \"t\" at <template>: template \"no\" not defined",
+            "template: t:1:11: executing \"t\" at <{{template \"no\"}}>: template \"no\" not defined",
+        ),
+        (
+            "{{ template `no`  .N }}",
+            "template: t:1:12: executing \"t\" at <{{template \"no\" .N}}>: template \"no\" not defined",
         ),
         (
             "{{index .List 3}}",

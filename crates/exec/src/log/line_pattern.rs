@@ -117,17 +117,18 @@ impl LinePattern {
         })
     }
 
-    /// Whether the whole line is of the pattern; a capture stands for at least one byte.
+    /// Whether the line is of the pattern to its end; a capture stands for at least one byte. As in Loki, what stands before the first
+    /// literal does not matter where no capture does.
     #[must_use]
     pub fn matches(&self, line: &str) -> bool {
         let mut rest = line.as_bytes();
         let mut after_capture = false;
-        for part in &self.parts {
+        for (at, part) in self.parts.iter().enumerate() {
             match part {
                 PatternPart::Capture(_) => after_capture = true,
                 PatternPart::Literal(finder) => {
                     let Some(found) = finder.find(rest) else { return false };
-                    if (found > 0) != after_capture {
+                    if at > 0 && found == 0 {
                         return false;
                     }
                     rest = rest.get(found + finder.needle().len()..).unwrap_or_default();
@@ -223,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_filter_takes_the_whole_line() {
+    fn a_filter_takes_the_line_to_its_end() {
         let cases = [
             ("GET <_> 200", "GET /api 200", true),
             ("GET <_> 200", "GET  200", false),
@@ -235,7 +236,10 @@ mod tests {
             ("", "", true),
             ("", "x", false),
             ("a < b <_>", "a < b c", true),
-            ("GET <_>", "xGET a", false),
+            ("GET <_>", "xGET a", true),
+            ("GET <_>", "xGET ", false),
+            ("GET", "xGET", true),
+            ("GET", "GETGET", false),
         ];
         for (pattern, line, expected) in cases {
             assert_eq!(LinePattern::filter(pattern).unwrap().matches(line), expected, "{pattern} {line}");
