@@ -123,7 +123,7 @@ const DURATIONS: [(&str, u64); 8] = [
 
 /// A duration such as `-1h30.5m`, in nanoseconds.
 pub(crate) fn duration(text: &str) -> Result<i64, String> {
-    let invalid = || format!("time: invalid duration {}", quote(text.as_bytes()));
+    let invalid = || format!("time: invalid duration {}", quoted(text));
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),
@@ -151,11 +151,11 @@ pub(crate) fn duration(text: &str) -> Result<i64, String> {
             after.find(|char: char| char == '.' || char.is_ascii_digit()).unwrap_or(after.len());
         let (unit, after) = after.split_at(unit_length);
         if unit.is_empty() {
-            return Err(format!("time: missing unit in duration {}", quote(text.as_bytes())));
+            return Err(format!("time: missing unit in duration {}", quoted(text)));
         }
         let known = DURATIONS.iter().find(|(name, _)| *name == unit);
         let Some((_, unit_ns)) = known else {
-            let (unit, text) = (quote(unit.as_bytes()), quote(text.as_bytes()));
+            let (unit, text) = (quoted(unit), quoted(text));
             return Err(format!("time: unknown unit {unit} in duration {text}"));
         };
         let whole: u64 = if digits.is_empty() { 0 } else { digits.parse().map_err(|_| invalid())? };
@@ -169,6 +169,20 @@ pub(crate) fn duration(text: &str) -> Result<i64, String> {
     }
     let ns = i64::try_from(total).map_err(|_| invalid())?;
     Ok(if negative { -ns } else { ns })
+}
+
+/// A text in quotes as Go's errors of durations have it: the bytes of what is not ASCII are hexadecimal numbers.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend(['\\', char::from(byte)]),
+            b' '..=0x7f => out.push(char::from(byte)),
+            _ => out.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    out.push('"');
+    out
 }
 
 #[cfg(test)]
@@ -206,6 +220,10 @@ mod tests {
         assert_eq!(duration("-1.5s"), Ok(-1_500_000_000));
         assert_eq!(duration("90").unwrap_err(), "time: missing unit in duration \"90\"");
         assert_eq!(duration("1d").unwrap_err(), "time: unknown unit \"d\" in duration \"1d\"");
+        assert_eq!(
+            duration("1µx\"").unwrap_err(),
+            r#"time: unknown unit "\xc2\xb5x\"" in duration "1\xc2\xb5x\"""#
+        );
         assert_eq!(duration("oops").unwrap_err(), "time: invalid duration \"oops\"");
         assert!(duration("99999999h").is_err() && duration("").is_err());
     }

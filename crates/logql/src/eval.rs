@@ -155,12 +155,21 @@ fn numbers(
         }
         Value::Vector(mut series) => {
             series.sort_by(|a, b| a.labels.cmp(&b.labels));
-            let matrix = series.into_iter().map(|series| {
-                let points = series.points.iter().enumerate();
+            let mut matrix: Vec<(Labels, Vec<(i64, f64)>)> = Vec::new();
+            for one in series {
+                let points = one.points.iter().enumerate();
                 let points = points.filter_map(|(step, point)| Some((steps.at(step), (*point)?)));
-                (series.labels, points.collect::<Vec<_>>())
-            });
-            QueryValue::Matrix(matrix.filter(|(_, points)| !points.is_empty()).collect())
+                match matrix.last_mut() {
+                    // Series that labels were replaced of may be told apart no more: they are one, as in Loki.
+                    Some((labels, before)) if *labels == one.labels => {
+                        before.extend(points);
+                        before.sort_by_key(|(time, _)| *time);
+                    }
+                    _ => matrix.push((one.labels, points.collect())),
+                }
+            }
+            matrix.retain(|(_, points)| !points.is_empty());
+            QueryValue::Matrix(matrix)
         }
     })
 }

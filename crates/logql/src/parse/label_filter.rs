@@ -1,4 +1,5 @@
-//! Conditions on labels: `and`, a comma and nothing at all join more closely than `or`.
+//! Conditions on labels: `and` joins more closely than `or`. A comma, or nothing at all, joins what is before it alone with all that
+//! follows: `a, b or c` is `a and (b or c)`, and `a or b, c` is `a or (b and c)`. So does Loki's grammar.
 
 use throughline_exec::log::IpMatcher;
 
@@ -6,30 +7,36 @@ use super::{CONDITIONS_MAX, Parsed, Parser};
 use crate::ast::{CompareOp, LabelFilter, Quantity};
 use crate::lexer::{self, Kind};
 
+/// How closely conditions are joined, the loosest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Joint {
+    Any,
+    Or,
+    And,
+}
+
 impl Parser<'_> {
     pub(super) fn label_filter(&mut self) -> Parsed<LabelFilter> {
         let mut conditions = 0;
-        self.either(&mut conditions)
+        self.joined(&mut conditions, Joint::Any)
     }
 
-    fn either(&mut self, conditions: &mut usize) -> Parsed<LabelFilter> {
-        let mut filter = self.both(conditions)?;
-        while self.take_word("or") {
-            let right = self.both(conditions)?;
-            filter = LabelFilter::Or(Box::new(filter), Box::new(right));
-        }
-        Ok(filter)
-    }
-
-    fn both(&mut self, conditions: &mut usize) -> Parsed<LabelFilter> {
+    /// Conditions joined more closely than `least`. Recursion is bounded by their number.
+    fn joined(&mut self, conditions: &mut usize, least: Joint) -> Parsed<LabelFilter> {
         let mut filter = self.condition(conditions)?;
         loop {
-            let joined = self.take_word("and") || self.take_sign(",") || self.at_condition();
-            if !joined {
+            if self.take_sign(",") || self.at_condition() {
+                let rest = self.joined(conditions, Joint::Any)?;
+                filter = LabelFilter::And(Box::new(filter), Box::new(rest));
+            } else if least < Joint::And && self.take_word("and") {
+                let right = self.joined(conditions, Joint::And)?;
+                filter = LabelFilter::And(Box::new(filter), Box::new(right));
+            } else if least < Joint::Or && self.take_word("or") {
+                let right = self.joined(conditions, Joint::Or)?;
+                filter = LabelFilter::Or(Box::new(filter), Box::new(right));
+            } else {
                 return Ok(filter);
             }
-            let right = self.condition(conditions)?;
-            filter = LabelFilter::And(Box::new(filter), Box::new(right));
         }
     }
 
@@ -48,7 +55,7 @@ impl Parser<'_> {
         if self.is_sign("(") {
             self.descend()?;
             self.advance();
-            let inner = self.either(conditions)?;
+            let inner = self.joined(conditions, Joint::Any)?;
             self.expect_sign(")")?;
             self.ascend();
             return Ok(inner);

@@ -271,7 +271,7 @@ impl Parser<'_> {
                 }
                 None if self.kind() == Kind::Text => {
                     let text = self.expect_text()?;
-                    let template = LineTemplate::new(&text).map_err(|error| {
+                    let template = LineTemplate::of_label(&text).map_err(|error| {
                         self.error(token, format!("invalid template for label '{label}': {error}"))
                     })?;
                     LabelSource::Template(Arc::new(template))

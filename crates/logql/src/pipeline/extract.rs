@@ -56,9 +56,10 @@ fn free_name(
     (wanted.has(name) && !labels.is_extracted(name)).then_some(name)
 }
 
-/// The symbol of a name that was found in a line, if it can be of use.
+/// The symbol of a name that was found in a line, if it can be of use. A key of spaces names nothing.
 fn found_name(symbols: &mut Symbols, wanted: &WantedLabels, name: &str) -> Option<Symbol> {
     match wanted.is_all() {
+        _ if name.is_empty() => None,
         true => Some(symbols.intern(name)),
         // Most names have a length that no wanted name has.
         false if wanted.has_length(name.len()) => symbols.find(name),

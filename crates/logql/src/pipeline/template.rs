@@ -35,9 +35,19 @@ enum Part {
 }
 
 impl LineTemplate {
-    /// Parses the text.
+    /// Parses the text of a template of lines.
     pub fn new(text: &str) -> Result<LineTemplate, String> {
-        let template = Template::parse("line", text, &NAMES).map_err(|error| error.to_string())?;
+        LineTemplate::named("line", text)
+    }
+
+    /// Parses the text of a template of labels.
+    pub fn of_label(text: &str) -> Result<LineTemplate, String> {
+        LineTemplate::named("label", text)
+    }
+
+    /// The name is part of what is said when something is wrong.
+    fn named(name: &str, text: &str) -> Result<LineTemplate, String> {
+        let template = Template::parse(name, text, &NAMES).map_err(|error| error.to_string())?;
         let fields = template
             .fields()
             .map(|fields| fields.into_iter().map(str::to_owned).collect::<BTreeSet<String>>());
