@@ -72,9 +72,10 @@ impl Query {
         parameters
     }
 
-    /// Whether the order of its series says something.
+    /// Whether the order of its series says something. That of `topk` does here, where the greatest come first as in Prometheus, but
+    /// not in Loki, which has them in the order of their labels.
     pub fn is_ordered(&self) -> bool {
-        ["sort", "topk", "bottomk"].iter().any(|name| self.text.starts_with(name))
+        self.text.starts_with("sort")
     }
 }
 

@@ -254,13 +254,16 @@ fn line_filter(random: &mut Random, shape: Shape) -> String {
         "|~" | "!~" => format!("\"{}\"", random.pick(EXPRESSIONS)),
         _ => format!("\"{}\"", random.pick(PATTERNS)),
     };
-    let first = operand(random);
-    let mut out = format!("{op} {first}");
     let more = if random.one_in(4) { random.below(2) + 1 } else { 0 };
-    for _ in 0..more {
-        out.push_str(&format!(" or {}", operand(random)));
+    let mut operands: Vec<String> = (0..=more).map(|_| operand(random)).collect();
+    if more > 0 {
+        // Of several, none that every line has: Loki leaves it out and looks for the others.
+        operands.retain(|operand| !matches!(operand.as_str(), "``" | "\"\"" | "\".*\""));
     }
-    out
+    if operands.is_empty() {
+        operands.push("\"e\"".to_owned());
+    }
+    format!("{op} {}", operands.join(" or "))
 }
 
 /// One of the texts, in quotes of either kind.
@@ -344,6 +347,8 @@ fn condition(random: &mut Random, shape: Shape) -> String {
             format!("{}{}\"{value}\"", random.pick(fields.texts), random.pick(&["=", "!="]))
         }
         3 | 4 => {
+            // No empty expression: Loki lets every value match it. Nor one that only the anchors of conditions on labels keep from
+            // values, such as `api/.*`: Loki documents the anchors, and looks for `api/` anywhere.
             let value = random.pick(&[
                 "(?i)err.*",
                 "e|w",
@@ -354,7 +359,6 @@ fn condition(random: &mut Random, shape: Shape) -> String {
                 "/api/.*",
                 ".*x",
                 "warn|error",
-                "",
             ]);
             format!("{}{}\"{value}\"", random.pick(fields.texts), random.pick(&["=~", "!~"]))
         }
