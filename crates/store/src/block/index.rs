@@ -9,6 +9,7 @@
 //! `docs/format/block.md` draws the bytes. Checksums are those of every file of a block ([`super::checksums`]).
 
 mod format;
+mod fuse;
 mod reader;
 pub(crate) mod tokens;
 mod writer;

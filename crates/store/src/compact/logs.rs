@@ -346,7 +346,7 @@ impl Output<'_> {
     }
 
     fn end_group(&mut self, builder: &mut BlockBuilder<'_>) -> Result<(), Error> {
-        builder.index.add_tokens(&self.tokens.take());
+        builder.index.add_tokens(&self.tokens.take()?);
         for rows in settled::settle(&std::mem::take(&mut self.group)).map_err(arrow_error)? {
             self.table.write(&rows)?;
         }

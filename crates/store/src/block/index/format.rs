@@ -4,7 +4,9 @@
 pub(super) const MAGIC: [u8; 4] = *b"TLIX";
 
 /// The version of the layout.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
+/// The version whose token filters were Bloom filters: they are not read, so that all row groups may hold a text.
+pub(super) const VERSION_WITH_BLOOM: u32 = 1;
 
 /// Magic, version, and for each section its offset and length.
 pub(super) const HEADER_BYTES: usize = 8 + 16 * Section::ALL.len();

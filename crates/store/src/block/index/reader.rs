@@ -4,11 +4,10 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use throughline_model::protobuf::Reader;
-use xorf::{BinaryFuse8, BinaryFuse8Ref, DmaSerializable, Filter, FilterRef};
 
-use super::format::{HEADER_BYTES, MAGIC, Section, VERSION, bucket_of};
+use super::format::{HEADER_BYTES, MAGIC, Section, VERSION, VERSION_WITH_BLOOM, bucket_of};
 use super::tokens::TextTokens;
-use super::{GROUP_TRACES, TracePostings, tokens};
+use super::{GROUP_TRACES, TracePostings, fuse, tokens};
 use crate::block::checksums::{CheckedFile, Windows};
 use crate::error::Error;
 
@@ -32,9 +31,10 @@ impl IndexReader {
         if header.get(..4) != Some(&MAGIC) {
             return Err(Error::damaged(file.path(), "it does not start as an index does"));
         }
-        if word(4) != VERSION {
+        let version = word(4);
+        if !(VERSION_WITH_BLOOM..=VERSION).contains(&version) {
             let path = file.path().to_path_buf();
-            return Err(Error::Version { path, found: word(4), supported: VERSION });
+            return Err(Error::Version { path, found: version, supported: VERSION });
         }
         let mut sections = [(0, 0); Section::ALL.len()];
         for (at, section) in sections.iter_mut().enumerate() {
@@ -51,12 +51,14 @@ impl IndexReader {
             token_lengths: Bytes::new(),
         };
         index.filter = index.section(Section::Filter)?;
-        if !filter_is_sound(&index.filter) {
+        if !fuse::is_sound(&index.filter) {
             return Err(Error::damaged(index.file.path(), "its filter does not fit its own description"));
         }
         index.lookup_directory = index.section(Section::LookupDirectory)?;
         index.postings_directory = index.section(Section::PostingsDirectory)?;
-        index.tokens_directory = index.section(Section::TokensDirectory)?;
+        if version != VERSION_WITH_BLOOM {
+            index.tokens_directory = index.section(Section::TokensDirectory)?;
+        }
         index.token_lengths = index.read_token_lengths()?;
         Ok(index)
     }
@@ -83,12 +85,7 @@ impl IndexReader {
 
     /// Whether a trace of this fingerprint may be in the block; `false` is certain.
     pub(crate) fn may_contain(&self, fingerprint: u64) -> bool {
-        match self.filter.split_at_checked(BinaryFuse8::DESCRIPTOR_LEN) {
-            Some((descriptor, fingerprints)) if !fingerprints.is_empty() => {
-                BinaryFuse8Ref::from_dma(descriptor, fingerprints).contains(&fingerprint)
-            }
-            _ => false,
-        }
+        fuse::may_contain(&self.filter, fingerprint)
     }
 
     /// The rows of the trace table whose fingerprint agrees in the bits that are stored; the caller compares ids.
@@ -208,22 +205,28 @@ impl IndexReader {
         Ok(out)
     }
 
-    /// Whether a row group of logs may hold the text of these tokens; `false` is certain. Only the parts of the filter that
-    /// the tokens touch are read.
-    pub(crate) fn may_contain_tokens(&self, row_group: usize, tokens: &TextTokens) -> Result<bool, Error> {
+    /// Whether a row group of logs may hold the text of these tokens; `false` is certain.
+    pub(crate) fn may_contain_tokens(&self, row_group: usize, text: &TextTokens) -> Result<bool, Error> {
         if row_group + 1 >= self.tokens_directory.len() / 4 {
             return Ok(true);
         }
         let lengths =
             self.token_lengths.as_chunks::<8>().0.get(row_group).map(|word| u64::from_le_bytes(*word));
         let (from, to) = self.span(&self.tokens_directory, row_group)?;
-        for place in tokens.among(lengths).flat_map(|hash| tokens::places(hash, to - from)) {
-            let byte = self.part(Section::Tokens, from + place.byte, 1)?;
-            if byte.first().is_some_and(|byte| byte & place.bit == 0) {
-                return Ok(false);
-            }
+        let mut wanted = text.among(lengths).peekable();
+        if wanted.peek().is_none() {
+            return Ok(true);
         }
-        Ok(true)
+        let filter = self.part(Section::Tokens, from, to - from)?;
+        if filter == tokens::ALL.as_slice() {
+            return Ok(true);
+        }
+        if !fuse::is_sound(&filter) {
+            let reason =
+                format!("the token filter of row group {row_group} does not fit its own description");
+            return Err(Error::damaged(self.file.path(), reason));
+        }
+        Ok(wanted.all(|hash| fuse::may_contain(&filter, hash)))
     }
 
     fn span(&self, directory: &Bytes, at: usize) -> Result<(usize, usize), Error> {
@@ -269,19 +272,7 @@ impl IndexReader {
     }
 }
 
-/// Whether every place that a look-up can compute lies within the filter: three neighbouring segments, of which the
-/// first is anywhere in the segment count's length.
-fn filter_is_sound(filter: &[u8]) -> bool {
-    if filter.is_empty() {
-        return true;
-    }
-    let word = |at: usize| u64::from(read_u32(filter, at).unwrap_or_default());
-    let (segment, mask, count_length) = (word(8), word(12), word(16));
-    let n_fingerprints = filter.len().saturating_sub(BinaryFuse8::DESCRIPTOR_LEN) as u64;
-    segment.is_power_of_two() && mask == segment - 1 && count_length + 2 * segment <= n_fingerprints
-}
-
-fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
+pub(super) fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
     let word = bytes.get(at..at.checked_add(4)?)?;
     Some(u32::from_le_bytes(word.try_into().ok()?))
 }

@@ -1,21 +1,20 @@
 //! Token filters of log bodies: which words a row group may hold.
 //!
-//! A token is a run of ASCII letters, digits and underscores, or of bytes outside ASCII, lower-cased. A filter is a
-//! Bloom filter (Bloom 1970) whose number of bits is a power of two: tokens are set in a large one, which is then
-//! folded in halves as long as no more than half of its bits are set, so that nobody has to count distinct tokens. With
-//! [`HASHES`] hashes at most one in sixteen look-ups of an absent token is let through, one in eighty on average.
+//! A token is a run of ASCII letters, digits and underscores, or of bytes outside ASCII, lower-cased. A filter is a [binary fuse
+//! filter](super::fuse) of the hashes of a row group's distinct tokens: one in 256 look-ups of an absent token is let through. Reading a
+//! row group for nothing costs so much more than a look-up that the half byte more for each token than a Bloom filter takes pays.
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::fuse;
 use crate::block::bodies::{PLACEHOLDER, SEPARATOR};
+use crate::error::Error;
 
-const HASHES: u64 = 4;
+/// More distinct tokens in a row group have no filter.
+const KEYS_MAX: usize = 1 << 20;
 
-/// The bits of a filter before it is folded: room for half a million distinct tokens in a row group.
-const BITS: usize = 1 << 22;
-
-/// A filter is folded while at most this share of the bits of the result is set, in percent.
-const FILL_MAX_PERCENT: usize = 50;
+/// What stands for a filter that lets everything through.
+pub(super) const ALL: [u8; 1] = [0];
 
 /// Longer tokens are cut: what follows does not tell lines apart often enough to be worth hashing.
 const TOKEN_BYTES_MAX: usize = 64;
@@ -161,7 +160,10 @@ pub(crate) struct Filter {
 
 /// Collects the tokens of one row group.
 pub(crate) struct TokenFilter {
-    words: Vec<u64>,
+    /// Hashes, some of them more than once.
+    keys: Vec<u64>,
+    /// Whether there are more than [`KEYS_MAX`].
+    is_full: bool,
     lengths: u64,
     recent: Vec<u64>,
     token: Vec<u8>,
@@ -169,7 +171,13 @@ pub(crate) struct TokenFilter {
 
 impl TokenFilter {
     pub(crate) fn new() -> TokenFilter {
-        TokenFilter { words: vec![0; BITS / 64], lengths: 0, recent: nothing_recent(), token: Vec::new() }
+        TokenFilter {
+            keys: Vec::new(),
+            is_full: false,
+            lengths: 0,
+            recent: nothing_recent(),
+            token: Vec::new(),
+        }
     }
 
     /// Adds the tokens of a text.
@@ -205,55 +213,35 @@ impl TokenFilter {
             }
             *slot = hash;
         }
-        for bit in bits_of(hash, BITS as u64) {
-            if let Some(word) = self.words.get_mut((bit / 64) as usize) {
-                *word |= 1 << (bit % 64);
-            }
+        if self.is_full {
+            return;
+        }
+        self.keys.push(hash);
+        if self.keys.len() >= 2 * KEYS_MAX {
+            self.make_distinct();
+            self.is_full = self.keys.len() > KEYS_MAX;
         }
     }
 
+    fn make_distinct(&mut self) {
+        self.keys.sort_unstable();
+        self.keys.dedup();
+    }
+
     /// The filter; afterwards this is empty again.
-    pub(crate) fn take(&mut self) -> Filter {
-        let mut folded = self.words.clone();
-        self.words.fill(0);
+    pub(crate) fn take(&mut self) -> Result<Filter, Error> {
+        self.make_distinct();
+        let is_full = std::mem::take(&mut self.is_full) || self.keys.len() > KEYS_MAX;
+        let bytes = if is_full { ALL.to_vec() } else { fuse::written(&self.keys)? };
+        self.keys.clear();
         self.recent = nothing_recent();
-        while folded.len() > 1 {
-            let (low, high) = folded.split_at(folded.len() / 2);
-            let half: Vec<u64> = low.iter().zip(high).map(|(a, b)| a | b).collect();
-            let set: usize = half.iter().map(|word| word.count_ones() as usize).sum();
-            if set * 100 > half.len() * 64 * FILL_MAX_PERCENT {
-                break;
-            }
-            folded = half;
-        }
-        let bytes = folded.iter().flat_map(|word| word.to_le_bytes()).collect();
-        Filter { bytes, lengths: std::mem::take(&mut self.lengths) }
+        Ok(Filter { bytes, lengths: std::mem::take(&mut self.lengths) })
     }
 }
 
 /// Slots that no hash equals: a hash lies in the slot of its own low bits.
 fn nothing_recent() -> Vec<u64> {
     (0..RECENT as u64).map(|slot| slot ^ 1).collect()
-}
-
-/// One bit of a filter.
-pub(crate) struct Place {
-    pub(crate) byte: usize,
-    pub(crate) bit: u8,
-}
-
-/// The bits of a filter of so many bytes that are set if it holds a token; none where that is no length of a filter.
-pub(crate) fn places(hash: u64, n_bytes: usize) -> impl Iterator<Item = Place> {
-    let n_bits = n_bytes as u64 * 8;
-    let bits = n_bits.is_power_of_two().then(|| bits_of(hash, n_bits));
-    bits.into_iter().flatten().map(|bit| Place { byte: (bit / 8) as usize, bit: 1 << (bit % 8) })
-}
-
-/// The bits of a token among a power of two: folding a filter in half drops the highest bit of each.
-fn bits_of(hash: u64, n_bits: u64) -> impl Iterator<Item = u64> {
-    // Double hashing (Kirsch and Mitzenmacher 2006): one 64-bit hash stands for all.
-    let step = hash.rotate_left(32) | 1;
-    (0..HASHES).map(move |i| hash.wrapping_add(step.wrapping_mul(i)) & (n_bits - 1))
 }
 
 #[cfg(test)]
@@ -265,7 +253,7 @@ mod tests {
         let among = |text: &str, lines: &[&str]| -> usize {
             let mut filter = TokenFilter::new();
             lines.iter().for_each(|line| filter.add(line));
-            TextTokens::of(text).among(Some(filter.take().lengths)).count()
+            TextTokens::of(text).among(Some(filter.take().unwrap().lengths)).count()
         };
         assert_eq!(among("4f2a", &["id 4f2a", "code 12"]), 1);
         assert_eq!(among("4f2a", &["id 4f2a", "code 12345"]), 0, "it may be a part of a longer one");

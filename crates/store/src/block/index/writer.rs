@@ -1,11 +1,10 @@
 //! Writes the `index` file.
 
 use throughline_model::protobuf::put_varint;
-use xorf::{BinaryFuse8, DmaSerializable};
 
 use super::format::{HEADER_BYTES, MAGIC, Section, VERSION, bucket_of};
 use super::tokens::Filter;
-use super::{BUCKET_ENTRIES, GROUP_TRACES};
+use super::{BUCKET_ENTRIES, GROUP_TRACES, fuse};
 use crate::error::Error;
 
 /// Where the rows of one trace lie.
@@ -93,17 +92,7 @@ impl IndexWriter {
     fn filter(&self) -> Result<Vec<u8>, Error> {
         let mut keys: Vec<u64> = self.fingerprints.iter().map(|(fingerprint, _)| *fingerprint).collect();
         keys.dedup();
-        if keys.is_empty() {
-            return Ok(Vec::new());
-        }
-        let filter = BinaryFuse8::try_from(&keys).map_err(|detail| Error::Columns {
-            action: "build the trace filter".to_owned(),
-            detail: detail.to_owned(),
-        })?;
-        let mut out = vec![0; BinaryFuse8::DESCRIPTOR_LEN];
-        filter.dma_copy_descriptor_to(&mut out);
-        out.extend_from_slice(filter.dma_fingerprints());
-        Ok(out)
+        fuse::written(&keys)
     }
 
     fn lookup(&self) -> (Vec<u8>, Vec<u8>) {

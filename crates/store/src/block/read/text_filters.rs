@@ -12,12 +12,12 @@ use ahash::AHashMap as HashMap;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::whole::WholeColumn;
-use crate::block::index::tokens;
 
 /// What the filters of a block take at most; chunks that have none by then are read.
 const FILTER_BYTES_MAX: usize = 4 << 20;
-/// Bits for each text: with four of them set, two or three in a hundred texts that are not there are looked for.
+/// Bits for each text: with [`HASHES`] of them set, two or three in a hundred texts that are not there are looked for.
 const BITS: usize = 10;
+const HASHES: u64 = 4;
 /// Keys of which it is remembered where they may be.
 const KEYS_MAX: usize = 256;
 
@@ -42,10 +42,20 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The places of a text in a Bloom filter (Bloom 1970) of so many bytes, a power of two: bytes, and bits in them.
+fn places(text: &str, n_bytes: usize) -> impl Iterator<Item = (usize, u8)> + use<> {
+    let last = (n_bytes as u64 * 8).wrapping_sub(1);
+    let hash = xxh3_64(text.as_bytes());
+    // Double hashing (Kirsch and Mitzenmacher 2006): one 64-bit hash stands for all.
+    let step = hash.rotate_left(32) | 1;
+    (0..HASHES)
+        .map(move |at| hash.wrapping_add(step.wrapping_mul(at)) & last)
+        .map(|bit| ((bit / 8) as usize, 1 << (bit % 8)))
+}
+
 /// Whether a filter may have a text.
 fn holds(filter: &[u8], text: &str) -> bool {
-    let is_set = |place: tokens::Place| filter.get(place.byte).is_some_and(|byte| byte & place.bit != 0);
-    tokens::places(xxh3_64(text.as_bytes()), filter.len()).all(is_set)
+    places(text, filter.len()).all(|(byte, bit)| filter.get(byte).is_some_and(|byte| byte & bit != 0))
 }
 
 /// The filter of the texts of a column; none of a column of something else.
@@ -55,8 +65,8 @@ fn filter_of(whole: &WholeColumn) -> Option<Box<[u8]>> {
     let mut start = 0;
     for end in ends {
         let text = texts.get(std::mem::replace(&mut start, *end as usize)..*end as usize)?;
-        for place in tokens::places(xxh3_64(text.as_bytes()), filter.len()) {
-            filter.get_mut(place.byte).into_iter().for_each(|byte| *byte |= place.bit);
+        for (byte, bit) in places(text, filter.len()) {
+            filter.get_mut(byte).into_iter().for_each(|byte| *byte |= bit);
         }
     }
     Some(filter)
