@@ -560,6 +560,10 @@ fn spans_without_their_parent() {
     let finding = world.finds("TL403", Level::Warning, "cart", 1, 30);
     assert!(finding.query.starts_with("throughline search '{ } !> { resource.service.name"), "{finding:#?}");
     assert_eq!(finding.examples[0].span_id, Some(span_id(13)));
+    // A single loss among many is told, and breaks no build.
+    let whole = world.spans.iter().rfind(|span| span.service == "cart").unwrap().clone();
+    world.spans.extend((0..100).map(|n| Span { span_id: span_id(5_000 + n), ..whole.clone() }));
+    world.finds("TL403", Level::Note, "cart", 1, 130);
 }
 
 #[test]
