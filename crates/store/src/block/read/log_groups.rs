@@ -37,7 +37,8 @@ struct Condition {
 enum Values {
     /// Among the columns of the kinds.
     OfKinds(usize),
-    Own(Distinct),
+    /// Among those that only conditions speak of.
+    Own(usize),
 }
 
 /// A row group that was counted.
@@ -46,6 +47,8 @@ struct Tallied {
     origins: Vec<[String; 3]>,
     origin_of_kind: Vec<u32>,
     conditions: Vec<Condition>,
+    /// Columns that only conditions speak of: of one there may be several conditions.
+    own: Vec<(String, Distinct)>,
     /// Kind after kind, for each condition the number of the value.
     condition_numbers: Vec<u32>,
     kinds: Kinds,
@@ -141,6 +144,7 @@ impl Block {
             origins: met.iter().map(|keys| choosing.texts(*keys).map(str::to_owned)).collect(),
             origin_of_kind: Vec::with_capacity(n_kinds),
             conditions: Vec::with_capacity(conditions.len()),
+            own: Vec::new(),
             condition_numbers: Vec::with_capacity(n_kinds * conditions.len()),
             kinds: Kinds::new(columns),
             counted: count(&alike.of_row, n_kinds, &times, pieces),
@@ -152,18 +156,27 @@ impl Block {
             out.kinds.push(steps_of_columns.iter().map(number_at));
         });
         for (number, name) in conditions {
-            let values = match names.iter().position(|of| *of == name) {
-                Some(column) => Values::OfKinds(column),
-                None => Values::Own(read.remove(&name).map_or(Distinct::Bools, |column| column.values)),
-            };
-            let key = name.strip_prefix(COLUMN_PREFIX).unwrap_or_default().to_owned();
-            out.conditions.push(Condition { number, key, values });
+            out.add_condition(number, &name, &names, &mut read);
         }
         Ok(Some(out))
     }
 }
 
 impl Tallied {
+    /// Adds a condition on a column, one of those with these names that are handed out or one of those that were read.
+    fn add_condition(&mut self, number: usize, name: &str, names: &[String], read: &mut Read) {
+        if let Some(column) = read.remove(name).filter(|_| !names.iter().any(|of| of == name)) {
+            self.own.push((name.to_owned(), column.values));
+        }
+        let own = || self.own.iter().position(|(of, _)| of == name).unwrap_or(usize::MAX);
+        let values = match names.iter().position(|of| of == name) {
+            Some(column) => Values::OfKinds(column),
+            None => Values::Own(own()),
+        };
+        let key = name.strip_prefix(COLUMN_PREFIX).unwrap_or_default().to_owned();
+        self.conditions.push(Condition { number, key, values });
+    }
+
     /// Hands out what is wanted.
     fn hand_out(mut self, scan: &LogScan<'_>, visitor: &mut dyn LogVisitor, progress: &mut Progress) {
         let number_of = |[service, resource, scope]: &[String; 3]| {
@@ -177,7 +190,7 @@ impl Tallied {
             *known.entry((at, origin, number)).or_insert_with(|| {
                 let value = match &condition.values {
                     Values::OfKinds(column) => self.kinds.value(*column, number),
-                    Values::Own(values) => values.value(number),
+                    Values::Own(column) => self.own.get(*column).and_then(|(_, values)| values.value(number)),
                 };
                 value.is_none_or(|value| visitor.attribute(condition.number, origin, &condition.key, value))
             })
