@@ -6,6 +6,7 @@
 
 mod answer;
 mod data;
+mod fields;
 mod query;
 
 use std::path::PathBuf;
@@ -68,7 +69,8 @@ impl Target {
             return Ok(Err((status, body)));
         }
         let json: Json = serde_json::from_str(&body).with_context(|| format!("{url}: {body:.300}"))?;
-        Ok(Ok(normal(query.kind, &json)))
+        let question = query.form.iter().find(|(name, _)| *name == "q").map_or("", |(_, text)| text);
+        Ok(Ok(normal(query.kind, question, &json)))
     }
 }
 

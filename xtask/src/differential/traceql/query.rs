@@ -8,18 +8,30 @@
 //!   of several types alone as conditions, and what may not be there alone in `||`: with such a side it is false whatever the other is;
 //! - constants of another type of number than the attribute's: Tempo keeps whole and other numbers apart and finds none;
 //! - `= nil` of an attribute without a scope, which all spans fulfil whose resource lacks it; `<` and its kind, of texts that are not there;
-//! - signs, without which series compare what has one; divisions and remainders of what spans may lack: such a span fails the query;
+//! - conditions computed of intrinsics in queries for numbers: Tempo takes them for such as its columns have decided, and counts all spans;
+//! - signs of other attributes than durations; divisions and remainders of what spans may lack: such a span fails the query;
 //! - windows of tags, which are those of blocks, filters of tags with several conditions, and values of durations, each another;
-//! - averages of what is computed of attributes that spans may lack: spans that lack them are counted as well;
+//! - what is computed of attributes that spans may lack, made one number: it is false there, which is counted and may come first, so
+//!   that the number is false, too;
+//! - `= nil` beside other conditions on the attribute, and conditions beside a group by what Tempo has a column for: they see the text
+//!   `nil` where the attribute is missing;
+//! - numbers made of attributes that Tempo has a column for: where they are missing it has read the text `nil`, which is more than any
+//!   number and adds to none; several labels with such an attribute, where the text remains;
 //! - powers of whole numbers, of which it exchanges the sides: two to the third is nine;
 //! - relations and counts of children of trees that are not whole; of `&>>` and `&<<` all but the relation to roots, of others it misses
-//!   some; conditions on the place in the tree, on events and on links where anything but a duration stands beside them: of several
-//!   events it looks at one then;
+//!   some; the numbers of nested sets, which depend on the order of children, that nobody has laid down, but for how far they are apart;
+//! - conditions on events and on links wherever one of them may fail, as beside `||`, a relation, or a stage that makes numbers or
+//!   groups: Tempo looks at the first event that has the attribute then, whatever the others say;
+//! - conditions on several attributes of events: in Tempo one event fulfils them all, in ours any event each;
+//! - lists of numbers and flags in queries for numbers: what Tempo has read of a list is overwritten by what it reads next;
+//! - groups and quantiles by attributes that the query has conditions on: those that fail it have lost the attribute;
 //! - stages after `select()`, which find no attributes; roots and durations that traces are shown with where the query is about them;
 //! - averages of negative numbers, which are those of their bits; numbers made of one of several events; sums over time of what spans lack: they begin anew there; those of `traceDuration`, which are of nanoseconds in Tempo;
 //! - `by()` below a relation of spans, which fails at the first trace with two groups.
 
 use super::data::{NAMES, SECOND_NS, SECONDS, SERVICES, TRACES, is_whole, span_id, trace_id};
+use super::fields::Type::{self, Bool, Duration, Number, Text};
+use super::fields::{FIELDS, LISTS, OVERWRITTEN, is_confused, lacks_after, names};
 use crate::differential::random::Random;
 
 /// What an answer is.
@@ -49,12 +61,18 @@ pub struct Query {
 
 /// The question of that number.
 pub fn query(seed: u64, number: u64, end_ns: u64) -> Query {
-    let mut writer = Writer { random: Random::of(seed, number), seed, end_ns };
-    match writer.random.below(100) {
-        0..56 => writer.search(),
-        56..88 => writer.series(),
-        88..96 => writer.tags(),
-        _ => writer.trace(),
+    let mut writer = Writer { random: Random::of(seed, number), seed, end_ns, is_of_series: false };
+    loop {
+        writer.is_of_series = false;
+        let query = match writer.random.below(100) {
+            0..56 => writer.search(),
+            56..88 => writer.series(),
+            88..96 => writer.tags(),
+            _ => writer.trace(),
+        };
+        if !query.form.iter().any(|(_, text)| is_confused(text)) {
+            return query;
+        }
     }
 }
 
@@ -63,80 +81,12 @@ struct Writer {
     random: Random,
     seed: u64,
     end_ns: u64,
+    /// Whether the query is one for numbers.
+    is_of_series: bool,
 }
-
-/// What a field may hold.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Type {
-    Text,
-    Number,
-    Duration,
-    Bool,
-    Status,
-    Kind,
-}
-
-use Type::{Bool, Duration, Number, Text};
-
-/// Fields, what most spans have there, and constants that some are equal to.
-const FIELDS: [(&str, Type, &[&str]); 49] = [
-    ("name", Text, &["GET /", "GET /cart", "POST /pay", "SELECT", ""]),
-    ("span:name", Text, &["GET /", "send"]),
-    ("statusMessage", Text, &["boom", "no stock", ""]),
-    ("span:statusMessage", Text, &["boom", ""]),
-    ("rootName", Text, &["GET /", "SELECT", ""]),
-    ("trace:rootName", Text, &["GET /cart", "send"]),
-    ("rootServiceName", Text, &["web", "db", ""]),
-    ("trace:rootService", Text, &["cart", "queue"]),
-    ("resource.service.name", Text, &["web", "cart", "db", "queue", "x"]),
-    (".service.name", Text, &["web", "cart"]),
-    ("resource.region", Text, &["eu", "us", "ap"]),
-    ("span.region", Text, &["eu", "us", "ap"]),
-    (".region", Text, &["eu", "us", "ap"]),
-    ("resource.zones", Text, &["a", "b", "x"]),
-    ("resource.k8s.namespace.name", Text, &["shop", "infra"]),
-    ("resource.service.instance.id", Text, &["web-0", "cart-1", "x"]),
-    ("span.http.method", Text, &["GET", "POST", "PUT", "DELETE"]),
-    (".http.method", Text, &["GET", "POST"]),
-    ("span.tags", Text, &["a", "b", "c", "x"]),
-    ("span.\"a b\"", Text, &["x", "y z"]),
-    ("span.empty", Text, &["", "x"]),
-    ("span.missing", Text, &["x"]),
-    (".missing", Text, &["x"]),
-    ("instrumentation:name", Text, &["lib.a", "lib.b", ""]),
-    ("instrumentation:version", Text, &["1.0", "2.1", ""]),
-    ("instrumentation.lang", Text, &["go", "rust"]),
-    ("span.mixed", Text, &["x", "5"]),
-    ("span.mixed", Bool, &["true", "false"]),
-    ("span.http.status_code", Number, &["200", "404", "500", "503"]),
-    (".http.status_code", Number, &["200", "404", "501"]),
-    ("span.items", Number, &["0", "3", "-1", "10", "7"]),
-    (".items", Number, &["1", "7"]),
-    ("span.share", Number, &["0.5", "0.0", "1.0", "2.75", "-0.5"]),
-    ("span.codes", Number, &["1", "2", "3", "4"]),
-    ("span.shares", Number, &["0.5", "1.5", "1.0"]),
-    ("span.big", Number, &["9223372036854775806", "9007199254740993", "0"]),
-    ("resource.pods", Number, &["1", "3", "5"]),
-    (".pods", Number, &["1", "7"]),
-    ("resource.ratio", Number, &["0.5", "1.0", "1.5", "0.0"]),
-    ("instrumentation.level", Number, &["3", "4"]),
-    ("duration", Duration, &["1ms", "10ms", "100ms", "1s", "30s", "0s", "100us"]),
-    ("span:duration", Duration, &["1ms", "1.5s"]),
-    ("traceDuration", Duration, &["1ms", "10s", "30s"]),
-    ("trace:duration", Duration, &["1s", "20s"]),
-    ("span.flag", Bool, &["true", "false"]),
-    ("span.flags", Bool, &["true", "false"]),
-    ("resource.ready", Bool, &["true", "false"]),
-    ("status", Type::Status, &["ok", "error", "unset"]),
-    ("kind", Type::Kind, &["server", "client", "internal", "producer", "consumer", "unspecified"]),
-];
 
 /// Fields with numbers: sums and quantiles are of those.
 const NUMBERS: [&str; 5] = ["duration", "span.http.status_code", "span.items", "span.share", "resource.pods"];
-
-/// Attributes that are lists.
-const LISTS: [&str; 6] =
-    ["resource.zones", "span.tags", "span.codes", "span.shares", "span.flags", "event.tags"];
 
 /// Comparisons with a constant on the left, and with lists.
 const EQUALITIES: [&str; 2] = ["=", "!="];
@@ -196,7 +146,12 @@ impl Writer {
     }
 
     fn field(&mut self) -> (&'static str, Type, &'static [&'static str]) {
-        self.random.pick(&FIELDS)
+        loop {
+            let field = self.random.pick(&FIELDS);
+            if !self.is_of_series || !OVERWRITTEN.contains(&field.0) {
+                return field;
+            }
+        }
     }
 
     /// A comparison of ids with those of a span that is there.
@@ -221,9 +176,10 @@ impl Writer {
             _ => "span.share ^ 2".to_owned(),
         };
         let op = self.random.pick(&COMPARISONS);
-        match self.random.below(5) {
-            0 => format!("duration * 2 {op} {}", self.random.pick(&["10ms", "1s"])),
-            1 => format!("{} {op} {term}", self.random.pick(&["0", "3", "2 * 2 + 1", "1.5"])),
+        match self.random.below(6) {
+            0 if !self.is_of_series => format!("duration * 2 {op} {}", self.random.pick(&["10ms", "1s"])),
+            1 if !self.is_of_series => format!("-duration {op} {}", self.random.pick(&["-10ms", "-1s"])),
+            2 => format!("{} {op} {term}", self.random.pick(&["0", "3", "2 * 2 + 1", "1.5"])),
             _ => format!("{term} {op} {}", self.random.pick(&["0", "1", "4", "2.5", "1 + 1", "span.items"])),
         }
     }
@@ -253,7 +209,7 @@ impl Writer {
                 let constant = self.random.pick(&["\"5\"", "1s", "true", "error", "server"]);
                 return format!("{field} = {constant}");
             }
-            10 => {
+            10 if !self.is_of_series => {
                 let (left, right) = self.random.pick(&[
                     (".region", "resource.region"),
                     ("duration", "traceDuration"),
@@ -267,6 +223,7 @@ impl Writer {
                     ("span.items", "span.share"),
                     ("span.items", "span.codes"),
                 ]);
+                let right = if self.is_of_series { "resource.pods" } else { right };
                 return format!("{left} {} {right}", self.random.pick(&[">", "<", "=", "<="]));
             }
             12 if is_whole(self.seed) => {
@@ -327,7 +284,8 @@ impl Writer {
             5 => format!("link:traceID {equality} {}", quoted(&trace_id(self.seed, trace))),
             6 => format!("link:spanID {equality} {}", quoted(&span_id(self.seed, trace, span))),
             8 if is_whole(self.seed) => {
-                format!("nestedSetLeft > 0 && nestedSetRight {op} {}", 2 + 4 * self.random.below(4))
+                let apart = 1 + 2 * self.random.below(4);
+                format!("nestedSetLeft > 0 && nestedSetRight - nestedSetLeft {op} {apart}")
             }
             _ => self.random.pick(&["nestedSetParent < 0", "nestedSetParent = -1"]).to_owned(),
         }
@@ -346,12 +304,18 @@ impl Writer {
         }
     }
 
-    /// A condition on events or links, or on the place in the tree, that nothing else stands beside.
+    /// A condition on events or links, or on the place in the tree, and what must be fulfilled beside it.
     fn alone(&mut self) -> String {
-        match self.random.below(2) {
-            0 => format!("{{ {} }}", self.special()),
-            _ => format!("{{ {} && duration {} 10ms }}", self.special(), self.random.pick(&["<", ">="])),
+        let special = self.special();
+        if self.random.one_in(3) {
+            return format!("{{ {special} }}");
         }
+        // An attribute without a scope may be that of the span or of the resource, so that either may fail.
+        let mut beside = self.comparison();
+        while beside.starts_with('.') || beside.contains(" .") {
+            beside = self.comparison();
+        }
+        format!("{{ {special} && {beside} }}")
     }
 
     fn spanset(&mut self, depth: u64) -> String {
@@ -386,7 +350,6 @@ impl Writer {
                     let (field, against) = self.random.pick(&[
                         ("duration", "10ms"),
                         ("duration", "1s"),
-                        ("span.http.status_code", "300"),
                         ("span.share", "0.5"),
                         ("resource.pods", "4"),
                     ]);
@@ -471,8 +434,11 @@ impl Writer {
             _ => format!("{{ {} }}", self.condition(1)),
         };
         let number = self.random.pick(&NUMBERS);
+        let is_text_too = number.starts_with("span.http.") && names(&spans, number);
+        let number = if is_text_too { "duration" } else { number };
         let of_any =
             self.random.pick(&["duration", "span.items", "span.share", "resource.pods", "traceDuration"]);
+        let of_any = if lacks_after(&spans, of_any) { "duration" } else { of_any };
         let function = match self.random.below(10) {
             0..2 => "rate()".to_owned(),
             2..4 => "count_over_time()".to_owned(),
@@ -486,20 +452,49 @@ impl Writer {
             _ => "rate()".to_owned(),
         };
         let by = match self.random.below(5) {
-            0..2 => format!(" by ({})", self.group()),
-            2 => {
+            0..2 => {
+                let mut by = self.group();
                 // Those that Tempo has a column for are not left out where they are missing.
+                let is_one = !function.starts_with("quantile") && !function.starts_with("histogram");
+                while lacks_after(&spans, by) || !is_one && by.starts_with("span.http.") {
+                    by = self.group();
+                }
+                format!(" by ({by})")
+            }
+            2 => {
                 let other = self.random.pick(&["span.flag", "span.region", "span.share", "name", "kind"]);
-                format!(" by ({other}, {})", self.random.pick(&["status", "rootName", "resource.pods"]))
+                let by = [other, self.random.pick(&["status", "rootName", "resource.pods"])];
+                match by.into_iter().find(|by| !lacks_after(&spans, by)) {
+                    Some(only) if by.into_iter().any(|by| lacks_after(&spans, by)) => format!(" by ({only})"),
+                    Some(_) => format!(" by ({})", by.join(", ")),
+                    None => String::new(),
+                }
             }
             _ => String::new(),
         };
         format!("{spans} | {function}{by}")
     }
 
+    /// A comparison of spans. What has no value is `nil` to Tempo only where a condition of the query itself has asked for it, what it has a
+    /// column for is the text, ids are not read, and of attributes that the query has conditions on it has lost those that fail them.
+    fn compare(&mut self) -> String {
+        let spans = self.braces();
+        let is_told = |selection: &str| {
+            let unread = ["nil", "http.", "k8s.", ":id", ":parentID"];
+            let is_of_both = FIELDS.iter().any(|(name, ..)| names(&spans, name) && names(selection, name));
+            !is_of_both && !unread.iter().any(|unread| selection.contains(unread))
+        };
+        let mut selection = self.braces();
+        while !is_told(&selection) {
+            selection = self.braces();
+        }
+        format!("{spans} | compare({selection}, 1000)")
+    }
+
     fn series(&mut self) -> Query {
+        self.is_of_series = true;
         let mut text = match self.random.below(12) {
-            0 => format!("{} | compare({}, 1000)", self.braces(), self.braces()),
+            0 => self.compare(),
             1 => {
                 let op = self.random.pick(&["+", "-", "*", "/"]);
                 format!("({}) {op} ({})", self.function(), self.function())
@@ -560,8 +555,15 @@ impl Writer {
                 while tag.contains(' ') || tag.ends_with("uration") {
                     tag = self.field().0;
                 }
-                if self.random.one_in(2) {
-                    form.push(("q", format!("{{ {} }}", self.plain())));
+                // Of lists Tempo has the last item there, and of what spans have in columns no value again that it has met in
+                // another resource before, though that one fails the filter.
+                if self.random.one_in(2) && !LISTS.contains(&tag) {
+                    let is_in_column = !tag.contains('.') || tag.contains("http.");
+                    let mut filter = self.plain();
+                    while is_in_column && filter.starts_with("resource.") {
+                        filter = self.plain();
+                    }
+                    form.push(("q", format!("{{ {filter} }}")));
                 }
                 return Query { kind: Kind::Tags, path: format!("v2/search/tag/{tag}/values"), form };
             }
