@@ -28,14 +28,16 @@ const SEARCHABLE_MAX: Duration = Duration::from_secs(60);
 /// Searches over two million spans take at most so many milliseconds; over others in proportion.
 const SEARCH_BAR_MS: f64 = 25.0;
 const BAR_SPANS: f64 = 2e6;
+/// Among fewer spans some questions find nothing, such as the errors of one service, and their answers would count as wrong.
+const SPANS_MIN: u64 = 100_000;
 
 /// Arguments of `bench traces`.
 #[derive(Args, Clone, Debug)]
 pub struct TracesArguments {
     #[command(flatten)]
     common: Common,
-    /// Spans in the store
-    #[arg(long, default_value_t = 2_000_000)]
+    /// Spans in the store, at least 100,000
+    #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(SPANS_MIN..))]
     spans: u64,
     /// How often every question is asked
     #[arg(long, default_value_t = 30)]
@@ -451,6 +453,18 @@ fn percentiles(system: &str, question: &Question, latencies_ms: &[f64]) -> Vec<F
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn too_few_spans_are_refused() {
+        #[derive(clap::Parser)]
+        struct Command {
+            #[command(flatten)]
+            arguments: TracesArguments,
+        }
+        let parse = |spans: &str| <Command as clap::Parser>::try_parse_from(["traces", "--spans", spans]);
+        assert_eq!(parse("100000").map(|of| of.arguments.spans).ok(), Some(SPANS_MIN));
+        assert!(parse("3000").is_err());
+    }
 
     #[test]
     fn questions_are_asked_of_all() {
