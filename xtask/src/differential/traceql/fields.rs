@@ -66,6 +66,10 @@ pub const FIELDS: [(&str, Type, &[&str]); 49] = [
     ("kind", Type::Kind, &["server", "client", "internal", "producer", "consumer", "unspecified"]),
 ];
 
+/// Fields with numbers: sums and quantiles are of those.
+pub const NUMBERS: [&str; 5] =
+    ["duration", "span.http.status_code", "span.items", "span.share", "resource.pods"];
+
 /// Attributes that are lists.
 pub const LISTS: [&str; 6] =
     ["resource.zones", "span.tags", "span.codes", "span.shares", "span.flags", "event.tags"];

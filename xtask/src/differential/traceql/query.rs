@@ -31,7 +31,7 @@
 
 use super::data::{NAMES, SECOND_NS, SECONDS, SERVICES, TRACES, is_whole, span_id, trace_id};
 use super::fields::Type::{self, Bool, Duration, Number, Text};
-use super::fields::{FIELDS, LISTS, OVERWRITTEN, is_confused, lacks_after, names};
+use super::fields::{FIELDS, LISTS, NUMBERS, OVERWRITTEN, is_confused, lacks_after, names};
 use crate::differential::random::Random;
 
 /// What an answer is.
@@ -84,9 +84,6 @@ struct Writer {
     /// Whether the query is one for numbers.
     is_of_series: bool,
 }
-
-/// Fields with numbers: sums and quantiles are of those.
-const NUMBERS: [&str; 5] = ["duration", "span.http.status_code", "span.items", "span.share", "resource.pods"];
 
 /// Comparisons with a constant on the left, and with lists.
 const EQUALITIES: [&str; 2] = ["=", "!="];
@@ -451,12 +448,15 @@ impl Writer {
             8 => format!("histogram_over_time({of_any})"),
             _ => "rate()".to_owned(),
         };
+        // For averages Tempo does not read again what a condition has read, of intrinsics neither.
+        let is_average = function.contains("avg_over_time");
+        let lacks = |by: &str| lacks_after(&spans, by) || is_average && names(&spans, by);
         let by = match self.random.below(5) {
             0..2 => {
                 let mut by = self.group();
                 // Those that Tempo has a column for are not left out where they are missing.
                 let is_one = !function.starts_with("quantile") && !function.starts_with("histogram");
-                while lacks_after(&spans, by) || !is_one && by.starts_with("span.http.") {
+                while lacks(by) || !is_one && by.starts_with("span.http.") {
                     by = self.group();
                 }
                 format!(" by ({by})")
@@ -464,8 +464,8 @@ impl Writer {
             2 => {
                 let other = self.random.pick(&["span.flag", "span.region", "span.share", "name", "kind"]);
                 let by = [other, self.random.pick(&["status", "rootName", "resource.pods"])];
-                match by.into_iter().find(|by| !lacks_after(&spans, by)) {
-                    Some(only) if by.into_iter().any(|by| lacks_after(&spans, by)) => format!(" by ({only})"),
+                match by.into_iter().find(|by| !lacks(by)) {
+                    Some(only) if by.into_iter().any(lacks) => format!(" by ({only})"),
                     Some(_) => format!(" by ({})", by.join(", ")),
                     None => String::new(),
                 }
