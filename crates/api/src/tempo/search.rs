@@ -95,7 +95,8 @@ impl Search {
         }
         let (start_ns, end_ns) = match (start, end) {
             (0, 0) => (now.saturating_sub(WINDOW_NS), now.saturating_add(CLOCK_SKEW_NS)),
-            (start, end) => (seconds_ns(start), seconds_ns(end)),
+            // What begins at the end itself belongs to the window, as in Tempo; a window of ours is without its end.
+            (start, end) => (seconds_ns(start), seconds_ns(end).saturating_add(1)),
         };
         let spans_per_set = if spans == 0 { SPANS_MAX } else { spans.min(SPANS_MAX) } as usize;
         Ok(Search { query, params: SearchParams { start_ns, end_ns, limit: limit as usize, spans_per_set } })
@@ -295,7 +296,7 @@ mod tests {
         let search = Search::of_params(&Params::of(&[("start", "10"), ("end", "20"), ("spss", "0")]), NOW);
         let expected = SearchParams {
             start_ns: 10_000_000_000,
-            end_ns: 20_000_000_000,
+            end_ns: 20_000_000_001,
             limit: 20,
             spans_per_set: 1_000,
         };
