@@ -98,8 +98,7 @@ impl Block {
         let (Some(pieces), Some(layout)) = (scan.pieces, self.layout(Table::Logs)) else { return Ok(None) };
         let (file, rows) = (self.file(Table::Logs)?, 0..table.group(group).num_rows().max(0) as u32);
         let part = Part { layout, group, rows: rows.clone() };
-        let keys =
-            ["service", "resource", "scope"].map(|name| layout.keys_of(file, group, name, rows.clone()));
+        let keys = ["service", "resource", "scope"].map(|of| layout.keys_of(file, group, of, rows.clone()));
         let Some(keys) = keys.into_iter().collect::<Result<Option<Vec<_>>, Error>>()? else {
             return Ok(None);
         };
@@ -112,8 +111,7 @@ impl Block {
         });
         let mut n_kinds = alike.origins.len();
         // The column of each step of the division, and each condition with the step of its column.
-        let (mut steps, mut conditions) = (Vec::<String>::new(), Vec::new());
-        let mut read = Read::new();
+        let (mut steps, mut conditions, mut read) = (Vec::<String>::new(), Vec::new(), Read::new());
         for (number, speaks_of) in scan.conditions.iter().enumerate() {
             let Some(name) = decisive(layout, group, *speaks_of) else { continue };
             if !read.contains_key(&name) {
@@ -155,9 +153,7 @@ impl Block {
             out.condition_numbers.extend(steps_of_conditions.iter().map(number_at));
             out.kinds.push(steps_of_columns.iter().map(number_at));
         });
-        for (number, name) in conditions {
-            out.add_condition(number, &name, &names, &mut read);
-        }
+        conditions.iter().for_each(|(number, name)| out.add_condition(*number, name, &names, &mut read));
         Ok(Some(out))
     }
 }
