@@ -57,8 +57,8 @@ pub struct Common {
     #[arg(long, default_value = "target/bench")]
     folder: PathBuf,
     /// A peer to run on the same input: victoriatraces, victorialogs, victoriametrics, loki, tempo or jaeger, and the command that
-    /// starts it, with {http_port}, {grpc_port}, {query_port} and {data_dir} in it, and {config} for tempo and jaeger, which get a
-    /// configuration: `tempo=./tempo -config.file={config}`, `jaeger=./jaeger --config {config}`
+    /// starts it, with {http_port}, {grpc_port}, {query_port} and {data_dir} in it, and {config} for loki, tempo and jaeger, which
+    /// get a configuration: `tempo=./tempo -config.file={config}` (loki likewise), `jaeger=./jaeger --config {config}`
     #[arg(long, value_name = "NAME=COMMAND")]
     peer: Vec<String>,
     /// Seed of the telemetry

@@ -72,9 +72,10 @@ pub fn run(arguments: &LogsArguments) -> anyhow::Result<Vec<Figure>> {
     let mut needle = None;
     figures.extend(measure(arguments, None, base_time_ns, &mut needle)?);
     for peer in peers.iter().filter(|peer| peer.profile.signals[1]) {
-        figures.extend(
-            measure(arguments, Some(peer), base_time_ns, &mut needle).with_context(|| peer.name.clone())?,
-        );
+        match measure(arguments, Some(peer), base_time_ns, &mut needle) {
+            Ok(of_peer) => figures.extend(of_peer),
+            Err(error) => eprintln!("{}: SKIPPED: {error:#}", peer.name),
+        }
     }
     Ok(figures)
 }
@@ -117,7 +118,10 @@ fn measure(
         let asked = if is_victoria { question.victoria.as_ref() } else { Some(&question.loki) };
         let Some((path, parameters)) = asked else { continue };
         match ask(&mut client, path, parameters, &question, arguments.questions) {
-            Ok(latencies) => figures.extend(percentiles(system, &question, &latencies)),
+            Ok(latencies) => {
+                eprintln!("{system}, {}: {:.2} ms", question.what, percentile(&latencies, 50.0));
+                figures.extend(percentiles(system, &question, &latencies));
+            }
             Err(error) if peer.is_some() => eprintln!("{system}, {}: SKIPPED: {error:#}", question.what),
             Err(error) => return Err(error.context(question.what)),
         }

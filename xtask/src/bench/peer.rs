@@ -96,6 +96,30 @@ processors: { batch: {} }
 exporters: { jaeger_storage_exporter: { trace_storage: spans } }
 "#;
 
+/// Loki in one process on local disk: limits on what comes in, on its messages and on the series of an answer are lifted; it finds patterns.
+/// What is not said is as it comes, so no answer is kept for the next time.
+const LOKI: &str = r#"
+auth_enabled: false
+server:
+  { http_listen_address: 127.0.0.1, http_listen_port: {http_port}, grpc_listen_address: 127.0.0.1, grpc_listen_port: {inner_port}, log_level: warn, grpc_server_max_recv_msg_size: 134217728 }
+common:
+  instance_addr: 127.0.0.1
+  path_prefix: "{data_dir}"
+  replication_factor: 1
+  ring: { kvstore: { store: inmemory } }
+  storage: { filesystem: { chunks_directory: "{data_dir}/chunks", rules_directory: "{data_dir}/rules" } }
+schema_config:
+  configs: [{ from: 2020-10-24, store: tsdb, object_store: filesystem, schema: v13, index: { prefix: index_, period: 24h } }]
+limits_config:
+  ingestion_rate_mb: 2000
+  ingestion_burst_size_mb: 2000
+  per_stream_rate_limit: 2GB
+  per_stream_rate_limit_burst: 2GB
+  max_query_series: 1000000
+pattern_ingester: { enabled: true }
+analytics: { reporting_enabled: false }
+"#;
+
 /// How long a system may take until it says that it is ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -140,8 +164,8 @@ const PROFILES: [Profile; 6] = [
         signals: [false, true, false],
         trace_path: None,
         queries_at_http_port: true,
-        configuration: None,
-        ready_path: None,
+        configuration: Some(LOKI),
+        ready_path: Some("/ready"),
     },
     Profile {
         prefix: "tempo",

@@ -98,6 +98,7 @@ pub struct Server {
     /// Where it is.
     pub place: Place,
     child: Child,
+    is_peer: bool,
 }
 
 /// What the operating system accounts to a process.
@@ -135,14 +136,16 @@ impl Server {
             .env("OTLP_GRPC_PORT", place.grpc_port.to_string());
         command.env("QUERY_PORT", place.query_port.to_string()).env("DATA_DIR", &place.data_dir);
         let ready = place.http_port;
-        Server::start(command, place, ready)
+        let mut server = Server::start(command, place, ready)?;
+        server.is_peer = true;
+        Ok(server)
     }
 
     fn start(mut command: Command, place: Place, ready_port: u16) -> anyhow::Result<Server> {
         let log = create(&place.data_dir.with_extension("log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("start {command:?}"))?;
-        let mut server = Server { place, child };
+        let mut server = Server { place, child, is_peer: false };
         let deadline = now() + START_TIMEOUT;
         while TcpStream::connect(Place::address(ready_port)).is_err() {
             if let Some(status) = server.child.try_wait()? {
@@ -200,12 +203,16 @@ impl Server {
         Ok(self.place.clone())
     }
 
-    /// Ends the server with SIGTERM and waits.
+    /// Ends the server with SIGTERM and waits. A peer that does not end is killed.
     pub fn stop(mut self) -> anyhow::Result<Place> {
         Command::new("kill").arg(self.child.id().to_string()).status()?;
         let deadline = now() + STOP_TIMEOUT;
         while self.child.try_wait()?.is_none() {
-            anyhow::ensure!(now() < deadline, "server does not end {STOP_TIMEOUT:?} after SIGTERM");
+            if now() >= deadline {
+                anyhow::ensure!(self.is_peer, "server does not end {STOP_TIMEOUT:?} after SIGTERM");
+                eprintln!("the peer does not end {STOP_TIMEOUT:?} after SIGTERM: killed");
+                return self.kill();
+            }
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(self.place.clone())

@@ -95,7 +95,10 @@ pub fn run(arguments: &TracesArguments) -> anyhow::Result<Vec<Figure>> {
         }
     }
     for peer in peers.iter().filter(|peer| peer.profile.signals[0]) {
-        figures.extend(measure(arguments, Some(peer), base_time_ns).with_context(|| peer.name.clone())?);
+        match measure(arguments, Some(peer), base_time_ns) {
+            Ok(of_peer) => figures.extend(of_peer),
+            Err(error) => eprintln!("{}: SKIPPED: {error:#}", peer.name),
+        }
     }
     Ok(against_peers(figures, arguments.spans))
 }
@@ -162,7 +165,10 @@ fn measure(
             found => found,
         };
         match ask(&url, found, arguments.questions) {
-            Ok(latencies) => figures.extend(percentiles(system, &question, &latencies)),
+            Ok(latencies) => {
+                eprintln!("{system}, {}: {:.2} ms", question.what, percentile(&latencies, 50.0));
+                figures.extend(percentiles(system, &question, &latencies));
+            }
             Err(error) if peer.is_some() => eprintln!("{system}, {}: SKIPPED: {error:#}", question.what),
             Err(error) => return Err(error.context(question.what)),
         }
