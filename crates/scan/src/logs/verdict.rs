@@ -80,13 +80,13 @@ fn of_test(test: &LineTest, pattern: &str) -> Verdict {
         return if test.matches(pattern) { Verdict::Always } else { Verdict::Never };
     }
     // A text that a line must have and cannot have.
-    let lacks = |text: &str| text_in_pattern(pattern, text) == Verdict::Never;
+    let lacks = |text: &str| text_in_pattern(pattern, text, |part| part.contains(text)) == Verdict::Never;
     let never_if = |never: bool| if never { Verdict::Never } else { Verdict::Open };
     match test {
-        LineTest::Contains(needle) => text_in_pattern(pattern, needle.text()),
+        LineTest::Contains(needle) => text_in_pattern(pattern, needle.text(), |part| needle.is_in(part)),
         // Outside ASCII there are letters whose small form is in it.
         LineTest::ContainsIgnoringCase { text, .. } if pattern.is_ascii() => {
-            text_in_pattern(&pattern.to_ascii_lowercase(), text)
+            text_in_pattern(&pattern.to_ascii_lowercase(), text, |part| part.contains(text))
         }
         LineTest::Regex(regex) => {
             let required = regex.required();

@@ -217,16 +217,23 @@ impl IndexReader {
         if wanted.peek().is_none() {
             return Ok(true);
         }
-        let filter = self.part(Section::Tokens, from, to - from)?;
-        if filter == tokens::ALL.as_slice() {
+        let head = self.part(Section::Tokens, from, (to - from).min(fuse::Description::LEN))?;
+        if head == tokens::ALL.as_slice() {
             return Ok(true);
         }
-        if !fuse::is_sound(&filter) {
+        if head.is_empty() {
+            return Ok(false);
+        }
+        let Some(filter) = fuse::Description::of(&head, to - from) else {
             let reason =
                 format!("the token filter of row group {row_group} does not fit its own description");
             return Err(Error::damaged(self.file.path(), reason));
-        }
-        Ok(wanted.all(|hash| fuse::may_contain(&filter, hash)))
+        };
+        let mut wanted: Vec<(u64, Range<usize>)> = wanted.map(|hash| (hash, filter.part(hash))).collect();
+        wanted.sort_unstable_by_key(|(_, part)| part.start);
+        let places = wanted.iter().map(|(_, part)| from + part.start..from + part.end);
+        let parts = self.parts(Section::Tokens, places)?;
+        Ok(wanted.iter().zip(&parts).all(|((hash, _), part)| filter.may_contain(*hash, part)))
     }
 
     fn span(&self, directory: &Bytes, at: usize) -> Result<(usize, usize), Error> {

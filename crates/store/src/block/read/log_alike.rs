@@ -28,6 +28,9 @@ use crate::snapshot::log_scan::{
 /// The kind of a row that is not wanted.
 const NOT_WANTED: u32 = u32::MAX;
 
+/// What nobody was asked about.
+const NOT_ASKED: u32 = u32::MAX - 1;
+
 /// Pairs of a kind and a number that are looked up in a table; more are looked up in a map.
 const TABLE_CELLS_MAX: usize = 1 << 18;
 
@@ -424,38 +427,37 @@ pub(super) fn origins(
     range: TimeRange,
     mut number_of: impl FnMut(OriginKeys) -> Option<u32>,
 ) -> Alike {
-    let n_rows = choosing.services.n_rows();
-    let mut alike = Alike { of_row: Vec::with_capacity(n_rows), origins: Vec::new(), steps: Vec::new() };
+    let (services, resources, scopes) =
+        (choosing.services.keys(), choosing.resources.keys(), choosing.scopes.keys());
+    let mut alike =
+        Alike { of_row: Vec::with_capacity(services.len()), origins: Vec::new(), steps: Vec::new() };
     // Of rows with one service and scope, which mostly follow each other: what is known of each resource.
-    let mut known: Vec<Option<u32>> = vec![None; choosing.resources.len()];
-    let mut last: Option<(u32, u32)> = None;
-    for at in 0..n_rows {
-        if times.and_then(|times| times.get(at)).is_some_and(|time| !range.contains(*time)) {
-            alike.of_row.push(NOT_WANTED);
-            continue;
-        }
-        let (service, resource, scope) =
-            (choosing.services.key(at), choosing.resources.key(at), choosing.scopes.key(at));
-        if last != Some((service, scope)) {
-            last = Some((service, scope));
-            known.fill(None);
-        }
-        let kind = match known.get_mut(resource as usize) {
-            Some(Some(kind)) => *kind,
-            Some(slot) => {
-                let kind = match number_of((service, resource, scope)) {
-                    Some(origin) => {
-                        alike.origins.push(origin);
-                        alike.origins.len() as u32 - 1
-                    }
-                    None => NOT_WANTED,
-                };
-                *slot = Some(kind);
-                kind
+    let mut known: Vec<u32> = vec![NOT_ASKED; choosing.resources.len()];
+    let mut at = 0;
+    while let (Some(service), Some(scope)) = (services.get(at), scopes.get(at)) {
+        let behind = services[at..].iter().zip(&scopes[at..]);
+        let end = at + behind.take_while(|keys| *keys == (service, scope)).count();
+        known.fill(NOT_ASKED);
+        let mut kind_of = |resource: u32| {
+            let Some(known) = known.get_mut(resource as usize) else { return NOT_WANTED };
+            if *known == NOT_ASKED {
+                *known = number_of((*service, resource, *scope)).map_or(NOT_WANTED, |origin| {
+                    alike.origins.push(origin);
+                    alike.origins.len() as u32 - 1
+                });
             }
-            None => NOT_WANTED,
+            *known
         };
-        alike.of_row.push(kind);
+        let of_run = resources.get(at..end).unwrap_or_default();
+        match times.and_then(|times| times.get(at..end)) {
+            None => alike.of_row.extend(of_run.iter().map(|resource| kind_of(*resource))),
+            Some(times) => {
+                alike.of_row.extend(of_run.iter().zip(times).map(|(resource, time)| {
+                    if range.contains(*time) { kind_of(*resource) } else { NOT_WANTED }
+                }))
+            }
+        }
+        at = end;
     }
     alike
 }

@@ -11,7 +11,7 @@ use arrow_array::Array as _;
 use memchr::memmem::Finder;
 
 use super::log_rows::is_few;
-use super::log_scan::{Candidate, Chosen, STEP_ROWS};
+use super::log_scan::{Candidate, Chosen, Keyed, STEP_ROWS};
 use super::table::ranges_of;
 use super::{Block, Columns, TableReader};
 use crate::block::Table;
@@ -67,11 +67,24 @@ impl Block {
             (0..batch.num_rows())
                 .map(move |row| texts.filter(|texts| !texts.is_null(row)).map(|texts| texts.value(row)))
         });
+        let parts = parts_in_slots(scan.texts).unwrap_or_default();
+        let has_part = has_part(patterns, &parts);
+        let finders: Vec<Finder<'_>> = parts.iter().map(Finder::new).collect();
+        // Without a part, nothing is known of slots.
+        let may_have = |slots: &str| {
+            finders.is_empty() || finders.iter().any(|finder| finder.find(slots.as_bytes()).is_some())
+        };
         let mut body = String::new();
         let mut masks: HashMap<u32, Cow<'_, str>> = HashMap::new();
         part.retain(|candidate| {
             let slots = if is_read(candidate) { slots.next().flatten() } else { None };
             let pattern = patterns.text(candidate.at);
+            if candidate.is_open
+                && !patterns.of(candidate.at, &has_part)
+                && !may_have(slots.unwrap_or_default())
+            {
+                return false;
+            }
             if candidate.is_open || scan.bodies == BodyWant::Text {
                 body.clear();
                 assemble(pattern, slots, &mut body);
@@ -154,8 +167,7 @@ impl Block {
         let Some(parts) = parts_in_slots(scan.texts) else {
             return self.drop_pages_by_pattern(chosen, scan);
         };
-        // Of bodies that look like a pattern and have no slots, too.
-        let has_part = patterns.each(|pattern| parts.iter().any(|part| pattern.contains(part)));
+        let has_part = has_part(patterns, &parts);
         let is_open = |row: &Candidate| row.is_open && !patterns.of(row.at, &has_part);
         let open: Vec<u32> = chosen.candidates.iter().filter(|row| is_open(row)).map(|row| row.row).collect();
         if open.is_empty() {
@@ -170,6 +182,11 @@ impl Block {
         chosen.candidates.retain(|candidate| !is_open(candidate) || is_within(&pages, candidate.row));
         Ok(())
     }
+}
+
+/// Of each pattern, whether it has one of these parts: then bodies that look like it may, too, whatever their slots.
+fn has_part(patterns: &Keyed<'_>, parts: &[&str]) -> Vec<bool> {
+    patterns.each(|pattern| parts.iter().any(|part| pattern.contains(part)))
 }
 
 /// Whether a row lies in one of these pages, which ascend.

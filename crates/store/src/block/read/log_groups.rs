@@ -5,6 +5,7 @@
 //! 2. In the order of the scan the visitor is asked once about each origin and each value that came up, and takes what is left.
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ahash::AHashMap as HashMap;
 
@@ -21,6 +22,9 @@ use crate::snapshot::log_scan::{LogFields, LogScan, LogVisitor, More, Progress, 
 /// Row groups that are read at the same time: each takes a few megabytes.
 pub(super) static TOGETHER: LazyLock<usize> =
     LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from).min(4));
+
+/// Row groups that each thread counts before what came of them is handed out: they take some longer than others.
+const GROUPS_EACH: usize = 4;
 
 /// Of a column that a condition speaks of and nobody wants, more values would make more kinds than they are worth.
 const CONDITION_VALUES_MAX: usize = 1 << 10;
@@ -66,7 +70,7 @@ impl Block {
         progress: &mut Progress,
     ) -> Result<(), Error> {
         let n_rows = |group: usize| table.group(group).num_rows().max(0) as u32;
-        for some in groups.chunks(*TOGETHER) {
+        for some in groups.chunks(*TOGETHER * GROUPS_EACH) {
             for group in some {
                 if progress.is_over() || !visitor.looks_at(n_rows(*group) as usize) {
                     progress.note(More::Nothing);
@@ -231,15 +235,25 @@ fn keep<T>(values: &mut Vec<T>, of_row: &[Option<u32>]) {
     values.retain(|_| of_row.next().is_some_and(Option::is_some));
 }
 
-/// Does something with several items at the same time; what comes of it in their order.
+/// Does something with many items, [`TOGETHER`] at the same time; what comes of it in their order.
 pub(super) fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let [first, others @ ..] = items else { return Vec::new() };
-    std::thread::scope(|scope| {
-        let work = &work;
-        let others: Vec<_> = others.iter().map(|item| scope.spawn(move || work(item))).collect();
-        let mut out = vec![work(first)];
-        let joined = others.into_iter().map(|other| other.join());
-        out.extend(joined.map(|joined| joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))));
-        out
-    })
+    let next = AtomicUsize::new(0);
+    let some = || {
+        let mut done = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(at) else { return done };
+            done.push((at, work(item)));
+        }
+    };
+    let mut done = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..items.len().min(*TOGETHER)).map(|_| scope.spawn(some)).collect();
+        let mut done = some();
+        for other in others {
+            done.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        done
+    });
+    done.sort_unstable_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, of_item)| of_item).collect()
 }

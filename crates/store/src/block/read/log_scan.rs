@@ -1,6 +1,7 @@
 //! Scans of a block's log records, one row group at a time: rows are chosen by time, origin and pattern, then bodies and
 //! fields are read of the rows that are left.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::ops::Range;
 
@@ -50,13 +51,13 @@ pub(super) struct Candidate {
 /// Texts that repeat: the key of each row, and the text of each key.
 #[derive(Default)]
 pub(super) struct Keyed<'a> {
-    keys: Vec<u32>,
+    keys: Cow<'a, [u32]>,
     texts: Vec<&'a str>,
 }
 
 impl<'a> Keyed<'a> {
     fn of_keys(keys: &'a Keys) -> Option<Keyed<'a>> {
-        Some(Keyed { texts: keys.texts()?, keys: keys.of_row.clone() })
+        Some(Keyed { texts: keys.texts()?, keys: Cow::Borrowed(&keys.of_row) })
     }
 
     fn of_batches(batches: &'a [RecordBatch], column: &str) -> Keyed<'a> {
@@ -70,15 +71,15 @@ impl<'a> Keyed<'a> {
                 if key as usize == keyed.texts.len() {
                     keyed.texts.push(text);
                 }
-                keyed.keys.push(key);
+                keyed.keys.to_mut().push(key);
             }
         }
         keyed
     }
 
-    /// How many rows.
-    pub(super) fn n_rows(&self) -> usize {
-        self.keys.len()
+    /// The key of each row.
+    pub(super) fn keys(&self) -> &[u32] {
+        &self.keys
     }
 
     /// How many texts.

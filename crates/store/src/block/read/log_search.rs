@@ -24,28 +24,21 @@ use crate::snapshot::{LogQuery, Until};
 
 /// The text that is looked for, and what is known of the patterns met so far.
 struct Wanted<'a> {
-    text: &'a [u8],
+    text: &'a str,
     finder: Finder<'a>,
     patterns: HashMap<String, Verdict>,
 }
 
 impl<'a> Wanted<'a> {
     fn new(text: &'a str) -> Wanted<'a> {
-        Wanted { text: text.as_bytes(), finder: Finder::new(text), patterns: HashMap::new() }
+        Wanted { text, finder: Finder::new(text), patterns: HashMap::new() }
     }
 
     fn verdict(&mut self, pattern: &str) -> Verdict {
         if let Some(known) = self.patterns.get(pattern) {
             return *known;
         }
-        let mut parts = pattern.split(PLACEHOLDER);
-        let verdict = if parts.any(|constant| self.finder.find(constant.as_bytes()).is_some()) {
-            Verdict::Always
-        } else if may_hold(pattern, self.text) {
-            Verdict::Open
-        } else {
-            Verdict::Never
-        };
+        let verdict = text_in_pattern(pattern, self.text, |part| self.finder.find(part.as_bytes()).is_some());
         // As many as a few row groups have; beyond, lines are as good as free text.
         if self.patterns.len() < PATTERNS_KEPT {
             self.patterns.insert(pattern.to_owned(), verdict);
@@ -54,9 +47,15 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// Whether the bodies of a pattern hold a text.
-pub fn text_in_pattern(pattern: &str, text: &str) -> Verdict {
-    Wanted::new(text).verdict(pattern)
+/// Whether the bodies of a pattern hold a text; `is_in` says whether a part of the pattern does.
+pub fn text_in_pattern(pattern: &str, text: &str, is_in: impl Fn(&str) -> bool) -> Verdict {
+    if pattern.split(PLACEHOLDER).any(is_in) {
+        Verdict::Always
+    } else if may_hold(pattern, text.as_bytes()) {
+        Verdict::Open
+    } else {
+        Verdict::Never
+    }
 }
 
 /// Patterns whose verdict is remembered during one search.
