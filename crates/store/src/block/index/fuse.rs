@@ -103,7 +103,7 @@ mod tests {
     /// By parts the answer is the same as the library's, of keys that are there and of those that are not.
     #[test]
     fn a_part_of_a_filter_says_what_the_whole_does() {
-        for n in [1u64, 2, 3, 10, 1_000, 70_000] {
+        for n in (1..20).chain([1_000, 70_000]) {
             let key = |n: u64| xxhash_rust::xxh3::xxh3_64(&n.to_le_bytes());
             let filter = written(&(0..n).map(key).collect::<Vec<u64>>()).unwrap();
             let (head, fingerprints) = filter.split_at(Description::LEN);

@@ -67,21 +67,16 @@ impl Block {
             (0..batch.num_rows())
                 .map(move |row| texts.filter(|texts| !texts.is_null(row)).map(|texts| texts.value(row)))
         });
-        let parts = parts_in_slots(scan.texts).unwrap_or_default();
-        let has_part = has_part(patterns, &parts);
-        let finders: Vec<Finder<'_>> = parts.iter().map(Finder::new).collect();
-        // Without a part, nothing is known of slots.
-        let may_have = |slots: &str| {
-            finders.is_empty() || finders.iter().any(|finder| finder.find(slots.as_bytes()).is_some())
-        };
+        let parts = parts_in_slots(scan.texts).map(|parts| Parts::new(parts, patterns));
         let mut body = String::new();
         let mut masks: HashMap<u32, Cow<'_, str>> = HashMap::new();
         part.retain(|candidate| {
             let slots = if is_read(candidate) { slots.next().flatten() } else { None };
             let pattern = patterns.text(candidate.at);
             if candidate.is_open
-                && !patterns.of(candidate.at, &has_part)
-                && !may_have(slots.unwrap_or_default())
+                && let Some(parts) = &parts
+                && parts.are_in_slots(patterns, candidate.at)
+                && !parts.is_any_in(slots.unwrap_or_default().as_bytes())
             {
                 return false;
             }
@@ -167,14 +162,13 @@ impl Block {
         let Some(parts) = parts_in_slots(scan.texts) else {
             return self.drop_pages_by_pattern(chosen, scan);
         };
-        let has_part = has_part(patterns, &parts);
-        let is_open = |row: &Candidate| row.is_open && !patterns.of(row.at, &has_part);
+        let parts = Parts::new(parts, patterns);
+        let is_open = |row: &Candidate| row.is_open && parts.are_in_slots(patterns, row.at);
         let open: Vec<u32> = chosen.candidates.iter().filter(|row| is_open(row)).map(|row| row.row).collect();
         if open.is_empty() {
             return Ok(());
         }
-        let finders: Vec<Finder<'_>> = parts.iter().map(Finder::new).collect();
-        let holds = |page: &[u8]| finders.iter().any(|finder| finder.find(page).is_some());
+        let holds = |page: &[u8]| parts.is_any_in(page);
         let file = self.file(Table::Logs)?;
         let Some(pages) = layout.pages_with(file, chosen.group, "slots", &open, holds)? else {
             return Ok(());
@@ -184,9 +178,27 @@ impl Block {
     }
 }
 
-/// Of each pattern, whether it has one of these parts: then bodies that look like it may, too, whatever their slots.
-fn has_part(patterns: &Keyed<'_>, parts: &[&str]) -> Vec<bool> {
-    patterns.each(|pattern| parts.iter().any(|part| pattern.contains(part)))
+/// Texts of which the slots of a line have one, or its pattern.
+struct Parts<'t> {
+    finders: Vec<Finder<'t>>,
+    /// Of each pattern, whether it has one: then bodies that look like it and have no slots have it, too.
+    of_patterns: Vec<bool>,
+}
+
+impl<'t> Parts<'t> {
+    fn new(parts: Vec<&'t str>, patterns: &Keyed<'_>) -> Parts<'t> {
+        let of_patterns = patterns.each(|pattern| parts.iter().any(|part| pattern.contains(part)));
+        Parts { finders: parts.into_iter().map(Finder::new).collect(), of_patterns }
+    }
+
+    /// Whether a row has none but those in its slots.
+    fn are_in_slots(&self, patterns: &Keyed<'_>, at: u32) -> bool {
+        !patterns.of(at, &self.of_patterns)
+    }
+
+    fn is_any_in(&self, slots: &[u8]) -> bool {
+        self.finders.iter().any(|finder| finder.find(slots).is_some())
+    }
 }
 
 /// Whether a row lies in one of these pages, which ascend.
