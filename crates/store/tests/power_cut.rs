@@ -226,6 +226,13 @@ fn nothing_acknowledged_is_lost_and_nothing_is_doubled() {
     }
 }
 
+/// Nobody knew whether a manifest was there that names a file of hashes; the next flush wrote a file of the same name, and the power
+/// went before its folder was synced: a retry was stored twice.
+#[test]
+fn a_file_of_hashes_that_a_manifest_may_name_is_not_written_again() {
+    run(1988, &SimDisk::new(1988), Ends::PowerCuts);
+}
+
 /// A segment's first attempt failed and was removed, the second was given up, and the third took the name of the first:
 /// the recovery then believed the second.
 #[test]

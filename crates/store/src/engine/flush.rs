@@ -201,7 +201,9 @@ impl Engine {
             return Ok(None);
         }
         let dir = self.folder(HASHES_FOLDER);
-        let name = format!("{:020}", frozen.floor.lsn);
+        // A name of its own for every attempt: a manifest of which nobody knows whether it is there may name the file of the last one.
+        let attempt = self.next_block_id.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{:020}-{attempt:08}", frozen.floor.lsn);
         let file = dedup::write(self.disk.as_ref(), &dir, name, &frozen.hashes, self.clock.now())?;
         self.disk.sync_dir(&dir).map_err(Error::io("sync", &dir))?;
         Ok(Some(file))
