@@ -107,7 +107,9 @@ common:
   path_prefix: "{data_dir}"
   replication_factor: 1
   ring: { kvstore: { store: inmemory } }
-  storage: { filesystem: { chunks_directory: "{data_dir}/chunks", rules_directory: "{data_dir}/rules" } }
+  storage:
+    object_store: { filesystem: { dir: "{data_dir}/chunks" } }
+    filesystem: { chunks_directory: "{data_dir}/chunks", rules_directory: "{data_dir}/rules" }
 schema_config:
   configs: [{ from: 2020-10-24, store: tsdb, object_store: filesystem, schema: v13, index: { prefix: index_, period: 24h } }]
 limits_config:
