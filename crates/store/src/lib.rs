@@ -43,7 +43,8 @@ pub use snapshot::log_scan::{
 };
 pub use snapshot::span_counts::{SpanCount, SpanCountQuery};
 pub use snapshot::span_scan::{
-    SPAN_KEYS_MAX, SpanBound, SpanColumn, SpanRows, SpanRun, SpanScan, SpanTrace, SpanVisitor, TraceSpans,
+    SPAN_KEYS_MAX, SpanBound, SpanColumn, SpanRows, SpanRun, SpanScan, SpanTrace, SpanVisitor, StoredColumns,
+    TraceSpans,
 };
 pub use snapshot::span_values::SpanValues;
 pub use snapshot::{

@@ -115,6 +115,11 @@ pub trait SpanBatch {
         self.len() == 0
     }
 
+    /// Says which fields will be asked for: a source may read together what lies together.
+    fn prepare(&self, fields: &[&SpanField]) {
+        _ = fields;
+    }
+
     /// One field of all spans.
     fn column(&self, field: &SpanField) -> Result<Column, ExecError>;
 

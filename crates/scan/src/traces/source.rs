@@ -1,13 +1,13 @@
 //! Batches of spans and whole traces: scans of the store.
 
-use std::cell::Cell;
-use std::sync::{Mutex, PoisonError};
+use std::cell::{Cell, RefCell};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use throughline_exec::{Budget, ExecError};
 use throughline_model::{SpanId, TraceId};
 use throughline_store::{
     Error, More, SPAN_KEYS_MAX, Snapshot, SpanBound, SpanColumn, SpanRows, SpanRun, SpanScan, SpanTrace,
-    SpanValues, SpanVisitor, TimeRange, TraceSpans,
+    SpanValues, SpanVisitor, StoredColumns, TimeRange, TraceSpans,
 };
 use throughline_traceql::ast::{Intrinsic, Scope};
 use throughline_traceql::column::{Column, Numbers, Texts};
@@ -17,6 +17,10 @@ use throughline_traceql::source::{
 };
 
 use super::columns::{self, Parsed};
+
+/// How many threads there is room for: asking the machine takes longer than reading a column.
+static THREADS: LazyLock<usize> =
+    LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
 
 /// The spans of a snapshot.
 pub struct StoredTraces {
@@ -71,11 +75,10 @@ impl TraceSource for StoredTraces {
         budget: &Budget,
         sinks: Vec<&mut (dyn SpanSink + Send)>,
     ) -> Result<(), ExecError> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let bounds: Vec<SpanBound<'_>> = request.tests.iter().filter_map(bound_of).collect();
         let reader = |sink| Reader { source: self, budget, sink, parsed: Parsed::default(), failed: None };
         let mut readers: Vec<Reader<'_, dyn SpanSink + Send + '_>> =
-            sinks.into_iter().take(threads).map(reader).collect();
+            sinks.into_iter().take(*THREADS).map(reader).collect();
         let visitors = readers.iter_mut().map(|reader| reader as _).collect();
         let partial = self.snapshot.scan_spans_split(&scan_of(request, &bounds), visitors);
         self.note(partial);
@@ -411,6 +414,19 @@ impl StoredTrace<'_> {
 impl SpanBatch for StoredTrace<'_> {
     fn len(&self) -> usize {
         self.spans.len()
+    }
+
+    fn prepare(&self, fields: &[&SpanField]) {
+        let columns = RefCell::new(StoredColumns::default());
+        let note = |column: SpanColumn<'_>| {
+            columns.borrow_mut().add(column);
+            Ok(SpanValues::None)
+        };
+        for field in fields {
+            // What it would be made of is what is asked for.
+            _ = columns::column(field, &self.parsed, &note);
+        }
+        self.spans.prepare(&columns.into_inner());
     }
 
     fn column(&self, field: &SpanField) -> Result<Column, ExecError> {

@@ -3,6 +3,7 @@
 //! Blocks and row groups are left out by time and statistics, and nothing else is read before somebody asks: a condition on one column
 //! that no row meets costs that column. What is asked of the rows is the asker's: [`SpanVisitor`].
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use super::span_split::Group;
 use super::span_values::SpanValues;
 use super::torn::RowBits;
 use super::{Snapshot, TimeRange};
+use crate::block::shred::COLUMN_PREFIX;
 use crate::block::{Block, BlockSpans};
 use crate::error::Error;
 use crate::memtable::{MemtableSpans, MemtableView};
@@ -66,6 +68,53 @@ pub enum SpanColumn<'q> {
     RootService,
     /// Texts: the name of its root span.
     RootName,
+}
+
+impl SpanColumn<'_> {
+    /// What the column is called in the table of spans, where it is one there as it is.
+    pub(crate) fn stored_name(self) -> Option<&'static str> {
+        Some(match self {
+            SpanColumn::Name => "name",
+            SpanColumn::Kind => "kind",
+            SpanColumn::Start => "start_time",
+            SpanColumn::Duration => "duration_ns",
+            SpanColumn::Status => "status_code",
+            SpanColumn::StatusMessage => "status_message",
+            SpanColumn::Service => "service",
+            SpanColumn::Resource => "resource",
+            SpanColumn::Scope => "scope",
+            SpanColumn::Events => "events",
+            SpanColumn::Links => "links",
+            SpanColumn::SpanId => "span_id",
+            SpanColumn::ParentRow => "parent_row",
+            SpanColumn::ParentId
+            | SpanColumn::HasParent
+            | SpanColumn::Attribute(_)
+            | SpanColumn::TraceStart
+            | SpanColumn::TraceDuration
+            | SpanColumn::RootService
+            | SpanColumn::RootName => return None,
+        })
+    }
+}
+
+/// Columns of the table of spans, by their names.
+#[derive(Default)]
+pub struct StoredColumns(Vec<Cow<'static, str>>);
+
+impl StoredColumns {
+    /// Adds what a column of spans is made of; what is of traces is not.
+    pub fn add(&mut self, column: SpanColumn<'_>) {
+        match column {
+            SpanColumn::Attribute(key) => self.0.push(format!("{COLUMN_PREFIX}{key}").into()),
+            SpanColumn::HasParent => self.0.extend(["parent_row".into(), "parent_span_id".into()]),
+            column => self.0.extend(column.stored_name().map(Cow::Borrowed)),
+        }
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(AsRef::as_ref)
+    }
 }
 
 /// What the spans of interest fulfil, for statistics.
@@ -328,6 +377,15 @@ impl TraceSpans<'_> {
     /// How many parts.
     pub fn parts(&self) -> usize {
         self.parts.len()
+    }
+
+    /// Says which columns will be asked for, so that they are read at once.
+    pub fn prepare(&self, columns: &StoredColumns) {
+        for part in &self.parts {
+            if let SpanPart::Block(spans) = part {
+                spans.prepare(columns);
+            }
+        }
     }
 
     /// A column of a part.

@@ -59,6 +59,11 @@ impl Fields {
         self.list.get(number)
     }
 
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &SpanField> {
+        self.list.iter()
+    }
+
     /// Whether any is such.
     pub fn any(&self, is: fn(&SpanField) -> bool) -> bool {
         self.list.iter().any(is)

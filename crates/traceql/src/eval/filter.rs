@@ -158,7 +158,8 @@ fn cost(field: &SpanField) -> u32 {
     }
 }
 
-fn field_test<'q>(field: &'q SpanField, op: CompareOp, value: &'q Value) -> Option<FieldTest<'q>> {
+/// What a source can use of a comparison: no less than the values that pass it.
+pub(super) fn field_test<'q>(field: &'q SpanField, op: CompareOp, value: &'q Value) -> Option<FieldTest<'q>> {
     match (field, value) {
         (SpanField::Intrinsic(Intrinsic::Status), Value::Status(status)) if op == CompareOp::Equal => {
             crate::ast::SpanStatus::ALL

@@ -81,7 +81,9 @@ fn of_batch(set: &Set, rows: &Rows<'_>, masks: &[Mask]) -> Result<Option<Mask>, 
                     else {
                         continue;
                     };
-                    if !left.contains(&true) || !right.contains(&true) {
+                    let is_pair =
+                        || left.iter().zip(&*right).filter(|(left, right)| **left || **right).nth(1);
+                    if !left.contains(&true) || !right.contains(&true) || is_pair().is_none() {
                         left.fill(false);
                         right.fill(false);
                     }
@@ -474,6 +476,7 @@ mod tests {
         for op in [">", "<", ">>", "<<"] {
             for form in ["", "!", "&"] {
                 queries.push(format!("{a} {form}{op} {b}"));
+                queries.push(format!("{a} {form}{op} {a}"));
             }
         }
         for query in &queries {

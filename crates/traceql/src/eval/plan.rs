@@ -4,7 +4,7 @@ use throughline_model::TraceId;
 
 use super::expr::{Expr, arithmetic, literal_value};
 use super::fields::{FieldRef, Fields};
-use super::filter::Filter;
+use super::filter::{Filter, field_test};
 use crate::ast::{
     Aggregate, CompareOp, Field, FieldExpr, Fold, Intrinsic, Mode, Pipeline, ScalarExpr, SpansetExpr,
     SpansetOp, Stage,
@@ -16,8 +16,10 @@ use crate::value::Value;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
     pub fields: Fields,
-    /// The conditions; a span's bit in the mask of each says whether it fulfils it.
+    /// The conditions, each once; a span's bit in the mask of each says whether it fulfils it.
     pub leaves: Vec<Filter>,
+    /// What the leaves were made of.
+    conditions: Vec<Option<FieldExpr>>,
     pub stages: Vec<PlannedStage>,
     /// What spans of an answer are shown with: the name and the field.
     pub shown: Vec<(String, FieldRef)>,
@@ -62,8 +64,12 @@ impl Plan {
         if let Some(condition) = condition {
             self.show_all(condition);
         }
+        if let Some(known) = self.conditions.iter().position(|known| known.as_ref() == condition) {
+            return known;
+        }
         let filter = Filter::new(condition, &mut self.fields);
         self.leaves.push(filter);
+        self.conditions.push(condition.cloned());
         self.leaves.len() - 1
     }
 
@@ -157,6 +163,27 @@ impl Plan {
             && matches!(self.stages.first(), Some(PlannedStage::Spanset(Set::Leaf(_))))
         {
             leaf.tests(&self.fields, &mut tests);
+        }
+        tests
+    }
+
+    /// As [`Plan::tests`], and what a span of each trace fulfils besides that is found: an average or a greatest number above another
+    /// takes one that is above it, and a least one below takes one that is below.
+    pub fn search_tests(&self) -> Vec<FieldTest<'_>> {
+        use CompareOp::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual};
+        let mut tests = self.tests();
+        if let [PlannedStage::Spanset(Set::Leaf(_)), PlannedStage::Filter(number, op, value, _), ..] =
+            self.stages.as_slice()
+            && let (Number::Fold(fold, Expr::Field(field)), [_]) = (number, self.leaves.as_slice())
+            && let Some(field) = field.single().and_then(|field| self.fields.get(field))
+        {
+            let takes_one = match fold {
+                Fold::Avg => matches!(op, Greater | GreaterOrEqual),
+                Fold::Max => matches!(op, Equal | Greater | GreaterOrEqual),
+                Fold::Min => matches!(op, Equal | Less | LessOrEqual),
+                Fold::Sum => false,
+            };
+            tests.extend(takes_one.then(|| field_test(field, *op, value)).flatten());
         }
         tests
     }

@@ -1,6 +1,7 @@
 //! Queries for spans: which traces, the newest first, and what is shown of them.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use throughline_exec::{Budget, ExecError};
 use throughline_model::{SpanId, TraceId};
@@ -39,7 +40,7 @@ pub(super) fn search(
     if limit == 0 {
         return Ok(SearchAnswer::default());
     }
-    let tests = plan.tests();
+    let tests = plan.search_tests();
     let any_span = plan.is_any_span();
     let parts = Parts::new(&plan);
     let request = SpanRequest {
@@ -50,16 +51,15 @@ pub(super) fn search(
         whole: !any_span,
         newest_first: true,
     };
+    let found = Mutex::new(Found { limit, starts: HashMap::new(), too_old: None });
     let new_finder = || Finder {
         plan: &plan,
         params,
-        limit,
         any_span,
         parts: &parts,
         source,
         budget,
-        starts: HashMap::new(),
-        too_old: None,
+        found: &found,
         torn: Torn::default(),
         failed: None,
     };
@@ -86,7 +86,7 @@ pub(super) fn search(
     }
     read?;
     finder.finish()?;
-    let newest: Vec<TraceId> = finder.newest().into_iter().map(|(_, id)| id).collect();
+    let newest: Vec<TraceId> = finder.found().newest().into_iter().map(|(_, id)| id).collect();
     shown(&newest, &plan, params, source, budget)
 }
 
@@ -120,17 +120,47 @@ pub(super) fn masks(plan: &Plan, rows: &Rows<'_>) -> Result<Vec<Mask>, ExecError
 struct Finder<'q> {
     plan: &'q Plan,
     params: &'q SearchParams,
-    limit: usize,
     any_span: bool,
     parts: &'q Parts,
     source: &'q dyn TraceSource,
     budget: &'q Budget,
-    /// When each trace that was found started.
+    /// What all finders of the search have found: what one of them knows to be too old the others need not look at.
+    found: &'q Mutex<Found>,
+    torn: Torn,
+    failed: Option<EvalError>,
+}
+
+/// Traces that were found.
+struct Found {
+    /// How many are wanted.
+    limit: usize,
+    /// When each of them started.
     starts: HashMap<TraceId, i64>,
     /// Once there are enough: traces that started then or before are too old.
     too_old: Option<i64>,
-    torn: Torn,
-    failed: Option<EvalError>,
+}
+
+impl Found {
+    fn add(&mut self, id: TraceId, start_ns: i64) {
+        let known = self.starts.entry(id).or_insert(start_ns);
+        *known = (*known).min(start_ns);
+        if self.starts.len() > self.limit.saturating_mul(8).max(1_024) {
+            let keep: HashSet<TraceId> = self.newest().into_iter().map(|(_, id)| id).collect();
+            self.starts.retain(|id, _| keep.contains(id));
+        }
+        if self.starts.len() >= self.limit && self.too_old.is_none_or(|time| start_ns > time) {
+            // Of those that started at the same time the ids decide, not who comes first.
+            self.too_old = self.newest().last().map(|(start_ns, _)| start_ns.saturating_sub(1));
+        }
+    }
+
+    /// The traces that started last, the last first.
+    fn newest(&self) -> Vec<(i64, TraceId)> {
+        let mut all: Vec<(i64, TraceId)> = self.starts.iter().map(|(id, start)| (*start, *id)).collect();
+        all.sort_unstable_by_key(|(start, id)| (std::cmp::Reverse(*start), *id));
+        all.truncate(self.limit);
+        all
+    }
 }
 
 impl SpanSink for Finder<'_> {
@@ -179,7 +209,7 @@ impl Finder<'_> {
         let mut runs: Vec<(TraceHead, Candidate)> = heads.into_iter().zip(runs).collect();
         runs.sort_by_key(|(head, _)| std::cmp::Reverse(head.start_ns));
         for (head, Candidate { run, bits, may_be_torn }) in &runs {
-            if self.too_old.is_some_and(|time| head.start_ns <= time) {
+            if self.too_old().is_some_and(|time| head.start_ns <= time) {
                 break;
             }
             let overlaps = self.params.overlaps(head);
@@ -200,7 +230,7 @@ impl Finder<'_> {
                     }
             };
             if is_found {
-                self.add(head.id, head.start_ns);
+                self.found().add(head.id, head.start_ns);
             }
         }
         Ok(())
@@ -214,7 +244,8 @@ impl Finder<'_> {
             let (some, rest) = left.split_at(together.min(left.len()));
             // Where few are found many will have to be read.
             (left, together) = (rest, (together * 2).min(DECIDED_TOGETHER));
-            let is_old = |start_ns: i64| self.too_old.is_some_and(|time| start_ns <= time);
+            let too_old = self.too_old();
+            let is_old = |start_ns: i64| too_old.is_some_and(|time| start_ns <= time);
             let ids: Vec<TraceId> =
                 some.iter().filter(|(_, start_ns)| !is_old(*start_ns)).map(|(id, _)| *id).collect();
             if ids.is_empty() {
@@ -225,7 +256,7 @@ impl Finder<'_> {
                 if let Some(batch) = batch
                     && let Some(start_ns) = self.decide(batch.as_ref())?
                 {
-                    self.add(*id, start_ns);
+                    self.found().add(*id, start_ns);
                 }
             }
         }
@@ -248,37 +279,22 @@ impl Finder<'_> {
         Ok(head.filter(|head| self.params.overlaps(head)).map(|head| head.start_ns))
     }
 
-    /// Takes what another one found.
+    /// Takes what another one has noted.
     fn join(&mut self, other: Finder<'_>) {
-        for (id, start_ns) in other.starts {
-            self.add(id, start_ns);
-        }
         self.torn.join(other.torn);
         self.failed = self.failed.take().or(other.failed);
     }
 
-    fn add(&mut self, id: TraceId, start_ns: i64) {
-        let known = self.starts.entry(id).or_insert(start_ns);
-        *known = (*known).min(start_ns);
-        if self.starts.len() > self.limit.saturating_mul(8).max(1_024) {
-            let keep: HashSet<TraceId> = self.newest().into_iter().map(|(_, id)| id).collect();
-            self.starts.retain(|id, _| keep.contains(id));
-        }
-        if self.starts.len() >= self.limit && self.too_old.is_none_or(|time| start_ns > time) {
-            self.too_old = self.newest().last().map(|(start_ns, _)| *start_ns);
-        }
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The traces that started last, the last first.
-    fn newest(&self) -> Vec<(i64, TraceId)> {
-        let mut all: Vec<(i64, TraceId)> = self.starts.iter().map(|(id, start)| (*start, *id)).collect();
-        all.sort_unstable_by_key(|(start, id)| (std::cmp::Reverse(*start), *id));
-        all.truncate(self.limit);
-        all
+    fn too_old(&self) -> Option<i64> {
+        self.found().too_old
     }
 
     fn demand(&self) -> Demand {
-        self.too_old.map_or(Demand::All, Demand::After)
+        self.too_old().map_or(Demand::All, Demand::After)
     }
 }
 
@@ -300,6 +316,17 @@ fn head_of(batch: &dyn SpanBatch) -> Result<Option<TraceHead>, ExecError> {
     Ok(batch.heads(&[run_of(batch)])?.first().copied())
 }
 
+/// What is read of every trace that is shown.
+const SHOWN: [SpanField; 7] = [
+    SpanField::Service,
+    SpanField::HasParent,
+    SpanField::Intrinsic(Intrinsic::Name),
+    SpanField::Intrinsic(Intrinsic::Status),
+    SpanField::Intrinsic(Intrinsic::SpanId),
+    SpanField::Intrinsic(Intrinsic::SpanStart),
+    SpanField::Intrinsic(Intrinsic::Duration),
+];
+
 /// A trace of the answer.
 fn show(
     plan: &Plan,
@@ -307,6 +334,7 @@ fn show(
     batch: &dyn SpanBatch,
     id: TraceId,
 ) -> Result<Option<FoundTrace>, EvalError> {
+    batch.prepare(&plan.fields.iter().chain(&SHOWN).collect::<Vec<_>>());
     let (rows, sets) = spansets(plan, batch)?;
     if sets.is_empty() {
         return Ok(None);

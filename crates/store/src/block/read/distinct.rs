@@ -10,8 +10,7 @@ use arrow_schema::DataType;
 use super::layout::Column;
 use super::page::{Encoding, StoredPage};
 use super::picked::Chunk;
-use super::values::{Form, take_bytes, walk_deltas};
-use super::whole::each_delta;
+use super::values::{Form, append_deltas, append_ends, take_bytes};
 use crate::block::hybrid::Numbers;
 use crate::snapshot::log_kinds::{Distinct, NO_VALUE};
 
@@ -95,20 +94,18 @@ impl Chunk<'_> {
 
     /// Rows of a column of integers of 64 bits without nulls.
     pub(super) fn integers(&self, rows: Range<u32>) -> Option<Vec<i64>> {
-        let mut out = Vec::with_capacity(rows.len());
+        let (mut out, mut room) = (Vec::with_capacity(rows.len()), Vec::new());
         self.each_page(rows.clone(), |page, wanted, bytes| {
             if page.is_dictionary() || page.header.n_nulls > 0 || out.len() + wanted.len() > rows.len() {
                 return None;
             }
-            let mut at = 0;
             match page.encoding {
-                Encoding::Delta => each_delta(bytes, page.header.n_values, |value| {
-                    if wanted.contains(&at) {
-                        out.push(value);
-                    }
-                    at += 1;
+                Encoding::Delta => {
+                    room.clear();
+                    append_deltas(&mut room, &mut { bytes }, page.header.n_values)?;
+                    out.extend(room.get(wanted)?.iter().map(|word| *word as i64));
                     Some(())
-                }),
+                }
                 Encoding::Plain => {
                     let words = bytes.as_chunks::<8>().0.get(wanted)?;
                     out.extend(words.iter().map(|word| i64::from_le_bytes(*word)));
@@ -196,27 +193,23 @@ impl Values {
                 }
             }
             (Encoding::Lengths, Form::Bytes) => {
-                let (mut lengths, mut rest) = (Vec::with_capacity(n_values), bytes);
-                walk_deltas(&mut rest, n_values, |_, len| {
-                    lengths.push(usize::try_from(len).ok()?);
-                    Some(())
-                })?;
-                for len in lengths {
-                    let (text, after) = rest.split_at_checked(len)?;
-                    rest = after;
+                let (mut ends, mut from) = (Vec::with_capacity(n_values), 0);
+                let texts = append_ends(&mut ends, bytes, n_values)?;
+                for end in ends {
                     numbers.push(self.ends.len() as u32);
-                    self.push_text(text)?;
+                    self.push_text(texts.get(from..end as usize)?)?;
+                    from = end as usize;
                 }
             }
             (Encoding::Plain, Form::Fixed(width)) => {
                 let words = words(bytes.get(..n_values.checked_mul(width)?)?, width)?;
                 numbers.extend(words.map(|word| self.number(word)));
             }
-            (Encoding::Delta, Form::Fixed(8)) => each_delta(bytes, n_values, |value| {
-                let number = self.number(value as u64);
-                numbers.push(number);
-                Some(())
-            })?,
+            (Encoding::Delta, Form::Fixed(8)) => {
+                let mut words = Vec::new();
+                append_deltas(&mut words, &mut { bytes }, n_values)?;
+                numbers.extend(words.into_iter().map(|word| self.number(word)));
+            }
             (Encoding::Plain, Form::Bool) => {
                 let bit = |at: usize| Some(u32::from(bytes.get(at / 8)? >> (at % 8) & 1));
                 return (0..n_values).map(bit).collect();

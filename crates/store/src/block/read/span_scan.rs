@@ -1,6 +1,6 @@
 //! Spans of a block for scans and for whole traces: rows that follow each other, and their columns when they are asked for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::block::shred::COLUMN_PREFIX;
 use crate::error::Error;
 use crate::snapshot::TimeRange;
 use crate::snapshot::json_map;
-use crate::snapshot::span_scan::{SpanBound, SpanColumn, SpanRun, SpanScan, SpanTrace};
+use crate::snapshot::span_scan::{SpanBound, SpanColumn, SpanRun, SpanScan, SpanTrace, StoredColumns};
 use crate::snapshot::span_values::SpanValues;
 
 /// Spans of a block, one row after the other.
@@ -44,6 +44,7 @@ pub(crate) struct BlockSpans<'a> {
 struct Together {
     rows: Vec<u32>,
     columns: RefCell<HashMap<String, Rc<SpanValues>>>,
+    is_prepared: Cell<bool>,
 }
 
 /// Rows of traces that are read together, unless one has as many.
@@ -107,7 +108,8 @@ impl Block {
             let (some, rest) = left.split_at_checked(n).unwrap_or((left, &[]));
             left = rest;
             let rows: Vec<u32> = some.iter().flat_map(|(rows, ..)| rows.clone()).collect();
-            let together = Rc::new(Together { rows, columns: RefCell::default() });
+            let together =
+                Rc::new(Together { rows, columns: RefCell::default(), is_prepared: Cell::default() });
             let mut before = 0;
             for (rows, trace, at) in some {
                 let together = Some((Rc::clone(&together), before));
@@ -168,20 +170,12 @@ fn counts_tell(bounds: &[SpanBound<'_>]) -> bool {
 }
 
 fn may_hold(meta: &RowGroupMetaData, bound: &SpanBound<'_>) -> bool {
-    let name = |column: &SpanColumn<'_>| match column {
-        SpanColumn::Start => Some("start_time"),
-        SpanColumn::Duration => Some("duration_ns"),
-        SpanColumn::Status => Some("status_code"),
-        SpanColumn::Name => Some("name"),
-        SpanColumn::Service => Some("service"),
-        _ => None,
-    };
     match bound {
         SpanBound::Number(column, least, greatest) => {
-            name(column).is_none_or(|name| overlaps_number(meta, name, *least, *greatest))
+            column.stored_name().is_none_or(|name| overlaps_number(meta, name, *least, *greatest))
         }
         SpanBound::Text(column, text) => {
-            name(column).is_none_or(|name| overlaps_text(meta, name, Some(text)))
+            column.stored_name().is_none_or(|name| overlaps_text(meta, name, Some(text)))
         }
     }
 }
@@ -251,20 +245,10 @@ impl<'a> BlockSpans<'a> {
 
     /// A column, of all rows or of those named.
     pub(crate) fn column(&self, column: SpanColumn<'_>, rows: Option<&[u32]>) -> Result<SpanValues, Error> {
+        if let Some(name) = column.stored_name() {
+            return self.stored(name, rows);
+        }
         match column {
-            SpanColumn::Name => self.stored("name", rows),
-            SpanColumn::Kind => self.stored("kind", rows),
-            SpanColumn::Start => self.stored("start_time", rows),
-            SpanColumn::Duration => self.stored("duration_ns", rows),
-            SpanColumn::Status => self.stored("status_code", rows),
-            SpanColumn::StatusMessage => self.stored("status_message", rows),
-            SpanColumn::Service => self.stored("service", rows),
-            SpanColumn::Resource => self.stored("resource", rows),
-            SpanColumn::Scope => self.stored("scope", rows),
-            SpanColumn::Events => self.stored("events", rows),
-            SpanColumn::Links => self.stored("links", rows),
-            SpanColumn::SpanId => self.stored("span_id", rows),
-            SpanColumn::ParentRow => self.stored("parent_row", rows),
             SpanColumn::ParentId => self.parent_ids(rows),
             SpanColumn::HasParent => {
                 let n_rows = rows.map_or(self.len(), <[u32]>::len);
@@ -283,6 +267,15 @@ impl<'a> BlockSpans<'a> {
             SpanColumn::TraceDuration => self.of_trace("duration_ns", rows),
             SpanColumn::RootService => self.of_trace("root_service", rows),
             SpanColumn::RootName => self.of_trace("root_name", rows),
+            _ => Ok(SpanValues::None),
+        }
+    }
+
+    /// Reads columns at once that will be asked for, for all traces that are read together; what cannot be read so is when it is asked
+    /// for.
+    pub(crate) fn prepare(&self, columns: &StoredColumns) {
+        if let Some((together, _)) = &self.together {
+            together.prepare(self.block, columns);
         }
     }
 
@@ -567,6 +560,22 @@ impl<'a> BlockSpans<'a> {
 }
 
 impl Together {
+    /// Reads those of the columns that are not there yet, once.
+    fn prepare(&self, block: &Block, columns: &StoredColumns) {
+        let is_new = |name: &&str| !self.columns.borrow().contains_key(*name);
+        let names: Vec<&str> = columns.names().filter(is_new).collect();
+        if names.is_empty() || self.is_prepared.replace(true) {
+            return;
+        }
+        let Ok(batches) = block.pick(Table::Spans, &self.rows, Some(&names)) else { return };
+        let mut columns = self.columns.borrow_mut();
+        for name in names {
+            if let Ok(values) = picked(&batches, name) {
+                columns.insert(name.to_owned(), Rc::new(values));
+            }
+        }
+    }
+
     /// A column of all rows by its name.
     fn column(&self, block: &Block, name: &str) -> Result<Rc<SpanValues>, Error> {
         if let Some(known) = self.columns.borrow().get(name) {

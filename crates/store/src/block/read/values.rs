@@ -189,23 +189,14 @@ impl Values {
     }
 
     /// Texts one after the other, after the lengths of all of them as packed differences.
-    fn pick_lengths(&mut self, mut page: &[u8], n_values: usize, wanted: &[Wanted]) -> Option<()> {
-        let mut wanted = wanted.iter().peekable();
-        let (mut picked, mut from) = (Vec::with_capacity(wanted.len()), 0usize);
-        walk_deltas(&mut page, n_values, |index, len| {
-            let to = from.checked_add(usize::try_from(len).ok()?)?;
-            picked
-                .extend(wanted.next_if(|wanted| wanted.index == index).map(|wanted| (wanted.slot, from..to)));
-            from = to;
-            Some(())
-        })?;
-        if wanted.peek().is_some() {
-            return None;
-        }
-        for (slot, range) in picked {
-            let place = self.keep(page.get(range)?)?;
-            self.mark(slot)?;
-            *self.places.get_mut(slot)? = place;
+    fn pick_lengths(&mut self, page: &[u8], n_values: usize, wanted: &[Wanted]) -> Option<()> {
+        let mut ends = Vec::new();
+        let texts = append_ends(&mut ends, page, n_values)?;
+        for Wanted { slot, index } in wanted {
+            let from = index.checked_sub(1).map_or(Some(0), |before| ends.get(before).copied())? as usize;
+            let place = self.keep(texts.get(from..*ends.get(*index)? as usize)?)?;
+            self.mark(*slot)?;
+            *self.places.get_mut(*slot)? = place;
         }
         Some(())
     }
@@ -282,47 +273,58 @@ impl Values {
     }
 }
 
-/// Texts of a page whose lengths are walked over; the store's own writers make pages of fewer.
-const LENGTHS_MAX: usize = 1 << 20;
+/// Packed differences of a page; the store's own writers make pages of fewer.
+const VALUES_MAX: usize = 1 << 20;
 
-/// Calls `visit` with the number and the value of each of so many integers, which are packed differences to their
-/// neighbour, and leaves what follows them.
-pub(super) fn walk_deltas(
-    page: &mut &[u8],
-    n_values: usize,
-    mut visit: impl FnMut(usize, i64) -> Option<()>,
-) -> Option<()> {
+/// Appends so many integers of 64 bits, which are packed differences to their neighbour. The last of them may be packed in fewer bytes
+/// than they would fill. What follows them is left.
+pub(super) fn append_deltas(out: &mut Vec<u64>, page: &mut &[u8], n_values: usize) -> Option<()> {
     let block_values = usize::try_from(take_varint(page)?).ok()?;
     let n_minis = usize::try_from(take_varint(page)?).ok()?;
     let mini_values = block_values.checked_div(n_minis).filter(|n| *n > 0)?;
-    if take_varint(page)? != n_values as u64 || n_values > LENGTHS_MAX {
+    if take_varint(page)? != n_values as u64 || n_values > VALUES_MAX {
         return None;
     }
-    let mut value = take_zigzag(page)?;
+    let mut value = take_zigzag(page)? as u64;
     if n_values == 0 {
         return Some(());
     }
-    visit(0, value)?;
-    let mut at = 1;
-    while at < n_values {
-        let least = take_zigzag(page)?;
+    out.push(value);
+    let mut left = n_values - 1;
+    while left > 0 {
+        let least = take_zigzag(page)? as u64;
         let (widths, rest) = page.split_at_checked(n_minis)?;
         *page = rest;
         for width in widths.iter().map(|width| usize::from(*width)) {
-            if at >= n_values {
+            if left == 0 {
                 break;
             }
+            let n_bytes = mini_values.checked_mul(width)? / 8;
+            // With what follows them, so that the last of a few are taken from a word as well.
             let mini = *page;
-            *page = page.get(mini_values.checked_mul(width)? / 8..)?;
-            for number in 0..mini_values.min(n_values - at) {
-                let delta = packed(mini, number * width, width) as i64;
+            *page = page.get(n_bytes.min(page.len())..)?;
+            let n = mini_values.min(left);
+            out.extend((0..n).map(|number| {
+                let delta = if width == 0 { 0 } else { packed(mini, number * width, width) };
                 value = value.wrapping_add(least).wrapping_add(delta);
-                visit(at, value)?;
-                at += 1;
-            }
+                value
+            }));
+            left -= n;
         }
     }
     Some(())
+}
+
+/// Appends where each of so many texts ends, which lie one after the other behind their lengths as packed differences. Returns them.
+pub(super) fn append_ends<'p>(ends: &mut Vec<u64>, mut page: &'p [u8], n_values: usize) -> Option<&'p [u8]> {
+    let from = ends.len();
+    append_deltas(ends, &mut page, n_values)?;
+    let mut end = 0u64;
+    for place in ends.get_mut(from..)? {
+        end = end.checked_add(*place)?;
+        *place = end;
+    }
+    page.get(..usize::try_from(end).ok()?)
 }
 
 /// Takes bytes after their length from the front.

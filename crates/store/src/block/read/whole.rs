@@ -4,10 +4,10 @@
 //! one column at a time.
 
 use super::layout::Column;
-use super::page::{Encoding, StoredPage, take_zigzag};
+use super::page::{Encoding, StoredPage};
 use super::picked::Chunk;
-use super::values::{Form, take_bytes, walk_deltas};
-use crate::block::hybrid::{Numbers, packed, take_varint};
+use super::values::{Form, append_deltas, append_ends, take_bytes};
+use crate::block::hybrid::Numbers;
 
 /// The key of a row without a value.
 pub(crate) const NO_VALUE: u32 = u32::MAX;
@@ -343,18 +343,12 @@ impl Rows {
                 }
             }
             Encoding::Lengths => {
-                let (mut lengths, mut rest) = (Vec::with_capacity(n_values), bytes);
-                walk_deltas(&mut rest, n_values, |_, len| {
-                    lengths.push(usize::try_from(len).ok()?);
-                    Some(())
-                })?;
                 let first = self.ends.len() as u32;
-                let mut end = self.text.len();
-                let text = rest.get(..lengths.iter().try_fold(0usize, |sum, len| sum.checked_add(*len))?)?;
-                self.text.extend_from_slice(text);
-                for len in lengths {
-                    end += len;
-                    self.ends.push(u32::try_from(end).ok()?);
+                let from = u64::try_from(self.text.len()).ok()?;
+                let mut ends = Vec::with_capacity(n_values);
+                self.text.extend_from_slice(append_ends(&mut ends, bytes, n_values)?);
+                for end in ends {
+                    self.ends.push(u32::try_from(from.checked_add(end)?).ok()?);
                 }
                 keys.extend(first..self.ends.len() as u32);
             }
@@ -384,11 +378,12 @@ impl Rows {
                 }
             }
             Encoding::Delta => {
-                let mask = if width == 4 { u64::from(u32::MAX) } else { u64::MAX };
-                each_delta(bytes, n_values, |value| {
-                    words.push(value as u64 & mask);
-                    Some(())
-                })?;
+                let from = words.len();
+                words.reserve(n_values);
+                append_deltas(words, &mut { bytes }, n_values)?;
+                if width == 4 {
+                    words.get_mut(from..)?.iter_mut().for_each(|word| *word &= u64::from(u32::MAX));
+                }
             }
             Encoding::ByteStreamSplit => {
                 let from = words.len();
@@ -451,50 +446,6 @@ fn append_words(words: &mut Vec<u64>, bytes: &[u8], width: usize) {
         4 => words.extend(bytes.as_chunks::<4>().0.iter().map(|word| u64::from(u32::from_le_bytes(*word)))),
         _ => words.extend(bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word))),
     }
-}
-
-/// Calls `visit` with each of so many integers, which are packed differences to their neighbour. The last of them may be packed
-/// in fewer bytes than they would fill.
-pub(super) fn each_delta(
-    mut page: &[u8],
-    n_values: usize,
-    mut visit: impl FnMut(i64) -> Option<()>,
-) -> Option<()> {
-    let page = &mut page;
-    let block_values = usize::try_from(take_varint(page)?).ok()?;
-    let n_minis = usize::try_from(take_varint(page)?).ok()?;
-    let mini_values = block_values.checked_div(n_minis).filter(|n| *n > 0)?;
-    if take_varint(page)? != n_values as u64 {
-        return None;
-    }
-    let mut value = take_zigzag(page)?;
-    if n_values == 0 {
-        return Some(());
-    }
-    visit(value)?;
-    let mut left = n_values - 1;
-    while left > 0 {
-        let least = take_zigzag(page)?;
-        let (widths, rest) = page.split_at_checked(n_minis)?;
-        *page = rest;
-        for width in widths.iter().map(|width| usize::from(*width)) {
-            if left == 0 {
-                break;
-            }
-            let n_bytes = mini_values.checked_mul(width)? / 8;
-            // With what follows them, so that the last of a few are taken from a word as well.
-            let mini = *page;
-            *page = page.get(n_bytes.min(page.len())..)?;
-            let n = mini_values.min(left);
-            for number in 0..n {
-                let delta = if width == 0 { 0 } else { packed(mini, number * width, width) as i64 };
-                value = value.wrapping_add(least).wrapping_add(delta);
-                visit(value)?;
-            }
-            left -= n;
-        }
-    }
-    Some(())
 }
 
 /// Appends values where there are some, and a filling elsewhere.
