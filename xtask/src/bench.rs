@@ -14,6 +14,7 @@ pub mod peer;
 mod queries;
 pub mod samples;
 pub mod server;
+mod shares;
 mod table;
 mod traces;
 

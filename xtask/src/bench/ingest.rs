@@ -3,7 +3,7 @@
 //! A run: start, send, wait until compaction is done, read CPU time and peak memory from `/proc` and the bytes on
 //! disk, stop. CPU time runs from the start of the process to the end of compaction, so nothing is left out.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use clap::Args;
 use super::corpus::{Amount, Corpus, now_ns};
 use super::peer::{self, Peer};
 use super::server::{Place, Server, Usage, disk_usage, remove_folder};
+use super::shares::{PARTS, Recording};
 use super::table::{Bar, Figure, percentile};
 use super::{Common, OURS};
 use crate::send::Sent;
@@ -55,6 +56,9 @@ pub struct IngestArguments {
     /// Requests under way on each connection
     #[arg(long, default_value_t = 8)]
     in_flight: usize,
+    /// perf(1), by which the shares of parts of the server in its CPU time are told apart; it slows the server down a little
+    #[arg(long)]
+    perf: Option<PathBuf>,
 }
 
 impl IngestArguments {
@@ -86,6 +90,8 @@ struct Outcome {
     files: Vec<(String, u64)>,
     /// Latencies of look-ups by trace id at rest, milliseconds.
     lookups_ms: Vec<f64>,
+    /// What parts of the server have of its CPU time, per cent, where that was asked for.
+    shares: Vec<f64>,
 }
 
 /// Runs the command.
@@ -93,6 +99,9 @@ pub fn run(arguments: &IngestArguments) -> anyhow::Result<Vec<Figure>> {
     let amount = Amount { spans: arguments.spans, logs: arguments.logs, points: arguments.points };
     let folder = arguments.common.folder();
     let peers = arguments.common.peers()?;
+    if arguments.perf.is_none() {
+        eprintln!("no --perf PATH: shares of CPU time SKIPPED");
+    }
     let mut figures = Vec::new();
     for signals in &arguments.signals {
         eprintln!("{signals}: encoding the input");
@@ -164,6 +173,9 @@ fn once(
         Some(peer) => peer.start(place)?,
         None => Server::throughline(&arguments.common.binary(), place, &arguments.common.own_settings())?,
     };
+    // Only together do the signals use all of its parts.
+    let perf = arguments.perf.as_ref().filter(|_| peer.is_none() && job.signals == "mixed");
+    let recording = perf.map(|perf| Recording::start(perf, server.process(), folder)).transpose()?;
     let profile = peer.map_or(peer::OURSELVES, |peer| peer.profile);
     let port = if job.protocol == "grpc" { server.place.grpc_port } else { server.place.http_port };
     let mut sender = sender_process(job.protocol, job.gzip, port)?;
@@ -176,12 +188,13 @@ fn once(
     }
     server.settle(FLUSH_AGE, SETTLE_MAX)?;
     let usage = server.usage()?;
+    let shares = recording.map(Recording::finish).transpose()?.unwrap_or_default();
     let lookups_ms = profile.look_up(&server.place, &corpus.traces)?;
     let place = server.stop()?;
     let files = disk_usage(&place.data_dir)?;
     remove_folder(&place.data_dir)?;
     let Usage { cpu_seconds, peak_memory_bytes, .. } = usage;
-    Ok(Outcome { sent, cpu_seconds, peak_memory_bytes, files, lookups_ms })
+    Ok(Outcome { sent, cpu_seconds, peak_memory_bytes, files, lookups_ms, shares })
 }
 
 /// This program again, as a sender.
@@ -237,6 +250,13 @@ fn figures(system: &str, job: &Job<'_>, outcomes: &[Outcome]) -> Vec<Figure> {
         figure("peak resident memory", "MB", memory, &|o| o.peak_memory_bytes as f64 / 1e6),
         figure("bytes per item, without log and ballast", "B", size, &|o| stored_bytes(o) / items(o)),
     ];
+    for (at, part) in PARTS.iter().enumerate() {
+        if outcomes.iter().all(|outcome| outcome.shares.len() > at) {
+            let measure = format!("{}, share of CPU time", part.name);
+            let bar = part.bar.map(Bar::AtMost);
+            figures.push(figure(&measure, "%", bar, &|o| o.shares.get(at).copied().unwrap_or_default()));
+        }
+    }
     // How others name their files says nothing to whoever compares.
     if let Some(last) = outcomes.last().filter(|_| system == OURS) {
         for (name, bytes) in last.files.iter().filter(|(_, bytes)| *bytes as f64 / items(last) >= 0.01) {
@@ -293,7 +313,7 @@ fn bytes_of(outcome: &Outcome, names: &[&str]) -> f64 {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the file is the benchmark's, not the store's")]
-fn remove_file(path: &Path) -> anyhow::Result<()> {
+pub(super) fn remove_file(path: &Path) -> anyhow::Result<()> {
     std::fs::remove_file(path).with_context(|| format!("remove {}", path.display()))
 }
 

@@ -162,6 +162,11 @@ impl Server {
         self.place.data_dir.with_extension("log")
     }
 
+    /// Its process id.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// CPU and memory so far.
     pub fn usage(&self) -> anyhow::Result<Usage> {
         let folder = PathBuf::from(format!("/proc/{}", self.child.id()));
