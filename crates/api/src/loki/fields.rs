@@ -68,8 +68,7 @@ impl Fields {
         (parser, path): (&'static str, &[String]),
         limit: usize,
     ) {
-        let Some(known) = self.add(name, &listed_value(value), limit) else { return };
-        known.kind = Some(kind_of(value));
+        let Some(known) = self.add(name, value, limit) else { return };
         if !known.parsers.contains(&parser) {
             known.parsers.push(parser);
         }
@@ -112,11 +111,17 @@ impl Fields {
         self.fields.iter().map(one).collect()
     }
 
-    /// The values of a field, at most so many.
-    pub(super) fn values(&self, name: &str, limit: u64) -> Vec<&str> {
+    /// The values of a field, at most so many. Those that a parser finds are listed as queries are made with them, so that several may
+    /// become one.
+    pub(super) fn values(&self, name: &str, limit: u64) -> Vec<String> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let values = self.fields.get(name).map(|known| known.values.iter().take(limit));
-        values.into_iter().flatten().map(String::as_str).collect()
+        let Some(known) = self.fields.get(name) else { return Vec::new() };
+        let values = known.values.iter();
+        let listed: BTreeSet<String> = match known.parsers.is_empty() {
+            true => values.cloned().collect(),
+            false => values.map(|value| listed_value(value)).collect(),
+        };
+        listed.into_iter().take(limit).collect()
     }
 }
 
@@ -203,7 +208,8 @@ mod tests {
     fn fields_are_found_in_lines_and_metadata() {
         let lines = [
             r#"{"status":200,"req":{"path":"/a b"},"app":"no","n":1}"#,
-            r#"took=5ms msg="a \"b\" c=d" status=ok n=0.5"#,
+            r#"took=5ms msg="a \"b\" c=d" status=ok n=0.5 size=1010KB"#,
+            "size=1012KB",
         ];
         let stream = LogStream {
             labels: Labels::empty(),
@@ -219,11 +225,13 @@ mod tests {
             {"label": "msg", "type": "string", "cardinality": 1, "parsers": ["logfmt"]},
             {"label": "n", "type": "float", "cardinality": 2, "parsers": ["json", "logfmt"], "jsonPath": ["n"]},
             {"label": "req_path", "type": "string", "cardinality": 1, "parsers": ["json"], "jsonPath": ["req", "path"]},
+            {"label": "size", "type": "bytes", "cardinality": 2, "parsers": ["logfmt"]},
             {"label": "status", "type": "string", "cardinality": 2, "parsers": ["json", "logfmt"], "jsonPath": ["status"]},
             {"label": "took", "type": "duration", "cardinality": 1, "parsers": ["logfmt"]},
         ]);
         assert_eq!(fields.list(), expected);
         assert_eq!(fields.values("msg", 10), ["a \"b\" c=d"]);
         assert_eq!(fields.values("status", 1), ["200"]);
+        assert_eq!(fields.values("size", 10), ["1.0MB"], "as queries are made with them");
     }
 }

@@ -83,7 +83,7 @@ pub(super) fn json(row: &mut Row<'_>) {
         return;
     }
     let enters = |path: &str| wanted.has_below(path);
-    let result = Reader::new(row.line).flatten(name, 0, &enters, &mut |key, value| {
+    let result = Reader::new(row.line).flatten(name, &enters, &mut |key, value| {
         if matches!(value, Value::Null | Value::Array(_)) {
             return Flow::On;
         }

@@ -220,24 +220,40 @@ impl<'a> Reader<'a> {
     pub(crate) fn flatten(
         &mut self,
         path: &mut String,
+        enters: &impl Fn(&str) -> bool,
+        found: &mut impl FnMut(&str, Value<'a>) -> Flow,
+    ) -> Result<Flow, Failure> {
+        // Where the outermost object ends all in it do; where as many braces close as open it does, but for braces in texts.
+        let count = |brace: u8| memchr::memchr_iter(brace, self.text.as_bytes()).count();
+        let is_cut = count(b'{') != count(b'}') && {
+            let mut ahead = *self;
+            ahead.peek();
+            ahead.skip().is_err()
+        };
+        self.flatten_at(path, 0, is_cut, enters, found)
+    }
+
+    fn flatten_at(
+        &mut self,
+        path: &mut String,
         depth: usize,
+        is_cut: bool,
         enters: &impl Fn(&str) -> bool,
         found: &mut impl FnMut(&str, Value<'a>) -> Flow,
     ) -> Result<Flow, Failure> {
         if depth > DEPTH_MAX {
             return Err("JSON is nested too deeply");
         }
-        let is_cut = !self.text.trim_end().ends_with('}');
         self.members(|reader, key| {
             let length = path.len();
             push_name(path, key);
             let flow = if reader.peek() == Some(b'{') && (path.is_empty() || enters(path)) {
-                // An object that does not end has no members. Whole lines end with the end of theirs.
+                // An object that does not end has no members.
                 if is_cut {
                     let mut ahead = *reader;
                     ahead.skip()?;
                 }
-                reader.flatten(path, depth + 1, enters, found)?
+                reader.flatten_at(path, depth + 1, is_cut, enters, found)?
             } else {
                 match reader.value()? {
                     Value::Object(_) => Flow::On,
@@ -381,7 +397,7 @@ mod tests {
     fn flat(text: &str) -> (Vec<String>, Option<Failure>) {
         let mut found = Vec::new();
         let mut path = String::new();
-        let result = Reader::new(text).flatten(&mut path, 0, &|path| path != "skipped", &mut |key, value| {
+        let result = Reader::new(text).flatten(&mut path, &|path| path != "skipped", &mut |key, value| {
             found.push(format!("{key}={value:?}"));
             Flow::On
         });
@@ -414,6 +430,22 @@ mod tests {
             assert!(flat(text).1.is_some(), "{text}");
         }
         assert!(flat(&(r#"{"a":"#.repeat(10_000))).1.is_some());
+    }
+
+    #[test]
+    fn an_object_that_does_not_end_has_no_members() {
+        for (text, keys) in [
+            (r#"{"x":1,"a":{"b":{"c":2}"#, vec!["x"]),
+            (r#"{"x":1,"a":{"b":{"c":2}}"#, vec!["x", "a_b_c"]),
+            (r#"{"x":"}","a":{"b":2}}"#, vec!["x", "a_b"]),
+            (r#"{"x":"}}}","a":{"b":{"c":2}"#, vec!["x"]),
+            (r#"{"x":1,"a":{"b":2},"c":3"#, vec!["x", "a_b", "c"]),
+        ] {
+            let (found, _) = flat(text);
+            let found: Vec<&str> = found.iter().filter_map(|field| Some(field.split_once('=')?.0)).collect();
+            assert_eq!(found, keys, "{text}");
+        }
+        assert_eq!(flat(r#"{"x":1,"a":{"b":{"c":2}"#).1, Some(NO_OBJECT));
     }
 
     #[test]

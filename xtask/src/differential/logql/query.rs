@@ -88,13 +88,15 @@ pub fn query(seed: u64, number: u64, end_ns: i64) -> Query {
     if random.below(2) == 0 {
         let shape = stages::shape(random);
         let text = format!("{}{}", stages::selector(random, shape), stages::stages(random, shape));
+        let interval = random.one_in(12).then(|| [1, 30, 120][random.below(3) as usize]);
         let window = Window::Lines {
             start_ns,
             end_ns: start_ns + (random.below(2_400) as i64 + 60) * second,
-            limit: [10, 100, 1_000, 5_000][random.below(4) as usize],
+            // What Loki has not flushed it takes only so many lines of before it leaves out those that are too near.
+            limit: [10, 100, 1_000, 5_000][if interval.is_some() { 3 } else { random.below(4) as usize }],
             forward: random.one_in(2),
             categorized: random.one_in(2),
-            interval: random.one_in(12).then(|| [1, 30, 120][random.below(3) as usize]),
+            interval,
         };
         return Query { text, window };
     }

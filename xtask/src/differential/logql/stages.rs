@@ -122,7 +122,7 @@ pub fn selector(random: &mut Random, shape: Shape) -> String {
 pub fn stages(random: &mut Random, shape: Shape) -> String {
     let count = [0, 1, 1, 2, 2, 3, 4, 5][random.below(8) as usize];
     let mut out = String::new();
-    let mut parsed = false;
+    let (mut parsed, mut decolorized) = (false, false);
     for _ in 0..count {
         let stage = if parsed || random.one_in(3) {
             stage(random, shape)
@@ -130,6 +130,11 @@ pub fn stages(random: &mut Random, shape: Shape) -> String {
             parsed = true;
             parser(random, shape)
         };
+        // Loki looks for what is in a line before it takes the colours out of it, whichever stands first.
+        if decolorized && !stage.starts_with("| ") {
+            continue;
+        }
+        decolorized |= stage == "| decolorize";
         out.push(' ');
         out.push_str(&stage);
     }
