@@ -1,6 +1,7 @@
 //! Spans: `ExportTraceServiceRequest` into a [`SpanBatch`](throughline_model::SpanBatch).
 
 pub(crate) mod foreign;
+mod threshold;
 
 use std::fmt::Write as _;
 
@@ -88,10 +89,11 @@ impl SpanSink<'_> {
             ("links", fields.dropped_links),
         ];
         write_dropped(dropped, &counts);
+        let trace_id = trace_id(fields.trace_id)?;
         let row = SpanRow {
             resource: origin.resource.index,
             scope: origin.scope.index,
-            trace_id: trace_id(fields.trace_id)?,
+            trace_id,
             span_id: span_id(fields.span_id, "span_id")?,
             parent_span_id: match fields.parent_span_id {
                 [] | [0, 0, 0, 0, 0, 0, 0, 0] => None,
@@ -108,7 +110,7 @@ impl SpanSink<'_> {
             attributes: &self.scratch.attributes,
             events: &self.scratch.events,
             links: &self.scratch.links,
-            adjusted_count: adjusted_count(trace_state),
+            adjusted_count: threshold::adjusted_count(trace_state, trace_id),
             dropped,
         };
         self.builder.push(&row);
@@ -224,23 +226,6 @@ fn duration(start_time: i64, end: u64, context: &DecodeContext) -> Result<i64, R
         Ok(end) if end <= received_at.saturating_add(limit_ns) => Ok(end.saturating_sub(start_time)),
         _ => Err(Refusal::TooNew { field: FIELD, time: end, received_at, limit_ns }),
     }
-}
-
-/// How many spans this one stands for: OpenTelemetry's `tracestate` member `ot` has the sampler's rejection threshold
-/// as `th`, up to 14 hex digits, the first being the most significant. A span was kept with probability
-/// `(2^56 - th) / 2^56`.
-pub(super) fn adjusted_count(trace_state: &str) -> Option<f64> {
-    const RANGE: f64 = (1u64 << 56) as f64;
-    if trace_state.is_empty() {
-        return None;
-    }
-    let member = trace_state.split(',').find_map(|member| member.trim().strip_prefix("ot="))?;
-    let digits = member.split(';').find_map(|part| part.strip_prefix("th:"))?;
-    if digits.is_empty() || digits.len() > 14 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    let threshold = u64::from_str_radix(digits, 16).ok()? << (4 * (14 - digits.len()));
-    Some(RANGE / (RANGE - threshold as f64))
 }
 
 /// What the sender's limits dropped, as a JSON object; nothing where nothing was dropped.

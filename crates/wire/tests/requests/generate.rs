@@ -173,12 +173,21 @@ pub fn spans(seed: &mut Seed) -> ExportTraceServiceRequest {
 }
 
 fn span(seed: &mut Seed) -> Span {
-    const STATES: [&str; 6] = ["", "", "ot=th:8", "a=b,ot=rv:1;th:c", "ot=th:", "ot=th:fffffffffffffff"];
+    const STATES: [&str; 8] = [
+        "",
+        "",
+        "ot=th:8",
+        "a=b,ot=rv:1;th:c",
+        "ot=th:",
+        "ot=th:fffffffffffffff",
+        "ot=th:8;rv:80000000000000",
+        "ot=rv:7fffffffffffff;th:8",
+    ];
     let start = seed.time();
     Span {
         trace_id: seed.id(16),
         span_id: seed.id(8),
-        trace_state: STATES[seed.below(6) as usize].to_owned(),
+        trace_state: STATES[seed.below(8) as usize].to_owned(),
         parent_span_id: if seed.one_in(3) { Vec::new() } else { seed.id(8) },
         flags: seed.next() as u32 & 0x3ff,
         name: seed.text(),
