@@ -74,12 +74,16 @@ impl Request {
     }
 
     pub fn write(&self, received_at: i64, config: &StoreConfig) -> Write {
+        self.write_as(Encoding::Protobuf, received_at, config)
+    }
+
+    fn write_as(&self, encoding: Encoding, received_at: i64, config: &StoreConfig) -> Write {
         let context = DecodeContext { received_at, limits: config.limits };
-        let decoded = throughline_wire::decode(self.signal, Encoding::Protobuf, &self.body, &context)
+        let decoded = throughline_wire::decode(self.signal, encoding, &self.body, &context)
             .expect("a request that can be decoded");
         Write {
             signal: self.signal,
-            encoding: Encoding::Protobuf,
+            encoding,
             compression: Compression::Identity,
             body: self.body.clone(),
             received_at,
@@ -193,16 +197,25 @@ impl Rig {
     }
 
     pub fn submit(&self, request: &Request) -> Answer {
+        self.submit_as(request, Encoding::Protobuf)
+    }
+
+    fn submit_as(&self, request: &Request, encoding: Encoding) -> Answer {
         let answer = Answer::default();
         let slot = answer.clone();
-        let write = request.write(self.clock.now(), &self.config);
+        let write = request.write_as(encoding, self.clock.now(), &self.config);
         self.engine.submit(write, Box::new(move |result| *slot.lock().expect("no panic") = Some(result)));
         answer
     }
 
     /// Submits, commits and returns the answer.
     pub fn store(&self, request: &Request) -> Result<Written, WriteError> {
-        let answer = self.submit(request);
+        self.store_as(request, Encoding::Protobuf)
+    }
+
+    /// As [`Rig::store`], with a body that is not OTLP.
+    pub fn store_as(&self, request: &Request, encoding: Encoding) -> Result<Written, WriteError> {
+        let answer = self.submit_as(request, encoding);
         self.engine.commit_once();
         answer.lock().expect("no panic").clone().expect("an answer")
     }

@@ -7,6 +7,7 @@ mod harness;
 mod mutations;
 mod observe;
 mod patterns;
+mod policies;
 mod power_cut;
 mod requests;
 mod retention;

@@ -5,19 +5,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use throughline_model::link::{LinkKind, LinkState};
+use throughline_model::point::MetricType;
 use throughline_model::protobuf::{put_bytes, put_fixed64, put_number};
-use throughline_model::record::Sampling as Decision;
+use throughline_model::record::{Sampling as Decision, TraceSummary};
 use throughline_model::{Signal, SpanId, TraceId};
 use throughline_sampling::policy::{DEFAULT_HASH_SALT, Kind, Policy, Texts};
 use throughline_store::{
     LinkQuery, ManualClock, Sampling, SimDisk, StoreConfig, TimeRange, TraceQuery, Want, Written,
 };
+use throughline_wire::Encoding;
+use throughline_wire::prometheus::write::{self as remote_write, RequestBuilder};
 
 use crate::harness::{NOW, Request, Rig, config};
 use crate::requests::{attribute, body, gauge, text, trace};
 
-const SECOND: i64 = 1_000_000_000;
-const DELAY: Duration = Duration::from_secs(300);
+pub const SECOND: i64 = 1_000_000_000;
+pub const DELAY: Duration = Duration::from_secs(300);
 
 fn request(signal: Signal, items: &[Vec<u8>]) -> Request {
     Request { signal, body: Bytes::from(body("web", items)), items: Vec::new() }
@@ -88,8 +91,22 @@ fn share(percentage: f64) -> Policy {
     policy("rest", Kind::Probabilistic { hash_salt, sampling_percentage: percentage })
 }
 
+/// An alert that was firing at these times, as rules write it.
+fn store_firing(rig: &Rig, labels: &[(&str, &str)], times: &[i64]) {
+    let labels =
+        [&[("__name__", "ALERTS"), ("alertname", "Slow"), ("alertstate", "firing")], labels].concat();
+    let metric_type = MetricType::default();
+    let series = remote_write::Series { labels: &labels, metric_type, help: "", unit: "" };
+    let sample = |time: &i64| remote_write::Sample { time_ms: time / 1_000_000, start_ms: 0, value: 1.0 };
+    let mut builder = RequestBuilder::new();
+    builder.add(&series, &times.iter().map(sample).collect::<Vec<_>>(), &[], &[]);
+    let request = Request { signal: Signal::Metrics, body: builder.finish().into(), items: Vec::new() };
+    let written = rig.store_as(&request, Encoding::RemoteWrite2);
+    assert_eq!(written, Ok(Written::Stored));
+}
+
 /// A store that samples, driven by hand.
-fn sampled(policies: &[Policy]) -> Rig {
+pub fn sampled(policies: &[Policy]) -> Rig {
     let mut config = config();
     config.compaction.fan_in = 2;
     open(policies, config, SimDisk::new(1), Arc::new(ManualClock::at(NOW)))
@@ -104,22 +121,22 @@ pub fn put(rig: &Rig, signal: Signal, items: &[Vec<u8>]) {
     assert_eq!(rig.store(&request(signal, items)), Ok(Written::Stored));
 }
 
-fn settle(rig: &Rig) {
+pub fn settle(rig: &Rig) {
     while rig.engine.compact_once().expect("a merge") {}
 }
 
 /// Lets the delay pass and compacts.
-fn decide(rig: &Rig) {
+pub fn decide(rig: &Rig) {
     rig.flush();
     rig.clock.advance(DELAY + Duration::from_secs(61));
     settle(rig);
 }
 
-fn state(rig: &Rig, of: u64) -> LinkState {
+pub fn state(rig: &Rig, of: u64) -> LinkState {
     rig.engine.snapshot().link_state(trace(of)).expect("a state")
 }
 
-fn is_here(rig: &Rig, of: u64) -> bool {
+pub fn is_here(rig: &Rig, of: u64) -> bool {
     state(rig, of) == LinkState::Resolved
 }
 
@@ -251,8 +268,14 @@ fn late_spans_follow_and_late_evidence_rescues_them() {
 #[test]
 fn chance_says_how_many_traces_one_stands_for() {
     let rig = sampled(&[errors(), share(25.0)]);
+    // Of every third trace the sender kept only one half, and says so: what its spans stand for is multiplied.
+    let of_sender = |id: TraceId| if (id.low() / 7_919).is_multiple_of(3) { 2.0 } else { 1.0 };
     for of in 1..=400 {
-        put(&rig, Signal::Traces, &spans(of * 7_919, NOW + of as i64, SECOND, of % 10 == 0, "/a"));
+        let mut all = spans(of * 7_919, NOW + of as i64, SECOND, of % 10 == 0, "/a");
+        if of % 3 == 0 {
+            all.iter_mut().for_each(|span| put_bytes(span, 3, b"ot=th:8;rv:c0000000000000"));
+        }
+        put(&rig, Signal::Traces, &all);
         if of % 100 == 0 {
             rig.flush();
         }
@@ -278,20 +301,27 @@ fn chance_says_how_many_traces_one_stands_for() {
         assert_eq!(count, if summary.error_count > 0 { 1.0 } else { 4.0 });
         weight += count;
         for span in snapshot.trace(summary.trace_id, Want::SPANS).expect("a trace").spans {
-            assert_eq!(span.adjusted_count.unwrap_or(1.0), count);
+            assert_eq!(span.adjusted_count.unwrap_or(1.0), count * of_sender(summary.trace_id));
         }
     }
     assert!((300.0..500.0).contains(&weight), "{weight}");
-    let kept: Vec<TraceId> = found.iter().map(|summary| summary.trace_id).collect();
+    let count_of = |summary: &TraceSummary| if summary.error_count > 0 { 1.0 } else { 4.0 };
+    let kept: Vec<(TraceId, f64)> =
+        found.iter().map(|summary| (summary.trace_id, count_of(summary))).collect();
+    for expected in [1.0, 2.0, 4.0, 8.0] {
+        let has = kept.iter().any(|(id, count)| count * of_sender(*id) == expected);
+        assert!(has, "no trace stands for {expected}");
+    }
     drop(snapshot);
     // Nothing is decided twice: what stays is as it was after another merge.
     put(&rig, Signal::Traces, &spans(3, NOW + 1_000, SECOND, true, "/a"));
     decide(&rig);
     let snapshot = rig.engine.snapshot();
-    for id in kept {
+    for (id, count) in kept {
         let spans = snapshot.trace(id, Want::SPANS).expect("a trace").spans;
         assert_eq!(spans.len(), 2);
-        assert!(spans.iter().all(|span| matches!(span.adjusted_count, None | Some(4.0))));
+        let expected = count * of_sender(id);
+        assert!(spans.iter().all(|span| span.adjusted_count.unwrap_or(1.0) == expected));
     }
 }
 
@@ -325,6 +355,64 @@ fn what_is_slow_for_its_route_stays() {
     decide(&rig);
     let here: Vec<u64> = (1..=100).filter(|of| is_here(&rig, *of)).collect();
     assert_eq!(here, [50]);
+}
+
+/// An alert is written every minute while it fires, and a longer pause than that of a query is a time without it.
+#[test]
+fn what_ran_while_an_alert_was_firing_stays() {
+    const MINUTE: i64 = 60 * SECOND;
+    let fired: Vec<i64> = (10..=14).chain(24..=26).map(|minute| NOW + minute * MINUTE).collect();
+    let traces = [
+        ("before", NOW + 9 * MINUTE, false),
+        ("into its beginning", NOW + 10 * MINUTE - SECOND / 2, true),
+        ("between two samples", NOW + 12 * MINUTE + 20 * SECOND, true),
+        ("out of its end", NOW + 14 * MINUTE, true),
+        ("in the gap", NOW + 19 * MINUTE, false),
+        ("when it fires again", NOW + 25 * MINUTE + SECOND, true),
+        ("after", NOW + 26 * MINUTE + SECOND, false),
+    ];
+    let alerts: [(&[(&str, &str)], bool); 4] = [
+        (&[("service", "web")], true),
+        (&[("service_name", "web"), ("severity", "page")], true),
+        (&[("service", "db")], false),
+        // Of no service, and so of all.
+        (&[("severity", "page")], true),
+    ];
+    for (labels, is_of) in alerts {
+        for is_flushed in [true, false] {
+            let rig = sampled(&[policy("alerts", Kind::FiringAlert)]);
+            rig.clock.advance(Duration::from_secs(30 * 60));
+            for (of, (_, start, _)) in (1..).zip(traces) {
+                put(&rig, Signal::Traces, &spans(of, start, SECOND, false, "/a"));
+            }
+            if is_flushed {
+                store_firing(&rig, labels, &fired);
+            }
+            rig.flush();
+            if !is_flushed {
+                store_firing(&rig, labels, &fired);
+            }
+            rig.clock.advance(DELAY + Duration::from_secs(61));
+            settle(&rig);
+            for (of, (name, _, is_during)) in (1..).zip(traces) {
+                assert_eq!(is_here(&rig, of), is_of && is_during, "{name}, {labels:?}, {is_flushed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_alert_that_is_pending_keeps_nothing() {
+    let rig = sampled(&[policy("alerts", Kind::FiringAlert)]);
+    put(&rig, Signal::Traces, &spans(1, NOW, SECOND, false, "/a"));
+    let labels = [("alertname", "Slow"), ("alertstate", "pending"), ("service", "web")];
+    put(
+        &rig,
+        Signal::Metrics,
+        &[gauge("ALERTS", NOW, &labels.map(|(name, value)| attribute(name, value)), &[])],
+    );
+    decide(&rig);
+    assert!(!is_here(&rig, 1));
 }
 
 #[test]
