@@ -145,6 +145,8 @@ pub enum Kind {
     },
     /// `pin`: somebody pinned it. (Ours.)
     Pin,
+    /// `span_link`: a span of a trace that stays for a reason of its own links to it. (Ours.)
+    SpanLink,
 }
 
 /// Texts to compare with.
@@ -264,7 +266,8 @@ fn check_one(policy: &Policy, depth: usize) -> Result<(), String> {
 }
 
 /// The shipped policies for production: all errors, in spans or in log records, all that is slow for its route, all that ran
-/// while an alert of its services was firing, and `percentage` of the rest. What exemplars and pins refer to stays anyway.
+/// while an alert of its services was firing, `percentage` of the rest, and what those traces link to. What exemplars and pins refer
+/// to stays anyway.
 pub fn production(percentage: f64) -> Vec<Policy> {
     let policy = |name: &str, kind| Policy { name: name.to_owned(), kind };
     vec![
@@ -272,6 +275,7 @@ pub fn production(percentage: f64) -> Vec<Policy> {
         policy("error-logs", Kind::ErrorLog),
         policy("slow-for-route", Kind::SlowForRoute { quantile: 0.99, min_traces: 20 }),
         policy("firing-alerts", Kind::FiringAlert),
+        policy("span-links", Kind::SpanLink),
         policy(
             "rest",
             Kind::Probabilistic { hash_salt: DEFAULT_HASH_SALT.to_owned(), sampling_percentage: percentage },

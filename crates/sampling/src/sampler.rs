@@ -9,6 +9,7 @@
 
 mod attributes;
 mod chance;
+mod foresight;
 mod rates;
 
 use throughline_model::TraceId;
@@ -51,6 +52,8 @@ pub struct Evidence<'a> {
     pub is_alerted: bool,
     /// Somebody pinned it.
     pub is_pinned: bool,
+    /// A span links to it of a trace that stays for a reason of its own.
+    pub is_linked: bool,
     /// The durations of its route, where it has one.
     pub route: Option<&'a Durations>,
     /// What keeps it whatever policies say.
@@ -114,6 +117,8 @@ pub struct Needs {
     pub routes: bool,
     /// Which alerts were firing.
     pub alerts: bool,
+    /// Which traces link to it.
+    pub links: bool,
 }
 
 /// Policies and what they have spent.
@@ -150,6 +155,17 @@ impl Sampler {
         needs.attributes.sort_unstable();
         needs.attributes.dedup();
         needs
+    }
+
+    /// Whether a trace that is not decided about yet is sure to stay for a reason of its own, as far as that follows from its
+    /// summary: it needs no spans, and no rate is spent. That another trace links to it is no such reason.
+    pub fn foresees(&self, trace: &Trace<'_>) -> bool {
+        foresight::stays(&self.policies, trace)
+    }
+
+    /// Whether the policy of this name asks who links to a trace.
+    pub fn is_about_links(&self, policy: &str) -> bool {
+        self.policies.iter().any(|other| other.name == policy && foresight::is_about_links(other))
     }
 
     /// What becomes of a trace; `now` is the time in nanoseconds since the epoch that rates are of.
@@ -266,6 +282,7 @@ fn is_so(kind: &Kind, trace: &Trace<'_>) -> bool {
         Kind::Exemplar => evidence.exemplars > 0,
         Kind::FiringAlert => evidence.is_alerted,
         Kind::Pin => evidence.is_pinned,
+        Kind::SpanLink => evidence.is_linked,
         Kind::SlowForRoute { quantile, min_traces } => evidence.route.is_some_and(|route| {
             route.total() < *min_traces || route.is_above(trace.end.saturating_sub(trace.start), *quantile)
         }),

@@ -9,33 +9,34 @@
 //!    Its log records stay, and name the spans that they belonged to.
 //!
 //! Until the merge's edit is in the manifest nothing has gone, and evidence that comes before the merge counts. What exemplars,
-//! alerts and pins refer to stays whatever policies say. Metrics derived from spans are counted when they are received, and do not
-//! change.
+//! alerts and pins refer to stays whatever policies say; which links between traces count, [`linked`] says. Metrics derived from spans
+//! are counted when they are received, and do not change.
 
 mod alerts;
 mod elsewhere;
+mod evidence;
+mod linked;
 mod spans;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use throughline_model::TraceId;
 use throughline_model::record::Span;
-use throughline_sampling::{Decision, Evidence, Hold, Needs, Policy, PolicyError, Routes, Sampler, Trace};
+use throughline_sampling::{Decision, Needs, Policy, PolicyError, Sampler, Trace};
 
 use crate::block::texts::Texts;
 use crate::block::traces::{Fate, TraceEntry};
 use crate::block::{Block, BlockMeta};
 use crate::error::Error;
-use crate::links::alerts::citations;
 use crate::retain::Cited;
-use crate::snapshot::{Snapshot, TimeRange};
+use crate::snapshot::Snapshot;
 
-use alerts::Firing;
 use elsewhere::Elsewhere;
 pub(crate) use elsewhere::Mentions;
+use evidence::{About, Around};
 use spans::SpanReader;
 
 /// Pins that a store holds: what people look at, not what programs do.
@@ -140,12 +141,9 @@ pub(crate) struct Decider<'a> {
     needs: Needs,
     now: i64,
     delay_ns: i64,
+    snapshot: &'a Snapshot,
     elsewhere: Elsewhere,
-    routes: Routes,
-    firing: Vec<Firing>,
-    pins: HashSet<TraceId>,
-    /// What alerts cite.
-    cited: HashSet<TraceId>,
+    around: Around,
     spans: Option<SpanReader>,
     dropped: BTreeMap<String, Dropped>,
     /// What could not be read, and so keeps everything that it may be evidence of.
@@ -164,39 +162,23 @@ impl<'a> Decider<'a> {
     /// A decider for a merge of these blocks, which are part of the snapshot.
     pub(crate) fn new(
         sampling: &'a mut Sampling,
-        snapshot: &Snapshot,
+        snapshot: &'a Snapshot,
         inputs: &[Arc<Block>],
         decisions: &Decisions,
     ) -> Result<Decider<'a>, Error> {
         let needs = sampling.sampler.needs();
         let min_time = inputs.iter().map(|block| block.min_time()).min().unwrap_or_default();
         let max_time = inputs.iter().map(|block| block.max_time()).max().unwrap_or_default();
-        let mut routes = Routes::default();
-        if needs.routes {
-            let from = min_time.saturating_sub(ROUTES_BEFORE_NS);
-            let is_near = |block: &&Arc<Block>| block.max_time() >= from && block.min_time() <= max_time;
-            // A block that cannot be read is not among the inputs, or the merge fails on it: the others are a baseline.
-            for of_block in snapshot.blocks.iter().filter(is_near).filter_map(|block| block.routes().ok()) {
-                routes.merge(&of_block);
-            }
-        }
-        let firing = if needs.alerts { alerts::firing(snapshot, min_time, max_time)? } else { Vec::new() };
-        // An alert is younger than what it cites.
-        let since = TimeRange { start: min_time, end: i64::MAX };
-        let (citations, _) = citations(snapshot, since)?;
-        let remembered = decisions.cited.iter().map(|cited| cited.trace_id);
-        let cited = citations.into_iter().filter_map(|of| of.to.ok()).chain(remembered).collect();
+        let around = Around::new(snapshot, (min_time, max_time), decisions, &needs)?;
         let spans = if needs.spans || needs.bytes { Some(SpanReader::new(inputs, &needs)?) } else { None };
         Ok(Decider {
             needs,
             now: snapshot.taken_at(),
             delay_ns: sampling.delay_ns,
             sampler: &mut sampling.sampler,
+            snapshot,
             elsewhere: Elsewhere::new(snapshot, inputs),
-            routes,
-            firing,
-            pins: decisions.pins.iter().map(|pin| pin.trace_id).collect(),
-            cited,
+            around,
             spans,
             dropped: BTreeMap::new(),
             damage: None,
@@ -218,6 +200,12 @@ impl<'a> Decider<'a> {
         self.damage.as_ref()
     }
 
+    /// Whether it is time to decide about a trace, and nobody has.
+    fn is_due(&self, entry: &TraceEntry) -> bool {
+        let is_open = entry.fate == Fate::Undecided && entry.postings.span_count > 0;
+        is_open && entry.end.saturating_add(self.delay_ns) <= self.now
+    }
+
     /// What becomes of a trace; nothing yet where it is young or not all here. `rows` are the inputs and rows of its spans.
     pub(crate) fn decide(
         &mut self,
@@ -226,7 +214,7 @@ impl<'a> Decider<'a> {
         texts: &mut Texts,
     ) -> Result<Fate, Error> {
         let entry = gathered.entry;
-        if entry.fate != Fate::Undecided || entry.end.saturating_add(self.delay_ns) > self.now {
+        if !self.is_due(entry) {
             return Ok(entry.fate);
         }
         let other = match self.elsewhere.of(entry.id) {
@@ -241,23 +229,16 @@ impl<'a> Decider<'a> {
             Some(reader) => reader.read(entry.id, rows)?,
             None => Vec::new(),
         };
-        let exemplars = gathered.exemplars + other.exemplars;
-        let is_pinned = self.pins.contains(&entry.id);
-        let hold = match exemplars {
-            _ if is_pinned => Some(Hold::Pin),
-            _ if self.cited.contains(&entry.id) => Some(Hold::Alert),
-            0 => None,
-            _ => Some(Hold::Exemplar),
-        };
-        let route = self.routes.of(texts.get(entry.root_service), texts.get(entry.root_name));
-        let evidence = Evidence {
+        let about = About {
+            id: entry.id,
+            start: entry.start,
+            end: entry.end,
             error_logs: u64::from(entry.error_log_count) + other.error_logs,
-            exemplars,
-            is_alerted: alerts::is_alerted(&self.firing, entry, texts),
-            is_pinned,
-            route,
-            hold,
+            exemplars: gathered.exemplars + other.exemplars,
+            root: (texts.get(entry.root_service), texts.get(entry.root_name)),
         };
+        let took_part = |service: &str| entry.services.iter().any(|of| texts.get(*of) == service);
+        let evidence = self.around.evidence(&about, took_part);
         let trace = Trace {
             id: entry.id,
             start: entry.start,

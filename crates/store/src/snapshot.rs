@@ -281,7 +281,7 @@ impl Snapshot {
 
     /// The summaries of traces, in their order; unknown ones are left out. `on_damage` is told of a block that cannot be read,
     /// and decides whether the others are enough.
-    fn summaries(
+    pub(crate) fn summaries(
         &self,
         ids: &[TraceId],
         mut on_damage: impl FnMut(Error) -> Result<(), Error>,

@@ -14,4 +14,5 @@ mod retention;
 mod retries;
 mod sampling;
 mod scrub;
+mod span_links;
 mod threads;

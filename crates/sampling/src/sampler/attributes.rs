@@ -70,6 +70,7 @@ pub(super) fn add_needs(policy: &Policy, needs: &mut Needs) {
         Kind::BytesLimiting { .. } => needs.bytes = true,
         Kind::SlowForRoute { .. } => needs.routes = true,
         Kind::FiringAlert => needs.alerts = true,
+        Kind::SpanLink => needs.links = true,
         Kind::And(parts) | Kind::Drop(parts) => parts.iter().for_each(|part| add_needs(part, needs)),
         Kind::Not(part) => add_needs(part, needs),
         Kind::Composite { parts, .. } => parts.iter().for_each(|(part, _)| add_needs(part, needs)),

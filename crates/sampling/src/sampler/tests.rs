@@ -135,13 +135,20 @@ fn every_policy_looks_at_what_its_name_says() {
         (false, Kind::Exemplar),
         (false, Kind::FiringAlert),
         (false, Kind::Pin),
+        (false, Kind::SpanLink),
     ];
     for (expected, kind) in cases {
         assert_eq!(wants(kind.clone(), &trace), expected, "{kind:?}");
     }
-    let evidence =
-        Evidence { error_logs: 1, exemplars: 1, is_alerted: true, is_pinned: true, ..Evidence::default() };
-    for kind in [Kind::ErrorLog, Kind::Exemplar, Kind::FiringAlert, Kind::Pin] {
+    let evidence = Evidence {
+        error_logs: 1,
+        exemplars: 1,
+        is_alerted: true,
+        is_pinned: true,
+        is_linked: true,
+        ..Evidence::default()
+    };
+    for kind in [Kind::ErrorLog, Kind::Exemplar, Kind::FiringAlert, Kind::Pin, Kind::SpanLink] {
         assert!(wants(kind.clone(), &Trace { evidence, ..trace }), "{kind:?}");
     }
 }
@@ -340,7 +347,7 @@ fn a_composite_asks_in_order_and_has_no_second_choice() {
 fn the_production_policies_keep_what_matters() {
     let mut sampler = Sampler::new(production(10.0)).expect("policies");
     let needs = sampler.needs();
-    assert!(!needs.spans && needs.routes && needs.alerts, "summaries are enough: {needs:?}");
+    assert!(!needs.spans && needs.routes && needs.alerts && needs.links, "summaries are enough: {needs:?}");
     let mut route = Durations::default();
     (0..1_000).for_each(|n| route.add(SECOND / 100 + n));
     let quiet = Evidence { route: Some(&route), ..Evidence::default() };
@@ -350,6 +357,7 @@ fn the_production_policies_keep_what_matters() {
         ("error-logs", Trace { evidence: Evidence { error_logs: 1, ..quiet }, ..fast }),
         ("slow-for-route", Trace { end: SECOND, ..fast }),
         ("firing-alerts", Trace { evidence: Evidence { is_alerted: true, ..quiet }, ..fast }),
+        ("span-links", Trace { evidence: Evidence { is_linked: true, ..quiet }, ..fast }),
         ("exemplar", Trace { evidence: Evidence { hold: Some(Hold::Exemplar), ..quiet }, ..fast }),
     ];
     for (name, trace) in cases {
@@ -361,4 +369,50 @@ fn the_production_policies_keep_what_matters() {
     let evidence = Evidence { route: Some(&new_route), ..Evidence::default() };
     let decision = sampler.decide(&Trace { evidence, ..fast }, 0);
     assert_eq!(decision, Decision::Keep { policy: "slow-for-route", adjusted_count: Some(1.0) });
+}
+
+/// What is foreseen is what is decided then, wherever the summary is enough; where it is not, nothing is foreseen.
+#[test]
+fn what_a_summary_is_enough_for_is_foreseen() {
+    let long = || policy("long", Kind::Latency { threshold_ms: 1_000, upper_threshold_ms: 0 });
+    let never = || policy("never", Kind::Latency { threshold_ms: 1 << 40, upper_threshold_ms: 0 });
+    let not = |part| policy("not", Kind::Not(Box::new(part)));
+    let and = |parts| policy("and", Kind::And(parts));
+    let drop = |parts| policy("drop", Kind::Drop(parts));
+    let unknown = || {
+        let (key, values) = ("s".to_owned(), Texts::Exact(vec!["abc".to_owned()]));
+        policy("unknown", Kind::StringAttribute { key, values, invert_match: false })
+    };
+    let rate = policy("rate", Kind::RateLimiting { spans_per_second: 1 << 40, burst_capacity: 0 });
+    let spans = [span(json!({"s": "abc"}), json!({}))];
+    for (expected, policies) in [
+        (true, vec![long()]),
+        (false, vec![never()]),
+        (true, vec![not(never())]),
+        (true, vec![and(vec![long(), not(never())])]),
+        (false, vec![and(vec![long(), never()])]),
+        (false, vec![long(), drop(vec![policy("all", Kind::AlwaysSample)])]),
+        // Spans, rates and other links are not looked at, whichever way they are asked.
+        (false, vec![unknown()]),
+        (false, vec![not(unknown())]),
+        (false, vec![and(vec![long(), unknown()])]),
+        (false, vec![not(policy("links", Kind::SpanLink))]),
+        (false, vec![rate]),
+        (true, vec![long(), unknown()]),
+        (true, vec![not(and(vec![never(), unknown()]))]),
+        (true, vec![long(), drop(vec![unknown()])]),
+    ] {
+        let text = format!("{policies:?}");
+        let sampler = Sampler::new(policies).expect("policies");
+        assert_eq!(sampler.foresees(&trace(&spans)), expected, "{text}");
+    }
+    let mut sampler = Sampler::new(vec![policy("half", share(50.0, "a"))]).expect("a policy");
+    for low in 1..=200 {
+        let id = TraceId::from_low(low * 7_919).expect("not zero");
+        let of = Trace { id, ..trace(&[]) };
+        let foreseen = sampler.foresees(&of);
+        assert_eq!(matches!(sampler.decide(&of, 0), Decision::Keep { .. }), foreseen, "{low}");
+    }
+    let held = Evidence { hold: Some(Hold::Pin), ..Evidence::default() };
+    assert!(Sampler::new(vec![never()]).expect("a policy").foresees(&Trace { evidence: held, ..trace(&[]) }));
 }

@@ -15,7 +15,7 @@ use super::tree::{Node, Value};
 const PRODUCTION_PERCENT: f64 = 10.0;
 
 /// The types of policies: the Collector's, then ours.
-const TYPES: [&str; 22] = [
+const TYPES: [&str; 23] = [
     "always_sample",
     "latency",
     "numeric_attribute",
@@ -38,6 +38,7 @@ const TYPES: [&str; 22] = [
     "firing_alert",
     "slow_for_route",
     "pin",
+    "span_link",
 ];
 
 /// Keys of the processor that are about holding spans in memory, which is not done here.
@@ -305,6 +306,7 @@ fn of_type(kind: &'static str, section: &mut Section<'_>) -> Option<Kind> {
             min_traces: section.number("min_traces", 20, 0..=1_000_000),
         },
         "pin" => Kind::Pin,
+        "span_link" => Kind::SpanLink,
         _ => return None,
     })
 }
@@ -435,6 +437,7 @@ throughline:
       - {name: p21, type: firing_alert}
       - {name: p22, type: slow_for_route, slow_for_route: {quantile: 0.95, min_traces: 5}}
       - {name: p23, type: pin}
+      - {name: p24, type: span_link}
 "#;
 
     #[test]
@@ -442,7 +445,7 @@ throughline:
         let config = parse(EVERY_TYPE, &|_| None).unwrap_or_else(|problems| panic!("{problems:?}"));
         let sampling = config.retention.sampling.expect("sampling");
         let text = format!("{sampling:?}");
-        for name in 1..=23 {
+        for name in 1..=24 {
             assert!(text.contains(&format!("\"p{name}\"")), "p{name}");
         }
         assert!(text.contains("delay_ns: 30000000000"), "{text}");

@@ -156,6 +156,12 @@ struct Group {
     tombstone: Option<Box<TraceEntry>>,
 }
 
+impl Group {
+    fn gathered(&self) -> Gathered<'_> {
+        Gathered { entry: &self.entry, exemplars: self.exemplars }
+    }
+}
+
 pub(super) fn merge(
     inputs: &[Arc<Block>],
     texts: &mut Texts,
@@ -187,6 +193,7 @@ pub(super) fn merge(
     starts.sort_unstable();
     if let Some(decider) = decider {
         let of = |group: &Group| order.get(group.members.clone()).unwrap_or_default();
+        decider.follow_links(inputs, groups.iter().map(Group::gathered), texts)?;
         for (.., at) in &starts {
             let Some(group) = groups.get_mut(*at as usize) else { continue };
             decide(group, decider, texts)?;
@@ -273,7 +280,7 @@ fn decide(group: &mut Group, decider: &mut Decider<'_>, texts: &mut Texts) -> Re
     if group.entry.postings.span_count == 0 || group.entry.fate != Fate::Undecided {
         return Ok(());
     }
-    let gathered = Gathered { entry: &group.entry, exemplars: group.exemplars };
+    let gathered = group.gathered();
     let fate = match &group.spans {
         Spans::Whole { input, first, count } => {
             let (input, first) = (*input, *first);

@@ -93,6 +93,42 @@ impl Referrers {
         Ok((rows, false))
     }
 
+    /// How many links it lists.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The links to traces that are wanted, at most so many to each: fingerprints, and the rows of the spans that link. Goes through all
+    /// fingerprints.
+    pub(crate) fn among(
+        &self,
+        is_wanted: impl Fn(u64) -> bool,
+        limit: usize,
+    ) -> Result<Vec<(u64, u32)>, Error> {
+        let mut out = Vec::new();
+        let (mut at, mut of, mut n) = (0, None, 0);
+        while at < self.count {
+            let window = self.fingerprints(at)?;
+            let mut hits = Vec::new();
+            for (place, fingerprint) in window.iter().copied().enumerate() {
+                n = if of == Some(fingerprint) { n + 1 } else { 1 };
+                of = Some(fingerprint);
+                if n <= limit && is_wanted(fingerprint) {
+                    hits.push((place, fingerprint));
+                }
+            }
+            if !hits.is_empty() {
+                let from = HEAD_BYTES + self.count * FINGERPRINT_BYTES + at * ROW_BYTES;
+                let bytes = self.file.read(from, window.len() * ROW_BYTES as usize)?;
+                let rows = bytes.as_chunks::<4>().0;
+                let row = |place: usize| rows.get(place).map(|row| u32::from_le_bytes(*row));
+                out.extend(hits.into_iter().filter_map(|(place, of)| Some((of, row(place)?))));
+            }
+            at += window.len() as u64;
+        }
+        Ok(out)
+    }
+
     /// The fingerprints from a place on, as many as are read at once.
     fn fingerprints(&self, at: u64) -> Result<Vec<u64>, Error> {
         let n = WINDOW.min(self.count.saturating_sub(at));
@@ -162,6 +198,21 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn all_that_is_wanted_is_found_at_once() {
+        let links: Vec<(u64, u32)> = (0..5_000).map(|n| (n / 7 * 1_000, n as u32)).collect();
+        let referrers = opened(&links, |_| {}).expect("opened");
+        for (limit, step) in [(usize::MAX, 1), (usize::MAX, 13), (3, 13), (1, 1)] {
+            let is_wanted = |of: u64| of.is_multiple_of(step * 1_000);
+            let mut expected: Vec<(u64, u32)> = Vec::new();
+            for of_one in links.chunk_by(|a, b| a.0 == b.0).filter(|of_one| is_wanted(of_one[0].0)) {
+                expected.extend(of_one.iter().take(limit));
+            }
+            assert_eq!(referrers.among(is_wanted, limit).expect("read"), expected, "{limit}, {step}");
+        }
+        assert!(opened(&[], |_| {}).expect("opened").among(|_| true, 1).expect("read").is_empty());
     }
 
     #[test]

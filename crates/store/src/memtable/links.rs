@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ahash::AHashSet as HashSet;
 use arrow_array::Array;
 use arrow_array::types::{UInt8Type, UInt32Type};
 use throughline_model::batch::{
@@ -114,6 +115,24 @@ impl MemtableView {
         false
     }
 
+    /// Adds the links to traces with these fingerprints: the fingerprint, and the trace that links.
+    pub(crate) fn linking_traces(&self, wanted: &HashSet<u64>, into: &mut Vec<(u64, TraceId)>) {
+        for mini in self.contents().spans.iter() {
+            let links = column_binary(&mini.rows, span::LINKS);
+            if links.null_count() == links.len() {
+                continue;
+            }
+            let ids = column_fixed(&mini.rows, span::TRACE_ID);
+            for row in (0..links.len()).filter(|row| !links.is_null(*row)) {
+                let Some(from) = TraceId::from_slice(ids.value(row)) else { continue };
+                each_link(links.value(row), |to, _| {
+                    let fingerprint = to.fingerprint();
+                    into.extend(wanted.contains(&fingerprint).then_some((fingerprint, from)));
+                });
+            }
+        }
+    }
+
     /// Calls `visit` with the fingerprint of each span's trace and the span's id.
     pub(crate) fn each_span(
         &self,
@@ -143,7 +162,23 @@ fn refer(mini: &MiniBatch, row: usize, id: TraceId, into: &mut Vec<ReferringSpan
     if trace_id == id {
         return;
     }
-    let mut reader = Reader::new(column_binary(rows, span::LINKS).value(row));
+    each_link(column_binary(rows, span::LINKS).value(row), |to, to_span_id| {
+        if to == id {
+            into.push(ReferringSpan {
+                trace_id,
+                span_id,
+                service: dictionary(rows, span::SERVICE, row).to_owned(),
+                name: column_text(rows, span::NAME).value(row).to_owned(),
+                start_time: column_time(rows, span::START_TIME).value(row),
+                to_span_id,
+            });
+        }
+    });
+}
+
+/// Calls `visit` with the trace and span of each link of a span that names a trace.
+fn each_link(links: &[u8], mut visit: impl FnMut(TraceId, Option<SpanId>)) {
+    let mut reader = Reader::new(links);
     while !reader.rest().is_empty() {
         let Ok(message) = reader.delimited() else { break };
         let (mut to, mut to_span_id) = (None, None);
@@ -155,15 +190,8 @@ fn refer(mini: &MiniBatch, row: usize, id: TraceId, into: &mut Vec<ReferringSpan
                 _ => {}
             }
         }
-        if to == Some(id) {
-            into.push(ReferringSpan {
-                trace_id,
-                span_id,
-                service: dictionary(rows, span::SERVICE, row).to_owned(),
-                name: column_text(rows, span::NAME).value(row).to_owned(),
-                start_time: column_time(rows, span::START_TIME).value(row),
-                to_span_id,
-            });
+        if let Some(to) = to {
+            visit(to, to_span_id);
         }
     }
 }

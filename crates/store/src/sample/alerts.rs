@@ -1,7 +1,5 @@
 //! Which alerts were firing, from the series that rules write: `ALERTS{alertstate="firing"}`.
 
-use crate::block::texts::Texts;
-use crate::block::traces::TraceEntry;
 use crate::error::Error;
 use crate::snapshot::{SeriesQuery, Snapshot, TimeRange};
 
@@ -42,10 +40,14 @@ pub(super) fn firing(snapshot: &Snapshot, min_time: i64, max_time: i64) -> Resul
     Ok(out)
 }
 
-/// Whether one of the alerts was firing while a trace ran, and is of one of its services or of no service.
-pub(super) fn is_alerted(firing: &[Firing], entry: &TraceEntry, texts: &Texts) -> bool {
+/// Whether one of the alerts was firing from one time to another, and is of a service that took part or of no service.
+pub(super) fn is_alerted(
+    firing: &[Firing],
+    (start, end): (i64, i64),
+    took_part: impl Fn(&str) -> bool,
+) -> bool {
     firing.iter().any(|alert| {
-        let is_of = || entry.services.iter().any(|service| texts.get(*service) == alert.service.as_str());
-        alert.from <= entry.end && entry.start <= alert.to && (alert.service.is_empty() || is_of())
+        let is_during = alert.from <= end && start <= alert.to;
+        is_during && (alert.service.is_empty() || took_part(&alert.service))
     })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use ahash::AHashSet as HashSet;
 use throughline_model::link::UNSAMPLED;
 use throughline_model::record::{DroppedSpans, Sampling};
 use throughline_model::{Signal, SpanId, TraceId};
@@ -10,6 +11,7 @@ use super::{Block, Columns};
 use crate::block::Table;
 use crate::error::Error;
 use crate::links::ReferringSpan;
+use crate::links::referrers::Referrers;
 use crate::links::table::LinkTable;
 
 /// A log record that names a span which its block does not have.
@@ -134,6 +136,40 @@ impl Block {
             }
         }
         Ok(Some(is_cut))
+    }
+
+    /// How many links its list of referrers has.
+    pub(crate) fn link_count(&self) -> u64 {
+        self.referrers.as_ref().map_or(0, Referrers::count)
+    }
+
+    /// The traces whose spans here link to traces with these fingerprints, at most so many links to each. The fingerprint is not
+    /// compared with the link's id.
+    pub(crate) fn linking_traces(
+        &self,
+        wanted: &HashSet<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, TraceId)>, Error> {
+        let Some(referrers) = &self.referrers else { return Ok(Vec::new()) };
+        let links = referrers.among(|fingerprint| wanted.contains(&fingerprint), limit)?;
+        let mut rows: Vec<u32> = links.iter().map(|(_, row)| *row).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        let mut trace_rows: Vec<u32> = Vec::with_capacity(rows.len());
+        for batch in self.pick(Table::Spans, &rows, Some(&["trace_row"]))? {
+            let columns = Columns::new(&batch);
+            trace_rows
+                .extend((0..batch.num_rows()).map(|row| columns.u32("trace_row", row).unwrap_or_default()));
+        }
+        let mut distinct = trace_rows.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let ids = self.trace_ids(&distinct)?;
+        let trace_of = |row: u32| {
+            let trace_row = trace_rows.get(rows.binary_search(&row).ok()?)?;
+            ids.get(distinct.binary_search(trace_row).ok()?).copied().flatten()
+        };
+        Ok(links.into_iter().filter_map(|(to, row)| Some((to, trace_of(row)?))).collect())
     }
 
     /// What the block has of a trace.
