@@ -132,8 +132,8 @@ fn event_is(condition: &str) -> Kind {
 /// The traces of a case, 1 to stay and 2 to go, as they come: all at once, or each in two parts that lie in different blocks.
 fn check(case: &Case, is_split: bool) {
     let rig = sampled(&[policy("tested", case.kind.clone())]);
-    let parts = if is_split { vec![0..1, 1..usize::MAX] } else { vec![0..usize::MAX] };
-    for part in parts {
+    let parts: &[(usize, usize)] = if is_split { &[(0, 1), (1, usize::MAX)] } else { &[(0, usize::MAX)] };
+    for (start, end) in parts {
         for (of, trace) in [(1, &case.kept), (2, &case.dropped)] {
             let Some(trace) = trace else { continue };
             let mut all = spans(of, NOW + of as i64, trace.duration, trace.is_error, "/a");
@@ -143,7 +143,7 @@ fn check(case: &Case, is_split: bool) {
                 put_bytes(&mut more, 2, &(of * 10 + 1 + n).to_be_bytes());
                 all.push(more);
             }
-            put(&rig, Signal::Traces, &all[part.start..part.end.min(all.len())]);
+            put(&rig, Signal::Traces, &all[*start..all.len().min(*end)]);
         }
         rig.flush();
     }
