@@ -11,7 +11,8 @@ use throughline_model::record::{Sampling as Decision, TraceSummary};
 use throughline_model::{Signal, SpanId, TraceId};
 use throughline_sampling::policy::{DEFAULT_HASH_SALT, Kind, Policy, Texts};
 use throughline_store::{
-    LinkQuery, ManualClock, Sampling, SimDisk, StoreConfig, TimeRange, TraceQuery, Want, Written,
+    LinkQuery, ManualClock, More, Sampling, SimDisk, SpanColumn, SpanRows, SpanScan, SpanVisitor,
+    StoreConfig, TimeRange, TraceQuery, Want, Written,
 };
 use throughline_wire::Encoding;
 use throughline_wire::prometheus::write::{self as remote_write, RequestBuilder};
@@ -446,4 +447,45 @@ fn what_only_a_span_link_names_may_still_be_on_its_way() {
     assert_eq!(state(Some(NOW - SECOND)), LinkState::Pending);
     assert_eq!(state(Some(NOW - 60 * SECOND)), LinkState::NeverReceived);
     assert_eq!(state(None), LinkState::NeverReceived);
+}
+
+/// The adjusted counts that a scan hands out, without an order; one of a span without.
+fn scanned_counts(rig: &Rig) -> Vec<f64> {
+    struct Counts(Vec<f64>);
+    impl SpanVisitor for Counts {
+        fn rows(&mut self, rows: &SpanRows<'_>) -> More {
+            let counts = rows.column(SpanColumn::AdjustedCount, None).expect("a column");
+            self.0.extend((0..rows.len()).map(|row| counts.double(row).unwrap_or(1.0)));
+            More::All
+        }
+    }
+    let scan =
+        SpanScan { range: TimeRange::ALL, of_traces: false, bounds: &[], whole: true, newest_first: false };
+    let mut counts = Counts(Vec::new());
+    assert_eq!(rig.engine.snapshot().scan_spans(&scan, &mut counts), Vec::<String>::new());
+    counts.0.sort_by(f64::total_cmp);
+    counts.0
+}
+
+#[test]
+fn scans_hand_out_adjusted_counts_of_head_and_of_tail_sampling() {
+    let rig = sampled(&[errors(), share(25.0)]);
+    put(&rig, Signal::Traces, &spans(3, NOW, SECOND, false, "/a"));
+    assert_eq!(scanned_counts(&rig), [1.0, 1.0]);
+    // A head sampler kept one in four of these.
+    let mut of_head = spans(5, NOW, SECOND, true, "/a");
+    of_head.iter_mut().for_each(|span| put_bytes(span, 3, b"ot=th:c"));
+    put(&rig, Signal::Traces, &of_head);
+    assert_eq!(scanned_counts(&rig), [1.0, 1.0, 4.0, 4.0], "in memory");
+    rig.flush();
+    assert_eq!(scanned_counts(&rig), [1.0, 1.0, 4.0, 4.0], "in a block");
+    let rig = sampled(&[errors(), share(25.0)]);
+    for of in 1..=100 {
+        put(&rig, Signal::Traces, &spans(of * 7_919, NOW + of as i64, SECOND, of % 10 == 0, "/a"));
+    }
+    rig.flush();
+    decide(&rig);
+    let counts = scanned_counts(&rig);
+    assert_eq!(counts.iter().filter(|count| **count == 1.0).count(), 20, "{counts:?}");
+    assert!(counts.len() > 40 && counts.iter().all(|count| [1.0, 4.0].contains(count)), "{counts:?}");
 }

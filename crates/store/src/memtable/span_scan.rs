@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow_array::types::{Int64Type, UInt8Type};
-use arrow_array::{Array, BinaryArray};
+use arrow_array::types::{Float64Type, Int64Type, UInt8Type};
+use arrow_array::{Array, BinaryArray, Float64Array};
 use throughline_model::attribute::{self, Value};
 use throughline_model::batch::{column_binary, column_fixed, column_number, column_text, column_time, span};
 use throughline_model::{SpanId, TraceId};
@@ -162,6 +162,7 @@ impl MemtableSpans {
                     places().map(|(mini, row)| !column_fixed(&mini.rows, span::PARENT_SPAN_ID).is_null(row));
                 SpanValues::Bools(has.collect(), None)
             }
+            SpanColumn::AdjustedCount => self.adjusted_counts(at),
             SpanColumn::Attribute(key) => self.attribute(at, key),
             SpanColumn::TraceStart | SpanColumn::TraceDuration => {
                 let traces = self.traces(&self.runs);
@@ -178,6 +179,28 @@ impl MemtableSpans {
                 let of_run: Vec<&str> = self.runs.iter().map(|run| self.root(run, position)).collect();
                 SpanValues::texts(self.run_numbers(rows).map(|run| of_run.get(run).copied()))
             }
+        }
+    }
+
+    fn adjusted_counts(&self, at: &[(u32, u32)]) -> SpanValues {
+        let counts = |mini: &MiniBatch| {
+            let counts = column_number::<Float64Type>(&mini.rows, span::ADJUSTED_COUNT);
+            (counts.null_count() < counts.len()).then(|| counts.clone())
+        };
+        let of_minis: Vec<Option<Float64Array>> = self.minis.iter().map(|mini| counts(mini)).collect();
+        if of_minis.iter().all(Option::is_none) {
+            return SpanValues::None;
+        }
+        let count = |(mini, row): &(u32, u32)| {
+            let counts = of_minis.get(*mini as usize)?.as_ref()?;
+            let row = *row as usize;
+            (row < counts.len() && !counts.is_null(row)).then(|| counts.value(row))
+        };
+        let (values, present): (Vec<f64>, Vec<bool>) =
+            at.iter().map(|place| count(place).map_or((0.0, false), |count| (count, true))).unzip();
+        match present.contains(&true) {
+            true => SpanValues::Doubles(values, present.contains(&false).then_some(present)),
+            false => SpanValues::None,
         }
     }
 

@@ -58,6 +58,8 @@ pub enum SpanColumn<'q> {
     ParentRow,
     /// Truth values: whether the span names a parent.
     HasParent,
+    /// Numbers: how many spans each stands for, where its sampler says so. Nothing where none of the rows says it.
+    AdjustedCount,
     /// Values of an attribute of the span.
     Attribute(&'q str),
     /// Integers: the start of the trace as far as it lies here, nanoseconds since the epoch.
@@ -87,6 +89,7 @@ impl SpanColumn<'_> {
             SpanColumn::Links => "links",
             SpanColumn::SpanId => "span_id",
             SpanColumn::ParentRow => "parent_row",
+            SpanColumn::AdjustedCount => "adjusted_count",
             SpanColumn::ParentId
             | SpanColumn::HasParent
             | SpanColumn::Attribute(_)

@@ -170,4 +170,15 @@ impl SpanValues {
             _ => None,
         }
     }
+
+    /// The number of a row that is not an integer.
+    pub fn double(&self, row: usize) -> Option<f64> {
+        match self {
+            SpanValues::Doubles(values, None) => values.get(row).copied(),
+            SpanValues::Doubles(values, Some(present)) if present.get(row) == Some(&true) => {
+                values.get(row).copied()
+            }
+            _ => None,
+        }
+    }
 }
