@@ -33,6 +33,16 @@ pub enum MetricPart {
     Block(Arc<Block>),
 }
 
+/// What a series is chosen by before it is put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct SeriesHead<'a> {
+    pub kind: PointKind,
+    pub metric: &'a str,
+    pub unit: &'a str,
+    pub service: &'a str,
+}
+
 /// The points of neighbouring series, before they are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunBounds {
@@ -196,6 +206,26 @@ impl MetricPart {
             }
             MetricPart::Block(block) => {
                 Ok(block.gauges(is_wanted)?.into_iter().map(|(row, entry)| (row, Arc::new(entry))).collect())
+            }
+        }
+    }
+
+    /// The series of numbers that are wanted, with their rows, which ascend.
+    pub fn numbers(
+        &self,
+        is_wanted: impl Fn(&SeriesHead<'_>) -> bool,
+    ) -> Result<Vec<(u32, Arc<SeriesEntry>)>, Error> {
+        match self {
+            MetricPart::Memtable(view) => {
+                let of = |entry: &SeriesEntry| {
+                    let (metric, unit, service) = (&*entry.metric, &*entry.unit, &*entry.service);
+                    is_wanted(&SeriesHead { kind: entry.kind, metric, unit, service })
+                };
+                let series = (0..).zip(view.all_series()).filter(|(_, entry)| of(entry));
+                Ok(series.map(|(row, entry)| (row, Arc::clone(entry))).collect())
+            }
+            MetricPart::Block(block) => {
+                Ok(block.numbers(is_wanted)?.into_iter().map(|(row, entry)| (row, Arc::new(entry))).collect())
             }
         }
     }

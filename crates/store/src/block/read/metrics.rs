@@ -16,7 +16,7 @@ use crate::block::samples::Run;
 use crate::error::Error;
 use crate::memtable::{Instrument, SeriesAttributes, SeriesEntry};
 use crate::snapshot::merge::{SeriesList, SeriesPoints};
-use crate::snapshot::parts::{PartExemplar, PointWant, RunBounds};
+use crate::snapshot::parts::{PartExemplar, PointWant, RunBounds, SeriesHead};
 use crate::snapshot::{SeriesQuery, TimeRange, json_map, series_record};
 
 /// What a series is made of: all columns but its row and the attributes as others read them.
@@ -184,6 +184,21 @@ impl Block {
                     columns.text("metric", row).unwrap_or_default(),
                     columns.text("unit", row).unwrap_or_default(),
                 )
+        })
+    }
+
+    /// The series that are wanted by their heads, by row.
+    pub(crate) fn numbers(
+        &self,
+        is_wanted: impl Fn(&SeriesHead<'_>) -> bool,
+    ) -> Result<BTreeMap<u32, SeriesEntry>, Error> {
+        self.series_where(&["metric", "unit", "kind", "service"], |columns, row| {
+            is_wanted(&SeriesHead {
+                kind: PointKind::from_code(columns.u8("kind", row)),
+                metric: columns.text("metric", row).unwrap_or_default(),
+                unit: columns.text("unit", row).unwrap_or_default(),
+                service: columns.text("service", row).unwrap_or_default(),
+            })
         })
     }
 
