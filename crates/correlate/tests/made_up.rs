@@ -10,20 +10,26 @@ use throughline_store::TimeRange;
 use crate::filled::Filled;
 
 const MS: i64 = 1_000_000;
-const SECOND: i64 = 1_000 * MS;
-const NOW: i64 = 1_790_000_000 * SECOND;
-const BASELINE: TimeRange = TimeRange { start: NOW - 1_200 * SECOND, end: NOW - 900 * SECOND };
-const WINDOW: TimeRange = TimeRange { start: NOW - 600 * SECOND, end: NOW - 300 * SECOND };
+pub(crate) const SECOND: i64 = 1_000 * MS;
+pub(crate) const NOW: i64 = 1_790_000_000 * SECOND;
+pub(crate) const BASELINE: TimeRange = TimeRange { start: NOW - 1_200 * SECOND, end: NOW - 900 * SECOND };
+pub(crate) const WINDOW: TimeRange = TimeRange { start: NOW - 600 * SECOND, end: NOW - 300 * SECOND };
 const TRACES: i64 = 60;
 
 /// What is wrong in the window.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fault {
+pub(crate) enum Fault {
     None,
     /// Stock fails, the cart and the web server say so, too.
     Error,
     /// One call of stock in twenty fails.
     RareError,
+    /// One request in a hundred fails at stock, and one in fifty is slow at price: as it always is.
+    Usual,
+    /// As usual, but one in twenty fails.
+    MoreErrors,
+    /// As usual, but one in eight is slow, and slower than any was.
+    MoreSlow,
     /// Price leaves out a step and says nothing.
     MissingLine,
     /// Cart does not ask for prices any more.
@@ -49,7 +55,8 @@ impl Fault {
     fn fails(self, n: i64) -> bool {
         match self {
             Fault::Error | Fault::Deployment => true,
-            Fault::RareError => n % 20 == 0,
+            Fault::RareError | Fault::MoreErrors => n % 20 == 0,
+            Fault::Usual | Fault::MoreSlow => n % 100 == 0,
             _ => false,
         }
     }
@@ -122,9 +129,19 @@ impl Telemetry {
     }
 }
 
+/// Traces from this number on have ids as senders draw them, which samplers need: a hash of numbers in a row is no draw.
+pub(crate) const DRAWN_FROM: i64 = 10_000_000;
+
+fn trace_id(n: i64) -> String {
+    let number = n as u128 + 1;
+    let is_drawn = n >= DRAWN_FROM;
+    let id = if is_drawn { number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) } else { number };
+    format!("{id:032x}")
+}
+
 /// One request for a cart.
 fn request(telemetry: &mut Telemetry, n: i64, start: i64, fault: Fault, dice: &mut Dice) {
-    let trace = format!("{:032x}", n + 1);
+    let trace = trace_id(n);
     let id = |k: i64| format!("{:016x}", (n + 1) * 16 + k);
     let ids: Vec<String> = (0..8).map(id).collect();
     let of = |span: usize, parent: usize| {
@@ -136,6 +153,8 @@ fn request(telemetry: &mut Telemetry, n: i64, start: i64, fault: Fault, dice: &m
     let slow = match fault {
         Fault::SlowItself => 300 * MS,
         Fault::SlowTail if n % 10 == 0 => 2_000 * MS,
+        Fault::Usual | Fault::MoreErrors if n % 50 == 7 => 2_000 * MS,
+        Fault::MoreSlow if n % 8 == 7 => 6_000 * MS,
         _ => 0,
     };
     let mut time = start + 3 * MS;
@@ -197,7 +216,7 @@ fn request(telemetry: &mut Telemetry, n: i64, start: i64, fault: Fault, dice: &m
 
 /// A request that nobody else is asked for.
 fn home(telemetry: &mut Telemetry, n: i64, start: i64, dice: &mut Dice) {
-    let (trace, span) = (format!("{:032x}", n + 1), format!("{:016x}", (n + 1) * 16));
+    let (trace, span) = (trace_id(n), format!("{:016x}", (n + 1) * 16));
     telemetry.span("web", (&trace, &span, ""), "GET /", 2, (start, start + 2 * MS + dice.up_to(MS)), false);
     telemetry.log("web", (&trace, &span), start + MS, 9, "rendered the front page");
 }
@@ -206,7 +225,7 @@ fn side(range: TimeRange, fault: Fault, from: i64, filled: &Filled) {
     traces(range, fault, from..from + TRACES, filled);
 }
 
-fn traces(range: TimeRange, fault: Fault, numbers: std::ops::Range<i64>, filled: &Filled) {
+pub(crate) fn traces(range: TimeRange, fault: Fault, numbers: std::ops::Range<i64>, filled: &Filled) {
     let (from, count) = (numbers.start, numbers.end - numbers.start);
     let version = if fault == Fault::Deployment { "2.0.0" } else { "1.0.0" };
     let mut telemetry = Telemetry { version, ..Telemetry::default() };
@@ -265,14 +284,14 @@ fn a_suspect_has_the_shift_of_its_metrics() {
     assert!(shift.sentence.contains("0.16 requests a second, of which 100 % failed"), "{}", shift.sentence);
 }
 
-fn filled(fault: Fault) -> Filled {
+pub(crate) fn filled(fault: Fault) -> Filled {
     let filled = Filled::new(NOW);
     side(BASELINE, Fault::None, 0, &filled);
     side(WINDOW, fault, 100_000, &filled);
     filled
 }
 
-fn asked(filled: &Filled, focus: Focus, service: Option<&str>) -> Case {
+pub(crate) fn asked(filled: &Filled, focus: Focus, service: Option<&str>) -> Case {
     let request = Request {
         focus,
         window: WINDOW,
@@ -283,11 +302,11 @@ fn asked(filled: &Filled, focus: Focus, service: Option<&str>) -> Case {
     investigate(&filled.store.snapshot(), &request).expect("a case")
 }
 
-fn case(fault: Fault) -> Case {
+pub(crate) fn case(fault: Fault) -> Case {
     asked(&filled(fault), Focus::Window, None)
 }
 
-fn score(case: &Case, service: &str) -> f64 {
+pub(crate) fn score(case: &Case, service: &str) -> f64 {
     case.suspects.iter().find(|suspect| suspect.service == service).map_or(0.0, |suspect| suspect.score)
 }
 

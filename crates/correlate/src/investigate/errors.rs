@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::lines::{Example, Loose};
 use super::read::Reading;
 use super::side::{NONE, Side, Span};
-use super::statistics::{Share, UNKNOWN_RATE, confidence, evidence_of_change, evidence_of_news};
+use super::statistics::{Share, Tally, UNKNOWN_RATE, confidence, evidence_of_change, evidence_of_news};
 use super::vocabulary::{Feature, Vocabulary};
 
 /// What was so in this share of calls counts as always so.
@@ -27,6 +27,8 @@ const HABIT: f64 = 0.5;
 const CONFIDENCE_MIN: f64 = 1e-6;
 /// Features of an operation that are compared with each other: pairs grow with the square.
 const PAIRED_MAX: usize = 40;
+/// Weights of calls that are told apart where pairs of features are counted.
+const WEIGHTS_MAX: usize = 12;
 /// Calls of an operation of which pairs of features are counted, so that a busy operation does not take all the time.
 const PAIRED_CALLS_MAX: usize = 4_000;
 
@@ -136,24 +138,24 @@ fn sick_spans(
     vocabulary: &Vocabulary,
 ) -> HashSet<u32> {
     let count = |side: &Side| {
-        let mut counts: HashMap<(u32, u32), f64> = HashMap::new();
+        let mut counts: HashMap<(u32, u32), Tally> = HashMap::new();
         for span in &side.spans {
             for feature in errors_of(span, vocabulary) {
-                *counts.entry((span.operation, feature)).or_default() += side.weight(span).share;
+                counts.entry((span.operation, feature)).or_default().add(side.weight(span).share);
             }
         }
         counts
     };
-    let sizes = |side: &Side, calls: &BTreeMap<u32, Vec<u32>>| -> HashMap<u32, f64> {
+    let sizes = |side: &Side, calls: &BTreeMap<u32, Vec<u32>>| -> HashMap<u32, Tally> {
         calls.iter().map(|(operation, spans)| (*operation, size(side, spans))).collect()
     };
     let (sizes_now, sizes_before) = (sizes(&now.side, calls_now), sizes(&before.side, calls_before));
     let (errors_now, errors_before) = (count(&now.side), count(&before.side));
     let is_habit = |operation: u32, feature: u32| {
         let key = (operation, feature);
-        let share = |errors: &HashMap<(u32, u32), f64>, sizes: &HashMap<u32, f64>| Share {
-            hits: errors.get(&key).copied().unwrap_or_default(),
-            of: sizes.get(&operation).copied().unwrap_or_default(),
+        let share = |errors: &HashMap<(u32, u32), Tally>, sizes: &HashMap<u32, Tally>| {
+            let hits = errors.get(&key).copied().unwrap_or_default();
+            Share::of(hits, sizes.get(&operation).copied().unwrap_or_default())
         };
         let (now, before) = (share(&errors_now, &sizes_now), share(&errors_before, &sizes_before));
         now.rate() >= HABIT * before.rate() && now.of > 0.0
@@ -197,9 +199,9 @@ impl Pair<'_> {
             if known.is_ordinary() {
                 continue;
             }
-            let now = Share { hits: *hits, of: size_now };
+            let now = Share::of(*hits, size_now);
             let hits_before = counts_before.get(feature).copied().unwrap_or_default();
-            let before = Share { hits: hits_before, of: size_before };
+            let before = Share::of(hits_before, size_before);
             if now.rate() <= before.rate() {
                 continue;
             }
@@ -225,15 +227,15 @@ impl Pair<'_> {
         let counts_before = counts(self.before, self.healthy);
         let counts_now = counts(self.now, self.spans);
         let (size_now, size_before) = (size(self.now, self.spans), size(self.before, self.healthy));
-        let is_looked_at = |(feature, hits): &(&u32, &f64)| {
-            **hits >= 2.0
+        let is_looked_at = |(feature, hits): &(&u32, &Tally)| {
+            hits.effective() >= 2.0
                 && self.vocabulary.features.get(**feature).is_some_and(|known| {
                     known.is_ordinary() && (may_miss_lines || !matches!(known, Feature::Line(..)))
                 })
         };
-        let mut ordinary: Vec<(u32, f64)> =
+        let mut ordinary: Vec<(u32, Tally)> =
             counts_before.iter().filter(is_looked_at).map(|(feature, hits)| (*feature, *hits)).collect();
-        ordinary.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        ordinary.sort_unstable_by(|a, b| b.1.sum.total_cmp(&a.1.sum).then(a.0.cmp(&b.0)));
         ordinary.truncate(PAIRED_MAX);
         let weight = self.weight(if self.healthy.is_empty() { self.all } else { self.healthy });
         let features: Vec<u32> = ordinary.iter().map(|(feature, _)| *feature).collect();
@@ -247,12 +249,12 @@ impl Pair<'_> {
             let givens = std::iter::once(None).chain((0..features.len()).map(Some));
             for given in givens.filter(|given| *given != Some(at)) {
                 let (now, before) = match given {
-                    None => (Share { hits: hits_now, of: size_now }, Share { hits: *hits, of: size_before }),
+                    None => (Share::of(hits_now, size_now), Share::of(*hits, size_before)),
                     Some(given) => (pairs_now.share(given, at), pairs_before.share(given, at)),
                 };
                 // What depends on what is asked for is no rule, but that it never happens any more is one.
-                let is_rule = before.rate() >= ALWAYS || (given.is_none() && hits_now == 0.0);
-                if before.of < 2.0 || now.of == 0.0 || !is_rule {
+                let is_rule = before.rate() >= ALWAYS || (given.is_none() && hits_now.sum == 0.0);
+                if before.effective() < 2.0 || now.of == 0.0 || !is_rule {
                     continue;
                 }
                 looked = true;
@@ -294,20 +296,22 @@ impl Pair<'_> {
 }
 
 /// How many calls have each feature, as much as each counts.
-fn counts(side: &Side, spans: &[u32]) -> BTreeMap<u32, f64> {
-    let mut counts = BTreeMap::new();
+fn counts(side: &Side, spans: &[u32]) -> BTreeMap<u32, Tally> {
+    let mut counts: BTreeMap<u32, Tally> = BTreeMap::new();
     for span in spans.iter().filter_map(|at| side.span(*at)) {
         let share = side.weight(span).share;
         for feature in &span.features {
-            *counts.entry(*feature).or_default() += share;
+            counts.entry(*feature).or_default().add(share);
         }
     }
     counts
 }
 
 /// How many calls these are, as much as each counts.
-fn size(side: &Side, spans: &[u32]) -> f64 {
-    spans.iter().filter_map(|at| side.span(*at)).map(|span| side.weight(span).share).sum()
+fn size(side: &Side, spans: &[u32]) -> Tally {
+    let mut size = Tally::default();
+    spans.iter().filter_map(|at| side.span(*at)).for_each(|span| size.add(side.weight(span).share));
+    size
 }
 
 fn with_feature(side: &Side, spans: &[u32], feature: u32, wanted: bool) -> Vec<u32> {
@@ -320,9 +324,8 @@ fn with_feature(side: &Side, spans: &[u32], feature: u32, wanted: bool) -> Vec<u
 /// Which of some calls have which of some features, a bit for each call, to count which go together.
 struct Pairs {
     has: Vec<Vec<u64>>,
-    /// Calls that count less than one, and what they count.
-    light: Vec<u64>,
-    light_share: f64,
+    /// Calls that do not count one, by what they count.
+    weighed: Vec<(f64, Vec<u64>)>,
 }
 
 impl Pairs {
@@ -333,14 +336,10 @@ impl Pairs {
             features.iter().enumerate().map(|(at, feature)| (*feature, at)).collect();
         places.sort_unstable();
         let empty = vec![0u64; words];
-        let mut pairs = Pairs { has: vec![empty.clone(); features.len()], light: empty, light_share: 1.0 };
+        let mut pairs = Pairs { has: vec![empty; features.len()], weighed: Vec::new() };
         for (call, span) in spans.iter().step_by(step).filter_map(|at| side.span(*at)).enumerate() {
             let (word, bit) = (call / 64, 1u64 << (call % 64));
-            let share = side.weight(span).share;
-            if let Some(light) = pairs.light.get_mut(word).filter(|_| share < 1.0) {
-                *light |= bit;
-                pairs.light_share = share;
-            }
+            pairs.weigh(side.weight(span).share, (word, bit), words);
             for feature in &span.features {
                 let Ok(at) = places.binary_search_by_key(feature, |(known, _)| *known) else { continue };
                 let has = places.get(at).and_then(|(_, at)| pairs.has.get_mut(*at));
@@ -352,19 +351,56 @@ impl Pairs {
         pairs
     }
 
+    /// Notes what a call counts. Of very many weights the others count as the nearest of the first.
+    fn weigh(&mut self, share: f64, (word, bit): (usize, u64), words: usize) {
+        #[expect(clippy::float_cmp, reason = "exactly one is what most calls count")]
+        if share == 1.0 {
+            return;
+        }
+        let known = self.weighed.iter().position(|(known, _)| known.to_bits() == share.to_bits());
+        let at = match known {
+            Some(at) => at,
+            None if self.weighed.len() < WEIGHTS_MAX => {
+                self.weighed.push((share, vec![0u64; words]));
+                self.weighed.len() - 1
+            }
+            None => {
+                let distance = |at: &usize| {
+                    self.weighed.get(*at).map_or(f64::INFINITY, |(known, _)| (known - share).abs())
+                };
+                (0..self.weighed.len()).min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap_or(0)
+            }
+        };
+        if let Some(bits) = self.weighed.get_mut(at).and_then(|(_, bits)| bits.get_mut(word)) {
+            *bits |= bit;
+        }
+    }
+
     /// Of the calls that have one, how many have the other.
     fn share(&self, given: usize, feature: usize) -> Share {
         let (Some(given), Some(feature)) = (self.has.get(given), self.has.get(feature)) else {
             return Share::default();
         };
-        let (mut hits, mut of) = ((0, 0), (0, 0));
-        for ((given, feature), light) in given.iter().zip(feature).zip(&self.light) {
-            let both = given & feature;
-            of = (of.0 + (given & !light).count_ones(), of.1 + (given & light).count_ones());
-            hits = (hits.0 + (both & !light).count_ones(), hits.1 + (both & light).count_ones());
+        let count = |among: &dyn Fn(usize) -> u64| {
+            let (mut hits, mut of) = (0, 0);
+            for (word, (given, feature)) in given.iter().zip(feature).enumerate() {
+                let given = given & among(word);
+                of += given.count_ones();
+                hits += (given & feature).count_ones();
+            }
+            (hits, of)
+        };
+        let (mut hits, mut of) = (Tally::default(), Tally::default());
+        let (mut hits_left, mut left) = count(&|_| u64::MAX);
+        for (weight, bits) in &self.weighed {
+            let (hits_of, of_weight) = count(&|word| bits.get(word).copied().unwrap_or_default());
+            hits.add_equal(hits_of, *weight);
+            of.add_equal(of_weight, *weight);
+            (hits_left, left) = (hits_left - hits_of, left - of_weight);
         }
-        let counted = |(whole, light): (u32, u32)| f64::from(whole) + f64::from(light) * self.light_share;
-        Share { hits: counted(hits), of: counted(of) }
+        hits.add_equal(hits_left, 1.0);
+        of.add_equal(left, 1.0);
+        Share::of(hits, of)
     }
 }
 

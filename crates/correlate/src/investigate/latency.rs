@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::side::Side;
-use super::statistics::{Sorted, combined_surprise, confidence};
+use super::statistics::{Sorted, combined_surprise, confidence, weighed_surprise};
 use super::vocabulary::{Spender, Vocabulary};
 
 /// Shorter times are taken as this long: below it lies the precision of clocks.
@@ -22,6 +22,7 @@ const CALLS_MAX: usize = 20_000;
 #[derive(Clone, Debug)]
 pub(super) struct Slow {
     pub(super) spender: u32,
+    /// How many calls, or how many those stand for that are here.
     pub(super) calls: usize,
     pub(super) calls_before: usize,
     pub(super) median_ns: f64,
@@ -55,13 +56,23 @@ pub(super) struct SlowService {
 
 struct Times {
     own_ns: Vec<f64>,
+    /// What each counts; empty where each counts one.
+    weights: Vec<f64>,
     spans: Vec<u32>,
 }
 
 fn times(side: &Side) -> BTreeMap<u32, Times> {
     let mut times: BTreeMap<u32, Times> = BTreeMap::new();
-    for (at, span) in (0..).zip(&side.spans).filter(|(_, span)| side.weight(span).is_even) {
-        let of = times.entry(span.spender).or_insert_with(|| Times { own_ns: Vec::new(), spans: Vec::new() });
+    let empty = || Times { own_ns: Vec::new(), weights: Vec::new(), spans: Vec::new() };
+    for (at, span) in (0..).zip(&side.spans) {
+        let weight = side.weight(span);
+        if !weight.is_even {
+            continue;
+        }
+        let of = times.entry(span.spender).or_insert_with(empty);
+        if side.is_adjusted {
+            of.weights.push(weight.adjusted);
+        }
         of.own_ns.push(span.own_ns as f64);
         of.spans.push(at);
     }
@@ -74,29 +85,32 @@ pub(super) fn find(now: &Side, before: &Side) -> Vec<Slow> {
     let known: BTreeMap<u32, Known> =
         times_before.iter().filter_map(|(spender, times)| Some((*spender, Known::new(times)?))).collect();
     let usual = known.values().filter(|known| known.excesses.len() >= POOLED_CALLS_MIN);
-    let pool = Sorted::new(usual.flat_map(|known| known.excesses.values()).copied().collect());
+    let (mut pooled, mut weights) = (Vec::new(), Vec::new());
+    for known in usual {
+        pooled.extend_from_slice(known.excesses.values());
+        weights.extend_from_slice(&known.weights);
+    }
+    let pool = Sorted::weighed(pooled, &weights);
     let compared: Vec<(&u32, &Times, &Known)> =
         times_now.iter().filter_map(|(spender, times)| Some((spender, times, known.get(spender)?))).collect();
     let looks = compared.len();
     let mut found: Vec<Slow> = Vec::new();
     for (spender, times, known) in compared {
-        let calls = Sorted::new(times.own_ns.clone());
+        let calls = Sorted::weighed(times.own_ns.clone(), &times.weights);
         let (Some(median), n) = (calls.median(), times.spans.len()) else { continue };
-        let step = n.div_ceil(CALLS_MAX).max(1);
-        let chances = times.own_ns.iter().step_by(step).map(|own| known.chance(*own, &pool));
         // Calls of one trace behave alike: it is traces that count.
         let weight = now.traces_of(&times.spans) as f64 / n.max(1) as f64;
-        let nats = combined_surprise(chances) * weight;
-        let by_median = (median - known.median).max(0.0) * n as f64;
-        let beyond: f64 = times.own_ns.iter().map(|own| (own - known.longest).max(0.0)).sum();
+        let nats = times.surprise(known, &pool) * weight * known.support(calls.effective());
+        let by_median = (median - known.median).max(0.0) * calls.sum();
+        let beyond: f64 = times.each().map(|(own, weight)| (own - known.longest).max(0.0) * weight).sum();
         let added_ns = by_median.max(beyond);
         if added_ns <= 0.0 {
             continue;
         }
         found.push(Slow {
             spender: *spender,
-            calls: n,
-            calls_before: known.excesses.len(),
+            calls: calls.sum().round() as usize,
+            calls_before: known.excesses.sum().round() as usize,
             median_ns: median,
             median_before_ns: known.median,
             added_ns,
@@ -113,27 +127,63 @@ pub(super) fn find(now: &Side, before: &Side) -> Vec<Slow> {
     found
 }
 
+impl Times {
+    /// Own times with what each counts.
+    fn each(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
+        let weight = |at: usize| self.weights.get(at).copied().unwrap_or(1.0);
+        self.own_ns.iter().enumerate().map(move |(at, own)| (*own, weight(at)))
+    }
+
+    /// How unlikely these are together if nothing has changed, in nats.
+    fn surprise(&self, known: &Known, pool: &Sorted) -> f64 {
+        let step = self.spans.len().div_ceil(CALLS_MAX).max(1);
+        let chances = self.each().step_by(step).map(|(own, weight)| (known.chance(own, pool), weight));
+        match self.weights.is_empty() {
+            true => combined_surprise(chances.map(|(chance, _)| chance)),
+            false => weighed_surprise(chances),
+        }
+    }
+}
+
 /// How long calls of a kind took before.
 struct Known {
     median: f64,
     longest: f64,
     /// The logarithms of how many times as long as usual.
     excesses: Sorted,
+    /// What each counts, in the same order; empty where each counts one.
+    weights: Vec<f64>,
 }
 
 impl Known {
     fn new(times: &Times) -> Option<Known> {
-        let sorted = Sorted::new(times.own_ns.clone());
+        let sorted = Sorted::weighed(times.own_ns.clone(), &times.weights);
         let (median, longest) = (sorted.median()?, sorted.max()?);
-        let excesses = Sorted::new(sorted.values().iter().map(|own| excess(*own, median)).collect());
-        Some(Known { median, longest, excesses })
+        if times.weights.is_empty() {
+            let excesses = Sorted::new(sorted.values().iter().map(|own| excess(*own, median)).collect());
+            return Some(Known { median, longest, excesses, weights: Vec::new() });
+        }
+        // By excess, which is the order of [`Sorted`], so that each keeps its weight.
+        let mut pairs: Vec<(f64, f64)> =
+            times.each().map(|(own, weight)| (excess(own, median), weight)).collect();
+        pairs.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        let (excesses, weights): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
+        let excesses = Sorted::weighed(excesses, &weights);
+        Some(Known { median, longest, excesses, weights })
+    }
+
+    /// How much of what so many calls say holds against what is known: calls that are here and stand for many say how long those
+    /// took no better than they themselves do.
+    fn support(&self, calls: f64) -> f64 {
+        let (seen, stand_for) = (self.excesses.effective(), self.excesses.sum());
+        if seen >= stand_for { 1.0 } else { (seen / calls.min(stand_for).max(1.0)).min(1.0) }
     }
 
     /// The chance that a call takes so long.
     fn chance(&self, own_ns: f64, pool: &Sorted) -> f64 {
         let excess = excess(own_ns, self.median);
-        let of_kind = self.excesses.at_least(excess) as f64;
-        (of_kind + POOL_WEIGHT * pool.chance(excess)) / (self.excesses.len() as f64 + POOL_WEIGHT)
+        let of_kind = self.excesses.at_least(excess);
+        (of_kind + POOL_WEIGHT * pool.chance(excess)) / (self.excesses.effective() + POOL_WEIGHT)
     }
 }
 
@@ -146,7 +196,9 @@ fn durations(side: &Side, spans: &[u32]) -> f64 {
     // In their order, so that the sum is the same each time.
     let traces: BTreeSet<u32> = spans.iter().filter_map(|at| side.span(*at)).map(|span| span.trace).collect();
     let duration = |number: u32| {
-        side.traces.get(number as usize).map_or(0.0, |trace| trace.end.saturating_sub(trace.start) as f64)
+        side.traces
+            .get(number as usize)
+            .map_or(0.0, |trace| trace.end.saturating_sub(trace.start) as f64 * trace.weight.adjusted)
     };
     traces.into_iter().map(duration).sum()
 }

@@ -148,7 +148,8 @@ impl Gathered {
             let is_wanted = self.window.contains(first.start)
                 && root.is_none_or(|root| root == (first.service, first.name))
                 && service.is_none_or(|service| rows.iter().any(|row| row.service == service));
-            let weight = self.sampled.as_ref().map_or(Weight::ONE, |sampled| sampled.weight(rows));
+            let weight =
+                self.sampled.as_ref().map_or_else(|| Weight::kept(rows), |sampled| sampled.weight(rows));
             is_wanted.then_some(weight)
         };
         let side = Side::new(std::mem::take(&mut self.rows), weigh, vocabulary);
@@ -164,9 +165,25 @@ impl Gathered {
                 sampled.sentence()
             )
         }));
+        partial.extend(adjusted_sentence(&side, self.window));
         let spans_there = self.sampled.is_some().then_some(self.spans_there);
         Reading { side, spans_there, partial, ..Reading::default() }
     }
+}
+
+/// What a sampler has left of a window, in words.
+fn adjusted_sentence(side: &Side, window: TimeRange) -> Option<String> {
+    if !side.is_adjusted {
+        return None;
+    }
+    let stand_for: f64 = side.traces.iter().map(|trace| trace.weight.adjusted).sum();
+    Some(format!(
+        "a sampler left {} traces from {} to {}, which stand for {} by their adjusted counts: calls, shares and times are weighed by those, and are as sure as the calls that are here; a trace that was kept by a policy without chance, as a limit of rate, counts as one",
+        side.traces.len(),
+        rfc3339(window.start),
+        rfc3339(window.end),
+        stand_for.round()
+    ))
 }
 
 pub(super) fn span_scan(range: TimeRange) -> SpanScan<'static> {
@@ -241,6 +258,7 @@ pub(super) struct RowColumns {
     statuses: SpanValues,
     starts: SpanValues,
     durations: SpanValues,
+    adjusted: SpanValues,
 }
 
 impl RowColumns {
@@ -258,6 +276,7 @@ impl RowColumns {
             statuses: column(SpanColumn::Status)?,
             starts: column(SpanColumn::Start)?,
             durations: column(SpanColumn::Duration)?,
+            adjusted: column(SpanColumn::AdjustedCount)?,
         })
     }
 
@@ -279,6 +298,7 @@ impl RowColumns {
             failed: self.statuses.int(row) == Some(2),
             start,
             end: start.saturating_add(self.durations.int(row).unwrap_or_default().max(0)),
+            adjusted: self.adjusted.double(row).filter(|n| n.is_finite() && *n > 1.0).unwrap_or(1.0),
         })
     }
 }

@@ -4,7 +4,7 @@
 //!    little: blocks keep together what began in the same ten seconds.
 //! 2. Of the traces that began in those slots some are taken, by a hash of their ids: a share that follows from how many spans may be
 //!    compared. Of traces with an error more are taken, because there are few of them; what they say of shares is weighed
-//!    accordingly, and of times they say nothing ([`Weight`]).
+//!    accordingly, and of times they say nothing ([`Weight`]). What a trace stands for because a sampler kept it counts beside that.
 //! 3. A trace that lies in several places is put together from all of them.
 
 use ahash::{AHashMap, AHashSet};
@@ -70,7 +70,8 @@ impl Sampled {
         let is_even = self.all.takes(first.trace.fingerprint());
         let is_failed = rows.iter().any(|row| row.failed);
         let share = if is_failed { (self.all.share() / self.failed.share()).min(1.0) } else { 1.0 };
-        Weight { share, is_even }
+        let kept = Weight::kept(rows);
+        Weight { share: share * kept.share, is_even, ..kept }
     }
 
     /// How it was taken, in words.

@@ -30,6 +30,8 @@ pub(super) struct Row {
     pub(super) failed: bool,
     pub(super) start: i64,
     pub(super) end: i64,
+    /// How many spans it stands for, one where nothing says so.
+    pub(super) adjusted: f64,
 }
 
 /// A span in its tree.
@@ -46,18 +48,28 @@ pub(super) struct Span {
     pub(super) features: Vec<u32>,
 }
 
-/// What a trace counts where not all were read.
+/// What a trace counts where not all were kept, or not all were read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Weight {
-    /// In a share of calls: less than one where more traces of its kind were taken than of others.
+    /// In a share of calls: less than one where more traces of its kind were taken than of others, more where it stands for such as
+    /// were not kept.
     pub(super) share: f64,
     /// Whether it is one of those that were taken without regard to what they are like.
     pub(super) is_even: bool,
+    /// Among those, what it counts: for how many a sampler kept it.
+    pub(super) adjusted: f64,
 }
 
 impl Weight {
     /// Of a trace that is one of all.
-    pub(super) const ONE: Weight = Weight { share: 1.0, is_even: true };
+    pub(super) const ONE: Weight = Weight { share: 1.0, is_even: true, adjusted: 1.0 };
+
+    /// Of a trace that was kept by a sampler. Spans that came late say nothing of that, and those before a service that samples by
+    /// itself something else: the trace is as rare as the rarest of them.
+    pub(super) fn kept(rows: &[Row]) -> Weight {
+        let adjusted = rows.iter().map(|row| row.adjusted).fold(1.0, f64::max);
+        Weight { share: adjusted, adjusted, ..Weight::ONE }
+    }
 }
 
 /// A trace of the side.
@@ -74,6 +86,8 @@ pub(super) struct Trace {
 pub(super) struct Side {
     pub(super) spans: Vec<Span>,
     pub(super) traces: Vec<Trace>,
+    /// Whether any trace stands for more than itself.
+    pub(super) is_adjusted: bool,
     /// Spans, those deepest in their trees first: whoever goes along meets children before parents.
     pub(super) deepest_first: Vec<u32>,
     /// Children of each span: from where in `children`.
@@ -88,7 +102,10 @@ impl Side {
         weigh: impl Fn(&[Row]) -> Option<Weight>,
         vocabulary: &mut Vocabulary,
     ) -> Side {
-        rows.sort_unstable_by_key(|row| (row.trace, row.start, row.span));
+        // Of a span that lies in two places that which stands for most; positive numbers are in the order of their bits.
+        rows.sort_unstable_by_key(|row| {
+            (row.trace, row.start, row.span, std::cmp::Reverse(row.adjusted.to_bits()))
+        });
         rows.dedup_by_key(|row| (row.trace, row.span));
         let mut side = Side::default();
         let mut places: AHashMap<SpanId, u32> = AHashMap::new();
@@ -125,6 +142,7 @@ impl Side {
         self.set_depths(first, last);
         self.set_own_times(first, last);
         let end = rows.iter().map(|row| row.end).max().unwrap_or(first_row.end);
+        self.is_adjusted |= weight.adjusted > 1.0;
         self.traces.push(Trace { weight, id: first_row.trace, start: first_row.start, end });
     }
 
