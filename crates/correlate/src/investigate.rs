@@ -15,6 +15,7 @@
 mod errors;
 mod evidence;
 pub mod focus;
+mod illustrations;
 mod latency;
 mod lines;
 mod read;
@@ -25,6 +26,7 @@ mod side;
 mod signature;
 mod statistics;
 mod suspects;
+mod usage;
 mod vocabulary;
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +39,7 @@ pub use lines::LINES_MAX;
 pub use read::SPANS_MAX;
 pub use resources::SERIES_MAX;
 
+use illustrations::Lack;
 use vocabulary::Vocabulary;
 
 /// Suspects that a case names by itself.
@@ -196,13 +199,15 @@ pub enum EvidenceKind {
     Saturation,
     /// Error lines outside of spans.
     LooseErrors,
+    /// An instance uses more or less of a resource than it ever did before, where nothing says how much there is.
+    ResourceUse,
     /// Another version runs.
     Deployment,
     /// Requests and failures by the metrics that were counted from every span, whatever was sampled.
     MetricShift,
     /// An exemplar of the window that resolves.
     Exemplar,
-    /// A span that stands for the difference, beside one of the baseline.
+    /// A span that stands for the difference.
     Culprit,
 }
 
@@ -311,8 +316,8 @@ pub fn investigate(snapshot: &Snapshot, request: &Request) -> Result<Case, Error
         deployed: resources::deployments(&now.side, &before.side, &vocabulary),
         full: &utilisations.full,
     };
-    let suspects = found.suspects(request.suspects.clamp(1, SUSPECTS_MAX))?;
-    let unchecked = unchecked(&now, &before, &utilisations, &suspects);
+    let (suspects, lacks) = found.suspects(request.suspects.clamp(1, SUSPECTS_MAX))?;
+    let unchecked = unchecked(&now, &before, &utilisations, &suspects, &lacks);
     let mut partial: Vec<String> =
         [&now.partial, &before.partial, &utilisations.partial].into_iter().flatten().cloned().collect();
     partial.sort_unstable();
@@ -360,6 +365,7 @@ fn unchecked(
     before: &read::Reading,
     utilisations: &resources::Utilisations,
     suspects: &[Suspect],
+    lacks: &[Lack],
 ) -> Vec<Unchecked> {
     let mut unchecked = Vec::new();
     let mut add = |step: &str, reason: String| unchecked.push(Unchecked { step: step.to_owned(), reason });
@@ -389,11 +395,23 @@ fn unchecked(
             "no utilisation has values in both windows and is higher in the later one".to_owned(),
         );
     }
+    if suspects.is_empty() {
+        add("exemplars", "there is no suspect to have any".to_owned());
+    }
+    for (kind, step) in [
+        (EvidenceKind::MetricShift, "metric shifts"),
+        (EvidenceKind::Exemplar, "exemplars"),
+        (EvidenceKind::Culprit, "culprit spans"),
+        (EvidenceKind::ResourceUse, "use of resources"),
+    ] {
+        let of_kind = lacks.iter().filter(|lack| lack.kind == kind);
+        let reasons: Vec<String> = of_kind.map(|lack| format!("{}: {}", lack.service, lack.reason)).collect();
+        if !reasons.is_empty() {
+            add(step, reasons.join("; "));
+        }
+    }
     let has =
         |kind: EvidenceKind| suspects.iter().flat_map(|s| &s.evidence).any(|evidence| evidence.kind == kind);
-    if !has(EvidenceKind::Exemplar) {
-        add("exemplars", "no suspect is slow and has exemplars in the window whose trace is here".to_owned());
-    }
     if !has(EvidenceKind::Deployment) {
         add(
             "deployments",
@@ -403,7 +421,7 @@ fn unchecked(
     }
     add(
         "resources without a share",
-        "counters and gauges that are not the share of something have no scale to be full on".to_owned(),
+        "counters and gauges that are not the share of something have no scale to be full on: processor seconds, network traffic and bytes of memory of suspects are compared with the baseline and add nothing to a score, and others are not looked at".to_owned(),
     );
     unchecked
 }

@@ -1,7 +1,8 @@
-//! Investigations over stored telemetry: made-up incidents of every kind, whole and sampled, none at all, and real ones; the doctor over what sampling
+//! Investigations over stored telemetry: made-up incidents of every kind, whole and sampled, with the evidence for each, none at all, and real ones; the doctor over what sampling
 //! has left.
 
 mod doctor;
+mod evidence;
 mod filled;
 mod incidents;
 mod made_up;

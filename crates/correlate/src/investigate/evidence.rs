@@ -5,38 +5,35 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use throughline_model::Level;
-use throughline_model::link::LinkState;
-use throughline_store::{Error, SeriesQuery, TimeRange};
+use throughline_store::{Error, TimeRange};
 
 use super::errors::{Change, LooseRule, Rule};
-use super::latency::{Slow, SlowService};
+use super::latency::Slow;
 use super::lines::{Example, text_of};
 use super::read::Reading;
 use super::resources::{Deployed, Full};
 use super::side::Side;
 use super::signature::LineKind;
 use super::suspects::{Found, kind_of};
+use super::usage::Usage;
 use super::vocabulary::{Feature, Spender};
 use super::{Evidence, EvidenceKind, Line, TraceRef};
-use crate::reconcile::{Counts, DERIVED, derived_calls_by_service};
-use crate::spike::unit_ms;
+use crate::reconcile::{Counts, derived_calls_by_service};
 use crate::units::{duration, rfc3339, three_digits};
 
 /// Traces that one piece of evidence names.
 const TRACES_MAX: usize = 3;
-/// Exemplars that are looked at to find one that resolves.
-const EXEMPLARS_MAX: usize = 200;
 const MS: f64 = 1e6;
 
 /// Writes evidence.
 pub(super) struct Words<'a> {
-    found: &'a Found<'a>,
+    pub(super) found: &'a Found<'a>,
     /// Requests of each service in the window and in the baseline.
-    calls: [HashMap<String, Counts>; 2],
+    pub(super) calls: [HashMap<String, Counts>; 2],
 }
 
 /// Evidence without details.
-fn bare(kind: EvidenceKind, score: f64, sentence: String, command: String) -> Evidence {
+pub(super) fn bare(kind: EvidenceKind, score: f64, sentence: String, command: String) -> Evidence {
     Evidence {
         kind,
         score: round(score),
@@ -60,7 +57,7 @@ pub(super) fn round(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }
 
-fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     format!("{} %", three_digits(share * 100.0))
 }
 
@@ -136,8 +133,8 @@ impl<'a> Words<'a> {
             operation: Some(operation),
             now: Some(round(share_now)),
             before: Some(round(share_before)),
-            calls: Some(rule.now.of as usize),
-            baseline_calls: Some(rule.before.of as usize),
+            calls: Some(rule.now.of.round() as usize),
+            baseline_calls: Some(rule.before.of.round() as usize),
             share: Some(round(rule.origin)),
             line,
             traces,
@@ -280,6 +277,30 @@ impl<'a> Words<'a> {
         }
     }
 
+    /// What an instance uses otherwise than before, where nothing says how much there is.
+    pub(super) fn usage(&self, service: &str, usage: &Usage) -> Evidence {
+        let (what, unit) = usage.quantity.words();
+        let of = usage.instance.as_deref().unwrap_or(service);
+        let sentence = format!(
+            "{what} of {of}: {} {unit} ({}), {} before",
+            three_digits(usage.now),
+            usage.metric,
+            three_digits(usage.before)
+        );
+        let command = format!(
+            "throughline series --metric {} --service {} {}",
+            quoted(&usage.metric),
+            quoted(service),
+            range_options(self.found.window)
+        );
+        Evidence {
+            metric: Some(usage.metric.clone()),
+            now: Some(round(usage.now)),
+            before: Some(round(usage.before)),
+            ..bare(EvidenceKind::ResourceUse, 0.0, sentence, command)
+        }
+    }
+
     /// Another version.
     pub(super) fn deployed(&self, service: &str, deployed: &Deployed) -> Evidence {
         let list = |values: &[String]| values.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
@@ -294,107 +315,8 @@ impl<'a> Words<'a> {
         bare(EvidenceKind::Deployment, 0.0, sentence, command)
     }
 
-    /// How the requests of a service and their failures moved, by what was counted from every span when it came.
-    pub(super) fn shift(&self, service: &str) -> Option<Evidence> {
-        let (window, baseline) = (self.found.window, self.found.baseline);
-        let [of_window, of_baseline] = &self.calls;
-        let counts = |calls: &HashMap<String, Counts>, range: TimeRange| -> Option<(f64, f64, f64)> {
-            let counts = calls.get(service)?;
-            let seconds = range.end.saturating_sub(range.start).max(1) as f64 / 1e9;
-            let failed = counts.errors / counts.requests.max(f64::MIN_POSITIVE);
-            Some((counts.requests, counts.requests / seconds, failed))
-        };
-        let ((now, rate, failed), (before, rate_before, failed_before)) =
-            (counts(of_window, window)?, counts(of_baseline, baseline)?);
-        if now < 1.0 || before < 1.0 {
-            return None;
-        }
-        let sentence = format!(
-            "{} requests a second, of which {} failed; {} and {} before ({DERIVED}, from every span)",
-            three_digits(rate),
-            percent(failed),
-            three_digits(rate_before),
-            percent(failed_before)
-        );
-        let command =
-            format!("throughline reconcile --service {} {}", quoted(service), range_options(window));
-        Some(Evidence {
-            metric: Some(DERIVED.to_owned()),
-            now: Some(round(failed)),
-            before: Some(round(failed_before)),
-            calls: Some(now.round() as usize),
-            baseline_calls: Some(before.round() as usize),
-            ..bare(EvidenceKind::MetricShift, 0.0, sentence, command)
-        })
-    }
-
-    /// What shows a slow service to people: its culprit span, and an exemplar.
-    pub(super) fn illustrations(
-        &self,
-        slow: Option<&SlowService>,
-        service: &str,
-        window: TimeRange,
-    ) -> Result<Vec<Evidence>, Error> {
-        let Some(place) =
-            slow.filter(|slow| slow.score >= super::SCORE_MIN).and_then(|slow| slow.places.first())
-        else {
-            return Ok(Vec::new());
-        };
-        let mut evidence = Vec::new();
-        if let Some(culprit) = self.traces(&self.found.now.side, &place.spans, false).into_iter().next() {
-            let share = culprit.own_ms / culprit.trace_ms.max(f64::MIN_POSITIVE);
-            let sentence = format!(
-                "span {} of trace {} took {} ms of its {} ms by itself ({})",
-                culprit.span,
-                culprit.trace,
-                three_digits(culprit.own_ms),
-                three_digits(culprit.trace_ms),
-                percent(share)
-            );
-            let command = format!("throughline trace {} --span {}", culprit.trace, culprit.span);
-            evidence.push(Evidence {
-                share: Some(round(share)),
-                traces: vec![culprit],
-                ..bare(EvidenceKind::Culprit, 0.0, sentence, command)
-            });
-        }
-        evidence.extend(self.exemplar(service, window)?);
-        Ok(evidence)
-    }
-
-    /// The highest exemplar of a latency metric of the service whose trace is here.
-    fn exemplar(&self, service: &str, window: TimeRange) -> Result<Option<Evidence>, Error> {
-        let query = SeriesQuery {
-            range: window,
-            metric: None,
-            service: Some(service.to_owned()),
-            attributes: Vec::new(),
-            limit: EXEMPLARS_MAX,
-        };
-        let found = self.found.snapshot.exemplars(&query)?.items;
-        let here = found.into_iter().filter(|exemplar| exemplar.link == Some(LinkState::Resolved));
-        let times = here.filter(|exemplar| unit_ms("", &exemplar.metric).is_some());
-        let highest = times.max_by(|a, b| a.value.total_cmp(&b.value).then(b.time.cmp(&a.time)));
-        Ok(highest.and_then(|exemplar| {
-            let trace = exemplar.trace_id?;
-            let sentence = format!(
-                "exemplar of {} with {} at {} leads to trace {trace}",
-                exemplar.metric,
-                three_digits(exemplar.value),
-                rfc3339(exemplar.time)
-            );
-            let command = format!("throughline trace {trace}");
-            let metric = Some(exemplar.metric.clone());
-            Some(Evidence {
-                metric,
-                now: Some(exemplar.value),
-                ..bare(EvidenceKind::Exemplar, 0.0, sentence, command)
-            })
-        }))
-    }
-
     /// The spans among these whose own part took longest, one of each trace.
-    fn traces(&self, side: &Side, spans: &[u32], baseline: bool) -> Vec<TraceRef> {
+    pub(super) fn traces(&self, side: &Side, spans: &[u32], baseline: bool) -> Vec<TraceRef> {
         let mut ranked: Vec<u32> = spans.to_vec();
         let own = |at: &u32| side.span(*at).map_or(0, |span| span.own_ns);
         ranked.sort_by_key(|at| (std::cmp::Reverse(own(at)), *at));
@@ -416,7 +338,14 @@ impl<'a> Words<'a> {
         let side = &self.found.before.side;
         let mut ranked = spans.to_vec();
         ranked.sort_by_key(|at| (side.span(*at).map_or(0, |span| span.own_ns), *at));
-        trace_ref(side, *ranked.get(ranked.len() / 2)?, true)
+        let weight = |at: &u32| side.span(*at).map_or(0.0, |span| side.weight(span).adjusted);
+        let half = ranked.iter().map(weight).sum::<f64>() / 2.0;
+        let mut below = 0.0;
+        let middle = ranked.iter().find(|at| {
+            below += weight(at);
+            below > half
+        });
+        trace_ref(side, *middle?, true)
     }
 }
 

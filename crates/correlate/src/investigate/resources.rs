@@ -22,7 +22,7 @@ const POINTS_MAX: usize = 1_000_000;
 /// Nothing is fuller than this, so that there is always a little left to divide by.
 const FULL: f64 = 0.999;
 /// OTLP's flag of a point without a value.
-const NO_VALUE: u32 = 1;
+pub(super) const NO_VALUE: u32 = 1;
 
 /// The words in a metric's name that say what is used.
 const RESOURCES: [(&str, &str); 16] = [

@@ -7,17 +7,23 @@ use throughline_store::{Error, Snapshot, TimeRange};
 
 use super::errors::{LooseRule, Rule};
 use super::evidence::{Words, round};
+use super::illustrations::{Lack, Subject};
 use super::latency::{SlowService, is_unanswered_call};
 use super::read::Reading;
 use super::resources::{Deployed, Full, instance};
 use super::statistics::any_of;
+use super::usage::{self, Usages};
 use super::vocabulary::{Feature, Spender, Vocabulary};
 use super::{CauseClass, Evidence, EvidenceKind, SCORE_MIN, Suspect};
 
 /// Pieces of evidence that one suspect has.
-const EVIDENCE_MAX: usize = 9;
-/// Of them so many differences; besides a new version, how its metrics moved, a span and an exemplar.
-const SHOWN_MAX: usize = EVIDENCE_MAX - 4;
+const EVIDENCE_MAX: usize = 11;
+/// Of them so many differences; besides a new version, how its metrics moved, a span, an exemplar, and what its instances use.
+const SHOWN_MAX: usize = EVIDENCE_MAX - 4 - USAGES_MAX;
+/// Numbers of what is used.
+const USAGES_MAX: usize = 2;
+/// Suspects of whom it is said what does not illustrate them.
+const LACKS_SUSPECTS: usize = 3;
 /// What a new version adds to a suspicion that there is already.
 const DEPLOYMENT_WEIGHT: f64 = 0.3;
 
@@ -67,11 +73,30 @@ impl<'a> Against<'a> {
             (self.full.iter().map(|full| full.score()).fold(0.0, f64::max), CauseClass::Saturation),
         ]
     }
+
+    /// What the suspicion is about: what the cause is known by, else what else spans show.
+    fn subject(&self, cause: CauseClass) -> Subject<'a> {
+        let rules = self.rules.iter().copied().filter(|rule| rule.score() >= SCORE_MIN);
+        let is_new = |rule: &Rule| rule.change == super::errors::Change::New;
+        let is_of = |rule: &Rule| is_new(rule) == (cause == CauseClass::Errors);
+        let strongest = rules.max_by(|a, b| {
+            let by_score = a.score().total_cmp(&b.score()).then(b.feature.cmp(&a.feature));
+            is_of(a).cmp(&is_of(b)).then(by_score)
+        });
+        let rule = strongest.map(Subject::Rule);
+        let slow = self.slow.filter(|slow| slow.score >= SCORE_MIN).and_then(|slow| slow.places.first());
+        let slow = slow.map(Subject::Slow);
+        let subject = match cause {
+            CauseClass::Errors | CauseClass::MissingWork => rule.or(slow),
+            _ => slow.or(rule),
+        };
+        subject.unwrap_or(Subject::Other)
+    }
 }
 
 impl Found<'_> {
-    /// The suspects, the likeliest first.
-    pub(super) fn suspects(&self, limit: usize) -> Result<Vec<Suspect>, Error> {
+    /// The suspects, the likeliest first, and what does not illustrate the first of them.
+    pub(super) fn suspects(&self, limit: usize) -> Result<(Vec<Suspect>, Vec<Lack>), Error> {
         let mut all: Vec<Against<'_>> = self.by_service().into_values().collect();
         for against in &mut all {
             let own = any_of(against.scores().iter().map(|(score, _)| *score));
@@ -83,7 +108,20 @@ impl Found<'_> {
         all.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.service.cmp(&b.service)));
         all.truncate(limit);
         let words = Words::new(self)?;
-        (1..).zip(&all).map(|(rank, against)| self.suspect(rank, against, &words)).collect()
+        let services: Vec<&str> = all.iter().map(|against| against.service.as_str()).collect();
+        let usages = usage::find(self.snapshot, &services, self.window, self.baseline)?;
+        let mut lacks = Vec::new();
+        if let Some(first) = services.first().filter(|_| usages.is_cut) {
+            let reason = format!("more than {} points of a window: others were not read", usage::POINTS_MAX);
+            lacks.push(Lack { kind: EvidenceKind::ResourceUse, service: (*first).to_owned(), reason });
+        }
+        let suspects: Result<Vec<Suspect>, Error> = (1..)
+            .zip(&all)
+            .map(|(rank, against)| self.suspect(rank, against, &words, &usages, &mut lacks))
+            .collect();
+        let first = services.get(..LACKS_SUSPECTS.min(services.len())).unwrap_or_default();
+        lacks.retain(|lack| first.contains(&lack.service.as_str()));
+        Ok((suspects?, lacks))
     }
 
     fn by_service(&self) -> BTreeMap<String, Against<'_>> {
@@ -108,7 +146,14 @@ impl Found<'_> {
         services
     }
 
-    fn suspect(&self, rank: usize, against: &Against<'_>, words: &Words<'_>) -> Result<Suspect, Error> {
+    fn suspect(
+        &self,
+        rank: usize,
+        against: &Against<'_>,
+        words: &Words<'_>,
+        usages: &Usages,
+        lacks: &mut Vec<Lack>,
+    ) -> Result<Suspect, Error> {
         let strongest = against.scores().into_iter().max_by(|a, b| a.0.total_cmp(&b.0));
         let cause = match strongest {
             Some((_, CauseClass::SlowItself)) => self.kind_of_slowness(against),
@@ -117,8 +162,9 @@ impl Found<'_> {
         };
         let mut evidence = self.evidence(against, cause, words);
         let (instance, operation) = self.place(against, cause);
-        evidence.extend(words.shift(&against.service));
-        evidence.extend(words.illustrations(against.slow, &against.service, self.window)?);
+        evidence.extend(words.illustrate(against.subject(cause), &against.service, lacks)?);
+        let used = usages.by_service.get(&against.service).into_iter().flatten();
+        evidence.extend(used.take(USAGES_MAX).map(|usage| words.usage(&against.service, usage)));
         evidence.truncate(EVIDENCE_MAX);
         let sentence = sentence(against, cause, instance.as_deref(), operation.as_deref(), &evidence);
         Ok(Suspect {
@@ -218,12 +264,12 @@ impl Found<'_> {
         match self.vocabulary.spenders.get(spender)? {
             Spender::Own { name, .. } => Some(self.vocabulary.texts.name(*name).to_owned()),
             Spender::Way { .. } => {
-                let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
+                let mut counts: BTreeMap<u32, f64> = BTreeMap::new();
                 let children = spans.iter().flat_map(|at| self.now.side.children(*at));
                 for child in children.filter_map(|child| self.now.side.span(*child)) {
-                    *counts.entry(child.operation).or_default() += 1;
+                    *counts.entry(child.operation).or_default() += self.now.side.weight(child).share;
                 }
-                let most = counts.into_iter().max_by(|a, b| a.1.cmp(&b.1).then(b.0.cmp(&a.0)));
+                let most = counts.into_iter().max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
                 most.map(|(operation, _)| self.vocabulary.operation(operation))
             }
         }
@@ -232,7 +278,7 @@ impl Found<'_> {
     /// The instance of a service of which more of its calls are among these than of any other, if it has several.
     fn standing_out(&self, against: &Against<'_>, spans: &[u32]) -> Option<String> {
         let instances = self.instances(against);
-        let mut affected: HashMap<&str, usize> = HashMap::new();
+        let mut affected: HashMap<&str, f64> = HashMap::new();
         for at in spans {
             let own = self.now.side.span(*at)?;
             // Of a call on its way it is the one that is called whose instance matters.
@@ -241,15 +287,13 @@ impl Found<'_> {
                 std::iter::once(own).chain(called).find(|span| Some(span.row.service) == against.number);
             if let Some(instance) = of_service.and_then(|span| instances.of_resource.get(&span.row.resource))
             {
-                *affected.entry(instance.as_str()).or_default() += 1;
+                *affected.entry(instance.as_str()).or_default() += self.now.side.weight(own).share;
             }
         }
-        let rate = |instance: &str, hits: usize| {
-            hits as f64 / instances.calls.get(instance).copied().unwrap_or(1) as f64
-        };
-        let best = affected
-            .into_iter()
-            .max_by(|a, b| rate(a.0, a.1).total_cmp(&rate(b.0, b.1)).then(a.1.cmp(&b.1)).then(b.0.cmp(a.0)));
+        let rate = |instance: &str, hits: f64| hits / instances.calls.get(instance).copied().unwrap_or(1.0);
+        let best = affected.into_iter().max_by(|a, b| {
+            rate(a.0, a.1).total_cmp(&rate(b.0, b.1)).then(a.1.total_cmp(&b.1)).then(b.0.cmp(a.0))
+        });
         best.map(|(instance, _)| instance.to_owned())
     }
 
@@ -268,7 +312,7 @@ impl Found<'_> {
                 instance(&of).unwrap_or_default()
             });
             if !name.is_empty() {
-                *found.calls.entry(name.clone()).or_default() += 1;
+                *found.calls.entry(name.clone()).or_default() += self.now.side.weight(span).share;
             }
         }
         found.of_resource.retain(|_, name| !name.is_empty());
@@ -276,11 +320,11 @@ impl Found<'_> {
     }
 }
 
-/// The instances of a service: by resource, and the spans of each.
+/// The instances of a service: by resource, and the spans of each as much as they count.
 #[derive(Default)]
 struct Instances {
     of_resource: HashMap<u32, String>,
-    calls: BTreeMap<String, usize>,
+    calls: BTreeMap<String, f64>,
 }
 
 fn against<'m, 'a>(
