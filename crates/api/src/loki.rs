@@ -1,10 +1,11 @@
 //! Loki's HTTP API, at the root and under `/loki`: what stock Grafana and logcli ask.
 //!
 //! Answers are Loki's own, to the status codes, the plain text of refusals and the order of keys. What cannot be read in full is
-//! said in `warnings`.
+//! said in `warnings`, and so is what became of the traces that lines refer to and that are not here.
 
 mod fields;
 mod listing;
+mod lost;
 mod params;
 mod query;
 mod reply;

@@ -113,6 +113,78 @@ fn records_of_otlp_are_streams_with_metadata() {
     });
 }
 
+/// What an answer warns of.
+fn warnings(body: &Value) -> Vec<&str> {
+    body["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+#[test]
+fn lines_whose_traces_are_not_here_are_counted_by_state() {
+    let query = [("query", r#"{service_name=~"task-svc|cart|shop"}"#)];
+    // Two lines of one trace of which nothing came.
+    both(|served| {
+        let body = ask(served, "query_range", &query);
+        let never = format!(
+            "2 of 6 lines refer to a trace that is not here: 2 never received (e.g. {})",
+            telemetry::SLOW_TRACE
+        );
+        assert_eq!(warnings(&body), [never], "{body}");
+        // What counts lines looks at no trace.
+        let count = [("query", r#"sum(count_over_time({service_name="task-svc"}[5m]))"#)];
+        assert!(ask(served, "query", &count).get("warnings").is_none());
+        assert!(ask(served, "query_range", &count).get("warnings").is_none());
+    });
+    // A pushed line names its trace in metadata, in a label or in its text; and one is no trace id.
+    let served = Served::new(|store| {
+        fill(store);
+        write(store, Signal::Traces, Encoding::Json, telemetry::traces(NOW).to_string().into_bytes());
+        let at = |ago: i64| (NOW - ago * SECOND).to_string();
+        let (one, two, three) = ("1".repeat(32), "2".repeat(32), "3".repeat(32));
+        let pushed = json!({"streams": [
+            {"stream": {"app": "cart"}, "values": [
+                [at(60), "in metadata", {"traceID": one}],
+                [at(61), format!("level=info traceID={two} msg=\"in the line\"")],
+                [at(1), "not here yet", {"trace_id": three}],
+                [at(62), "no id", {"trace_id": "<no value>"}],
+            ]},
+            {"stream": {"app": "cart", "trace_id": one}, "values": [[at(63), "in a label"]]},
+        ]});
+        write(store, Signal::Logs, Encoding::LokiJson, pushed.to_string().into_bytes());
+    });
+    let body = ask(&served, "query_range", &query);
+    let said = format!(
+        "5 of 11 lines refer to a trace that is not here: 3 never received (e.g. {}), 1 no trace id (e.g. <no value>), \
+         1 not here yet (e.g. {})",
+        "2".repeat(32),
+        "3".repeat(32)
+    );
+    assert_eq!(warnings(&body), [said], "{body}");
+    // Those that are here are no matter.
+    let resolved = ask(&served, "query_range", &[("query", r#"{service_name="task-svc"}"#)]);
+    assert_eq!((lines(&resolved).len(), resolved.get("warnings")), (2, None), "{resolved}");
+}
+
+#[test]
+fn lines_whose_traces_were_dropped_say_by_whom() {
+    let delay = std::time::Duration::from_secs(300);
+    let served = Served::sampled(delay, |store, clock| {
+        let put = |signal, request: Value| {
+            write(store, signal, Encoding::Json, request.to_string().into_bytes());
+        };
+        put(Signal::Traces, telemetry::traces(NOW));
+        put(Signal::Logs, telemetry::logs(NOW));
+        store.flush().expect("written");
+        clock.advance(delay + std::time::Duration::from_secs(120));
+        store.compact().expect("compacted");
+    });
+    let body = ask(&served, "query_range", &[("query", r#"{service_name="task-svc"}"#)]);
+    let dropped = format!(
+        "2 of 2 lines refer to a trace that is not here: 2 dropped by the sampling policy no-policy (e.g. {})",
+        telemetry::SLOW_TRACE
+    );
+    assert_eq!(warnings(&body), [dropped], "{body}");
+}
+
 #[test]
 fn categorised_labels_come_in_threes() {
     let served = Served::new(fill);

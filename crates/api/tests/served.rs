@@ -12,8 +12,11 @@ use throughline_api::{Context, LokiContext, PREFIX, PrometheusContext, TracesCon
 use throughline_exec::Limits;
 use throughline_model::Signal;
 use throughline_promql::Engine;
+use throughline_sampling::policy::{Kind, Policy};
 use throughline_scan::metrics::{MetricIndex, Translation};
-use throughline_store::{Durability, ManualClock, SimDisk, Store, StoreConfig, Write, WriteError, Written};
+use throughline_store::{
+    Durability, ManualClock, Parts, Sampling, SimDisk, Store, StoreConfig, Write, WriteError, Written,
+};
 use throughline_wire::{Compression, DecodeContext, DecodeLimits, Encoding};
 
 /// The time at which everything is asked.
@@ -38,6 +41,21 @@ impl Served {
 
     /// Likewise, with rules and targets.
     pub fn with_states(fill: impl FnOnce(&Store), states: Arc<dyn StateSource>) -> Served {
+        Served::with_parts(|store, _| fill(store), states, None)
+    }
+
+    /// Likewise, where traces go unless a span's status is Ok: `fill` may let the time pass after which that is decided.
+    pub fn sampled(delay: std::time::Duration, fill: impl FnOnce(&Store, &ManualClock)) -> Served {
+        let policy = Policy { name: "approved".to_owned(), kind: Kind::StatusCode { status_codes: vec![1] } };
+        let sampling = Sampling::new(vec![policy], delay).expect("a policy");
+        Served::with_parts(fill, Arc::new(NoStates), Some(sampling))
+    }
+
+    fn with_parts(
+        fill: impl FnOnce(&Store, &ManualClock),
+        states: Arc<dyn StateSource>,
+        sampling: Option<Sampling>,
+    ) -> Served {
         let clock = Arc::new(ManualClock::at(NOW));
         let config = StoreConfig {
             durability: Durability::Fsync,
@@ -45,8 +63,10 @@ impl Served {
             reserve_bytes: Some(1),
             ..StoreConfig::new("/data".into(), std::time::Duration::from_secs(86_400))
         };
-        let store = Store::open(config, Arc::new(SimDisk::new(1)), clock.clone()).expect("opened");
-        fill(&store);
+        let parts = Parts { sampling, ..Parts::default() };
+        let disk = Arc::new(SimDisk::new(1));
+        let store = Store::open_with(config, disk, clock.clone(), parts).expect("opened");
+        fill(&store, &clock);
         let draining = Arc::new(AtomicBool::new(false));
         let router = throughline_api::native(Context {
             store: store.clone(),

@@ -10,11 +10,11 @@ use throughline_logql::{LogStream, QueryParams, QueryValue, parse, print};
 use throughline_scan::logs::StoredLogs;
 use throughline_store::TimeRange;
 
-use super::Loki;
 use super::fields::{FIELDS, Fields};
 use super::params::Params;
 use super::reply::{Refusal, bare, open_success, raw};
 use super::streams::{CATEGORIZE, Form, put_value};
+use super::{Loki, lost};
 
 /// Lines that are looked at for fields, unless asked for otherwise, and at most.
 const FIELD_LINES: u64 = 100;
@@ -83,10 +83,12 @@ async fn answer(loki: &Loki, expr: Expr, asked: QueryParams, form: Form) -> Resu
         let started = clock.now();
         let value = engine.evaluate(&expr, &asked, logs, budget).map_err(|error| Refusal::query(&error))?;
         let stats = Stats::new(budget, clock.now().saturating_sub(started), &value);
-        Ok((value, stats))
+        let lost = lost::warning(&value, logs, budget);
+        Ok((value, stats, lost))
     };
-    let ((value, stats), partial) = loki.ask(ask).await?;
-    let mut out = open_success(&partial);
+    let ((value, stats, lost), mut warnings) = loki.ask(ask).await?;
+    warnings.extend(lost);
+    let mut out = open_success(&warnings);
     out.push(b'{');
     put_value(&mut out, &value, asked.end_ns, form);
     out.extend_from_slice(format!(r#","stats":{}}}}}"#, stats.json()).as_bytes());

@@ -1,15 +1,11 @@
 //! `query`, `query_range`, `format_query`, `parse_query` and `query_exemplars`.
 
-use std::collections::{BTreeMap, HashMap};
-
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value as Json, json};
-use throughline_correlate::unresolved::{ASKED_MAX, in_words};
+use throughline_correlate::unresolved::{ASKED_MAX, Tally};
 use throughline_exec::{Budget, Matcher};
-use throughline_model::TraceId;
-use throughline_model::link::LinkState;
 use throughline_promql::ast::{Expr, ValueType, VectorSelector};
 use throughline_promql::{Engine, QueryResult, parse, print};
 use throughline_scan::metrics::{ExemplarSeries, MetricSource};
@@ -22,8 +18,6 @@ use super::{Prometheus, tree, values};
 /// Points of one series in one answer: enough for a point every minute of a week.
 const STEPS_MAX: i64 = 11_000;
 
-/// Traces that are named of those that exemplars lead to and that are not here.
-const LOST_NAMED: usize = 5;
 /// Exemplars in one answer; a panel shows some hundreds.
 const EXEMPLARS_MAX: usize = 10_000;
 
@@ -202,36 +196,26 @@ pub(super) async fn query_exemplars(
 
 /// What became of exemplars' traces that are not here: Prometheus's answer has no place for it at the exemplar.
 fn lost(source: &MetricSource, series: &[ExemplarSeries]) -> Vec<String> {
-    let mut states: HashMap<TraceId, Option<LinkState>> = HashMap::new();
-    let mut groups: BTreeMap<String, (usize, Vec<String>)> = BTreeMap::new();
-    let (mut total, mut left_out) = (0, 0);
+    let mut tally = Tally::default();
+    let mut total = 0;
     for exemplar in series.iter().flat_map(|series| &series.exemplars) {
         total += 1;
-        let Some(id) = exemplar.record.trace_id else { continue };
-        if states.len() >= ASKED_MAX && !states.contains_key(&id) {
-            left_out += 1;
-            continue;
-        }
-        let is_new = !states.contains_key(&id);
-        let Some(state) = states.entry(id).or_insert_with(|| source.link_state(id)) else { continue };
-        if *state != LinkState::Resolved {
-            let (count, ids) = groups.entry(in_words(state)).or_default();
-            *count += 1;
-            if is_new && ids.len() < LOST_NAMED {
-                ids.push(id.to_string());
-            }
+        if let Some(id) = exemplar.record.trace_id {
+            tally.add(id, 1, |id| source.link_state(id));
         }
     }
-    let mut infos: Vec<String> = groups
-        .into_iter()
-        .map(|(what, (count, ids))| {
-            let ids = ids.join(", ");
+    let mut infos: Vec<String> = tally
+        .lost()
+        .iter()
+        .map(|(what, lost)| {
+            let (count, ids) = (lost.count, lost.named.join(", "));
             format!("{count} of {total} exemplars lead to a trace that is not here ({what}), such as {ids}")
         })
         .collect();
-    if left_out > 0 {
+    if tally.left_out() > 0 {
         infos.push(format!(
-            "of {left_out} exemplars it was not looked for whether their traces are here: {ASKED_MAX} traces are, at most"
+            "of {} exemplars it was not looked for whether their traces are here: {ASKED_MAX} traces are, at most",
+            tally.left_out()
         ));
     }
     infos

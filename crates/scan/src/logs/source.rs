@@ -9,6 +9,7 @@ use throughline_exec::log::{
 };
 use throughline_exec::{Budget, ExecError, Labels, MatchOp, Matcher};
 use throughline_model::TraceId;
+use throughline_model::link::LinkState;
 use throughline_store::{
     BodyWant, FieldValue, KeyTest, LogScan, LogVisitor, More, PieceOf, ScannedLogs, Snapshot, TimeRange,
     Verdict,
@@ -39,6 +40,11 @@ impl StoredLogs {
         partial.sort_unstable();
         partial.dedup();
         partial
+    }
+
+    /// What became of the trace that a line refers to; none where that cannot be read.
+    pub fn link_state(&self, trace: TraceId) -> Option<LinkState> {
+        self.snapshot.link_state(trace).map_err(|error| self.note(vec![error.to_string()])).ok()
     }
 
     pub(super) fn note(&self, partial: Vec<String>) {
