@@ -128,6 +128,109 @@ fn the_surface_is_as_the_golden_file_has_it() {
     assert_eq!(surface, expected, "UPDATE_GOLDEN=1 writes it anew");
 }
 
+/// The gauges `throughline_links` that are not zero, once there is one for every kind and state.
+fn links(served: &Served) -> Vec<(String, u64)> {
+    let (status, page) = served.get_text("/metrics");
+    assert_eq!(status, 200);
+    let samples = page.lines().filter_map(|line| line.strip_prefix("throughline_links{"));
+    let mut samples: Vec<(String, u64)> = samples
+        .map(|sample| {
+            let (labels, value) = sample.split_once("} ").expect("labels and a value");
+            (labels.to_owned(), value.parse().expect("a count"))
+        })
+        .collect();
+    let mut expected = Vec::new();
+    for kind in ["log_trace", "log_span", "exemplar_trace", "alert_trace", "span_link_trace"] {
+        for state in ["resolved", "pending", "unsampled", "dropped", "expired", "never_received", "malformed"]
+        {
+            expected.push(format!("kind=\"{kind}\",state=\"{state}\""));
+        }
+    }
+    let found: Vec<&String> = samples.iter().map(|(labels, _)| labels).collect();
+    assert_eq!(found, expected.iter().collect::<Vec<_>>(), "every kind in every state, zeros included");
+    samples.retain(|(_, value)| *value > 0);
+    samples
+}
+
+fn counts(of: &[(&str, &str, u64)]) -> Vec<(String, u64)> {
+    of.iter().map(|(kind, state, n)| (format!("kind=\"{kind}\",state=\"{state}\""), *n)).collect()
+}
+
+/// References to traces that are not here: records that say so or not, exemplars, an alert.
+fn fill_with_dangling(store: &Store) {
+    fill(store);
+    let at = |ago_s: i64| (NOW - ago_s * 1_000_000_000).to_string();
+    let attribute = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
+    let resource = json!({"attributes": [attribute("service.name", "task-svc")]});
+    let record = |ago_s: i64, attributes: Vec<Value>| json!({"timeUnixNano": at(ago_s), "body": {"stringValue": "a line"}, "attributes": attributes});
+    let (lost, late, unsampled) = ("a".repeat(32), "b".repeat(32), "c".repeat(32));
+    let records = json!([
+        record(90, vec![attribute("trace_id", &lost)]),
+        record(91, vec![attribute("trace_id", &lost)]),
+        record(1, vec![attribute("trace_id", &late)]),
+        record(90, vec![attribute("trace_id", &unsampled), attribute("trace_flags", "00")]),
+        record(90, vec![attribute("trace_id", "<no value>")]),
+    ]);
+    let logs = json!({"resourceLogs": [{"resource": resource, "scopeLogs": [{"logRecords": records}]}]});
+    write(store, Signal::Logs, Encoding::Json, logs.to_string().into_bytes());
+    let exemplar = |id: &str| json!({"timeUnixNano": at(90), "asDouble": 1.0, "filteredAttributes": [attribute("trace_id", id)]});
+    let exemplars = json!([exemplar(&lost), exemplar(&lost), exemplar(&lost), exemplar("<no value>")]);
+    let firing = [("alertname", "Slow"), ("alertstate", "firing"), ("trace_id", telemetry::SLOW_TRACE)];
+    let firing = firing.map(|(name, value)| attribute(name, value));
+    let metrics = json!([
+        {"name": "queue.length", "gauge": {"dataPoints":
+            [{"timeUnixNano": at(90), "asInt": "4", "exemplars": exemplars}]}},
+        {"name": "ALERTS", "gauge": {"dataPoints": [{"timeUnixNano": at(90), "asInt": "1", "attributes": firing}]}},
+    ]);
+    let metrics =
+        json!({"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": metrics}]}]});
+    write(store, Signal::Metrics, Encoding::Json, metrics.to_string().into_bytes());
+}
+
+#[test]
+fn links_are_gauges_of_every_kind_in_every_state() {
+    let expected = counts(&[
+        ("log_trace", "resolved", 2),
+        ("log_trace", "pending", 1),
+        ("log_trace", "unsampled", 1),
+        ("log_trace", "never_received", 2),
+        ("log_trace", "malformed", 1),
+        ("log_span", "resolved", 2),
+        ("exemplar_trace", "resolved", 1),
+        ("exemplar_trace", "never_received", 3),
+        ("exemplar_trace", "malformed", 1),
+        ("alert_trace", "resolved", 1),
+        ("span_link_trace", "resolved", 22),
+    ]);
+    assert_eq!(links(&Served::new(fill_with_dangling)), expected);
+    let served = Served::new(|store| {
+        fill_with_dangling(store);
+        store.flush().expect("written");
+    });
+    assert_eq!(links(&served), expected, "from a block");
+    // The same counts, by service, are what the question answers.
+    let (_, answer) = served.ask("links?service=task-svc&start=-1h");
+    let kinds = answer["kinds"].as_array().expect("kinds").iter();
+    let of_exemplars = kinds.clone().find(|kind| kind["kind"] == "exemplar_trace").expect("exemplars");
+    assert_eq!((&of_exemplars["total"], &of_exemplars["resolved"]), (&json!(5), &json!(1)), "{answer}");
+    assert_eq!(links(&Served::new(|_| {})), [], "nothing is stored");
+}
+
+#[test]
+fn links_to_what_a_policy_dropped_are_gauges_too() {
+    let delay = std::time::Duration::from_secs(300);
+    let served = Served::sampled(delay, |store, clock| {
+        let put =
+            |signal, request: Value| write(store, signal, Encoding::Json, request.to_string().into_bytes());
+        put(Signal::Traces, telemetry::traces(NOW));
+        put(Signal::Logs, telemetry::logs(NOW));
+        store.flush().expect("written");
+        clock.advance(delay + std::time::Duration::from_secs(120));
+        store.compact().expect("compacted");
+    });
+    assert_eq!(links(&served), counts(&[("log_trace", "dropped", 2), ("log_span", "dropped", 2)]));
+}
+
 #[test]
 fn a_trace_is_found_by_its_id_in_any_form() {
     let served = Served::new(fill);
