@@ -213,6 +213,7 @@ pub const RULES: &[Rule] = &[
     fields::LOG_LEVEL,
     fields::REJECTED,
     fields::UNTRACED,
+    fields::LOG_MALFORMED_ID,
     error_logs::HEAD_SAMPLED,
     error_logs::TAIL_SAMPLED,
     error_logs::STATUS_UNSET,

@@ -94,6 +94,35 @@ fn errors_whose_trace_a_policy_dropped() {
     assert_eq!(of_rule(&kept, "TL103"), [(Level::Warning, "cart".to_owned(), 10, 10)]);
 }
 
+#[test]
+fn ids_that_cannot_be_read_are_found_in_memory_and_in_blocks() {
+    let filled = Filled::new(NOW);
+    let record = |n: i64, attributes: Value| {
+        json!({"severityNumber": 9, "timeUnixNano": (NOW - 60 * SECOND + n).to_string(),
+            "body": {"stringValue": "tidied up"}, "attributes": attributes})
+    };
+    let named = |id: &str| json!([{"key": "trace_id", "value": {"stringValue": id}}]);
+    let short = "4bf92f3577b34da6";
+    let records = json!([
+        record(1, named("no-trace")),
+        record(2, named("no-trace")),
+        record(3, named(short)),
+        record(4, json!([]))
+    ]);
+    let body =
+        json!({"resourceLogs": [{"resource": resource("cart"), "scopeLogs": [{"logRecords": records}]}]});
+    filled.write(Signal::Logs, body.to_string().into_bytes());
+    let expected = [(Level::Warning, "cart".to_owned(), 2, 4)];
+    let in_memory = report(&filled);
+    assert_eq!(of_rule(&in_memory, "TL008"), expected, "{in_memory:#?}");
+    filled.store.flush().expect("written");
+    let in_block = report(&filled);
+    assert_eq!(of_rule(&in_block, "TL008"), expected, "{in_block:#?}");
+    let finding = in_block.findings.iter().find(|finding| finding.rule == "TL008").expect("found");
+    assert!(finding.fix.contains("get_span_context().trace_id"), "in the words of the SDK: {finding:#?}");
+    assert_eq!(finding.examples.len(), 2, "{finding:#?}");
+}
+
 /// Requests of cart by its own histogram, and calls as a spanmetrics connector counts them, both up to a minute ago.
 fn counted(filled: &Filled, requests: u64, calls: u64) {
     let (start, time) = ((NOW - 300 * SECOND).to_string(), (NOW - 60 * SECOND).to_string());

@@ -9,6 +9,7 @@
 //! Samples are chosen by time or by a hash of ids, never by chance.
 
 use std::cell::RefCell;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
 
@@ -22,7 +23,7 @@ use throughline_store::{
 
 use super::Request;
 use super::classify::{self, Cause, Found};
-use super::log_pass::{ErrorPlace, LOG_ROWS_MAX, LogCounts, LogPass};
+use super::log_pass::{ErrorPlace, LOG_ROWS_MAX, LogCounts, LogPass, Malformed};
 use super::remedy::Sdk;
 use super::traces::{self, Tallies};
 
@@ -71,6 +72,8 @@ pub(super) struct Logs {
     pub by_service: BTreeMap<String, LogCounts>,
     pub looked_at: u64,
     pub of: u64,
+    /// Records whose trace id cannot be read, some of each service, the newest first.
+    pub malformed: BTreeMap<String, Vec<Malformed>>,
     /// Traces that records of a service refer to, for each service; estimated where there are more than are kept.
     pub references: u64,
 }
@@ -303,7 +306,13 @@ impl<'a> Evidence<'a> {
         let scan = LogScan {
             newest_first: true,
             services: services.as_deref(),
-            fields: FieldWant { level: true, context: true, rest: true, ..FieldWant::default() },
+            fields: FieldWant {
+                level: true,
+                context: true,
+                rest: true,
+                original: true,
+                ..FieldWant::default()
+            },
             ..LogScan::new(self.request.range)
         };
         let partial = self.snapshot.scan_logs(&scan, &mut visitor);
@@ -313,17 +322,25 @@ impl<'a> Evidence<'a> {
                 format!("log records were looked at up to {LOG_ROWS_MAX}, the newest; narrow the window");
             self.note([only]);
         }
-        let LogPass { services, counts, resources, errors, references, .. } = visitor;
+        let LogPass { services, counts, resources, errors, references, malformed, .. } = visitor;
         for (service, resource) in services.iter().zip(&resources) {
             self.learn_sdk(service, &serde_json::from_str(resource).unwrap_or_default());
         }
         let looked_at: u64 = counts.iter().map(|counts| counts.records).sum();
         let by_service = services.iter().cloned().zip(counts).collect();
-        let references_of = references.estimate();
-        self.logs =
-            Logs { by_service, looked_at, of: std::cmp::max(of, looked_at), references: references_of };
         let name = |service: u32| services.get(service as usize).cloned().unwrap_or_default();
-        let mut errors: Vec<ErrorPlace> = errors.into_iter().map(|std::cmp::Reverse(place)| place).collect();
+        let newest = |found: BinaryHeap<Reverse<Malformed>>| {
+            // Sorted by what is reversed: the newest come first.
+            found.into_sorted_vec().into_iter().map(|Reverse(one)| one).collect()
+        };
+        self.logs = Logs {
+            by_service,
+            looked_at,
+            of: std::cmp::max(of, looked_at),
+            malformed: malformed.into_iter().map(|(number, found)| (name(number), newest(found))).collect(),
+            references: references.estimate(),
+        };
+        let mut errors: Vec<ErrorPlace> = errors.into_iter().map(|Reverse(place)| place).collect();
         errors.iter_mut().for_each(|place| place.service = name(place.number));
         errors.sort_by(|a, b| {
             (b.time, &a.service, a.trace, a.span).cmp(&(a.time, &b.service, b.trace, b.span))

@@ -1,6 +1,9 @@
 //! Fields that every item needs, by service and signal: without them there is nothing to join by.
 
+use std::collections::BTreeSet;
+
 use throughline_model::Signal;
+use throughline_model::link::form_fault;
 use throughline_store::{LogQuery, ServiceSummary, TraceQuery};
 
 use super::classify::Cause;
@@ -58,6 +61,12 @@ pub(super) const UNTRACED: Rule = Rule {
     name: "service-without-spans",
     what: "services that log errors and send no spans",
     check: untraced,
+};
+pub(super) const LOG_MALFORMED_ID: Rule = Rule {
+    id: "TL008",
+    name: "log-trace-id-malformed",
+    what: "log records of any level whose trace id cannot be read",
+    check: log_malformed_id,
 };
 
 fn nameless(
@@ -191,7 +200,9 @@ fn metric_service(evidence: &Evidence<'_>) -> Outcome {
 fn log_trace_id(evidence: &Evidence<'_>) -> Outcome {
     let mut outcome = Outcome::of(evidence.logs.looked_at, evidence.logs.of, "log records");
     for (service, counts) in &evidence.logs.by_service {
-        let share = counts.with_trace as f64 / counts.records.max(1) as f64;
+        // An id that cannot be read is one all the same, and has a rule of its own.
+        let without = counts.records - counts.with_trace - counts.malformed;
+        let share = 1.0 - without as f64 / counts.records.max(1) as f64;
         if !evidence.sends_spans(service) || counts.records < RECORDS_MIN || share >= TRACED_SHARE {
             continue;
         }
@@ -200,7 +211,6 @@ fn log_trace_id(evidence: &Evidence<'_>) -> Outcome {
         if spans < SPANS_MIN && (spans as f64) < counts.records as f64 * TRACED_SHARE {
             continue;
         }
-        let without = counts.records - counts.with_trace;
         outcome.findings.push(Draft {
             level: Level::Warning,
             service: service.clone(),
@@ -219,6 +229,42 @@ fn log_trace_id(evidence: &Evidence<'_>) -> Outcome {
                 range_options(evidence.request.range)
             ),
             examples: newest_logs(evidence, service).into_iter().filter(|log| log.trace_id.is_none()).collect(),
+        });
+    }
+    outcome
+}
+
+fn log_malformed_id(evidence: &Evidence<'_>) -> Outcome {
+    let mut outcome = Outcome::of(evidence.logs.looked_at, evidence.logs.of, "log records");
+    for (service, counts) in evidence.logs.by_service.iter().filter(|(_, counts)| counts.malformed > 0) {
+        let newest = evidence.logs.malformed.get(service).map(Vec::as_slice).unwrap_or_default();
+        let faults: BTreeSet<String> = newest.iter().map(|record| form_fault(&record.form)).collect();
+        let faults: Vec<String> = faults.into_iter().collect();
+        let examples = newest.iter().map(|record| Example {
+            time: Some(record.time),
+            trace_id: None,
+            span_id: record.span,
+            text: format!("trace id {:?}", record.form),
+        });
+        let (malformed, records) = (counts.malformed, counts.records);
+        outcome.findings.push(Draft {
+            level: Level::Warning,
+            service: service.clone(),
+            count: malformed,
+            total: records,
+            message: format!("{malformed} of {records} log records of {service} have a trace id that cannot be read"),
+            cause: format!(
+                "what stands there is no trace id in any form that is in use ({}): a placeholder that nobody filled in, an id \
+                 that was cut off, or another field's value",
+                faults.join("; ")
+            ),
+            fix: evidence.sdk(service).write_trace_id(),
+            query: format!(
+                "throughline links --service {} {}",
+                quoted(service),
+                range_options(evidence.request.range)
+            ),
+            examples: examples.collect(),
         });
     }
     outcome
@@ -269,8 +315,9 @@ fn rejected(evidence: &Evidence<'_>) -> Outcome {
                 service: String::new(),
                 count: *count,
                 total: received(signal),
+                // What is rejected is counted by its reason, and not stored: neither when it came is known, nor whose it was.
                 message: format!(
-                    "{count} of {} {} were rejected: {reason}",
+                    "{count} of {} {} that came since the folder began, of all services, were rejected: {reason}",
                     received(signal),
                     signal.items()
                 ),

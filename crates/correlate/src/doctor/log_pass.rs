@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use throughline_model::{Level, SpanId, TraceId};
 use throughline_store::{LogVisitor, More, ScannedLogs};
 
+use super::EXAMPLES_MAX;
 use super::classify::Cause;
 use super::evidence::{ErrorLog, Reference};
 
@@ -22,8 +23,19 @@ const REFERENCES_MAX: usize = 2_000;
 pub(super) struct LogCounts {
     pub records: u64,
     pub with_trace: u64,
+    /// Those whose trace id cannot be read.
+    pub malformed: u64,
     pub without_level: u64,
     pub errors: u64,
+}
+
+/// A record whose trace id cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Malformed {
+    pub time: i64,
+    pub span: Option<SpanId>,
+    /// What stands there instead.
+    pub form: String,
 }
 
 /// Where an ERROR record is.
@@ -62,6 +74,8 @@ pub(super) struct LogPass {
     /// The newest, the oldest of them on top.
     pub errors: BinaryHeap<Reverse<ErrorPlace>>,
     pub references: References,
+    /// Of each service, by its number: the newest, the oldest of them on top.
+    pub malformed: BTreeMap<u32, BinaryHeap<Reverse<Malformed>>>,
     pub rows: usize,
 }
 
@@ -97,6 +111,10 @@ impl LogVisitor for LogPass {
                 counts.without_level += u64::from(*level == Level::Unknown);
                 counts.errors += u64::from(is_error);
             }
+            let original = rows.fields.original(row);
+            if trace.is_none() && !original.is_empty() {
+                self.add_malformed(number, time, span, original);
+            }
             if let Some(id) = trace {
                 let is_unsampled = rows.fields.is_unsampled(row);
                 self.references.add(id, Referring { number, span, time, is_error, is_unsampled });
@@ -110,6 +128,23 @@ impl LogVisitor for LogPass {
             }
         }
         More::All
+    }
+}
+
+impl LogPass {
+    fn add_malformed(&mut self, number: u32, time: i64, span: Option<SpanId>, form: &str) {
+        if let Some(counts) = self.counts.get_mut(number as usize) {
+            counts.malformed += 1;
+        }
+        let newest = self.malformed.entry(number).or_default();
+        let is_full = newest.len() >= EXAMPLES_MAX;
+        if is_full && newest.peek().is_some_and(|Reverse(oldest)| oldest.time > time) {
+            return;
+        }
+        newest.push(Reverse(Malformed { time, span, form: form.to_owned() }));
+        if is_full {
+            newest.pop();
+        }
     }
 }
 

@@ -126,6 +126,28 @@ impl Sdk {
         }
     }
 
+    /// How a record gets the trace id of its span where no log bridge fills it in.
+    pub fn write_trace_id(self) -> String {
+        let write = match self {
+            Sdk::Python => "format(trace.get_current_span().get_span_context().trace_id, \"032x\")",
+            Sdk::Java => "Span.current().getSpanContext().getTraceId()",
+            Sdk::JavaScript => "trace.getActiveSpan()?.spanContext().traceId",
+            Sdk::DotNet => "Activity.Current?.TraceId.ToHexString()",
+            Sdk::Go => "trace.SpanContextFromContext(ctx).TraceID().String()",
+            Sdk::Rust => "Context::current().span().span_context().trace_id().to_string()",
+            Sdk::Instrument => {
+                return "hand span.context() to the logger, which fills in OTLP's own trace_id".to_owned();
+            }
+            Sdk::Ruby => "OpenTelemetry::Trace.current_span.context.hex_trace_id",
+            Sdk::Php => "Span::getCurrent()->getContext()->getTraceId()",
+            Sdk::Cpp => "span->GetContext().trace_id().ToLowerBase16(buffer)",
+            Sdk::Unknown => "the span context's trace id as 32 hex digits, zeros at its start included",
+        };
+        format!(
+            "let the SDK's log bridge fill in OTLP's own trace_id, or write {write}; leave the key out where there is no span"
+        )
+    }
+
     /// How a task keeps its context, or gets one of its own.
     pub fn carry_context(self) -> String {
         let carry = match self {

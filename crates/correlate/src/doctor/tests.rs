@@ -258,11 +258,53 @@ fn what_was_rejected_is_told() {
     let [finding] = report.findings.as_slice() else { panic!("{report:#?}") };
     assert_eq!((finding.rule.as_str(), finding.level, finding.count), ("TL006", Level::Error, 2));
     assert_eq!(report.worst, Some(Level::Error));
+    assert!(finding.message.contains("since the folder began, of all services"), "{finding:#?}");
     // Whose they were nobody knows.
     let request = Request { service: Some("cart".to_owned()), ..request };
     let report = examine(&world.snapshot(), &request, Some(&ledger)).unwrap();
     let rejected = report.checked.iter().find(|checked| checked.rule == "TL006").unwrap();
     assert!(report.findings.is_empty() && rejected.skipped.is_some(), "{report:#?}");
+    // Where nothing was rejected there is nothing to tell, however much came.
+    ledger.traces.rejected.clear();
+    ledger.traces.stored = 10;
+    let request = Request { service: None, ..request };
+    let report = examine(&world.snapshot(), &request, Some(&ledger)).unwrap();
+    let rejected = report.checked.iter().find(|checked| checked.rule == "TL006").unwrap();
+    assert_eq!((report.findings.as_slice(), rejected.looked_at, &rejected.skipped), (&[][..], 10, &None));
+}
+
+#[test]
+fn log_records_with_an_id_that_is_none() {
+    let mut world = World::healthy();
+    let of_cart = world.logs.iter_mut().filter(|log| log.service == "cart");
+    for (n, log) in of_cart.enumerate().take(7) {
+        (log.trace_id, log.span_id) = (None, None);
+        log.trace_id_original = Some(format!("<no value> {n}"));
+    }
+    let finding = world.finds("TL008", Level::Warning, "cart", 7, 30);
+    let texts: Vec<&str> = finding.examples.iter().map(|example| &*example.text).collect();
+    assert_eq!(texts[0], "trace id \"<no value> 6\"", "the newest: {finding:#?}");
+    assert_eq!(texts.len(), EXAMPLES_MAX);
+    assert!(finding.cause.contains("12 characters, not all hex digits"), "{finding:#?}");
+    assert!(finding.query.starts_with("throughline links --service cart --start "), "{finding:#?}");
+    // Nobody else hears of it, and it is no record without an id.
+    assert_eq!(world.examine_for(Some("gateway")).findings, []);
+    for log in world.logs.iter_mut().filter(|log| log.service == "cart") {
+        (log.trace_id, log.span_id) = (None, None);
+        log.trace_id_original = Some("-".to_owned());
+    }
+    let report = world.examine();
+    let rules: Vec<&str> = report.findings.iter().map(|finding| &*finding.rule).collect();
+    assert_eq!(rules, ["TL008"], "{report:#?}");
+}
+
+#[test]
+fn ids_in_other_forms_are_ids() {
+    let mut world = World::healthy();
+    for log in &mut world.logs {
+        log.trace_id_original = log.trace_id.map(|id| format!("0x{id}"));
+    }
+    assert_eq!(world.examine().findings, []);
 }
 
 #[test]

@@ -81,6 +81,7 @@ impl<'q> Wanted<'q> {
             severity: any(&["severity_number", "severity_text"]),
             context: any(&["trace_id", "span_id"]),
             rest: any(&["observed_timestamp", "flags", "event_name", "dropped_attributes_count"]),
+            original: false,
             attributes: (!self.is_none() && !self.level_only).then_some(attributes),
         }
     }

@@ -50,13 +50,20 @@ pub struct FieldWant<'q> {
     pub context: bool,
     /// Observed time, flags, event name, what was dropped, and whether the trace was sampled.
     pub rest: bool,
+    /// The trace id as it was written, where that is not the canonical form.
+    pub original: bool,
     /// Attributes with these keys; one that is a structure has its members with it.
     pub attributes: Option<KeyTest<'q>>,
 }
 
 impl FieldWant<'_> {
     pub(crate) fn is_none(&self) -> bool {
-        !self.level && !self.severity && !self.context && !self.rest && self.attributes.is_none()
+        !self.level && !self.severity && !self.reads_rows() && self.attributes.is_none()
+    }
+
+    /// Whether something is wanted that each row has for itself.
+    pub(crate) fn reads_rows(&self) -> bool {
+        self.context || self.rest || self.original
     }
 }
 
@@ -112,6 +119,7 @@ impl<'q> LogScan<'q> {
                 severity: false,
                 context: false,
                 rest: false,
+                original: false,
                 attributes: None,
             },
             conditions: &[],
@@ -122,7 +130,7 @@ impl<'q> LogScan<'q> {
     /// Whether rows are counted whatever their bodies are.
     pub(crate) fn counts_all(&self) -> bool {
         let fields = &self.fields;
-        let wants_rows = self.bodies != BodyWant::None || fields.context || fields.rest;
+        let wants_rows = self.bodies != BodyWant::None || fields.reads_rows();
         self.pieces.is_some() && !wants_rows && !self.is_filtered && self.texts.is_empty()
     }
 
@@ -131,7 +139,7 @@ impl<'q> LogScan<'q> {
         let fields = &self.fields;
         self.pieces.is_some()
             && self.bodies == BodyWant::None
-            && !(fields.severity || fields.context || fields.rest || fields.attributes.is_some())
+            && !(fields.severity || fields.reads_rows() || fields.attributes.is_some())
     }
 }
 
@@ -313,6 +321,11 @@ impl<'a> LogFields<'a> {
     /// What the sender's limits dropped, as JSON; empty where nothing.
     pub fn dropped(&self, row: usize) -> &'a str {
         self.text("dropped", log::DROPPED, row)
+    }
+
+    /// The trace id as it was written; empty where that is the canonical form.
+    pub fn original(&self, row: usize) -> &'a str {
+        self.text("trace_id_original", log::TRACE_ID_ORIGINAL, row)
     }
 
     fn text(&self, name: &str, position: usize, row: usize) -> &'a str {

@@ -125,7 +125,7 @@ impl Block {
         visitor: &mut dyn LogVisitor,
         progress: &mut Progress,
     ) -> Result<bool, Error> {
-        let is_counted = scan.bodies == BodyWant::None && !scan.fields.context && !scan.fields.rest;
+        let is_counted = scan.bodies == BodyWant::None && !scan.fields.reads_rows();
         let (Some(pieces), Some(layout)) = (scan.pieces.filter(|_| is_counted), self.layout(Table::Logs))
         else {
             return Ok(false);

@@ -431,6 +431,7 @@ impl Block {
             "severity_text" => wanted.severity,
             "trace_row" | "span_row" | "span_id" => wanted.context,
             "observed_delay_ns" | "flags" | "event_name" | "dropped" | "trace_source" => wanted.rest,
+            "trace_id_original" => wanted.original,
             "attributes" => wanted.attributes.is_some(),
             name => match (name.strip_prefix(COLUMN_PREFIX), wanted.attributes) {
                 (Some(key), Some(is_wanted)) => is_wanted(key),
