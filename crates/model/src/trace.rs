@@ -2,12 +2,12 @@
 //!
 //! [`Analyser::analyse`] takes the spans of one trace in any order and
 //!
-//! 1. finds each span's parent by id; a span that is its own ancestor loses its parent, so that the result is a
+//! 1. finds each span's parent by id, where several have it the first of them to start; a span that is its own ancestor loses its parent, so that the result is a
 //!    forest whatever was sent;
 //! 2. takes a span's *self time* as its duration without the union of its children's, clipped to its own bounds;
 //! 3. walks the *critical path* backwards from the root's end: the child that ended last before the cursor is on it,
-//!    and what no child covers is the span's own *critical time*, so that critical times add up to the root's
-//!    duration;
+//!    with the part of it that lies within its parent's, and what no child covers is the span's own *critical time*,
+//!    so that critical times add up to the root's duration, whatever the clocks say;
 //! 4. charges the trace's latency to the span with the most critical time, and its error to the deepest span in
 //!    error, the cause rather than its echo in the callers.
 //!
@@ -31,7 +31,8 @@ pub struct SpanTiming {
 }
 
 impl SpanTiming {
-    fn end(&self) -> i64 {
+    /// When it ends; a span that ends before it starts does so at its start.
+    pub fn end(&self) -> i64 {
         self.start.saturating_add(self.duration.max(0))
     }
 }
@@ -79,7 +80,9 @@ pub struct Analyser {
     /// `(parent, start, span)`, sorted: the children of a span lie together.
     children: Vec<(u32, i64, u32)>,
     first_child: Vec<u32>,
-    stack: Vec<(u32, i64)>,
+    stack: Vec<u32>,
+    /// Spans of the critical path that are still to be walked, each with the part of it that is on the path.
+    path: Vec<(u32, i64, i64)>,
     by_end: Vec<(i64, u32)>,
 }
 
@@ -104,6 +107,13 @@ impl Analyser {
         self.by_id.clear();
         self.by_id.extend(spans.iter().enumerate().map(|(index, span)| (span.span_id, index as u32)));
         self.by_id.sort_unstable();
+        self.by_id.dedup_by(|later, first| {
+            let place = |at: u32| (spans[at as usize].start, at);
+            if later.0 == first.0 && place(later.1) < place(first.1) {
+                first.1 = later.1;
+            }
+            later.0 == first.0
+        });
         out.orphans = 0;
         out.parent.clear();
         for (index, span) in spans.iter().enumerate() {
@@ -127,18 +137,18 @@ impl Analyser {
             let mut at = start;
             while out.depth[at] == UNKNOWN {
                 out.depth[at] = WALKING;
-                self.stack.push((at as u32, 0));
+                self.stack.push(at as u32);
                 match out.parent[at] {
                     Some(parent) => at = parent as usize,
                     None => break,
                 }
             }
             if out.depth[at] == WALKING
-                && let Some((last, _)) = self.stack.last()
+                && let Some(last) = self.stack.last()
             {
                 out.parent[*last as usize] = None;
             }
-            while let Some((span, _)) = self.stack.pop() {
+            while let Some(span) = self.stack.pop() {
                 let parent_depth = out.parent[span as usize].map(|parent| out.depth[parent as usize]);
                 out.depth[span as usize] = parent_depth.map_or(0, |depth| depth + 1);
             }
@@ -189,13 +199,19 @@ impl Analyser {
         out.critical_time.resize(spans.len(), 0);
         out.on_critical_path.clear();
         out.on_critical_path.resize(spans.len(), false);
-        self.stack.clear();
-        if let Some(root) = out.root {
-            self.stack.push((root, spans[root as usize].end()));
-        }
-        while let Some((span, until)) = self.stack.pop() {
-            out.on_critical_path[span as usize] = true;
-            let start = spans[span as usize].start;
+        let (times, on_path) = (&mut out.critical_time, &mut out.on_critical_path);
+        self.walk_path(spans, out.root, |span, from, to| {
+            on_path[span as usize] = true;
+            times[span as usize] = times[span as usize].saturating_add(to.saturating_sub(from));
+        });
+    }
+
+    /// Calls `part` with the parts of the critical path, each the span's own; a part may be empty. They cover the root, and no two
+    /// of them overlap.
+    fn walk_path(&mut self, spans: &[SpanTiming], root: Option<u32>, mut part: impl FnMut(u32, i64, i64)) {
+        self.path.clear();
+        self.path.extend(root.map(|root| (root, spans[root as usize].start, spans[root as usize].end())));
+        while let Some((span, from, until)) = self.path.pop() {
             let mut by_end = std::mem::take(&mut self.by_end);
             by_end.clear();
             let ends =
@@ -204,15 +220,15 @@ impl Analyser {
             by_end.sort_unstable();
             let mut cursor = until;
             for (end, child) in by_end.iter().rev() {
-                let child_start = spans[*child as usize].start.max(start);
+                let child_start = spans[*child as usize].start.max(from);
                 let child_end = (*end).min(cursor);
                 if child_start < child_end {
-                    out.critical_time[span as usize] += cursor - child_end;
-                    self.stack.push((*child, child_end));
+                    part(span, child_end, cursor);
+                    self.path.push((*child, child_start, child_end));
                     cursor = child_start;
                 }
             }
-            out.critical_time[span as usize] += (cursor - start).max(0);
+            part(span, from, cursor);
             self.by_end = by_end;
         }
     }
@@ -276,6 +292,54 @@ mod tests {
     }
 
     #[test]
+    fn of_a_span_that_begins_before_its_parent_what_lies_within_is_on_the_path() {
+        let out = check("1 0 100 100, 2 1 60 90, 3 2 50 40, 4 2 40 110");
+        // Of 2 and its child 4, from 100 to 150; 3 ends before the root begins.
+        assert_eq!(out.critical_time, [50, 0, 0, 50]);
+        assert_eq!(out.on_critical_path, [true, true, false, true]);
+        assert_eq!(check("1 0 100 100, 2 1 60 90").critical_time, [50, 50]);
+        // Before, the part that lies outside of the parent made it the culprit.
+        assert_eq!(check("1 0 100 100, 2 1 10 130").latency_culprit, Some(0));
+    }
+
+    #[test]
+    fn parts_of_the_critical_path_cover_the_root_once_whatever_the_clocks_say() {
+        let mut random = 7u64;
+        let mut below = |end: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % end
+        };
+        for round in 0..2_000 {
+            // Parents are any other span or none of them, and clocks are off by as much as spans last.
+            let n = 1 + below(12);
+            let spans: Vec<String> = (1..=n)
+                .map(|id| format!("{id} {} {} {}", below(n + 2), 100 + below(100), below(120) as i64 - 10))
+                .collect();
+            let (text, mut analyser, mut out) = (spans.join(","), Analyser::default(), Analysis::default());
+            let spans = timings(&text);
+            analyser.analyse(&spans, &mut out);
+            let root = spans[out.root.expect("a root") as usize];
+            let mut parts = Vec::new();
+            analyser.walk_path(&spans, out.root, |span, from, to| parts.push((from, to, span)));
+            parts.retain(|(from, to, _)| from != to);
+            parts.sort_unstable();
+            let mut cursor = root.start;
+            for (from, to, span) in parts {
+                assert!(from == cursor && to > from, "round {round}: {from}-{to} of {span} in {text}");
+                let of = spans[span as usize];
+                assert!(of.start <= from && to <= of.end(), "round {round}: {from}-{to} of {span} in {text}");
+                cursor = to;
+            }
+            assert_eq!(cursor, root.end(), "round {round}: {text}");
+            assert_eq!(
+                out.critical_time.iter().sum::<i64>(),
+                root.end() - root.start,
+                "round {round}: {text}"
+            );
+        }
+    }
+
+    #[test]
     fn the_deepest_error_is_the_cause() {
         assert_eq!(check("!1 0 0 100, !2 1 10 80, !3 2 20 60, 4 3 30 10").error_culprit, Some(2));
     }
@@ -286,6 +350,11 @@ mod tests {
         assert_eq!(out.orphans, 1);
         assert_eq!(out.parent.iter().filter(|parent| parent.is_none()).count(), 3);
         assert!(out.depth.iter().all(|depth| *depth < 3));
+    }
+
+    #[test]
+    fn of_spans_with_one_id_the_first_to_start_is_the_parent() {
+        assert_eq!(check("1 0 0 9, 2 1 5 1, 2 1 3 1, 2 1 3 1, 3 2 0 1").parent[4], Some(2));
     }
 
     #[test]
