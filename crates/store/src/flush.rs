@@ -23,12 +23,13 @@ use crate::block::logs::{LogOrder, LogSources};
 use crate::block::spans::{RowRef, SpanOrder, SpanSources};
 use crate::block::tables::{Table, TableWriter, logs_schema, spans_schema, with_dictionaries};
 use crate::block::texts::Texts;
-use crate::block::traces::{Summariser, TraceEntry};
+use crate::block::traces::{SpanFacts, Summariser, TraceEntry};
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::memtable::Memtable;
 use crate::patterns::Learner;
 use crate::patterns::counts::Counts;
+use crate::same_span::keep_once;
 use metrics::{ExemplarAt, MetricSources, PointRange, add_point};
 
 /// How blocks are cut.
@@ -114,7 +115,7 @@ pub fn write_blocks(
     let logs = LogSources::new(contents.logs.clone(), &mut texts);
     let metrics = MetricSources::new(&contents);
     let mut parts = Parts::new(options.partition_ns);
-    group_spans(&spans, &mut parts);
+    group_spans(&spans, &texts, &mut parts);
     for (time, at) in logs.sorted(&texts) {
         parts.at(time).logs.push((time, at));
     }
@@ -136,25 +137,24 @@ pub fn write_blocks(
 }
 
 /// Each trace with its spans by start; a span that was received twice is there once.
-fn group_spans(sources: &SpanSources, parts: &mut Parts) {
+fn group_spans(sources: &SpanSources, texts: &Texts, parts: &mut Parts) {
     let mut summariser = Summariser::default();
     let all = sources.facts();
+    let mut of_trace: Vec<(SpanFacts, RowRef)> = Vec::new();
     let mut facts = Vec::new();
-    let mut places: Vec<RowRef> = Vec::new();
     for spans in sources.by_trace(&all).chunk_by(|a, b| a.0 == b.0) {
+        of_trace.clear();
+        of_trace.extend(spans.iter().filter_map(|(.., at)| all.get(*at as usize)));
+        let compare = |(a, _): &(SpanFacts, _), (b, _): &(SpanFacts, _)| a.compare(b, texts);
+        keep_once(&mut of_trace, |(fact, _)| fact.timing.start, compare);
         facts.clear();
-        places.clear();
-        for (fact, at) in spans.iter().filter_map(|(.., at)| all.get(*at as usize)) {
-            if fact.twin_among(&facts).is_none() {
-                facts.push(*fact);
-                places.push(*at);
-            }
-        }
+        facts.extend(of_trace.iter().map(|(fact, _)| *fact));
         if let Some((id, ..)) = spans.first() {
             let entry = summariser.summarise(TraceId(id.to_be_bytes()), &facts);
             let part = parts.at(entry.start);
             let from = part.spans.len();
-            part.spans.extend(places.iter().copied().zip(summariser.parents().iter().copied()));
+            let places = of_trace.iter().map(|(_, at)| *at);
+            part.spans.extend(places.zip(summariser.parents().iter().copied()));
             part.traces.push((entry, from..part.spans.len()));
         }
     }

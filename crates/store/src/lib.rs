@@ -19,6 +19,7 @@ pub mod manifest;
 pub mod memtable;
 pub mod patterns;
 pub mod retain;
+mod same_span;
 pub mod sample;
 pub mod scrub;
 pub mod set_aside;

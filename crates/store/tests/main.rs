@@ -15,4 +15,5 @@ mod retries;
 mod sampling;
 mod scrub;
 mod span_links;
+mod summaries;
 mod threads;

@@ -50,6 +50,7 @@ struct Typed {
     parents: FixedSizeBinaryArray,
     starts: TimestampNanosecondArray,
     durations: Int64Array,
+    kinds: UInt8Array,
     statuses: UInt8Array,
     services: DictionaryArray<Int32Type>,
     attributes: BinaryArray,
@@ -63,6 +64,7 @@ impl Typed {
             parents: column_fixed(rows, span::PARENT_SPAN_ID).clone(),
             starts: column_time(rows, span::START_TIME).clone(),
             durations: column_number::<Int64Type>(rows, span::DURATION).clone(),
+            kinds: column_number::<UInt8Type>(rows, span::KIND).clone(),
             statuses: column_number::<UInt8Type>(rows, span::STATUS_CODE).clone(),
             services: column_dictionary(rows, span::SERVICE).clone(),
             attributes: column_binary(rows, span::ATTRIBUTES).clone(),
@@ -108,7 +110,7 @@ impl SpanSources {
                     error: typed.statuses.value(row) == 2,
                 };
                 let service = mapped(&typed.services, services, row);
-                let facts = SpanFacts { timing, service, name: *name };
+                let facts = SpanFacts { timing, kind: typed.kinds.value(row), service, name: *name };
                 all.push((facts, RowRef { batch: batch as u32, row: row as u32 }));
             }
         }

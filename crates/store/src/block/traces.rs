@@ -1,5 +1,6 @@
 //! The trace table: one row per trace of the block, in the order in which its spans lie.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow_array::builder::{FixedSizeBinaryBuilder, ListBuilder, StringBuilder};
@@ -12,6 +13,7 @@ use super::index::{IndexWriter, TracePostings};
 use super::tables::{TRACE_GROUP_ROWS, Table, TableWriter, traces_schema};
 use super::texts::{NO_TEXT, TextId, Texts};
 use crate::error::Error;
+use crate::same_span::SpanIdentity;
 
 /// What sampling decided about a trace.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -154,22 +156,21 @@ impl TraceEntry {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SpanFacts {
     pub(crate) timing: SpanTiming,
+    pub(crate) kind: u8,
     pub(crate) service: TextId,
     pub(crate) name: TextId,
 }
 
 impl SpanFacts {
-    /// Where the same span is among these, which are in the order of their starts: it was received twice.
-    pub(crate) fn twin_among(&self, spans: &[SpanFacts]) -> Option<usize> {
-        let same_start = spans.iter().enumerate().rev();
-        same_start
-            .take_while(|(_, other)| other.timing.start == self.timing.start)
-            .find(|(_, other)| {
-                other.timing.span_id == self.timing.span_id
-                    && other.timing.duration == self.timing.duration
-                    && (other.service, other.name) == (self.service, self.name)
-            })
-            .map(|(at, _)| at)
+    /// Compares what tells spans from each other: equal ones are one.
+    pub(crate) fn compare(&self, other: &SpanFacts, texts: &Texts) -> Ordering {
+        self.identity(texts).cmp(&other.identity(texts))
+    }
+
+    fn identity<'t>(&self, texts: &'t Texts) -> SpanIdentity<'t> {
+        let SpanTiming { span_id, start, duration, .. } = self.timing;
+        let (name, service) = (texts.get(self.name), texts.get(self.service));
+        SpanIdentity { start, span_id, kind: self.kind, duration, name, service }
     }
 }
 
@@ -191,8 +192,7 @@ impl Summariser {
         let analysis = &self.analysis;
         let start = spans.iter().map(|span| span.timing.start).min().unwrap_or_default();
         let mut entry = TraceEntry::referred(id, start);
-        let end_of = |span: &SpanFacts| span.timing.start.saturating_add(span.timing.duration.max(0));
-        entry.end = spans.iter().map(end_of).max().unwrap_or(start);
+        entry.end = self.timings.iter().map(SpanTiming::end).max().unwrap_or(start);
         entry.services = spans.iter().map(|span| span.service).collect();
         entry.services.sort_unstable();
         entry.services.dedup();

@@ -18,6 +18,7 @@ use crate::block::traces::{DroppedPart, Fate, SpanFacts, Summariser, TraceEntry}
 use crate::block::{Block, Table};
 use crate::error::Error;
 use crate::flush::id_column;
+use crate::same_span::sort;
 use crate::sample::{Decider, Gathered};
 
 /// A span of the output: the input and row that it comes from.
@@ -182,7 +183,7 @@ pub(super) fn merge(
     let mut groups: Vec<Group> = Vec::with_capacity(order.len());
     let mut from = 0;
     for places in by_trace() {
-        let mut group = join(&mut members, places, &split, &mut summariser);
+        let mut group = join(&mut members, places, (&split, texts), &mut summariser);
         group.members = from..from + places.len();
         from = group.members.end;
         groups.push(group);
@@ -410,11 +411,12 @@ fn read_split_spans<'a>(
             }
         }
     }
-    const COLUMNS: [&str; 9] = [
+    const COLUMNS: [&str; 10] = [
         "span_id",
         "parent_row",
         "parent_span_id",
         "name",
+        "kind",
         "start_time",
         "duration_ns",
         "status_code",
@@ -443,7 +445,8 @@ fn read_split_spans<'a>(
                 };
                 let service = texts.intern(columns.text("service", row).unwrap_or_default());
                 let name = texts.intern(columns.text("name", row).unwrap_or_default());
-                out.insert((input as u32, *number), SpanFacts { timing, service, name });
+                let kind = columns.u8("kind", row);
+                out.insert((input as u32, *number), SpanFacts { timing, kind, service, name });
             }
         }
         for (number, trace, parent_row) in parents {
@@ -462,7 +465,7 @@ fn read_split_spans<'a>(
 fn join(
     members: &mut [Member],
     places: &[(TraceId, u32)],
-    split: &HashMap<(u32, u32), SpanFacts>,
+    split: (&HashMap<(u32, u32), SpanFacts>, &Texts),
     summariser: &mut Summariser,
 ) -> Group {
     let mut twins = Vec::new();
@@ -550,7 +553,7 @@ fn whole(members: &mut [Member], places: &[(TraceId, u32)]) -> (TraceEntry, Span
 fn join_spans(
     members: &[Member],
     places: &[(TraceId, u32)],
-    split: &HashMap<(u32, u32), SpanFacts>,
+    (split, texts): (&HashMap<(u32, u32), SpanFacts>, &Texts),
     summariser: &mut Summariser,
     twins: &mut Vec<((u32, u32), u32)>,
 ) -> (TraceEntry, Vec<SpanFrom>) {
@@ -561,17 +564,16 @@ fn join_spans(
             all.extend(split.get(&(member.input, row)).map(|facts| (*facts, member.input, row)));
         }
     }
-    all.sort_by_key(|(facts, input, row)| (facts.timing.start, *input, *row));
+    sort(&mut all, |(fact, ..)| fact.timing.start, |(a, ..), (b, ..)| a.compare(b, texts));
     let mut facts: Vec<SpanFacts> = Vec::with_capacity(all.len());
     let mut spans = Vec::with_capacity(all.len());
     for (fact, input, row) in all {
-        match fact.twin_among(&facts) {
-            Some(twin) => twins.push(((input, row), twin as u32)),
-            None => {
-                facts.push(fact);
-                spans.push(SpanFrom { input, row, trace_row: 0, parent: Some(None), is_weighted: false });
-            }
+        if facts.last().is_some_and(|last| last.compare(&fact, texts).is_eq()) {
+            twins.push(((input, row), facts.len() as u32 - 1));
+            continue;
         }
+        facts.push(fact);
+        spans.push(SpanFrom { input, row, trace_row: 0, parent: Some(None), is_weighted: false });
     }
     let id = places.first().map_or(TraceId([0; 16]), |(id, _)| *id);
     let entry = summariser.summarise(id, &facts);

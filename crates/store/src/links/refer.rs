@@ -23,9 +23,10 @@ impl Snapshot {
             }
         }
         let place = |span: &ReferringSpan| (span.start_time, span.trace_id, span.span_id, span.to_span_id);
-        found.items.sort_by_key(place);
+        let names = |a: &ReferringSpan, b: &ReferringSpan| (&a.name, &a.service).cmp(&(&b.name, &b.service));
+        found.items.sort_by(|a, b| place(a).cmp(&place(b)).then_with(|| names(a, b)));
         // A span that was received twice, or lies in memory and already in a block.
-        found.items.dedup_by_key(|span| place(span));
+        found.items.dedup();
         if is_cut || found.items.len() > limit {
             found.items.truncate(limit);
             found.partial.push(format!(

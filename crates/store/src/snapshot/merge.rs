@@ -7,20 +7,30 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ahash::{AHashMap as HashMap, AHashSet as HashSet};
+use ahash::AHashMap as HashMap;
 use throughline_model::TraceId;
-use throughline_model::record::{Exemplar, LogRecord, Point, Series};
+use throughline_model::record::{Exemplar, LogRecord, Point, Series, Span};
 
 use super::{TraceData, series_record};
 use crate::memtable::SeriesEntry;
+use crate::same_span::{SpanIdentity, keep_once};
 
 /// Sorts the parts of a trace by time and drops duplicates.
 pub(crate) fn finish_trace(data: &mut TraceData) {
-    data.spans.sort_by_key(|span| (span.start_time, span.span_id));
-    let mut seen = HashSet::with_capacity(data.spans.len());
-    data.spans.retain(|span| seen.insert((span.span_id, span.kind)));
+    keep_once(&mut data.spans, |span| span.start_time, |a, b| identity(a).cmp(&identity(b)));
     sort_logs(&mut data.logs);
     sort_exemplars(&mut data.exemplars);
+}
+
+fn identity(span: &Span) -> SpanIdentity<'_> {
+    SpanIdentity {
+        start: span.start_time,
+        span_id: span.span_id,
+        kind: span.kind,
+        duration: span.duration_ns,
+        name: &span.name,
+        service: &span.service,
+    }
 }
 
 fn sort_logs(logs: &mut Vec<LogRecord>) {

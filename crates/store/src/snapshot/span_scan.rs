@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use throughline_model::{Signal, TraceId};
+use throughline_model::{Signal, SpanId, TraceId};
 
 use super::log_scan::More;
 use super::span_split::Group;
@@ -18,6 +18,7 @@ use crate::block::shred::COLUMN_PREFIX;
 use crate::block::{Block, BlockSpans};
 use crate::error::Error;
 use crate::memtable::{MemtableSpans, MemtableView};
+use crate::same_span::{SpanIdentity, keep_once};
 
 /// How long before a window a row group may have begun whose traces reach into it: statistics say of the others that they do not.
 const TRACE_REACH_NS: i64 = 3_600_000_000_000;
@@ -412,19 +413,50 @@ impl TraceSpans<'_> {
         if let [SpanPart::Block(_)] = self.parts.as_slice() {
             return Ok(());
         }
-        let mut all = Vec::new();
+        let mut all: Vec<((i64, SpanId), u32, u32)> = Vec::new();
         for (number, part) in (0..).zip(&self.parts) {
             let starts = part.column(SpanColumn::Start, None)?;
-            let kinds = part.column(SpanColumn::Kind, None)?;
             let SpanValues::Ids(ids) = part.column(SpanColumn::SpanId, None)? else { continue };
-            for (row, id) in ids.into_iter().enumerate() {
-                all.push((starts.int(row).unwrap_or_default(), id, kinds.int(row), number, row as u32));
+            for (row, id) in (0u32..).zip(ids) {
+                let start = starts.int(row as usize).unwrap_or_default();
+                all.push(((start, id.unwrap_or(SpanId([0; 8]))), number, row));
             }
         }
         all.sort_unstable();
-        let mut seen = ahash::AHashSet::with_capacity(all.len());
-        all.retain(|(_, id, kind, ..)| seen.insert((*id, *kind)));
-        self.order = Some(all.into_iter().map(|(.., part, row)| (part, row)).collect());
+        if all.windows(2).any(|two| matches!(two, [a, b] if a.0 == b.0)) {
+            self.tell_apart(&mut all)?;
+        }
+        self.order = Some(all.into_iter().map(|(_, part, row)| (part, row)).collect());
+        Ok(())
+    }
+
+    /// Keeps spans that start at once and have one id where they differ otherwise.
+    fn tell_apart(&self, all: &mut Vec<((i64, SpanId), u32, u32)>) -> Result<(), Error> {
+        let mut parts = Vec::with_capacity(self.parts.len());
+        for part in &self.parts {
+            let read = |column| part.column(column, None);
+            let numbers = (read(SpanColumn::Kind)?, read(SpanColumn::Duration)?);
+            parts.push((numbers, read(SpanColumn::Name)?, read(SpanColumn::Service)?));
+        }
+        let none = ((SpanValues::None, SpanValues::None), SpanValues::None, SpanValues::None);
+        let mut spans: Vec<_> = std::mem::take(all)
+            .into_iter()
+            .map(|(key, part, row)| {
+                let ((kinds, durations), names, services) = parts.get(part as usize).unwrap_or(&none);
+                let at = row as usize;
+                let identity = SpanIdentity {
+                    start: key.0,
+                    span_id: key.1,
+                    kind: kinds.int(at).and_then(|kind| u8::try_from(kind).ok()).unwrap_or_default(),
+                    duration: durations.int(at).unwrap_or_default(),
+                    name: names.text(at).unwrap_or_default(),
+                    service: services.text(at).unwrap_or_default(),
+                };
+                (identity, (key, part, row))
+            })
+            .collect();
+        keep_once(&mut spans, |(identity, _)| identity.start, |(a, _), (b, _)| a.cmp(b));
+        all.extend(spans.into_iter().map(|(_, place)| place));
         Ok(())
     }
 }

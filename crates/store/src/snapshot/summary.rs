@@ -5,10 +5,11 @@
 //! here, by the few columns that a summary needs: a search lists twenty traces, and reading them whole would be most of its
 //! work.
 
-use ahash::AHashSet as HashSet;
 use throughline_model::TraceId;
 use throughline_model::record::{DroppedSpans, Sampling, TraceSummary};
 use throughline_model::trace::{Analyser, Analysis, SpanTiming};
+
+use crate::same_span::{SpanIdentity, keep_once};
 
 /// OTLP's `STATUS_CODE_ERROR`.
 pub(crate) const STATUS_ERROR: u8 = 2;
@@ -23,6 +24,13 @@ pub(crate) struct SpanPart {
     pub(crate) kind: u8,
     pub(crate) service: String,
     pub(crate) name: String,
+}
+
+impl SpanPart {
+    fn identity(&self) -> SpanIdentity<'_> {
+        let SpanTiming { span_id, start, duration, .. } = self.timing;
+        SpanIdentity { start, span_id, kind: self.kind, duration, name: &self.name, service: &self.service }
+    }
 }
 
 /// What was found of one trace.
@@ -152,14 +160,11 @@ fn tell_dropped(dropped: Option<DroppedSpans>, summary: &mut TraceSummary) {
 
 /// Writes what these spans say, which are all of the trace; those that were received twice count once.
 fn describe(mut spans: Vec<SpanPart>, summary: &mut TraceSummary) {
-    spans.sort_by_key(|span| (span.timing.start, span.timing.span_id));
-    let mut seen = HashSet::with_capacity(spans.len());
-    spans.retain(|span| seen.insert((span.timing.span_id, span.kind)));
+    keep_once(&mut spans, |span| span.timing.start, |a, b| a.identity().cmp(&b.identity()));
     let timings: Vec<SpanTiming> = spans.iter().map(|span| span.timing).collect();
     let mut analysis = Analysis::default();
     Analyser::default().analyse(&timings, &mut analysis);
-    let end = |timing: &SpanTiming| timing.start.saturating_add(timing.duration);
-    let end_time = timings.iter().map(end).max().unwrap_or_default();
+    let end_time = timings.iter().map(SpanTiming::end).max().unwrap_or_default();
     if summary.span_count == 0 {
         // A tombstone's spans have gone, and these have come since.
         summary.sampling = Sampling::Undecided;
