@@ -255,3 +255,47 @@ fn a_hundred_thousand_spans_that_start_at_once_are_told_apart() {
 fn body_of(spans: &[Vec<u8>]) -> bytes::Bytes {
     body("a", spans).into()
 }
+
+/// A look-up by id reads the parts of one block, however many there are, and of an id that was never seen hardly anything.
+#[test]
+fn a_trace_by_id_reads_the_block_that_has_it() {
+    const BLOCKS: u64 = 60;
+    const TRACES: u64 = 200;
+    let rig = Rig::new(config());
+    for block in 0..BLOCKS {
+        let line = "a 1 0 0 5 ok operation";
+        let spans: Vec<Vec<u8>> = (0..TRACES).map(|n| span(trace(1 + block * TRACES + n), line).1).collect();
+        let request = Request { signal: Signal::Traces, body: body_of(&spans), items: Vec::new() };
+        assert!(rig.store(&request).is_ok());
+        rig.flush();
+    }
+    let rig = rig.reopen();
+    assert_eq!(rig.engine.status().blocks_per_level.iter().sum::<usize>() as u64, BLOCKS);
+    let snapshot = rig.engine.snapshot();
+    let reads_of = |n: u64| {
+        let before = rig.disk.reads();
+        let found = snapshot.trace(trace(n), Want::ALL).expect("read").spans.len();
+        let after = rig.disk.reads();
+        (found, after.count - before.count, after.bytes - before.bytes)
+    };
+    // The place in the index, the trace, its spans, and what a filter is wrong about.
+    const READS_MAX: u64 = 12;
+    let all_bytes = rig.disk.used_bytes();
+    for block in 0..BLOCKS {
+        let (found, reads, bytes) = reads_of(1 + block * TRACES + block);
+        assert_eq!(found, 1, "of block {block}");
+        assert!(
+            reads <= READS_MAX && bytes < all_bytes / BLOCKS,
+            "{reads} reads of {bytes} bytes of {all_bytes}"
+        );
+    }
+    const UNKNOWN: u64 = 1_000;
+    let mut sum = 0;
+    for n in 0..UNKNOWN {
+        let (found, reads, _) = reads_of(1_000_000 + n);
+        assert!(found == 0 && reads <= READS_MAX, "{reads} reads");
+        sum += reads;
+    }
+    // Filters are wrong about one id in 256; each of these is one read.
+    assert!(sum <= UNKNOWN * BLOCKS / 128, "{sum} reads for {UNKNOWN} ids that nobody sent");
+}

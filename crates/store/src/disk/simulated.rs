@@ -23,6 +23,15 @@ pub use crash::CrashStyle;
 /// What a torn write is cut into: the sector of most disks.
 pub const SECTOR_BYTES: usize = 512;
 
+/// What was read from a disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// How many times.
+    pub count: u64,
+    /// How many bytes in all.
+    pub bytes: u64,
+}
+
 /// A simulated disk. Clones share it.
 #[derive(Clone)]
 pub struct SimDisk {
@@ -98,6 +107,11 @@ impl SimDisk {
     /// How many writes there were.
     pub fn writes(&self) -> u64 {
         self.lock_state().writes
+    }
+
+    /// What was read from files so far.
+    pub fn reads(&self) -> Reads {
+        self.lock_state().reads
     }
 
     /// Sets the size of the disk. Growth beyond it fails with ENOSPC.
@@ -293,7 +307,7 @@ impl SimFile {
 
 impl DiskFile for SimFile {
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        let state = self.lock_state()?;
+        let mut state = self.lock_state()?;
         if state.fail_reads_of.as_ref().is_some_and(|end| self.path.ends_with(end.as_str())) {
             return Err(state::io_error("simulated EIO on read"));
         }
@@ -304,6 +318,8 @@ impl DiskFile for SimFile {
         if let (Some(into), Some(stored)) = (into.get_mut(..read), stored.get(..read)) {
             into.copy_from_slice(stored);
         }
+        state.reads.count += 1;
+        state.reads.bytes += read as u64;
         Ok(read)
     }
 

@@ -5,6 +5,8 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Component, Path, PathBuf};
 
+use super::Reads;
+
 /// The id of the root folder.
 const ROOT: u64 = 0;
 
@@ -65,6 +67,7 @@ pub(super) struct State {
     pub(super) name_syncs: u64,
     pub(super) fail_name_syncs: Option<RangeInclusive<u64>>,
     pub(super) writes: u64,
+    pub(super) reads: Reads,
     pub(super) fail_writes: Option<RangeInclusive<u64>>,
     pub(super) fail_reads_of: Option<String>,
     pub(super) ignores_file_syncs: bool,
@@ -93,6 +96,7 @@ impl State {
             name_syncs: 0,
             fail_name_syncs: None,
             writes: 0,
+            reads: Reads::default(),
             fail_writes: None,
             fail_reads_of: None,
             ignores_file_syncs: false,
