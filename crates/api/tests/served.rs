@@ -30,6 +30,7 @@ pub struct Served {
     pub base: String,
     pub store: Store,
     pub draining: Arc<AtomicBool>,
+    pub clock: Arc<ManualClock>,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -70,7 +71,7 @@ impl Served {
         let draining = Arc::new(AtomicBool::new(false));
         let router = throughline_api::native(Context {
             store: store.clone(),
-            clock,
+            clock: clock.clone(),
             families: Arc::new(Vec::new),
             draining: draining.clone(),
             prometheus: PrometheusContext {
@@ -96,7 +97,19 @@ impl Served {
         let base = format!("http://{}", listener.local_addr().expect("address"));
         let (_, router) = tokio::sync::watch::channel(router);
         runtime.spawn(throughline_api::listener::serve(listener, router, std::future::pending()));
-        Served { base, store, draining, _runtime: runtime }
+        Served { base, store, draining, clock, _runtime: runtime }
+    }
+
+    /// Writes what is in memory as blocks.
+    pub fn flush(&self) {
+        self.store.flush().expect("flushed");
+    }
+
+    /// Merges all blocks, which takes a while in which nothing comes.
+    pub fn merge(&self) {
+        self.clock.advance(std::time::Duration::from_secs(3_600));
+        self.store.compact().expect("merged");
+        assert_eq!(self.store.status().blocks_per_level.iter().sum::<usize>(), 1);
     }
 
     pub fn get_text(&self, path: &str) -> (u16, String) {

@@ -566,30 +566,100 @@ fn ask_all_but(served: &Served, trace: u8, refused: &[&str]) -> Vec<Value> {
     view["spans"].as_array().expect("spans").clone()
 }
 
+/// Traces that make no sense; `written` is called after each request.
+fn fill_senseless(store: &Store, written: impl Fn(&Store)) {
+    let put = |spans| {
+        write(store, Signal::Traces, Encoding::Protobuf, request(spans));
+        written(store);
+    };
+    put(vec![span(1, 7, 7, 0, 5)]);
+    put(vec![span(2, 1, 3, 0, 5), span(2, 2, 1, 0, 5), span(2, 3, 2, 0, 5)]);
+    let another = Span { name: "another".to_owned(), ..span(3, 2, 1, 1, 3) };
+    put(vec![span(3, 1, 0, 0, 9), span(3, 2, 1, 1, 2), another.clone(), span(3, 3, 2, 1, 2)]);
+    // The second has the same content, and the third has not; both are batched anew.
+    put(vec![another, span(3, 2, 1, 2, 2), span(3, 4, 0, 0, 1)]);
+    // The two sides of a call may share an id.
+    let side = |kind| Span { kind, ..span(6, 2, 1, 1, 2) };
+    put(vec![span(6, 1, 0, 0, 9), side(2), side(3)]);
+    put(vec![span(4, 1, 0, 5, 0), span(4, 2, 1, 9, -9)]);
+    let large = Span { attributes: vec![text("large", "x".repeat(1_000_000))], ..span(5, 1, 0, 0, 5) };
+    let many = (0..1_024).map(|n| text(&format!("key {n}"), "v".to_owned())).collect();
+    put(vec![large, Span { attributes: many, ..span(5, 2, 1, 0, 5) }]);
+}
+
+fn assert_senseless(served: &Served, step: &str) {
+    let own_parent = ask_everything(served, 1);
+    assert_eq!((own_parent.len(), &own_parent[0]["depth"]), (1, &json!(0)), "{step}");
+    let circle = ask_everything(served, 2);
+    assert_eq!((circle.len(), circle[0]["orphan"] == json!(true)), (3, false), "{step}");
+    assert_shared_ids(served, step);
+    let backwards = ask_everything(served, 4);
+    assert!(backwards.iter().all(|span| span["self_time_ns"].as_i64() == Some(0)), "{step}: {backwards:?}");
+    let (_, body) = served.get(&format!("/jaeger/api/traces/{}", "04".repeat(16)));
+    let said = &body["data"][0]["spans"][0]["warnings"][0];
+    assert!(said.as_str().is_some_and(|text| text.contains("ends")), "{step}");
+    let (start, end) = window();
+    let (_, body) = served.get(&format!(
+        "/tempo/api/search?q=%7Btrace%3Aid%3D%22{}%22%7D&start={start}&end={end}",
+        "04".repeat(16)
+    ));
+    assert!(body["traces"][0]["durationMs"].as_i64().is_none_or(|ms| ms >= 0), "{step}: {body}");
+    let large = ask_everything(served, 5);
+    assert_eq!(large[0]["attributes"]["large"].as_str().map(str::len), Some(1_000_000), "{step}");
+    assert_eq!(large[1]["attributes"].as_object().map(|map| map.len()), Some(1_024), "{step}");
+}
+
+/// Of different spans with one id all are shown, and each says that it shares its id.
+fn assert_shared_ids(served: &Served, step: &str) {
+    let spans = ask_everything(served, 3);
+    let shape: Vec<(&str, i64, bool)> = spans
+        .iter()
+        .map(|span| {
+            let name = span["name"].as_str().unwrap_or_default();
+            (name, span["depth"].as_i64().unwrap_or(-1), span["shares_id"] == json!(true))
+        })
+        .collect();
+    // The child of the id is below the first that has it.
+    let expected = [
+        ("span 1", 0, false),
+        ("span 2", 1, true),
+        ("span 3", 2, false),
+        ("another", 1, true),
+        ("span 2", 1, true),
+        ("span 4", 0, false),
+    ];
+    assert_eq!(shape, expected, "{step}");
+    let id = "03".repeat(16);
+    let (_, body) = served.get(&format!("/jaeger/api/traces/{id}"));
+    let spans = body["data"][0]["spans"].as_array().expect("spans");
+    let warned =
+        |span: &&Value| span["warnings"][0].as_str().is_some_and(|said| said.contains("have this id"));
+    assert_eq!((spans.len(), spans.iter().filter(warned).count()), (6, 3), "{step}");
+    assert_eq!(body["data"][0]["warnings"], Value::Null, "{step}: nothing is missing");
+    let (start, end) = window();
+    let (_, body) = served
+        .get(&format!("/tempo/api/search?q=%7Btrace%3Aid%3D%22{id}%22%7D&spss=20&start={start}&end={end}"));
+    assert_eq!(body["traces"][0]["spanSets"][0]["matched"], json!(6), "{step}: {body}");
+    let sides = ask_everything(served, 6);
+    assert_eq!(
+        (sides.len(), sides.iter().any(|span| span["shares_id"] == json!(true))),
+        (3, false),
+        "{step}"
+    );
+}
+
 #[test]
 fn traces_that_make_no_sense_are_drawn() {
-    let served = Served::new(|store| {
-        let put = |spans| write(store, Signal::Traces, Encoding::Protobuf, request(spans));
-        put(vec![span(1, 7, 7, 0, 5)]);
-        put(vec![span(2, 1, 3, 0, 5), span(2, 2, 1, 0, 5), span(2, 3, 2, 0, 5)]);
-        let twice = Span { name: "another".to_owned(), ..span(3, 2, 1, 1, 3) };
-        put(vec![span(3, 1, 0, 0, 9), span(3, 2, 1, 1, 2), twice]);
-        put(vec![span(4, 1, 0, 5, 0), span(4, 2, 1, 9, -9)]);
-        let large = Span { attributes: vec![text("large", "x".repeat(1_000_000))], ..span(5, 1, 0, 0, 5) };
-        let many = (0..1_024).map(|n| text(&format!("key {n}"), "v".to_owned())).collect();
-        put(vec![large, Span { attributes: many, ..span(5, 2, 1, 0, 5) }]);
-    });
-    let own_parent = ask_everything(&served, 1);
-    assert_eq!((own_parent.len(), &own_parent[0]["depth"]), (1, &json!(0)));
-    assert_eq!(ask_everything(&served, 2).len(), 3);
-    assert_eq!(ask_everything(&served, 3).len(), 2, "of two spans with one id one is shown");
-    let backwards = ask_everything(&served, 4);
-    assert!(backwards.iter().all(|span| span["self_time_ns"].as_i64() == Some(0)), "{backwards:?}");
-    let (_, body) = served.get(&format!("/jaeger/api/traces/{}", "04".repeat(16)));
-    assert!(body["data"][0]["spans"][0]["warnings"][0].as_str().is_some_and(|text| text.contains("ends")));
-    let large = ask_everything(&served, 5);
-    assert_eq!(large[0]["attributes"]["large"].as_str().map(str::len), Some(1_000_000));
-    assert_eq!(large[1]["attributes"].as_object().map(|map| map.len()), Some(1_024));
+    let served = Served::new(|store| fill_senseless(store, |_| ()));
+    assert_senseless(&served, "in memory");
+    served.flush();
+    assert_senseless(&served, "in a block");
+    served.merge();
+    assert_senseless(&served, "in a block that was written again");
+    let served = Served::new(|store| fill_senseless(store, |store| store.flush().expect("flushed")));
+    assert_senseless(&served, "in blocks");
+    served.merge();
+    assert_senseless(&served, "in a block of several");
 }
 
 #[test]
@@ -616,15 +686,23 @@ fn a_trace_of_a_hundred_thousand_spans_is_answered() {
         let fan = (1..=SPANS + 7).map(|id| span(2, id, u64::from(id > 1), id as i64 / 100, 5_000)).collect();
         write(store, Signal::Traces, Encoding::Protobuf, request(fan));
     });
-    let line = ask_everything(&served, 1);
-    assert_eq!((line.len() as u64, &line[line.len() - 1]["depth"]), (SPANS, &json!(SPANS - 1)));
-    let fan = ask_all_but(&served, 2, &["/tempo/api/traces", "/jaeger/api/v3"]);
-    assert_eq!(fan.len() as u64, SPANS, "the limit of one answer");
+    assert_hundred_thousand(&served, SPANS);
+    served.flush();
+    assert_hundred_thousand(&served, SPANS);
+    served.merge();
+    assert_hundred_thousand(&served, SPANS);
+}
+
+fn assert_hundred_thousand(served: &Served, spans: u64) {
+    let line = ask_everything(served, 1);
+    assert_eq!((line.len() as u64, &line[line.len() - 1]["depth"]), (spans, &json!(spans - 1)));
+    let fan = ask_all_but(served, 2, &["/tempo/api/traces", "/jaeger/api/v3"]);
+    assert_eq!(fan.len() as u64, spans, "the limit of one answer");
     let (_, body, _) =
-        bytes(&served, &format!("/tempo/api/v2/traces/{}", "02".repeat(16)), "application/json");
+        bytes(served, &format!("/tempo/api/v2/traces/{}", "02".repeat(16)), "application/json");
     let tail = String::from_utf8_lossy(&body[body.len() - 120..]).into_owned();
     assert!(tail.contains("\"status\":\"PARTIAL\"") && tail.contains("7 spans over the limit"), "{tail}");
-    let (_, body, _) = bytes(&served, &format!("/tempo/api/traces/{}", "02".repeat(16)), "application/json");
+    let (_, body, _) = bytes(served, &format!("/tempo/api/traces/{}", "02".repeat(16)), "application/json");
     let said = String::from_utf8_lossy(&body).into_owned();
     assert!(said.contains("100007 spans") && said.contains("/api/v2/traces"), "{said}");
     let (_, body) = served.get(&format!("/jaeger/api/traces/{}", "02".repeat(16)));
@@ -632,7 +710,7 @@ fn a_trace_of_a_hundred_thousand_spans_is_answered() {
     assert_eq!(trace["warnings"], trace["spans"][0]["warnings"]);
     assert_eq!(trace["warnings"], json!(["7 spans over the limit of 100000 are left out"]));
     let request = field(1, "02".repeat(16).as_bytes());
-    let (_, status) = call(&served, "/jaeger.api_v3.QueryService/GetTrace", &request);
+    let (_, status) = call(served, "/jaeger.api_v3.QueryService/GetTrace", &request);
     assert_eq!(status, "3", "refused, as there is no place to say that it is cut");
 }
 

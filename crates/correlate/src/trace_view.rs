@@ -4,7 +4,9 @@
 //!    ([`throughline_model::trace`] does the analysis).
 //! 2. Log records hang on their span where that span is here, else on the trace.
 //! 3. Span links carry their state; parents that are missing are named, and so are spans of other traces that link here.
-//! 4. Spans that failed without saying so in their status are found by what they recorded and logged ([`effective`]).
+//! 4. Where several spans have one id, what names it, a child or a log record, is at the first of them to start, and each of them
+//!    says so.
+//! 5. Spans that failed without saying so in their status are found by what they recorded and logged ([`effective`]).
 
 pub mod effective;
 pub mod facts;
@@ -100,6 +102,9 @@ pub struct SpanView {
     pub on_critical_path: bool,
     /// Whether it names a parent that is not here.
     pub orphan: bool,
+    /// Whether other spans of the trace have its id, which are not the other side of its call.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shares_id: bool,
     /// Why it counts as failed, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective_error: Option<EffectiveError>,
@@ -219,9 +224,10 @@ impl TraceView {
         self.spans.is_empty() && self.logs.is_empty() && self.exemplars.is_empty()
     }
 
-    /// The span with this id and its position.
+    /// The span with this id and its position; of several the first to start.
     pub fn span(&self, id: SpanId) -> Option<(usize, &SpanView)> {
-        self.spans.iter().enumerate().find(|(_, view)| view.span.span_id == id)
+        let with_id = self.spans.iter().enumerate().filter(|(_, view)| view.span.span_id == id);
+        with_id.min_by_key(|(_, view)| view.span.start_time)
     }
 
     /// The positions of a span's descendants: those that follow it in tree order and lie deeper.
@@ -238,24 +244,23 @@ impl TraceView {
             place[*index] = at;
         }
         let latency = analysis.latency_culprit.and_then(|index| place.get(index as usize).copied());
+        let here: HashSet<SpanId> = spans.iter().map(|span| span.span_id).collect();
+        let shared = facts::shared_ids(&spans);
         let mut slots: Vec<Option<Span>> = spans.into_iter().map(Some).collect();
         let mut missing = HashSet::new();
         for index in order {
             let Some(span) = slots.get_mut(index).and_then(Option::take) else { continue };
-            let orphan = span.parent_span_id.is_some() && analysis.parent[index].is_none();
-            if let Some(parent) = span.parent_span_id.filter(|_| orphan)
-                && parent != span.span_id
-                && missing.insert(parent)
-            {
-                self.missing_parents.push(parent);
-            }
+            // Of a circle one span has no parent in the tree, though all of them are here.
+            let lost = span.parent_span_id.filter(|parent| !here.contains(parent));
+            self.missing_parents.extend(lost.filter(|parent| missing.insert(*parent)));
             self.spans.push(SpanView {
                 depth: analysis.depth[index],
                 offset_ns: span.start_time.saturating_sub(self.start_time),
                 self_time_ns: analysis.self_time[index],
                 critical_time_ns: analysis.critical_time[index],
                 on_critical_path: analysis.on_critical_path[index],
-                orphan,
+                orphan: lost.is_some(),
+                shares_id: shared.contains(&span.span_id),
                 effective_error: None,
                 logs: Vec::new(),
                 link_states: Vec::new(),
@@ -266,8 +271,13 @@ impl TraceView {
     }
 
     fn attach_logs(&mut self, logs: Vec<LogRecord>) {
-        let by_id: HashMap<SpanId, usize> =
-            self.spans.iter().enumerate().map(|(index, view)| (view.span.span_id, index)).collect();
+        let mut by_id: HashMap<SpanId, usize> = HashMap::with_capacity(self.spans.len());
+        for (index, view) in self.spans.iter().enumerate() {
+            let first = by_id.entry(view.span.span_id).or_insert(index);
+            if view.span.start_time < self.spans[*first].span.start_time {
+                *first = index;
+            }
+        }
         for log in logs {
             let owner = log.span_id.and_then(|id| by_id.get(&id)).and_then(|i| self.spans.get_mut(*i));
             match owner {

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use serde_json::{Map, Value as Json};
+use throughline_correlate::trace_view::facts;
 use throughline_model::attribute::write_json_text;
 use throughline_model::record::Span;
 use throughline_model::{SpanId, TraceId};
@@ -24,6 +25,7 @@ const WARNINGS: [&str; 2] = ["jaeger.warnings", "@jaeger@warnings"];
 /// where its UI shows them, at the first span.
 pub(super) fn write_trace(out: &mut String, trace_id: TraceId, spans: &[Span], warnings: &[String]) {
     let mut processes = Processes::default();
+    let shared = facts::shared_ids(spans);
     out.push('{');
     let mut members = Members::new();
     members.text(out, "traceID", &trace_id.to_string());
@@ -32,7 +34,8 @@ pub(super) fn write_trace(out: &mut String, trace_id: TraceId, spans: &[Span], w
     for (at, span) in spans.iter().enumerate() {
         list.next(out);
         let process = processes.number(span);
-        write_span(out, span, process, if at == 0 { warnings } else { &[] });
+        let shares_id = shared.contains(&span.span_id);
+        write_span(out, span, process, (shares_id, if at == 0 { warnings } else { &[] }));
     }
     list.close(out);
     members.key(out, "processes");
@@ -81,7 +84,7 @@ impl<'a> Processes<'a> {
     }
 }
 
-fn write_span(out: &mut String, span: &Span, process: usize, warnings: &[String]) {
+fn write_span(out: &mut String, span: &Span, process: usize, warnings: (bool, &[String])) {
     out.push('{');
     let mut members = Members::new();
     members.text(out, "traceID", &span.trace_id.to_string());
@@ -214,8 +217,8 @@ fn typed(value: &Json) -> (&'static str, Written) {
     }
 }
 
-/// What is odd about the span: what its sender says, and what shows.
-fn write_warnings(out: &mut String, span: &Span, more: &[String]) {
+/// What is odd about the span: what its sender says, and what shows; `shares_id` is whether others have its id.
+fn write_warnings(out: &mut String, span: &Span, (shares_id, more): (bool, &[String])) {
     let mut warnings: Vec<String> = Vec::new();
     for key in WARNINGS {
         let list = span.attributes.get(key).and_then(Json::as_array).into_iter().flatten();
@@ -226,6 +229,10 @@ fn write_warnings(out: &mut String, span: &Span, more: &[String]) {
     }
     if span.parent_span_id == Some(span.span_id) {
         warnings.push("the span is its own parent".to_owned());
+    }
+    if shares_id {
+        warnings
+            .push("other spans of the trace have this id; children that name it are of the first".to_owned());
     }
     warnings.extend(more.iter().cloned());
     if warnings.is_empty() {

@@ -1,8 +1,9 @@
 //! What the spans of a trace say together: who took part how much, and whose clock is off.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
+use throughline_model::SpanId;
 use throughline_model::record::Span;
 use throughline_model::trace::Analysis;
 
@@ -31,6 +32,22 @@ pub struct ClockSkew {
     pub span_count: usize,
     /// By how much at most, nanoseconds: the clocks are at least so far apart.
     pub at_least_ns: i64,
+}
+
+/// OTLP's kinds of the two spans of one call that may share an id, as Zipkin's do.
+const CLIENT_AND_SERVER: [u8; 2] = [2, 3];
+
+/// The ids that several spans of a trace have by mistake: a client and its server may share one.
+pub fn shared_ids(spans: &[Span]) -> HashSet<SpanId> {
+    let mut kinds: HashMap<SpanId, Vec<u8>> = HashMap::with_capacity(spans.len());
+    for span in spans {
+        kinds.entry(span.span_id).or_default().push(span.kind);
+    }
+    let is_shared = |kinds: &mut Vec<u8>| {
+        kinds.sort_unstable();
+        kinds.len() > 1 && kinds.as_slice() != CLIENT_AND_SERVER
+    };
+    kinds.into_iter().filter_map(|(id, mut kinds)| is_shared(&mut kinds).then_some(id)).collect()
 }
 
 /// What each service has, by name.

@@ -71,6 +71,43 @@ fn logs_hang_on_their_span_else_on_the_trace() {
 }
 
 #[test]
+fn what_names_an_id_that_spans_share_is_at_the_first_of_them() {
+    let at = |kind: u8, span: Span| Span { kind, ..span };
+    let spans = vec![
+        span(1, 0, "a", "GET /", 0, 100),
+        span(2, 1, "b", "second", 20, 10),
+        span(2, 1, "b", "first", 10, 10),
+        span(3, 2, "c", "below", 12, 5),
+        // The two sides of a call may share an id.
+        at(3, span(4, 1, "a", "call", 40, 10)),
+        at(2, span(4, 1, "b", "call", 41, 5)),
+    ];
+    let logs = vec![log(Some(2), "b", 25, 9, "which of them?")];
+    let view = TraceView::new(trace_id(1), TraceData { spans, logs, ..TraceData::default() });
+    let shape: Vec<(&str, u32, bool, usize)> =
+        view.spans.iter().map(|at| (at.span.name.as_str(), at.depth, at.shares_id, at.logs.len())).collect();
+    let expected = [
+        ("GET /", 0, false, 0),
+        ("first", 1, true, 1),
+        ("below", 2, false, 0),
+        ("second", 1, true, 0),
+        ("call", 1, false, 0),
+        ("call", 1, false, 0),
+    ];
+    assert_eq!(shape, expected);
+    assert_eq!(view.span(span_id(2)).map(|(at, _)| at), Some(1));
+}
+
+#[test]
+fn the_parents_of_a_circle_are_not_missing() {
+    let spans =
+        vec![span(1, 2, "a", "one", 0, 5), span(2, 1, "a", "two", 1, 5), span(3, 3, "a", "own", 2, 5)];
+    let view = TraceView::new(trace_id(1), TraceData { spans, ..TraceData::default() });
+    assert_eq!((view.missing_parents.as_slice(), view.orphan_count), (&[] as &[SpanId], 0));
+    assert!(view.spans.iter().all(|at| !at.orphan));
+}
+
+#[test]
 fn a_trace_of_logs_alone_has_a_view() {
     let data = TraceData { logs: vec![log(None, "a", 7, 9, "x")], ..TraceData::default() };
     let view = TraceView::new(trace_id(1), data);
