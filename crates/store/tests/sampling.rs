@@ -441,6 +441,29 @@ fn without_sampling_nothing_goes() {
 }
 
 #[test]
+fn a_trace_that_its_records_call_unsampled_is_unsampled_unless_it_is_here_or_was_dropped() {
+    let rig = sampled(&[errors()]);
+    // Flags of which the one of sampling is not set.
+    let unsampled = |of, time| {
+        let mut out = log(of, time, 9);
+        out.extend([0x45, 2, 0, 0, 0]);
+        out
+    };
+    put(&rig, Signal::Logs, &[unsampled(1, NOW - 3_600 * SECOND), unsampled(2, NOW), log(3, NOW, 9)]);
+    put(&rig, Signal::Logs, &[unsampled(4, NOW)]);
+    put(&rig, Signal::Traces, &spans(4, NOW, SECOND, false, "/a"));
+    let states = |rig: &Rig| [1, 2, 3, 4].map(|of| state(rig, of));
+    let expected = [LinkState::Unsampled, LinkState::Unsampled, LinkState::Pending, LinkState::Resolved];
+    assert_eq!(states(&rig), expected, "in memory");
+    rig.flush();
+    assert_eq!(states(&rig), expected, "in blocks");
+    decide(&rig);
+    let [old, young, other, dropped] = states(&rig);
+    assert_eq!([old, young, other], [LinkState::Unsampled, LinkState::Unsampled, LinkState::NeverReceived]);
+    assert!(matches!(dropped, LinkState::Dropped { .. }), "{dropped:?}");
+}
+
+#[test]
 fn what_only_a_span_link_names_may_still_be_on_its_way() {
     let rig = Rig::new(config());
     let state = |referred_at| rig.engine.snapshot().link_state_since(trace(1), referred_at).expect("a state");
