@@ -6,7 +6,8 @@ mod field;
 mod metrics;
 
 use crate::ast::{
-    Aggregate, Expr, Field, Literal, Pipeline, Query, ScalarExpr, ScalarFilter, SpansetExpr, Stage, Type,
+    Aggregate, Expr, Field, Hint, Literal, Pipeline, Query, ScalarExpr, ScalarFilter, SpansetExpr, Stage,
+    Type,
 };
 use field::{condition, field_type, references_span};
 
@@ -14,6 +15,11 @@ use field::{condition, field_type, references_span};
 pub const REGEXES_MAX: usize = 200;
 /// Most fields that series are grouped by; functions that add a label of their own have one less.
 pub const GROUPS_MAX: usize = 5;
+
+/// The hint that says how many exemplars there are at most.
+pub(crate) const EXEMPLARS: &str = "exemplars";
+/// The hint that asks for numbers of all spans, also of those that sampling left out.
+pub(crate) const EXTRAPOLATE: &str = "extrapolate";
 
 /// Why a query that parses is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,19 +71,23 @@ pub fn check(query: &Query) -> Checked<()> {
         Expr::Spans(spans) => pipeline(&mut counts, spans)?,
         Expr::Metrics(expr) => metrics::expr(&mut counts, expr)?,
     }
-    query.hints.iter().try_for_each(|hint| {
-        let expected = match (hint.name.as_str(), &hint.value) {
-            ("most_recent", Literal::Bool(_)) => return Ok(()),
-            ("sample", Literal::Bool(_) | Literal::Int(_) | Literal::Float(_)) => return Ok(()),
-            ("exemplars", Literal::Bool(_) | Literal::Int(_)) => return Ok(()),
-            ("most_recent", _) => "true or false",
-            ("sample", _) => "true, false or a share from 0 to 1",
-            ("exemplars", _) => "true, false or a whole number",
-            // Clients give hints to other versions of other servers.
-            _ => return Ok(()),
-        };
-        invalid(format!("hint `{hint}`: expected {expected}"))
-    })
+    query.hints.iter().try_for_each(hint)
+}
+
+/// Whether a hint that is known has a value of its type.
+fn hint(hint: &Hint) -> Checked<()> {
+    let is_bool = matches!(hint.value, Literal::Bool(_));
+    let (fits, expected) = match hint.name.as_str() {
+        "most_recent" | EXTRAPOLATE => (is_bool, "true or false"),
+        "sample" | "span_sample" | "trace_sample" => {
+            let is_number = matches!(hint.value, Literal::Int(_) | Literal::Float(_));
+            (is_bool || is_number, "true, false or a share from 0 to 1")
+        }
+        EXEMPLARS => (is_bool || matches!(hint.value, Literal::Int(_)), "true, false or a whole number"),
+        // Clients give hints to other versions of other servers.
+        _ => return Ok(()),
+    };
+    if fits { Ok(()) } else { invalid(format!("hint `{hint}`: expected {expected}")) }
 }
 
 fn pipeline(counts: &mut Counts, pipeline: &Pipeline) -> Checked<()> {

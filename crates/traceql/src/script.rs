@@ -21,7 +21,8 @@
 //!
 //! A span is `TRACE/ID<PARENT SERVICE "NAME" @START +DURATION` and its fields; `event:name` begins an event and `link:spanID` a link.
 //! An expected set of spans names its trace and the spans in order; `of 5` says how many matched where not all are shown, brackets
-//! after a span its attributes, braces what is said of the set. `expect empty` says that there is no answer.
+//! after a span its attributes, braces what is said of the set. `expect empty` says that there is no answer,
+//! `expect note` what is said beside series, `expect exemplars 3` how many those have together.
 
 mod command;
 mod run;

@@ -59,6 +59,11 @@ fn queries_that_make_no_sense_are_invalid() {
         ("({} | rate()) + ({} | compare({}))", "`+` is not for the series of compare()"),
         ("{} | rate() | topk(5) | bottomk(0)", "bottomk takes"),
         ("{} with (most_recent=1)", "hint `most_recent=1`: expected true or false"),
+        ("{} | rate() with (extrapolate=2)", "hint `extrapolate=2`: expected true or false"),
+        ("{} | rate() with (sample=\"a\")", "hint `sample=\"a\"`: expected true, false or a share"),
+        ("{} | rate() with (span_sample=1s)", "hint `span_sample=1s`: expected true, false or a share"),
+        ("{} | rate() with (trace_sample=ok)", "hint `trace_sample=ok`: expected true, false or a share"),
+        ("{} | rate() with (exemplars=0.5)", "hint `exemplars=0.5`: expected true, false or a whole number"),
     ] {
         match checked(query) {
             Err(CheckError::Invalid(message)) => assert!(message.contains(part), "{query}: {message}"),

@@ -17,6 +17,7 @@ use throughline_exec::Budget;
 use super::{EvalError, invalid};
 use crate::answer::{MetricSeries, MetricsAnswer};
 use crate::ast::{Hint, Literal, MetricsExpr, MetricsFunction, SecondStage};
+use crate::check::{EXEMPLARS, EXTRAPOLATE};
 use crate::source::TraceSource;
 use series::{Series, Side};
 
@@ -136,17 +137,24 @@ pub(super) fn metrics(
     if is_cut {
         found.truncate(params.series_max);
     }
-    let mut notes = notes.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut notes: Vec<String> = notes.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if hinted(hints, EXTRAPOLATE) == Some(&Literal::Bool(true)) {
+        notes.push(format!("{EXTRAPOLATE}=true is not applied: the numbers are those of stored spans alone"));
+    }
     notes.sort_unstable();
     notes.dedup();
     let series = found.into_iter().map(|series| shown(series, &intervals)).collect();
     Ok(MetricsAnswer { series, is_cut, notes })
 }
 
+/// What a hint says.
+fn hinted<'q>(hints: &'q [Hint], name: &str) -> Option<&'q Literal> {
+    hints.iter().find(|hint| hint.name == name).map(|hint| &hint.value)
+}
+
 /// `with (exemplars=…)` goes before what was asked for, which stays the most.
 fn exemplars_wanted(hints: &[Hint], most: usize) -> usize {
-    let hint = hints.iter().find(|hint| hint.name == "exemplars").map(|hint| &hint.value);
-    match hint {
+    match hinted(hints, EXEMPLARS) {
         Some(Literal::Bool(false)) => 0,
         Some(Literal::Int(count)) => usize::try_from(*count).unwrap_or_default().min(most),
         _ => most,

@@ -21,6 +21,10 @@ pub struct Eval {
     pub sets: Vec<String>,
     /// Labels as they are written, and points.
     pub series: Vec<(String, Vec<Option<f64>>)>,
+    /// What is said beside the series.
+    pub notes: Vec<Message>,
+    /// How many exemplars all series have together.
+    pub exemplars: Option<usize>,
     /// Whether there is no answer.
     pub empty: bool,
     /// That it fails, and how.
@@ -44,7 +48,8 @@ pub(super) fn commands(text: &str) -> Vec<Result<Command, ScriptError>> {
 fn query(line: usize, text: &str) -> Result<Eval, String> {
     let (asked, query) = head(text)?;
     let query = query.to_owned();
-    Ok(Eval { line, query, asked, sets: Vec::new(), series: Vec::new(), empty: false, fail: None })
+    let (sets, series, notes) = (Vec::new(), Vec::new(), Vec::new());
+    Ok(Eval { line, query, asked, sets, series, notes, exemplars: None, empty: false, fail: None })
 }
 
 /// Reads what is asked for, up to the query.
@@ -84,6 +89,10 @@ fn expectation(eval: &mut Eval, text: &str) -> Result<(), String> {
         match kind {
             "fail" => eval.fail = Some(Message::read(words.rest.trim())),
             "empty" => eval.empty = true,
+            "note" => eval.notes.push(Message::read(words.rest.trim())),
+            "exemplars" => {
+                eval.exemplars = Some(words.next().parse().map_err(|_| "expected how many exemplars")?);
+            }
             _ => return Err(format!("unknown expectation {kind:?}")),
         }
         return Ok(());

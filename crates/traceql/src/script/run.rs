@@ -156,8 +156,12 @@ fn compare_series(eval: &Eval, answer: &MetricsAnswer) -> Result<(), String> {
             ));
         }
     }
-    match left.first() {
-        Some((labels, _)) => Err(format!("missing {labels}")),
-        None => Ok(()),
+    if let Some((labels, _)) = left.first() {
+        return Err(format!("missing {labels}"));
     }
+    let exemplars: usize = answer.series.iter().map(|series| series.exemplars.len()).sum();
+    if eval.exemplars.is_some_and(|expected| expected != exemplars) {
+        return Err(format!("expected {:?} exemplars, got {exemplars}", eval.exemplars));
+    }
+    messages("note", &eval.notes, false, &answer.notes, Message::is_in)
 }
