@@ -60,6 +60,17 @@ impl Fault {
             _ => false,
         }
     }
+
+    /// How much longer price takes at a request.
+    fn slow(self, n: i64) -> i64 {
+        match self {
+            Fault::SlowItself => 300 * MS,
+            Fault::SlowTail if n % 10 == 0 => 2_000 * MS,
+            Fault::Usual | Fault::MoreErrors if n % 50 == 7 => 2_000 * MS,
+            Fault::MoreSlow if n % 8 == 7 => 6_000 * MS,
+            _ => 0,
+        }
+    }
 }
 
 /// Numbers that vary and stay the same from run to run.
@@ -150,13 +161,7 @@ fn request(telemetry: &mut Telemetry, n: i64, start: i64, fault: Fault, dice: &m
     let fails = fault.fails(n);
     let way = if fault == Fault::SlowToReach { 500 * MS } else { MS };
     let busy = if fault == Fault::Saturation { 20 * MS } else { 0 };
-    let slow = match fault {
-        Fault::SlowItself => 300 * MS,
-        Fault::SlowTail if n % 10 == 0 => 2_000 * MS,
-        Fault::Usual | Fault::MoreErrors if n % 50 == 7 => 2_000 * MS,
-        Fault::MoreSlow if n % 8 == 7 => 6_000 * MS,
-        _ => 0,
-    };
+    let slow = fault.slow(n);
     let mut time = start + 3 * MS;
     let stock = (time + MS + way, time + MS + way + 4 * MS + busy + dice.up_to(3 * MS));
     telemetry.span("stock", of(4, 3), "check", 2, stock, fails);

@@ -37,7 +37,7 @@ fn cases(fault: Fault) -> (Case, Case) {
     (whole, sampled)
 }
 
-fn evidence<'c>(case: &'c Case, kind: EvidenceKind) -> &'c Evidence {
+fn evidence(case: &Case, kind: EvidenceKind) -> &Evidence {
     let first = case.suspects.first().unwrap_or_else(|| panic!("a suspect\n{}", report::markdown(case)));
     let found = first.evidence.iter().find(|evidence| evidence.kind == kind);
     found.unwrap_or_else(|| panic!("{kind:?}\n{}", report::markdown(case)))
