@@ -66,6 +66,22 @@ trace 00000000000000000000000000000001  gateway GET /
 }
 
 #[test]
+fn spans_that_share_an_id_are_all_drawn() {
+    let spans = vec![
+        span(1, 0, "a", "GET /", 0, 100),
+        span(2, 1, "b", "first", 10, 10),
+        span(2, 1, "b", "second", 20, 10),
+        span(3, 2, "c", "below", 12, 5),
+    ];
+    let view = view(spans);
+    let shown = waterfall::render(&view, PLAIN);
+    let said = "2 spans have the id 0000000000000002: what names it is drawn at the first to start";
+    assert!(shown.contains(said) && shown.contains("second b"), "{shown}");
+    let detail = waterfall::span_detail(&view, view.spans[1].span.span_id, PLAIN).expect("here");
+    assert!(detail.contains("first b") && detail.contains("second b"), "{detail}");
+}
+
+#[test]
 fn what_is_missing_is_named() {
     let shown = waterfall::render(&view(vec![span(2, 77, "a", "lost", 0, 10)]), PLAIN);
     assert!(shown.contains("root span missing"), "{shown}");

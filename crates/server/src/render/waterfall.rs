@@ -19,6 +19,8 @@ const DEPTH_MAX: usize = 16;
 const FIXED_COLUMNS: usize = 28;
 /// How many spans of other traces that link to the trace are named.
 const REFERRERS_MAX: usize = 5;
+/// How many ids that several spans have are named.
+const SHARED_IDS_MAX: usize = 5;
 /// How many log lines follow the waterfall.
 pub const LOGS_MAX: usize = 20;
 
@@ -31,6 +33,7 @@ pub fn render(view: &TraceView, style: Style) -> String {
     for parent in &view.missing_parents {
         out += &style.yellow(&format!("parent span {parent} is not here: not received, or not sampled\n"));
     }
+    out += &shared_ids(view, style);
     for skew in &view.clock_skews {
         out += &style.yellow(&format!(
             "the clock of {} is behind that of {} by at least {}: {} too early\n",
@@ -55,6 +58,24 @@ pub fn render(view: &TraceView, style: Style) -> String {
         out += &style.yellow(&format!("incomplete: {reason}\n"));
     }
     out
+}
+
+/// The ids that several spans have, the first of them to be drawn first.
+fn shared_ids(view: &TraceView, style: Style) -> String {
+    let mut counts: Vec<(SpanId, usize)> = Vec::new();
+    for at in view.spans.iter().filter(|at| at.shares_id) {
+        match counts.iter_mut().find(|(id, _)| *id == at.span.span_id) {
+            Some((_, count)) => *count += 1,
+            None if counts.len() < SHARED_IDS_MAX => counts.push((at.span.span_id, 1)),
+            None => {}
+        }
+    }
+    let line = |(id, count): &(SpanId, usize)| {
+        style.yellow(&format!(
+            "{count} spans have the id {id}: what names it is drawn at the first to start\n"
+        ))
+    };
+    counts.iter().map(line).collect()
 }
 
 fn head(view: &TraceView, style: Style) -> String {
@@ -193,12 +214,16 @@ fn guides(spans: &[SpanView]) -> Vec<String> {
     out
 }
 
-/// One span with everything that it carries.
+/// One span with everything that it carries; each of them, where several have its id.
 pub fn span_detail(view: &TraceView, id: SpanId, style: Style) -> Option<String> {
-    let (_, at) = view.span(id)?;
+    let with_id = view.spans.iter().filter(|at| at.span.span_id == id);
+    with_id.map(|at| detail(at, style)).reduce(|all, next| all + &next)
+}
+
+fn detail(at: &SpanView, style: Style) -> String {
     let mut out = format!(
         "span {}  {} {}\n  duration {}, self {}, on the critical path {}\n",
-        style.cyan(&id.to_string()),
+        style.cyan(&at.span.span_id.to_string()),
         style.bold(&clean(&at.span.name)),
         clean(&at.span.service),
         duration(at.span.duration_ns),
@@ -226,7 +251,7 @@ pub fn span_detail(view: &TraceView, id: SpanId, style: Style) -> Option<String>
     for log in &at.logs {
         out += &format!("  {}\n", log_lines::line(log, style));
     }
-    Some(out)
+    out
 }
 
 /// The first log lines of the trace, by time, each with the span that it was written in.
