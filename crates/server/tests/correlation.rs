@@ -1,7 +1,7 @@
 //! Correlation through the binary as users run it: the doctor over what real SDKs send, the books, Grafana's jumps.
 //!
 //! The SDK for Python is installed into a virtual environment under `target` at the first run. Where Python or a package cannot
-//! be had, a test that needs it is skipped and says so.
+//! be had, a test that needs it is skipped and says so; with `THROUGHLINE_TESTS_MUST_RUN=1` it fails.
 
 #![expect(clippy::disallowed_methods, reason = "a test of real processes has real files and the time of day")]
 
@@ -16,5 +16,5 @@ mod grafana;
 mod investigate;
 #[path = "correlation/mcp.rs"]
 mod mcp;
-#[path = "correlation/python.rs"]
+#[path = "../../receive/tests/python/environment.rs"]
 mod python;

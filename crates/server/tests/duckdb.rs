@@ -2,7 +2,10 @@
 //! word, in DuckDB.
 //!
 //! DuckDB's Python package is installed into a virtual environment under `target` at the first run. Where Python or the
-//! package cannot be had, the test is skipped and says so.
+//! package cannot be had, the test is skipped and says so; with `THROUGHLINE_TESTS_MUST_RUN=1` it fails.
+
+#[path = "../../receive/tests/python/environment.rs"]
+mod python;
 
 use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -38,7 +41,7 @@ for statement in json.load(sys.stdin):
 
 #[test]
 fn queries_of_the_guide_give_what_was_sent() {
-    let Some(python) = python_with_duckdb() else { return };
+    let Some(python) = python::with("duckdb", &["duckdb", "pytz"], "duckdb, pytz") else { return };
     let folder = std::env::temp_dir().join(format!("throughline-duckdb-{}", std::process::id()));
     let generator = Generator::new(11, within_one_partition(now_ns())).referring_to(SPANS);
     let sent_spans = fill(&folder.join("data"), &generator);
@@ -164,30 +167,6 @@ fn run(python: &Path, statements: &[String]) -> Vec<Vec<Value>> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines = String::from_utf8(output.stdout).expect("UTF-8");
     lines.lines().map(|line| serde_json::from_str(line).expect("JSON rows")).collect()
-}
-
-/// A Python that has DuckDB.
-fn python_with_duckdb() -> Option<PathBuf> {
-    let environment = Path::new(env!("CARGO_TARGET_TMPDIR")).join("duckdb");
-    let python = environment.join("bin/python");
-    let has = |python: &Path| succeeds(Command::new(python).args(["-c", "import duckdb, pytz"]));
-    if has(&python) {
-        return Some(python);
-    }
-    if !succeeds(Command::new("python3").args(["-m", "venv"]).arg(&environment)) {
-        eprintln!("DUCKDB TEST SKIPPED: python3 with venv is not there");
-        return None;
-    }
-    let install = ["-m", "pip", "install", "--quiet", "--retries", "1", "--timeout", "15", "duckdb", "pytz"];
-    if !succeeds(Command::new(&python).args(install)) || !has(&python) {
-        eprintln!("DUCKDB TEST SKIPPED: the packages duckdb and pytz cannot be installed");
-        return None;
-    }
-    Some(python)
-}
-
-fn succeeds(command: &mut Command) -> bool {
-    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 /// Starts a server, sends everything, stops it in order. Returns how many spans were sent.

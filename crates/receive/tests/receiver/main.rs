@@ -12,6 +12,8 @@ mod loki;
 mod messages;
 #[path = "../../../wire/tests/requests/loki.rs"]
 mod pushes;
+#[path = "../python/environment.rs"]
+mod python;
 mod remote_write;
 mod sdk;
 mod server;

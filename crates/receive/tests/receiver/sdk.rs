@@ -1,12 +1,13 @@
 //! A stock OpenTelemetry SDK (Python) sends all three signals over both protocols with gzip; the store has them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use throughline_model::TraceId;
 use throughline_store::Store;
 use throughline_store::snapshot::{LogQuery, SeriesQuery, TimeRange, Want};
 
+use crate::python;
 use crate::server::Running;
 
 const PACKAGES: [&str; 3] = [
@@ -15,14 +16,13 @@ const PACKAGES: [&str; 3] = [
     "opentelemetry-exporter-otlp-proto-http>=1.30",
 ];
 
+const MODULES: &str =
+    "opentelemetry.sdk, opentelemetry.exporter.otlp.proto.grpc, opentelemetry.exporter.otlp.proto.http";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stock_sdk_delivers_all_signals_over_grpc_and_http() {
-    let python = match tokio::task::spawn_blocking(python_with_sdk).await.expect("no panic") {
-        Ok(python) => python,
-        Err(reason) => {
-            return eprintln!("SKIPPED: a_stock_sdk_delivers_all_signals_over_grpc_and_http: {reason}");
-        }
-    };
+    // Nothing else runs here yet that would have to wait.
+    let Some(python) = python::with("opentelemetry-python", &PACKAGES, MODULES) else { return };
     let server = Running::start(|_| {}).await;
     for (protocol, address) in [("grpc", server.grpc), ("http", server.http)] {
         let service = format!("shop-{protocol}");
@@ -69,29 +69,6 @@ fn check_stored(store: &Store, trace_id: TraceId, service: &str) {
     let (series, points) = &found[0];
     assert_eq!((series.unit.as_str(), &series.attributes["shop"]), ("s", &"east".into()));
     assert_eq!(points.last().expect("a point").value, 0.25, "a histogram's sum");
-}
-
-/// A virtual environment with the SDK, made once under the target folder.
-fn python_with_sdk() -> Result<PathBuf, String> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("opentelemetry-python");
-    let python = folder.join("bin").join("python");
-    let has_sdk = |python: &Path| {
-        let import = "import opentelemetry.sdk, opentelemetry.exporter.otlp.proto.grpc, opentelemetry.exporter.otlp.proto.http";
-        Command::new(python).args(["-c", import]).output().is_ok_and(|output| output.status.success())
-    };
-    if has_sdk(&python) {
-        return Ok(python);
-    }
-    run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-    run(Command::new(&python)
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-        .args(PACKAGES))?;
-    has_sdk(&python).then_some(python).ok_or_else(|| "the SDK cannot be imported".to_owned())
-}
-
-fn run(command: &mut Command) -> Result<String, String> {
-    let output = command.output().map_err(|error| format!("run {:?}: {error}", command.get_program()))?;
-    checked(output)
 }
 
 /// What a program printed, or why it failed.

@@ -1,5 +1,7 @@
 //! A scraper with real sockets, files and a store: pages as targets show them, good and bad.
 
+#[path = "../../../receive/tests/python/environment.rs"]
+mod environment;
 mod python;
 mod target;
 

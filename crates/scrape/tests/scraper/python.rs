@@ -1,13 +1,13 @@
 //! The stock Python client shows every kind of metric, as OpenMetrics with exemplars and as Prometheus' text.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use throughline_scrape::job::Protocol;
 use throughline_store::snapshot::{SeriesQuery, TimeRange};
 
-use crate::{Bench, job};
+use crate::{Bench, environment, job};
 
 const PACKAGE: &str = "prometheus_client>=0.21";
 
@@ -23,9 +23,9 @@ impl Drop for Client {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stock_client_is_read_in_both_formats() {
-    let python = match tokio::task::spawn_blocking(python_with_client).await.expect("no panic") {
-        Ok(python) => python,
-        Err(reason) => return eprintln!("SKIPPED: the_stock_client_is_read_in_both_formats: {reason}"),
+    // Nothing else runs here yet that would have to wait.
+    let Some(python) = environment::with("prometheus-python", &[PACKAGE], "prometheus_client") else {
+        return;
     };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/expose.py");
     let mut child = Command::new(python)
@@ -74,38 +74,4 @@ fn check(bench: &Bench, is_open_metrics: bool) {
         let id = exemplar.trace_id.map(|id| id.to_string());
         assert_eq!(id.as_deref(), Some("0af7651916cd43dd8448eb211c80319c"));
     }
-}
-
-/// A virtual environment with the client, made once under the target folder.
-fn python_with_client() -> Result<PathBuf, String> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("prometheus-python");
-    let python = folder.join("bin").join("python");
-    let has_client = |python: &Path| {
-        let import = Command::new(python).args(["-c", "import prometheus_client"]).output();
-        import.is_ok_and(|output| output.status.success())
-    };
-    if has_client(&python) {
-        return Ok(python);
-    }
-    run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-    run(Command::new(&python).args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        PACKAGE,
-    ]))?;
-    has_client(&python).then_some(python).ok_or_else(|| "the client cannot be imported".to_owned())
-}
-
-fn run(command: &mut Command) -> Result<String, String> {
-    let output = command.output().map_err(|error| format!("run {:?}: {error}", command.get_program()))?;
-    checked(&output)
-}
-
-/// What a program printed, or why it failed.
-fn checked(output: &Output) -> Result<String, String> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use throughline_instrument::{Config, LATENCY_BOUNDS_SECONDS, Severity, SpanContext, SpanKind, Telemetry};
 
-use crate::process::Server;
+use crate::process::{Server, wait_for};
 use crate::python;
 
 const SCRIPT: &str = include_str!("telemetry.py");
@@ -41,11 +41,15 @@ fn found(report: &Value) -> Vec<(String, u64)> {
     findings.iter().map(of).collect()
 }
 
-/// What the SDK for Python sends in these scenarios, in a server.
-fn python_sends(name: &str, scenarios: &[&str]) -> Option<Server> {
+/// What the SDK for Python sends in these scenarios, in a server with these settings.
+fn python_sends(name: &str, settings: &str, scenarios: &[&str]) -> Option<Server> {
     let packages = ["opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"];
-    let python = python::with(&packages, "opentelemetry.sdk, opentelemetry.exporter.otlp.proto.http")?;
-    let server = Server::start(name);
+    let python = python::with(
+        "correlation-python",
+        &packages,
+        "opentelemetry.sdk, opentelemetry.exporter.otlp.proto.http",
+    )?;
+    let server = Server::start_with(name, settings);
     let output = Command::new(python)
         .args(["-c", SCRIPT, &server.http])
         .args(scenarios)
@@ -57,51 +61,72 @@ fn python_sends(name: &str, scenarios: &[&str]) -> Option<Server> {
     Some(server)
 }
 
+/// What the script does, one after the other.
+const SCENARIOS: [&str; 22] = [
+    "healthy",
+    "shapes",
+    "status_unset",
+    "outside_span",
+    "detached",
+    "head_sampled",
+    "spans_lost",
+    "not_ended",
+    "clock_skew",
+    "nameless",
+    "span_names",
+    "attributes",
+    "propagation",
+    "orphans",
+    "host_clocks",
+    "no_exemplars",
+    "without_ids",
+    "untraced",
+    "placeholder",
+    "records_lost",
+    "exemplars_of_nothing",
+    "several_names",
+];
+
+/// What the doctor finds in it: of which service by which rule how often.
+const FOUND: [(&str, &str, u64); 27] = [
+    ("forgetful", "TL103", 1),
+    ("timer", "TL104", 1),
+    ("detached", "TL105", 2),
+    ("sampled-out", "TL101", 6),
+    ("sampled-out", "TL501", 6),
+    ("lossy", "TL107", 1),
+    ("endless", "TL108", 1),
+    ("skewed", "TL109", 1),
+    ("unknown_service:python", "TL001", 1),
+    ("unknown_service:python", "TL002", 1),
+    ("wide", "TL303", 150),
+    ("users", "TL304", 120),
+    ("shop", "TL401", 5),
+    ("shop", "TL402", 1),
+    ("callee", "TL403", 3),
+    ("far", "TL404", 8),
+    ("unmeasured", "TL204", 1),
+    ("lossy", "TL201", 1),
+    ("unlinked", "TL004", 25),
+    ("untraced", "TL007", 1),
+    ("placeholder", "TL008", 4),
+    ("placeholder", "TL106", 1),
+    ("quiet", "TL201", 4),
+    ("measured", "TL202", 3),
+    ("measured", "TL203", 2),
+    ("Basket", "TL301", 2),
+    ("payment", "TL302", 20),
+];
+
 #[test]
 fn the_doctor_tells_apart_what_the_python_sdk_sends() {
-    let scenarios = [
-        "healthy",
-        "shapes",
-        "status_unset",
-        "outside_span",
-        "detached",
-        "head_sampled",
-        "spans_lost",
-        "not_ended",
-        "clock_skew",
-        "nameless",
-        "span_names",
-        "attributes",
-        "propagation",
-        "orphans",
-        "host_clocks",
-        "no_exemplars",
-    ];
-    let Some(server) = python_sends("doctor-python", &scenarios) else { return };
+    let Some(server) = python_sends("doctor-python", "", &SCENARIOS) else { return };
     for service in ["front", "back", "orders", "worker", "nightly", "controller"] {
         assert_eq!(found(&report(&server, service)), [], "{service} is as it should be");
     }
     let storefront = found(&report(&server, "storefront"));
     assert_eq!(storefront, [("TL110".to_owned(), 1)], "its one error has no log line, for it sends none");
-    for (service, rule, count) in [
-        ("forgetful", "TL103", 1),
-        ("timer", "TL104", 1),
-        ("detached", "TL105", 2),
-        ("sampled-out", "TL101", 6),
-        ("sampled-out", "TL501", 6),
-        ("lossy", "TL107", 1),
-        ("endless", "TL108", 1),
-        ("skewed", "TL109", 1),
-        ("unknown_service:python", "TL001", 1),
-        ("unknown_service:python", "TL002", 1),
-        ("wide", "TL303", 150),
-        ("users", "TL304", 120),
-        ("shop", "TL401", 5),
-        ("shop", "TL402", 1),
-        ("callee", "TL403", 3),
-        ("far", "TL404", 8),
-        ("unmeasured", "TL204", 1),
-    ] {
+    for (service, rule, count) in FOUND {
         let report = report(&server, service);
         assert!(found(&report).contains(&(rule.to_owned(), count)), "{service} {rule}: {report:#}");
     }
@@ -118,6 +143,20 @@ fn the_doctor_tells_apart_what_the_python_sdk_sends() {
     }
     check_formats(&server);
     check_queries(&server);
+}
+
+#[test]
+fn errors_of_the_python_sdk_that_a_policy_dropped() {
+    let settings = "  memtable: {age: 1s}\n  sampling:\n    decision_delay: 1s\n    policies:\n    \
+                    - {name: errors, type: status_code, status_code: {status_codes: [ERROR]}}\n";
+    let Some(server) = python_sends("doctor-dropped", settings, &["dropped"]) else { return };
+    // Until the policy has decided, the spans' status was never set.
+    wait_for("the policy's decision", || {
+        found(&report(&server, "unkept")).contains(&("TL102".to_owned(), 4))
+    });
+    let lines = run(&server, &["logs", "--service", "unkept", "--severity", "error"]);
+    let lines = String::from_utf8_lossy(&lines.stdout).into_owned();
+    assert!(lines.contains("dropped by the sampling policy"), "{lines}");
 }
 
 fn check_formats(server: &Server) {

@@ -45,7 +45,7 @@ fn send(server: &Server) -> String {
 
 #[test]
 fn tools_answer_the_official_client() {
-    let Some(python) = python::with(&["mcp"], "mcp") else { return };
+    let Some(python) = python::with("correlation-python", &["mcp"], "mcp") else { return };
     let server = Server::start("mcp");
     let trace = send(&server);
     let calls = json!([

@@ -14,7 +14,7 @@ from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExp
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOnExemplarFilter, MeterProvider, TraceBasedExemplarFilter
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -29,7 +29,7 @@ MINUTE = 60 * 10**9
 class Service:
     """A process of its own, but for the process."""
 
-    def __init__(self, name, sampler=ALWAYS_ON, instance=None, traces_to=ENDPOINT):
+    def __init__(self, name, sampler=ALWAYS_ON, instance=None, traces_to=ENDPOINT, exemplars=TraceBasedExemplarFilter()):
         attributes = {"service.name": name} if name else {}
         if instance:
             attributes["service.instance.id"] = instance
@@ -42,7 +42,7 @@ class Service:
         self.logger = logging.Logger(name or "nameless")
         self.logger.addHandler(LoggingHandler(logger_provider=self.loggers))
         reader = PeriodicExportingMetricReader(OTLPMetricExporter(f"{ENDPOINT}/v1/metrics"))
-        self.meters = MeterProvider(resource=resource, metric_readers=[reader])
+        self.meters = MeterProvider(resource=resource, metric_readers=[reader], exemplar_filter=exemplars)
         self.meter = self.meters.get_meter("scenario")
         self.duration = self.meter.create_histogram("http.server.request.duration", "s")
 
@@ -258,6 +258,84 @@ def no_exemplars():
     with service.tracer.start_as_current_span("GET /"):
         pass
     service.duration.record(0.1)
+    service.end()
+
+
+def without_ids():
+    """The service is traced, and its logger does not know of it."""
+    service = Service("unlinked")
+    for n in range(25):
+        with service.tracer.start_as_current_span("GET /"):
+            pass
+        service.log_at(logging.INFO, "served", time.time_ns() - 5 * MINUTE + n)
+    service.end()
+
+
+def untraced():
+    service = Service("untraced")
+    service.logger.error("it failed")
+    service.end()
+
+
+def placeholder():
+    """The application fills in the id by itself, and a text that is none where there is no span."""
+    service = Service("placeholder")
+    with service.tracer.start_as_current_span("GET /"):
+        service.logger.info("served")
+    for n in range(3):
+        service.logger.info("tidied up", extra={"trace_id": "no-trace"})
+    service.logger.error("not tidied up", extra={"trace_id": "no-trace"})
+    service.end()
+
+
+def records_lost():
+    """Of some requests the records arrive and the spans do not; nothing failed."""
+    service, lossy = Service("quiet"), Service("quiet", traces_to="http://127.0.0.1:9")
+    for n in range(9):
+        of = lossy if n < 4 else service
+        with of.tracer.start_as_current_span("GET /"):
+            of.log_at(logging.INFO, "served", time.time_ns() - 10 * MINUTE)
+    lossy.end(), service.end()
+
+
+def exemplars_of_nothing():
+    """A filter that lets every measurement be an exemplar: where no span is current, and where the span is not sampled."""
+    service = Service("measured", sampler=ALWAYS_OFF, exemplars=AlwaysOnExemplarFilter())
+    for n in range(3):
+        service.duration.record(0.1, {"http.route": f"/timer-{n}"})
+    for n in range(2):
+        with service.tracer.start_as_current_span("GET /"):
+            service.log_at(logging.INFO, "served", time.time_ns() - 5 * MINUTE)
+            service.duration.record(0.1, {"http.route": f"/page-{n}"})
+    service.end()
+
+
+def several_names():
+    """Records and spans get the service's name from different places, once in another spelling and once as another name."""
+    traced, logged = Service("Basket"), Service("basket")
+    with traced.tracer.start_as_current_span("GET /"):
+        pass
+    logged.logger.info("started")
+    traced.end(), logged.end()
+    traced, logged = Service("payment"), Service("billing-logs")
+    for n in range(20):
+        at = time.time_ns() - 5 * MINUTE + n * 10**9
+        span = traced.tracer.start_span("POST /pay", kind=SpanKind.SERVER, start_time=at)
+        with trace.use_span(span, end_on_exit=False):
+            logged.log_at(logging.INFO, "paid", at + 10**6)
+        span.end(at + 2 * 10**6)
+    traced.end(), logged.end()
+
+
+def dropped():
+    """Errors that nobody sets as a status, under a policy that looks at nothing else."""
+    service = Service("unkept")
+    for n in range(4):
+        at = time.time_ns() - 5 * MINUTE
+        span = service.tracer.start_span("GET /", kind=SpanKind.SERVER, start_time=at)
+        with trace.use_span(span, end_on_exit=False):
+            service.log_at(logging.ERROR, "it failed", at + 10**6)
+        span.end(at + 2 * 10**6)
     service.end()
 
 
