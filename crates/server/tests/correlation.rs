@@ -14,6 +14,8 @@ mod doctor;
 mod grafana;
 #[path = "correlation/investigate.rs"]
 mod investigate;
+#[path = "correlation/links.rs"]
+mod links;
 #[path = "correlation/mcp.rs"]
 mod mcp;
 #[path = "../../receive/tests/python/environment.rs"]
