@@ -64,10 +64,11 @@ pub fn render(view: &TraceView, style: Style) -> String {
 fn shared_ids(view: &TraceView, style: Style) -> String {
     let mut counts: Vec<(SpanId, usize)> = Vec::new();
     for at in view.spans.iter().filter(|at| at.shares_id) {
+        let is_full = counts.len() >= SHARED_IDS_MAX;
         match counts.iter_mut().find(|(id, _)| *id == at.span.span_id) {
             Some((_, count)) => *count += 1,
-            None if counts.len() < SHARED_IDS_MAX => counts.push((at.span.span_id, 1)),
-            None => {}
+            None if is_full => {}
+            None => counts.push((at.span.span_id, 1)),
         }
     }
     let line = |(id, count): &(SpanId, usize)| {
