@@ -12,6 +12,7 @@ use http_body_util::{BodyExt as _, Full};
 use throughline_wire::grpc::{PREFIX_BYTES, message_bytes, percent_encoded, put_message};
 use throughline_wire::{Compression, decompress};
 
+use crate::traces::links::LINK;
 use crate::traces::{PARTIAL, Refusal, partial_header};
 
 /// A query is a text and a few numbers.
@@ -63,17 +64,20 @@ impl Code {
 pub(crate) struct Status {
     code: Code,
     message: String,
+    /// The state of the trace that was asked for, if that is why.
+    link: Option<&'static str>,
 }
 
 impl Status {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Status {
-        Status { code, message: message.into() }
+        Status { code, message: message.into(), link: None }
     }
 }
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Status {
-        Status::new(Code::of(refusal.status), refusal.message)
+        let link = refusal.link.map(|link| link.name());
+        Status { link, ..Status::new(Code::of(refusal.status), refusal.message) }
     }
 }
 
@@ -89,6 +93,7 @@ impl IntoResponse for Status {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, CONTENT_TYPE_GRPC);
         headers.insert(GRPC_STATUS, HeaderValue::from(self.code as i32));
+        headers.extend(self.link.map(|link| (LINK, HeaderValue::from_static(link))));
         let cut = self.message.floor_char_boundary(TEXT_BYTES_MAX);
         let text = percent_encoded(self.message.get(..cut).unwrap_or_default());
         // Percent-encoded text is visible ASCII, which a header value can always be.

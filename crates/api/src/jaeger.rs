@@ -11,6 +11,7 @@ mod metrics;
 mod model;
 mod reply;
 mod search;
+mod transform;
 mod v3;
 
 use axum::Router;
@@ -47,7 +48,7 @@ pub(crate) fn routes(traces: Traces, prometheus: Prometheus) -> Router {
         .route("/api/v3/trace-summaries", get(v3::summaries))
         .route("/api/v3/dependencies", get(v3::dependencies))
         .route("/api/archive/{id}", any(reply::not_implemented))
-        .route("/api/transform", any(reply::not_implemented))
+        .route("/api/transform", post(transform::transform))
         .route("/api/deep-dependencies", any(reply::not_implemented))
         .route("/api/quality-metrics", any(reply::not_implemented))
         .layer(axum::middleware::from_fn(compression::compress))

@@ -4,6 +4,7 @@
 //! something is refused does not.
 
 pub(crate) mod conditions;
+pub(crate) mod links;
 pub(crate) mod params;
 pub(crate) mod values;
 
@@ -23,6 +24,7 @@ use throughline_store::{Clock, Snapshot, Store, TraceData, Want};
 use throughline_traceql::ast::Query;
 use throughline_traceql::{EvalError, QueryError};
 
+use self::links::LinkStates;
 use crate::blocking::{Blocking, CancelOnDrop, budget};
 use crate::failure::Failure;
 
@@ -84,6 +86,8 @@ pub(crate) struct ReadTrace {
     pub(crate) partial: Vec<String>,
     /// How many of its spans are left out, as one answer holds [`SPANS_MAX`].
     pub(crate) left_out: usize,
+    /// What became of the traces that its spans link to; nothing where that was not looked up.
+    pub(crate) links: LinkStates,
 }
 
 impl ReadTrace {
@@ -213,7 +217,7 @@ impl Traces {
     ) -> Result<T, Refusal> {
         let store = self.store.clone();
         // A look-up of one trace: it is answered sooner than another thread would begin.
-        let read = move || Ok::<_, Failure>(read_trace(&store.snapshot(), id).and_then(answer));
+        let read = move || Ok::<_, Failure>(read_linked(&store.snapshot(), id).and_then(answer));
         self.blocking.run_here(read).await.map_err(Refusal::from)?
     }
 }
@@ -247,5 +251,12 @@ pub(crate) fn read_trace(snapshot: &Snapshot, id: TraceId) -> Result<ReadTrace, 
         partial.push(format!("{left_out} spans over the limit of {SPANS_MAX} are left out"));
         spans.truncate(SPANS_MAX);
     }
-    Ok(ReadTrace { spans, partial, left_out })
+    Ok(ReadTrace { spans, partial, left_out, links: LinkStates::default() })
+}
+
+/// Likewise, with what became of the traces that it links to.
+pub(crate) fn read_linked(snapshot: &Snapshot, id: TraceId) -> Result<ReadTrace, Refusal> {
+    let mut trace = read_trace(snapshot, id)?;
+    trace.links = LinkStates::look_up(snapshot, id, &trace.spans)?;
+    Ok(trace)
 }

@@ -1,5 +1,6 @@
 //! The HTTP APIs over real sockets.
 
+mod links;
 mod loki;
 mod prometheus;
 mod served;

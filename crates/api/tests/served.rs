@@ -25,6 +25,16 @@ pub const NOW: i64 = 1_790_000_100_000_000_000;
 /// What an answer may have: a trace of 100,000 spans has some 60 MB.
 pub const BODY_BYTES_MAX: u64 = 1 << 30;
 
+/// How the store is configured: a retention of a day.
+pub fn config() -> StoreConfig {
+    StoreConfig {
+        durability: Durability::Fsync,
+        segment_bytes: 1 << 20,
+        reserve_bytes: Some(1),
+        ..StoreConfig::new("/data".into(), std::time::Duration::from_secs(86_400))
+    }
+}
+
 /// A served API over a simulated disk at a fixed time.
 pub struct Served {
     pub base: String,
@@ -42,31 +52,30 @@ impl Served {
 
     /// Likewise, with rules and targets.
     pub fn with_states(fill: impl FnOnce(&Store), states: Arc<dyn StateSource>) -> Served {
-        Served::with_parts(|store, _| fill(store), states, None)
+        Served::with_parts(SimDisk::new(1), |store, _| fill(store), states, None)
+    }
+
+    /// Likewise, over a disk that a store with this [`config`] has written to.
+    pub fn over(disk: SimDisk, fill: impl FnOnce(&Store), states: Arc<dyn StateSource>) -> Served {
+        Served::with_parts(disk, |store, _| fill(store), states, None)
     }
 
     /// Likewise, where traces go unless a span's status is Ok: `fill` may let the time pass after which that is decided.
     pub fn sampled(delay: std::time::Duration, fill: impl FnOnce(&Store, &ManualClock)) -> Served {
         let policy = Policy { name: "approved".to_owned(), kind: Kind::StatusCode { status_codes: vec![1] } };
         let sampling = Sampling::new(vec![policy], delay).expect("a policy");
-        Served::with_parts(fill, Arc::new(NoStates), Some(sampling))
+        Served::with_parts(SimDisk::new(1), fill, Arc::new(NoStates), Some(sampling))
     }
 
     fn with_parts(
+        disk: SimDisk,
         fill: impl FnOnce(&Store, &ManualClock),
         states: Arc<dyn StateSource>,
         sampling: Option<Sampling>,
     ) -> Served {
         let clock = Arc::new(ManualClock::at(NOW));
-        let config = StoreConfig {
-            durability: Durability::Fsync,
-            segment_bytes: 1 << 20,
-            reserve_bytes: Some(1),
-            ..StoreConfig::new("/data".into(), std::time::Duration::from_secs(86_400))
-        };
         let parts = Parts { sampling, ..Parts::default() };
-        let disk = Arc::new(SimDisk::new(1));
-        let store = Store::open_with(config, disk, clock.clone(), parts).expect("opened");
+        let store = Store::open_with(config(), Arc::new(disk), clock.clone(), parts).expect("opened");
         fill(&store, &clock);
         let draining = Arc::new(AtomicBool::new(false));
         let router = throughline_api::native(Context {

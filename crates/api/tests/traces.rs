@@ -27,7 +27,8 @@ fn window() -> (i64, i64) {
     (NOW / SECOND - 600, NOW / SECOND + 60)
 }
 
-fn bytes(served: &Served, path: &str, accept: &str) -> (u16, Vec<u8>, Vec<(String, String)>) {
+/// One request that takes a kind of answer: the status, the body, and the headers.
+pub fn bytes(served: &Served, path: &str, accept: &str) -> (u16, Vec<u8>, Vec<(String, String)>) {
     let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build();
     let request = ureq::Agent::from(config).get(format!("{}{path}", served.base)).header("accept", accept);
     let mut response = request.call().expect("answered");
@@ -52,8 +53,8 @@ fn call(served: &Served, path: &str, message: &[u8]) -> (Vec<Vec<u8>>, String) {
     (messages, status)
 }
 
-/// One call of gRPC; its messages, its status, and its trailers.
-fn call_with_trailers(
+/// One call of gRPC; its messages, its status, and its trailers, which are the headers of an answer without a body.
+pub fn call_with_trailers(
     served: &Served,
     path: &str,
     message: &[u8],
@@ -81,8 +82,9 @@ fn call_with_trailers(
             headers.get("grpc-status").map(|value| value.to_str().expect("text").to_owned())
         };
         let of_headers = status(response.headers());
+        let headers = response.headers().clone();
         let body = response.into_body().collect().await.expect("a body");
-        let trailers = body.trailers().cloned().unwrap_or_default();
+        let trailers = body.trailers().cloned().unwrap_or(headers);
         let status = status(&trailers).or(of_headers).expect("grpc-status");
         let (mut rest, mut messages) = (body.to_bytes(), Vec::new());
         while !rest.is_empty() {
@@ -95,7 +97,7 @@ fn call_with_trailers(
 }
 
 /// A length-delimited field.
-fn field(number: u8, content: &[u8]) -> Vec<u8> {
+pub fn field(number: u8, content: &[u8]) -> Vec<u8> {
     assert!(content.len() < 128);
     [&[number << 3 | 2, content.len() as u8], content].concat()
 }
@@ -387,7 +389,15 @@ fn jaegers_ui_and_grafana_find_traces() {
         (200, &json!("service_operation_call_rate"), &json!("GAUGE"))
     );
     assert_eq!(served.get_text("/jaeger/api/metrics/latencies?service=a").0, 400);
-    assert_eq!(served.get_text("/jaeger/api/transform").0, 501);
+    let upload = telemetry::traces(NOW).to_string();
+    let (status, text) = served.post_text("/jaeger/api/transform", &upload);
+    let uploaded: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((status, uploaded["data"].as_array().map(Vec::len)), (200, Some(11)), "{text}");
+    assert_eq!(uploaded["data"][10]["spans"], trace["spans"], "as if it had been stored");
+    assert_eq!(served.post_text("/jaeger/api/transform", "no JSON").0, 400);
+    for missing in ["archive/1", "deep-dependencies", "quality-metrics"] {
+        assert_eq!(served.get_text(&format!("/jaeger/api/{missing}")).0, 501, "{missing}");
+    }
 }
 
 #[test]
@@ -457,26 +467,49 @@ fn version_3_of_jaeger_is_served_over_http_and_grpc() {
     );
 }
 
+/// Forty traces, of which each fourth is slow, on a host of its own, and writes a log line.
+fn fill_two_sets(store: &Store) {
+    let start = |n: i64| NOW - 60 * SECOND + n * SECOND;
+    let id = |n: i64| format!("{:032x}", n + 1);
+    let span = |n: i64, slow: bool| {
+        let end = start(n) + if slow { SECOND } else { 1_000 };
+        json!({
+            "traceId": id(n), "spanId": format!("{:016x}", n + 1), "name": "GET /",
+            "startTimeUnixNano": start(n).to_string(), "endTimeUnixNano": end.to_string(),
+            "attributes": [{"key": "shard", "value": {"stringValue": if slow { "s7" } else { "s1" }}},
+                {"key": "id", "value": {"intValue": n}}],
+            "status": {"code": if slow { 2 } else { 0 }},
+        })
+    };
+    let resource = |host: &str| {
+        let text = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
+        json!({"attributes": [text("service.name", "shop"), text("host.name", host)]})
+    };
+    let spans = |slow: bool| -> Vec<Value> {
+        (0..40).filter(|n| (n % 4 == 0) == slow).map(|n| span(n, slow)).collect()
+    };
+    let request = json!({"resourceSpans": [
+        {"resource": resource("h7"), "scopeSpans": [{"spans": spans(true)}]},
+        {"resource": resource("h1"), "scopeSpans": [{"spans": spans(false)}]},
+    ]});
+    write(store, Signal::Traces, Encoding::Json, request.to_string().into_bytes());
+    let record = |n: i64| {
+        let text =
+            if n % 4 == 0 { format!("no reply from shard 7 for request {n}") } else { "done".to_owned() };
+        json!({
+            "timeUnixNano": start(n).to_string(), "severityNumber": 9, "body": {"stringValue": text},
+            "traceId": id(n), "spanId": format!("{:016x}", n + 1),
+        })
+    };
+    let records: Vec<Value> = (0..40).map(record).collect();
+    let request =
+        json!({"resourceLogs": [{"resource": resource("h1"), "scopeLogs": [{"logRecords": records}]}]});
+    write(store, Signal::Logs, Encoding::Json, request.to_string().into_bytes());
+}
+
 #[test]
 fn two_sets_of_traces_are_compared() {
-    let served = Served::new(|store| {
-        let span = |n: i64, slow: bool| {
-            let start = NOW - 60 * SECOND + n * SECOND;
-            json!({
-                "traceId": format!("{:032x}", n + 1), "spanId": format!("{:016x}", n + 1), "name": "GET /",
-                "startTimeUnixNano": start.to_string(), "endTimeUnixNano": (start + if slow { SECOND } else { 1_000 }).to_string(),
-                "attributes": [{"key": "shard", "value": {"stringValue": if slow { "s7" } else { "s1" }}},
-                    {"key": "id", "value": {"intValue": n}}],
-                "status": {"code": if slow { 2 } else { 0 }},
-            })
-        };
-        let spans: Vec<Value> = (0..40).map(|n| span(n, n % 4 == 0)).collect();
-        let request = json!({"resourceSpans": [{
-            "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]},
-            "scopeSpans": [{"spans": spans}],
-        }]});
-        write(store, Signal::Traces, Encoding::Json, request.to_string().into_bytes());
-    });
+    let served = Served::new(fill_two_sets);
     for question in [
         "compare?query=%7B%20status%20%3D%20error%20%7D",
         "compare?service=shop&status=error",
@@ -496,6 +529,19 @@ fn two_sets_of_traces_are_compared() {
         );
         assert_eq!((&first["selection"], &first["baseline"]), (&json!(10), &json!(0)));
         assert!(first["confidence"].as_f64().is_some_and(|sure| sure > 0.99), "{first}");
+        let of = |kind: &str| {
+            let all = body["differences"].as_array().expect("differences").iter();
+            all.filter(|one| one["kind"] == kind).collect::<Vec<_>>()
+        };
+        let (resource, log) = (of("resource"), of("log"));
+        assert_eq!((resource.len(), &resource[0]["key"]), (1, &json!("host.name")), "{body}");
+        assert_eq!((&resource[0]["value"], &resource[0]["baseline"]), (&json!("h7"), &json!(0)));
+        assert_eq!((log.len(), &log[0]["selection"], &log[0]["baseline"]), (1, &json!(10), &json!(0)));
+        assert!(
+            log[0]["value"].as_str().is_some_and(|text| text.starts_with("no reply from shard")),
+            "{log:?}"
+        );
+        assert_eq!((&log[0]["selection_total"], &log[0]["baseline_total"]), (&json!(10), &json!(30)));
     }
     let (status, body) = served
         .ask("compare?query=%7B%20name%20%3D%20%22GET%20%2F%22%20%7D&baseline_start=-2h&baseline_end=-1h");

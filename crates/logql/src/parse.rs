@@ -162,8 +162,9 @@ impl<'a> Parser<'a> {
         hit
     }
 
+    /// Takes a keyword, whatever the case of its letters.
     fn take_word(&mut self, word: &str) -> bool {
-        let hit = self.word() == Some(word);
+        let hit = self.word().is_some_and(|found| found.eq_ignore_ascii_case(word));
         self.at += usize::from(hit);
         hit
     }

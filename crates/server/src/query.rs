@@ -9,7 +9,6 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use serde_json::Value as Json;
 use throughline_correlate::compare::Ranked;
-use throughline_correlate::contrast::TraitKind;
 use throughline_correlate::reconcile::Reconciliation;
 use throughline_correlate::spike::Curve;
 use throughline_correlate::trace_view::TraceView;
@@ -466,31 +465,8 @@ fn compare(args: CompareArgs) -> Result<ExitCode> {
     ];
     ask(&args.common, "/compare", &parameters, |json, style| {
         let found: Vec<Ranked> = list(json, "differences")?;
-        let side = |name: &str| {
-            let count = json.pointer(&format!("/{name}/traces")).and_then(Json::as_u64).unwrap_or(0);
-            let query = json.pointer(&format!("/{name}/query")).and_then(Json::as_str).unwrap_or_default();
-            format!("{name:<9} {count:>4} traces  {}\n", style.dim(&render::style::clean(query)))
-        };
-        out(&(side("selection") + &side("baseline")));
-        let mut table =
-            Table::new(&[">selection", ">baseline", ">confidence", "kind", "service"]).ending("what");
-        for ranked in &found {
-            let percent =
-                |count: usize, total: usize| format!("{:.0} %", 100.0 * count as f64 / total.max(1) as f64);
-            let what = match ranked.what.key.as_str() {
-                "" => ranked.what.value.clone(),
-                key if ranked.what.kind == TraitKind::Log => format!("{} [{key}]", ranked.what.value),
-                key => format!("{key} = {}", ranked.what.value),
-            };
-            table.row([
-                percent(ranked.selection, ranked.selection_total),
-                percent(ranked.baseline, ranked.baseline_total),
-                format!("{:.4}", ranked.confidence),
-                format!("{:?}", ranked.what.kind).to_lowercase(),
-                ranked.what.service.clone(),
-                what,
-            ]);
-        }
+        out(&render::compare::sides(json, style));
+        let table = render::compare::differences(&found);
         let nothing = "nothing tells them apart with confidence; more traces (--limit) or a longer window (--start) may";
         show_table(&table, found.len(), nothing, json, style)
     })

@@ -2,6 +2,7 @@
 //! and how wide a line may be.
 
 pub mod case;
+pub mod compare;
 pub mod doctor;
 pub mod log_lines;
 pub mod reconcile;

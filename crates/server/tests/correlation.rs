@@ -14,9 +14,13 @@ mod doctor;
 mod grafana;
 #[path = "correlation/investigate.rs"]
 mod investigate;
+#[path = "correlation/jaeger.rs"]
+mod jaeger;
 #[path = "correlation/links.rs"]
 mod links;
 #[path = "correlation/mcp.rs"]
 mod mcp;
 #[path = "../../receive/tests/python/environment.rs"]
 mod python;
+#[path = "correlation/service_graph.rs"]
+mod service_graph;

@@ -49,5 +49,5 @@ pub use snapshot::span_scan::{
 };
 pub use snapshot::span_values::SpanValues;
 pub use snapshot::{
-    Found, LogQuery, SeriesQuery, ServiceSummary, Snapshot, TimeRange, TraceData, TraceQuery, Want,
+    Found, LogQuery, SeriesQuery, ServiceSummary, Snapshot, TimeRange, TraceData, TraceQuery, Want, spans_of,
 };

@@ -38,6 +38,7 @@ use crate::patterns::{Pattern, PatternList, PatternQuery};
 use services::{SeriesMemo, Services};
 use summary::TraceParts;
 
+pub use rows::spans_of;
 pub(crate) use rows::{exemplar_row, json_map, log_row, series_record, span_part, span_row};
 
 /// How long after its last reference a trace may still arrive: the SDKs' batch delay and one retry.

@@ -11,6 +11,7 @@ use throughline_model::{SpanId, TraceId};
 use throughline_wire::otlp::traces_data::Stored;
 
 use crate::otlp_json::{List, Members};
+use crate::traces::ReadTrace;
 
 /// Beyond these a number is text, for JavaScript would round it.
 const SAFE_INTEGER: i64 = (1 << 53) - 1;
@@ -21,9 +22,10 @@ pub(super) const KINDS: [&str; 6] = ["", "internal", "server", "client", "produc
 /// Attributes that hold warnings of whoever sent the span.
 const WARNINGS: [&str; 2] = ["jaeger.warnings", "@jaeger@warnings"];
 
-/// Appends the trace of these spans, of which there is at least one. `warnings` say what is not here: they stand at the trace, and
-/// where its UI shows them, at the first span.
-pub(super) fn write_trace(out: &mut String, trace_id: TraceId, spans: &[Span], warnings: &[String]) {
+/// Appends a trace, which has at least one span. What says why there may be more of it stands at the trace and, where the UI shows
+/// warnings, at the first span; what became of the traces that a span links to stands at the span.
+pub(super) fn write_trace(out: &mut String, trace_id: TraceId, trace: &ReadTrace) {
+    let ReadTrace { spans, partial, links, .. } = trace;
     let mut processes = Processes::default();
     let shared = facts::shared_ids(spans);
     out.push('{');
@@ -34,13 +36,19 @@ pub(super) fn write_trace(out: &mut String, trace_id: TraceId, spans: &[Span], w
     for (at, span) in spans.iter().enumerate() {
         list.next(out);
         let process = processes.number(span);
-        let shares_id = shared.contains(&span.span_id);
-        write_span(out, span, process, (shares_id, if at == 0 { warnings } else { &[] }));
+        let mut warnings = links.warnings(span);
+        if shared.contains(&span.span_id) {
+            warnings.push(
+                "other spans of the trace have this id; children that name it are of the first".to_owned(),
+            );
+        }
+        warnings.extend(partial.iter().filter(|_| at == 0).cloned());
+        write_span(out, span, process, warnings);
     }
     list.close(out);
     members.key(out, "processes");
     processes.write(out);
-    let all = if warnings.is_empty() { Json::Null } else { Json::from(warnings) };
+    let all = if partial.is_empty() { Json::Null } else { Json::from(partial.as_slice()) };
     members.raw(out, "warnings", &all.to_string());
     out.push('}');
 }
@@ -84,7 +92,7 @@ impl<'a> Processes<'a> {
     }
 }
 
-fn write_span(out: &mut String, span: &Span, process: usize, warnings: (bool, &[String])) {
+fn write_span(out: &mut String, span: &Span, process: usize, warnings: Vec<String>) {
     out.push('{');
     let mut members = Members::new();
     members.text(out, "traceID", &span.trace_id.to_string());
@@ -217,8 +225,8 @@ fn typed(value: &Json) -> (&'static str, Written) {
     }
 }
 
-/// What is odd about the span: what its sender says, and what shows; `shares_id` is whether others have its id.
-fn write_warnings(out: &mut String, span: &Span, (shares_id, more): (bool, &[String])) {
+/// What is odd about the span: what its sender says, and what shows.
+fn write_warnings(out: &mut String, span: &Span, more: Vec<String>) {
     let mut warnings: Vec<String> = Vec::new();
     for key in WARNINGS {
         let list = span.attributes.get(key).and_then(Json::as_array).into_iter().flatten();
@@ -230,11 +238,7 @@ fn write_warnings(out: &mut String, span: &Span, (shares_id, more): (bool, &[Str
     if span.parent_span_id == Some(span.span_id) {
         warnings.push("the span is its own parent".to_owned());
     }
-    if shares_id {
-        warnings
-            .push("other spans of the trace have this id; children that name it are of the first".to_owned());
-    }
-    warnings.extend(more.iter().cloned());
+    warnings.extend(more);
     if warnings.is_empty() {
         out.push_str("null");
         return;
@@ -252,6 +256,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::traces::links::LinkStates;
 
     #[test]
     fn a_span_has_tags_logs_and_references() {
@@ -274,12 +279,10 @@ mod tests {
         }))
         .expect("a span");
         let mut out = String::new();
-        write_trace(
-            &mut out,
-            span.trace_id,
-            std::slice::from_ref(&span),
-            &["9 spans are left out".to_owned()],
-        );
+        let partial = vec!["9 spans are left out".to_owned()];
+        let trace =
+            ReadTrace { spans: vec![span.clone()], partial, left_out: 9, links: LinkStates::default() };
+        write_trace(&mut out, span.trace_id, &trace);
         let tag = |key: &str, kind: &str, value: Json| json!({"key": key, "type": kind, "value": value});
         let reference =
             |kind: &str, trace: &str, span: &str| json!({"refType": kind, "traceID": trace, "spanID": span});

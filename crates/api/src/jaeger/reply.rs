@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value as Json, json};
 
 use crate::traces::Refusal;
+use crate::traces::links::LINK;
 use crate::traces::params::Params;
 
 /// A refusal in the envelope of the older API.
@@ -30,7 +31,7 @@ fn refused(refusal: &Refusal, body: &Json) -> Response {
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     let mut response = (refusal.status, [(header::CONTENT_TYPE, plain)], format!("{body}\n")).into_response();
     if let Some(link) = &refusal.link {
-        response.headers_mut().insert("x-throughline-link", HeaderValue::from_static(link.name()));
+        response.headers_mut().insert(LINK, HeaderValue::from_static(link.name()));
     }
     response
 }

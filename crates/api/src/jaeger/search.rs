@@ -17,7 +17,7 @@ use super::{Jaeger, reply};
 use crate::otlp_json::List;
 use crate::traces::conditions::{all_of, attribute, duration, has_value, quoted};
 use crate::traces::params::{Params, trace_id};
-use crate::traces::{ReadTrace, Refusal, read_trace};
+use crate::traces::{ReadTrace, Refusal, read_linked, read_trace};
 
 const MICROSECOND_NS: i64 = 1_000;
 /// How far back a search looks that names no start.
@@ -227,8 +227,12 @@ pub(super) async fn trace(
     params.whole("end")?;
     params.flag("raw")?;
     let id = trace_id(&id)?;
-    let write = move |trace: ReadTrace| Ok(written_traces(&[(id, trace)], &[]));
-    Ok(written(jaeger.traces.read(id, write).await?))
+    let write = move |trace: ReadTrace| {
+        let traces = [(id, trace)];
+        let [(_, ReadTrace { links, .. })] = &traces;
+        Ok(links.found(written(written_traces(&traces, &[]))))
+    };
+    Ok(jaeger.traces.read(id, write).await?)
 }
 
 pub(super) async fn search(State(jaeger): State<Jaeger>, params: Params) -> Result<Response, Legacy> {
@@ -254,7 +258,7 @@ async fn by_ids(jaeger: &Jaeger, ids: Vec<TraceId>) -> Result<Response, Refusal>
         let (mut traces, mut errors) = (Vec::new(), Vec::new());
         for id in ids {
             budget.check()?;
-            match read_trace(source.snapshot(), id) {
+            match read_linked(source.snapshot(), id) {
                 Ok(trace) => traces.push((id, trace)),
                 Err(refusal) => errors.push((refusal.status.as_u16(), refusal.message, Some(id))),
             }
@@ -264,12 +268,16 @@ async fn by_ids(jaeger: &Jaeger, ids: Vec<TraceId>) -> Result<Response, Refusal>
     Ok(written(read.await?))
 }
 
-fn written_traces(traces: &[(TraceId, ReadTrace)], errors: &[(u16, String, Option<TraceId>)]) -> String {
+/// Traces in the envelope, and what is to be said beside them.
+pub(super) fn written_traces(
+    traces: &[(TraceId, ReadTrace)],
+    errors: &[(u16, String, Option<TraceId>)],
+) -> String {
     let mut out = r#"{"data":"#.to_owned();
     let mut list = List::open(&mut out);
     for (id, trace) in traces {
         list.next(&mut out);
-        write_trace(&mut out, *id, &trace.spans, &trace.partial);
+        write_trace(&mut out, *id, trace);
     }
     list.close(&mut out);
     out.push_str(r#","total":0,"limit":0,"offset":0,"errors":"#);

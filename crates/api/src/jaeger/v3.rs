@@ -74,10 +74,9 @@ pub(super) async fn trace(
     // There is no place to say that spans are left out.
     let write = |trace: ReadTrace| {
         let trace = trace.whole()?;
-        Ok((wrapped(&trace.spans), trace.partial))
+        Ok(said(trace.links.found(written(wrapped(&trace.spans))), &trace.partial))
     };
-    let (body, partial) = jaeger.traces.read(trace_id(&id)?, write).await?;
-    Ok(said(written(body), &partial))
+    Ok(jaeger.traces.read(trace_id(&id)?, write).await?)
 }
 
 /// The query of the parameters, in any of their names.

@@ -1,15 +1,13 @@
 //! Tempo's answers: protobuf or JSON, by what the client takes, and refusals as plain text.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value as Json, json};
 use throughline_wire::tempo::{Attributes, FoundSpanSet, FoundTrace, Inspected, MetricsAnswer, SearchAnswer};
 
 use crate::otlp_json::write_attributes;
 use crate::traces::Refusal;
-
-/// The state of the link to the trace that was asked for.
-const LINK: HeaderName = HeaderName::from_static("x-throughline-link");
+use crate::traces::links::LINK;
 
 const PROTOBUF: &str = "application/protobuf";
 
@@ -190,11 +188,5 @@ pub(super) fn partial(mut response: Response, reasons: &[String]) -> Response {
     if let Some(value) = crate::traces::partial_header(reasons) {
         response.headers_mut().insert(crate::traces::PARTIAL, value);
     }
-    response
-}
-
-/// The header that says that a trace is here.
-pub(super) fn resolved(mut response: Response) -> Response {
-    response.headers_mut().insert(LINK, HeaderValue::from_static("resolved"));
     response
 }

@@ -8,7 +8,7 @@ use axum::http::HeaderMap;
 use throughline_wire::otlp::traces_data;
 use throughline_wire::tempo::encode_trace_by_id;
 
-use super::reply::{Answer, Encoding, partial, resolved};
+use super::reply::{Answer, Encoding, partial};
 use crate::otlp_json::{Dialect, write_resource_spans};
 use crate::traces::params::{Params, trace_id};
 use crate::traces::{ReadTrace, Refusal, Traces};
@@ -50,10 +50,9 @@ pub(super) async fn v1(
                 out.into_bytes()
             }
         };
-        Ok((body, trace.partial))
+        Ok(partial(trace.links.found(encoding.answer(body)), &trace.partial))
     };
-    let (body, reasons) = traces.read(trace_id(&id)?, write).await?;
-    Ok(partial(resolved(encoding.answer(body)), &reasons))
+    Ok(traces.read(trace_id(&id)?, write).await?)
 }
 
 pub(super) async fn v2(
@@ -67,7 +66,8 @@ pub(super) async fn v2(
     let write = move |trace: ReadTrace| {
         let partial = trace.partial.join("; ");
         if encoding == Encoding::Protobuf {
-            return Ok(encode_trace_by_id(&traces_data::encode(&trace.spans), &partial));
+            let body = encode_trace_by_id(&traces_data::encode(&trace.spans), &partial);
+            return Ok(trace.links.found(encoding.answer(body)));
         }
         let mut out = r#"{"trace":{"resourceSpans":"#.to_owned();
         write_resource_spans(&mut out, Dialect::Tempo, &trace.spans);
@@ -77,8 +77,7 @@ pub(super) async fn v2(
             throughline_model::attribute::write_json_text(&mut out, &partial);
         }
         out.push('}');
-        Ok(out.into_bytes())
+        Ok(trace.links.found(encoding.answer(out)))
     };
-    let body = traces.read(trace_id(&id)?, write).await?;
-    Ok(resolved(encoding.answer(body)))
+    Ok(traces.read(trace_id(&id)?, write).await?)
 }

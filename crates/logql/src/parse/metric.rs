@@ -10,10 +10,10 @@ use crate::ast::{
 use crate::check;
 use crate::lexer::{Kind, Token};
 
-/// The operator, how closely it binds, and whether it binds to the right.
+/// The operator, whatever the case of its letters, how closely it binds, and whether it binds to the right.
 fn operator(text: &str) -> Option<(BinaryOp, u8, bool)> {
     let compare = |op| Some((BinaryOp::Compare(op), 3, false));
-    match text {
+    match text.to_ascii_lowercase().as_str() {
         "or" => Some((BinaryOp::Or, 1, false)),
         "and" => Some((BinaryOp::And, 2, false)),
         "unless" => Some((BinaryOp::Unless, 2, false)),

@@ -9,12 +9,13 @@ use serde_json::Value;
 use throughline_instrument::{Config, LATENCY_BOUNDS_SECONDS, SpanKind, Telemetry};
 
 use crate::process::{Server, wait_for};
+use crate::{jaeger, service_graph};
 
 /// Derived metrics every second, so that the test does not wait for them.
 const SETTINGS: &str = "  derive: {interval: 1s}\n";
 
 /// Grafana's view of its provisioning folder.
-struct Grafana {
+pub struct Grafana {
     sources: Vec<Value>,
     dashboard: Value,
 }
@@ -44,7 +45,8 @@ impl Grafana {
         self.sources.iter().find(|source| source["type"] == kind).unwrap_or_else(|| panic!("no {kind}"))
     }
 
-    fn url(&self, uid: &str) -> &str {
+    /// Where the data source of that id is.
+    pub fn url(&self, uid: &str) -> &str {
         self.source(uid)["url"].as_str().expect("a URL")
     }
 }
@@ -71,21 +73,23 @@ fn get(url: &str, parameters: &[(&str, &str)], headers: &[(&str, &str)]) -> (u16
     (response.status().as_u16(), response.body_mut().read_to_vec().expect("a body"))
 }
 
-fn get_json(url: &str, parameters: &[(&str, &str)]) -> Value {
+/// The answer to a request, which is JSON and a success.
+pub fn get_json(url: &str, parameters: &[(&str, &str)]) -> Value {
     let (status, body) = get(url, parameters, &[("accept", "application/json")]);
     let text = String::from_utf8_lossy(&body);
     assert_eq!(status, 200, "{url} {parameters:?}: {text}");
     serde_json::from_str(&text).unwrap_or_else(|_| panic!("{url}: {text}"))
 }
 
-fn post(url: &str, form: &[(&str, &str)]) -> Value {
+/// Likewise of a form that is posted.
+pub fn post(url: &str, form: &[(&str, &str)]) -> Value {
     let mut response = agent().post(url).send_form(form.iter().copied()).expect("answered");
     let text = response.body_mut().read_to_string().expect("text");
     assert_eq!(response.status().as_u16(), 200, "{url} {form:?}: {text}");
     serde_json::from_str(&text).unwrap_or_else(|_| panic!("{url}: {text}"))
 }
 
-fn now_ns() -> i64 {
+pub fn now_ns() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
     i64::try_from(since.as_nanos()).expect("before 2262")
 }
@@ -225,41 +229,11 @@ fn draw(grafana: &Grafana) {
                         "{title}: {answer}"
                     );
                 }
-                ("tempo", Some("serviceMap")) => service_map(grafana, source),
+                ("tempo", Some("serviceMap")) => service_graph::view(grafana, source),
                 other => panic!("{title}: {other:?}"),
             }
         }
     }
-}
-
-/// The queries of the service graph view, sent to the metrics that the traces' data source links to.
-fn service_map(grafana: &Grafana, traces: &Value) {
-    let uid = traces["jsonData"]["serviceMap"]["datasourceUid"].as_str().expect("a uid");
-    let url = grafana.url(uid);
-    let native = [("match[]", "traces_service_graph_request_server_seconds"), ("limit", "1")];
-    assert_eq!(
-        get_json(&format!("{url}/api/v1/series"), &native)["data"],
-        serde_json::json!([]),
-        "classic histograms"
-    );
-    let time = (now_ns() / 1_000_000_000).to_string();
-    for metric in [
-        "traces_service_graph_request_server_seconds_sum",
-        "traces_service_graph_request_total",
-        "traces_service_graph_request_failed_total",
-        "traces_service_graph_request_server_seconds_bucket",
-    ] {
-        let query = format!("sum by (client, server) (rate({metric} [3600s]))");
-        let answer = post(&format!("{url}/api/v1/query"), &[("query", &query), ("time", &time)]);
-        let edges = answer["data"]["result"].as_array().expect("edges");
-        let edge = edges
-            .iter()
-            .any(|edge| edge["metric"]["client"] == "front" && edge["metric"]["server"] == "back");
-        assert!(edge, "{query}: {answer}");
-    }
-    let query = "topk(5, sum(rate(traces_spanmetrics_calls_total{span_kind=\"SPAN_KIND_SERVER\"}[3600s])) by (span_name))";
-    let answer = post(&format!("{url}/api/v1/query"), &[("query", query), ("time", &time)]);
-    assert_eq!(answer["data"]["result"].as_array().map(Vec::len), Some(2), "{answer}");
 }
 
 /// From a dot of the panel `Duration` to the trace's id and the data source that opens it.
@@ -339,25 +313,78 @@ fn shift_ns(text: &Value) -> i64 {
 fn span_to_logs(grafana: &Grafana, uid: &str, id: &str, span: &Span) -> Value {
     let link = &grafana.source(uid)["jsonData"]["tracesToLogsV2"];
     assert_eq!((&link["filterByTraceID"], &link["customQuery"]), (&Value::Bool(true), &Value::Bool(false)));
-    let tag = &link["tags"][0];
+    logs(grafana, uid, span, &format!("{}{}", selector(grafana, uid, span), contains("trace", id, "or")))
+}
+
+/// The streams of a span's service, by the tag that the link names.
+fn selector(grafana: &Grafana, uid: &str, span: &Span) -> String {
+    let tag = &grafana.source(uid)["jsonData"]["tracesToLogsV2"]["tags"][0];
     assert_eq!(tag["key"], "service.name");
-    let selector = format!("{{{}=\"{}\"}}", tag["value"].as_str().expect("a label"), span.service);
-    let query = format!(
-        "{selector} | label_format log_line_contains_trace_id=`{{{{ contains \"{id}\" __line__  }}}}` | \
-         log_line_contains_trace_id=\"true\" or trace_id=\"{id}\""
-    );
+    format!("{{{}=\"{}\"}}", tag["value"].as_str().expect("a label"), span.service)
+}
+
+/// The filter that Grafana makes of an id, be it in the line or beside it.
+fn contains(of: &str, id: &str, or: &str) -> String {
+    format!(
+        " | label_format log_line_contains_{of}_id=`{{{{ contains \"{id}\" __line__  }}}}` | \
+         log_line_contains_{of}_id=\"true\" {or} {of}_id=\"{id}\""
+    )
+}
+
+/// What a query for the log lines of a span finds, in the window that the link has.
+fn logs(grafana: &Grafana, uid: &str, span: &Span, query: &str) -> Value {
+    let link = &grafana.source(uid)["jsonData"]["tracesToLogsV2"];
     let start = (span.start_ns + shift_ns(&link["spanStartTimeShift"])).to_string();
     let end = (span.end_ns + shift_ns(&link["spanEndTimeShift"])).to_string();
     let url =
         format!("{}/loki/api/v1/query_range", grafana.url(link["datasourceUid"].as_str().expect("a uid")));
     let parameters =
-        [("query", &*query), ("start", &start), ("end", &end), ("direction", "backward"), ("limit", "1000")];
+        [("query", query), ("start", &start), ("end", &end), ("direction", "backward"), ("limit", "1000")];
     let headers =
         [("x-loki-response-encoding-flags", "categorize-labels"), ("x-query-tags", "Source=grafana")];
     let (status, body) = get(&url, &parameters, &headers);
     let text = String::from_utf8_lossy(&body);
     assert_eq!(status, 200, "{query}: {text}");
     serde_json::from_str(&text).expect("JSON")
+}
+
+/// The lines of an answer.
+fn lines(answer: &Value) -> usize {
+    let streams = answer["data"]["result"].as_array().expect("streams");
+    streams.iter().filter_map(|stream| stream["values"].as_array()).map(Vec::len).sum()
+}
+
+/// The log lines of one span: what Grafana makes of `filterBySpanID`, now and in older versions, and what it probes where it
+/// does not know how the ids are called.
+fn logs_by_span_id(grafana: &Grafana, uid: &str, (trace, id): (&str, &str), span: &Span) {
+    let selector = selector(grafana, uid, span);
+    for or in ["or", "OR"] {
+        let by_both = format!("{selector}{}{}", contains("trace", trace, or), contains("span", id, or));
+        assert_eq!(lines(&logs(grafana, uid, span, &by_both)), 1, "{by_both}");
+        let other =
+            format!("{selector}{}{}", contains("trace", trace, or), contains("span", "00f067aa0ba902b7", or));
+        assert_eq!(lines(&logs(grafana, uid, span, &other)), 0, "{other}");
+    }
+    let in_line = format!("{selector} |=\"{trace}\" |=\"{id}\"");
+    assert_eq!(lines(&logs(grafana, uid, span, &in_line)), 0, "ids are beside the line");
+    let names = [
+        ("traceID", "spanID"),
+        ("trace_id", "span_id"),
+        ("traceId", "spanId"),
+        ("TraceID", "SpanID"),
+        ("TraceId", "SpanId"),
+        ("otel_trace_id", "otel_span_id"),
+    ];
+    let job = format!("{{job=~\"(.*/)?({})\"}}", span.service);
+    for selector in [&selector, &job] {
+        for (of_trace, of_span) in names {
+            let probe = format!(
+                "{selector} | logfmt | json | drop __error__ | {of_trace}=\"{trace}\" | {of_span}=\"{id}\""
+            );
+            let expected = usize::from(of_trace == "trace_id" && selector != &job);
+            assert_eq!(lines(&logs(grafana, uid, span, &probe)), expected, "{probe}");
+        }
+    }
 }
 
 /// From a log line to its trace: the derived field whose pattern matches the name of a label.
@@ -370,10 +397,11 @@ fn log_to_trace(grafana: &Grafana, entry: &Value) -> (String, String) {
     (value.to_owned(), field["datasourceUid"].as_str().expect("a uid").to_owned())
 }
 
-/// From a span to the curves of its service.
+/// From a span to the curves of its service: the queries of the link, and the one that Grafana has for an empty query.
 fn span_to_metrics(grafana: &Grafana, uid: &str, span: &Span) {
     let link = &grafana.source(uid)["jsonData"]["tracesToMetrics"];
     let tag = &link["tags"][0];
+    assert_eq!(tag["key"], "service.name");
     let tags = format!("{}=\"{}\"", tag["value"].as_str().expect("a label"), span.service);
     let url = format!("{}/api/v1/query_range", grafana.url(link["datasourceUid"].as_str().expect("a uid")));
     let seconds = |ns: i64| (ns / 1_000_000_000).to_string();
@@ -381,12 +409,33 @@ fn span_to_metrics(grafana: &Grafana, uid: &str, span: &Span) {
     let end = seconds(span.end_ns + shift_ns(&link["spanEndTimeShift"]));
     let queries = link["queries"].as_array().expect("queries");
     assert_eq!(queries.len(), 3);
-    for query in queries {
-        let text = query["query"].as_str().expect("a query").replace("$__tags", &tags);
+    let by_default =
+        "histogram_quantile(0.5, sum(rate(traces_spanmetrics_latency_bucket{$__tags}[5m])) by (le))";
+    let written = queries.iter().map(|query| query["query"].as_str().expect("a query"));
+    for query in written.chain([by_default]) {
+        assert!(query.contains("$__tags"), "{query} is of all services");
+        let text = query.replace("$__tags", &tags);
         let answer = post(&url, &[("query", &text), ("start", &start), ("end", &end), ("step", "15")]);
         let result = answer["data"]["result"].as_array().expect("a result");
         assert!(!result.is_empty(), "{text}: {answer}");
     }
+}
+
+/// Opens a trace as the data source of type Jaeger does, and finds the span of a service in it by the tags of its process.
+fn open_in_jaeger(grafana: &Grafana, uid: &str, id: &str, service: &str) -> Span {
+    let trace = &get_json(&format!("{}/api/traces/{id}", grafana.url(uid)), &[])["data"][0];
+    let spans = trace["spans"].as_array().expect("spans");
+    assert_eq!(spans.len(), 3, "{trace}");
+    let is_service = |span: &&Value| {
+        let tags = &trace["processes"][span["processID"].as_str().expect("a process")]["tags"];
+        tags.as_array()
+            .into_iter()
+            .flatten()
+            .any(|tag| tag["key"] == "service.name" && tag["value"] == service)
+    };
+    let span = spans.iter().find(is_service).unwrap_or_else(|| panic!("{service} in {trace}"));
+    let ns = |key: &str| span[key].as_i64().expect("microseconds") * 1_000;
+    Span { service: service.to_owned(), start_ns: ns("startTime"), end_ns: ns("startTime") + ns("duration") }
 }
 
 #[test]
@@ -405,18 +454,17 @@ fn grafana_walks_from_metric_to_trace_to_log_and_back() {
         (&"back".into(), &"item is late".into()),
         "{logs}"
     );
+    let span_id = entry[2]["structuredMetadata"]["span_id"].as_str().expect("a span id");
+    logs_by_span_id(&grafana, &traces, (&id, span_id), &span);
     let (back_to, uid) = log_to_trace(&grafana, entry);
     assert_eq!(back_to, id);
     open(&grafana, &uid, &back_to, "front");
     span_to_metrics(&grafana, &traces, &span);
-    let jaeger = grafana.of_type("jaeger");
-    let trace = get_json(&format!("{}/api/traces/{id}", jaeger["url"].as_str().expect("a URL")), &[]);
-    assert_eq!(trace["data"][0]["spans"].as_array().map(Vec::len), Some(3), "{trace}");
-    let query = jaeger["jsonData"]["tracesToLogsV2"]["query"].as_str().expect("a query");
-    let query = query.replace("${__trace.traceId}", &id);
-    let (start, end) =
-        ((span.start_ns - 60_000_000_000).to_string(), (span.end_ns + 60_000_000_000).to_string());
-    let url = format!("{}/loki/api/v1/query_range", grafana.url("throughline-logs"));
-    let lines = get_json(&url, &[("query", &query), ("start", &start), ("end", &end)]);
-    assert!(lines["data"]["result"].as_array().is_some_and(|streams| streams.len() == 1), "{query}: {lines}");
+    let uid = grafana.of_type("jaeger")["uid"].as_str().expect("a uid");
+    let span = open_in_jaeger(&grafana, uid, &id, "back");
+    let logs = span_to_logs(&grafana, uid, &id, &span);
+    assert_eq!(lines(&logs), 1, "{logs}");
+    span_to_metrics(&grafana, uid, &span);
+    jaeger::dependencies(grafana.url(uid));
+    jaeger::monitor(grafana.url(uid));
 }

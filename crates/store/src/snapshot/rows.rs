@@ -5,8 +5,8 @@ use arrow_array::{Array, RecordBatch};
 use serde_json::{Map, Value as Json};
 use throughline_model::attribute;
 use throughline_model::batch::{
-    column_binary, column_dictionary, column_fixed, column_number, column_text, column_time, exemplar, log,
-    span,
+    Batch, column_binary, column_dictionary, column_fixed, column_number, column_text, column_time, exemplar,
+    log, span,
 };
 use throughline_model::link::{TraceSource, UNSAMPLED};
 use throughline_model::protobuf::{Field, Reader};
@@ -80,6 +80,16 @@ pub(crate) fn span_row(rows: &RecordBatch, row: usize) -> Option<Span> {
         links: nested(bytes(rows, span::LINKS, row), link_json),
         adjusted_count: (!adjusted.is_null(row)).then(|| adjusted.value(row)),
     })
+}
+
+/// The spans of a decoded batch, in order, without storing them; none of a batch of another signal.
+pub fn spans_of(batch: &Batch) -> Vec<Span> {
+    match batch {
+        Batch::Spans(spans) => {
+            (0..spans.rows.num_rows()).filter_map(|row| span_row(&spans.rows, row)).collect()
+        }
+        Batch::Logs(_) | Batch::Metrics(_) => Vec::new(),
+    }
 }
 
 /// A span of a span batch as a summary needs it.
