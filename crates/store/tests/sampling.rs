@@ -497,7 +497,7 @@ fn scans_hand_out_adjusted_counts_of_head_and_of_tail_sampling() {
     assert_eq!(scanned_counts(&rig), [1.0, 1.0]);
     // A head sampler kept one in four of these.
     let mut of_head = spans(5, NOW, SECOND, true, "/a");
-    of_head.iter_mut().for_each(|span| put_bytes(span, 3, b"ot=th:c"));
+    of_head.iter_mut().for_each(|span| put_bytes(span, 3, b"ot=th:c;rv:ffffffffffffff"));
     put(&rig, Signal::Traces, &of_head);
     assert_eq!(scanned_counts(&rig), [1.0, 1.0, 4.0, 4.0], "in memory");
     rig.flush();

@@ -177,13 +177,21 @@ async fn traces_that_make_no_sense_are_stored_or_refused_with_a_reason() {
     };
     let own_parent = vec![numbered(1, 7, 7)];
     let circle = vec![numbered(2, 1, 3), numbered(2, 2, 1), numbered(2, 3, 2)];
-    let twice = vec![numbered(3, 1, 0), numbered(3, 2, 1), numbered(3, 2, 1)];
+    let again = numbered(3, 2, 1);
+    let twice = vec![numbered(3, 1, 0), again.clone(), again];
+    // Two spans that share an id are two.
+    let sharing = vec![numbered(8, 2, 1), Span { name: "another".to_owned(), ..numbered(8, 2, 1) }];
     let begun = span(4, 1).start_time_unix_nano;
     let backwards = vec![numbered(4, 1, 0), Span { end_time_unix_nano: begun - 9_000, ..numbered(4, 2, 1) }];
     let long = (1..=100_000).map(|id| numbered(5, id, id - 1)).collect();
-    for (trace, spans, kept) in
-        [(1, own_parent, 1), (2, circle, 3), (3, twice, 2), (4, backwards, 2), (5, long, 100_000)]
-    {
+    for (trace, spans, kept) in [
+        (1, own_parent, 1),
+        (2, circle, 3),
+        (3, twice, 2),
+        (4, backwards, 2),
+        (5, long, 100_000),
+        (8, sharing, 2),
+    ] {
         assert_eq!(send(spans).await, (0, String::new()), "trace {trace}");
         assert_eq!(stored(trace), kept, "trace {trace}");
     }
