@@ -16,8 +16,6 @@ use super::usage::{self, Usages};
 use super::vocabulary::{Feature, Spender, Vocabulary};
 use super::{CauseClass, Evidence, EvidenceKind, SCORE_MIN, Suspect};
 
-/// The first suspects, of which what their instances use is read.
-const WITH_USAGE: usize = 2;
 /// Pieces of evidence that one suspect has.
 const EVIDENCE_MAX: usize = 11;
 /// Of them so many differences; besides a new version, how its metrics moved, a span, an exemplar, and what its instances use.
@@ -110,8 +108,7 @@ impl Found<'_> {
         all.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.service.cmp(&b.service)));
         all.truncate(limit);
         let words = Words::new(self)?;
-        let services: Vec<&str> =
-            all.iter().take(WITH_USAGE).map(|against| against.service.as_str()).collect();
+        let services: Vec<&str> = all.iter().map(|against| against.service.as_str()).collect();
         let usages = usage::find(self.snapshot, &services, self.window, self.baseline)?;
         let mut lacks = Vec::new();
         if let Some(first) = services.first().filter(|_| usages.is_cut) {

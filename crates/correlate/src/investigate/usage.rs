@@ -16,8 +16,8 @@ use throughline_store::{Error, SeriesEntry, Snapshot, TimeRange};
 use super::resources::{NO_VALUE, instance};
 use super::statistics::Sorted;
 
-/// Points that are read of one window: some ten milliseconds.
-pub(super) const POINTS_MAX: usize = 50_000;
+/// Points that are read of one window.
+pub(super) const POINTS_MAX: usize = 500_000;
 /// Fewer values before say nothing of how much they move by themselves.
 const VALUES_MIN: usize = 4;
 /// OTLP's temporality of sums that start again with each point.
