@@ -438,13 +438,15 @@ impl Snapshot {
         for memtable in &self.memtables {
             memtable.exemplars(query, &mut found.items);
         }
+        let mut left_out = 0;
         for block in self.blocks.iter().filter(|b| query.range.overlaps(b.min_time(), b.max_time())) {
-            if let Err(error) = block.exemplars(query, &mut found.items) {
-                found.partial.push(error.to_string());
+            match block.exemplars(query, &mut found.items) {
+                Ok(of_block) => left_out += of_block,
+                Err(error) => found.partial.push(error.to_string()),
             }
         }
         merge::sort_exemplars(&mut found.items);
-        let over = found.items.len().saturating_sub(query.limit);
+        let over = left_out + found.items.len().saturating_sub(query.limit);
         if over > 0 {
             found.items.truncate(query.limit);
             found.partial.push(format!("{over} exemplars over the limit of {} are left out", query.limit));

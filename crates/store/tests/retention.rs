@@ -208,3 +208,34 @@ fn a_power_cut_during_a_removal_costs_nothing_that_is_held() {
     }
     assert!(finished > 0, "no removal was short enough");
 }
+
+#[test]
+fn of_more_exemplars_than_the_limit_the_oldest_are_handed_out_wherever_they_lie() {
+    let rig = rig(|_| {});
+    // Two metrics take turns in time, and three exemplars have the same.
+    let points = |of: std::ops::Range<i64>| -> Vec<Vec<u8>> {
+        of.map(|n| {
+            let time = NOW + if (6..9).contains(&n) { 6 } else { n } * SECOND;
+            gauge(["even", "odd"][n as usize % 2], time, &[], &[(time, &trace(n as u64 + 1).0)])
+        })
+        .collect()
+    };
+    let asked = |limit: usize| {
+        let query =
+            SeriesQuery { range: TimeRange::ALL, metric: None, service: None, attributes: Vec::new(), limit };
+        rig.engine.snapshot().exemplars(&query).expect("exemplars")
+    };
+    put(&rig, Signal::Metrics, &points(0..8));
+    rig.flush();
+    put(&rig, Signal::Metrics, &points(8..16));
+    rig.flush();
+    put(&rig, Signal::Metrics, &points(16..20));
+    let all = asked(100);
+    assert_eq!((all.items.len(), all.partial.as_slice()), (20, &[][..]));
+    for limit in [0, 1, 5, 7, 8, 9, 15, 19] {
+        let some = asked(limit);
+        assert_eq!(some.items, all.items[..limit], "{limit}");
+        let said = format!("{} exemplars over the limit of {limit} are left out", 20 - limit);
+        assert_eq!(some.partial, [said], "{limit}");
+    }
+}

@@ -345,13 +345,15 @@ impl Block {
         Ok(run)
     }
 
-    pub(crate) fn exemplars(&self, query: &SeriesQuery, found: &mut Vec<Exemplar>) -> Result<(), Error> {
+    /// Adds the exemplars that are asked for, the oldest if there are more than the limit. Returns how many were left out.
+    pub(crate) fn exemplars(&self, query: &SeriesQuery, found: &mut Vec<Exemplar>) -> Result<usize, Error> {
         if self.meta().rows.exemplars == 0 {
-            return Ok(());
+            return Ok(0);
         }
         let series = self.matching_series(query)?;
-        found.extend(self.exemplars_of(&series, query.range)?.into_iter().map(|(_, exemplar)| exemplar));
-        Ok(())
+        let (of_series, left_out) = self.exemplars_of(&series, query.range, query.limit)?;
+        found.extend(of_series.into_iter().map(|(_, exemplar)| exemplar));
+        Ok(left_out)
     }
 
     /// The exemplars of the wanted series, given by ascending rows, within the range.
@@ -364,40 +366,58 @@ impl Block {
             return Ok(Vec::new());
         }
         let series = self.series_of_rows(wanted)?;
-        let found = self.exemplars_of(&series, range)?.into_iter();
-        Ok(found.map(|(series, record)| PartExemplar { series, record }).collect())
+        let (found, _) = self.exemplars_of(&series, range, usize::MAX)?;
+        Ok(found.into_iter().map(|(series, record)| PartExemplar { series, record }).collect())
     }
 
+    /// The exemplars of series, and how many were left out: those that came later than so many others. Of the rest no more is read
+    /// than when it was and of what.
     fn exemplars_of(
         &self,
         series: &BTreeMap<u32, SeriesEntry>,
         range: TimeRange,
-    ) -> Result<Vec<(u32, Exemplar)>, Error> {
-        let mut found = Vec::new();
+        limit: usize,
+    ) -> Result<(Vec<(u32, Exemplar)>, usize), Error> {
+        let mut hits: Vec<(u32, i64)> = Vec::new();
         let table = self.table(Table::Exemplars)?;
         for group in 0..table.groups() {
-            for rows in table.read_group(group, None, None)? {
+            let mut at = u32::try_from(table.first_row(group)).unwrap_or(u32::MAX);
+            for rows in table.read_group(group, None, Some(&["series_row", "time"]))? {
                 let columns = Columns::new(&rows);
-                let hits: Vec<usize> = (0..rows.num_rows())
-                    .filter(|row| range.contains(columns.time("time", *row)))
-                    .filter(|row| columns.u32("series_row", *row).is_some_and(|of| series.contains_key(&of)))
-                    .collect();
-                let mut traces: Vec<u32> =
-                    hits.iter().filter_map(|row| columns.u32("trace_row", *row)).collect();
-                traces.sort_unstable();
-                traces.dedup();
-                let ids = self.trace_ids(&traces)?;
-                for row in hits {
-                    let trace =
-                        columns.u32("trace_row", row).and_then(|trace| traces.binary_search(&trace).ok());
-                    let id = trace.and_then(|at| ids.get(at).copied().flatten());
-                    let of = columns.u32("series_row", row).unwrap_or_default();
-                    let entry = series.get(&of);
-                    found.extend(entry.map(|entry| (of, exemplar_of(&columns, row, id, entry))));
+                for row in 0..rows.num_rows() {
+                    let time = columns.time("time", row);
+                    let is_of = |of: u32| series.contains_key(&of);
+                    if range.contains(time) && columns.u32("series_row", row).is_some_and(is_of) {
+                        hits.push((at, time));
+                    }
+                    at = at.saturating_add(1);
                 }
             }
         }
-        Ok(found)
+        // Those of the same time stay together: who comes first of them is decided later.
+        let mut times: Vec<i64> = hits.iter().map(|(_, time)| *time).collect();
+        let last = match limit.checked_sub(1) {
+            Some(at) if at < times.len() => *times.select_nth_unstable(at).1,
+            _ => i64::MAX,
+        };
+        let rows: Vec<u32> = hits.iter().filter(|(_, time)| *time <= last).map(|(row, _)| *row).collect();
+        let mut found = Vec::with_capacity(rows.len());
+        for batch in self.pick(Table::Exemplars, &rows, None)? {
+            let columns = Columns::new(&batch);
+            let trace_of = |row: usize| columns.u32("trace_row", row);
+            let mut traces: Vec<u32> = (0..batch.num_rows()).filter_map(trace_of).collect();
+            traces.sort_unstable();
+            traces.dedup();
+            let ids = self.trace_ids(&traces)?;
+            for row in 0..batch.num_rows() {
+                let trace = trace_of(row).and_then(|trace| traces.binary_search(&trace).ok());
+                let id = trace.and_then(|at| ids.get(at).copied().flatten());
+                let of = columns.u32("series_row", row).unwrap_or_default();
+                let entry = series.get(&of);
+                found.extend(entry.map(|entry| (of, exemplar_of(&columns, row, id, entry))));
+            }
+        }
+        Ok((found, hits.len() - rows.len()))
     }
 
     fn series_of_rows(&self, wanted: &[u32]) -> Result<BTreeMap<u32, SeriesEntry>, Error> {
